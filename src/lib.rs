@@ -1,0 +1,2 @@
+//! The V5 gate.
+pub mod scale;

@@ -1,0 +1,2 @@
+//! The `v5gate` command line.
+fn main() {}
