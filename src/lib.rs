@@ -1,2 +1,5 @@
 //! The V5 gate.
+pub mod data;
+pub mod models;
+pub mod ops;
 pub mod scale;

@@ -1,0 +1,202 @@
+//! GPT-2 (Radford et al. 2019): pre-norm transformer with learned positions and a tied head.
+//!
+//! | symbol | |
+//! |---|---|
+//! | x | residual stream, [B·T, d] |
+//! | block | x += proj(attention(LN₁ x)); x += W₂ gelu(W₁ LN₂ x) |
+//!
+//! Names and layouts are those of the public checkpoints, without the `transformer.` prefix;
+//! matrices are stored [in, out]. Initialisation is the publication's: normal with standard
+//! deviation 0.02 (0.01 for positions), residual projections divided by √(2·n_layer), biases zero.
+
+use candle_core::{DType, Device, Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::params::{Declared, Init, Params, Scope};
+use super::{Census, Config, LanguageModel, State, check_tokens};
+use crate::ops::{Layout, Tape, Var, add, causal_attention, embedding, gelu, layer_norm, linear};
+use crate::scale::Scale;
+
+/// Dimensions, under the public keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gpt2Config {
+    /// Vocabulary.
+    pub vocab_size: usize,
+    /// Context window.
+    pub n_positions: usize,
+    /// Width.
+    pub n_embd: usize,
+    /// Blocks.
+    pub n_layer: usize,
+    /// Heads.
+    pub n_head: usize,
+    /// Feed-forward width; four times the width where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_inner: Option<usize>,
+    /// ε of every layer norm.
+    #[serde(default = "default_eps")]
+    pub layer_norm_epsilon: f64,
+}
+
+fn default_eps() -> f64 {
+    1e-5
+}
+
+impl Gpt2Config {
+    /// The configuration at a scale (ruling R1).
+    pub fn of(scale: &Scale, vocab_size: usize, n_positions: usize) -> Self {
+        Self {
+            vocab_size,
+            n_positions,
+            n_embd: scale.d_model,
+            n_layer: scale.n_layer,
+            n_head: scale.n_head,
+            n_inner: Some(scale.d_ff),
+            layer_norm_epsilon: default_eps(),
+        }
+    }
+
+    fn d_ff(&self) -> usize {
+        self.n_inner.unwrap_or(4 * self.n_embd)
+    }
+
+    pub(super) fn declare(&self) -> Vec<Declared> {
+        let (d, ff) = (self.n_embd, self.d_ff());
+        let (zero, one, std) = (Init::Constant(0.0), Init::Constant(1.0), Init::Normal(0.02));
+        let residual = Init::Normal(0.02 / (2.0 * self.n_layer as f64).sqrt());
+        let mut all = vec![
+            Declared::matrix("wte.weight", &[self.vocab_size, d], std.clone()),
+            Declared::matrix("wpe.weight", &[self.n_positions, d], Init::Normal(0.01)),
+        ];
+        for i in 0..self.n_layer {
+            let mut put = |name: &str, shape: &[usize], init: &Init| {
+                let name = format!("h.{i}.{name}");
+                let new = if shape.len() > 1 {
+                    Declared::matrix
+                } else {
+                    Declared::vector
+                };
+                all.push(new(name, shape, init.clone()));
+            };
+            put("ln_1.weight", &[d], &one);
+            put("ln_1.bias", &[d], &zero);
+            put("attn.c_attn.weight", &[d, 3 * d], &std);
+            put("attn.c_attn.bias", &[3 * d], &zero);
+            put("attn.c_proj.weight", &[d, d], &residual);
+            put("attn.c_proj.bias", &[d], &zero);
+            put("ln_2.weight", &[d], &one);
+            put("ln_2.bias", &[d], &zero);
+            put("mlp.c_fc.weight", &[d, ff], &std);
+            put("mlp.c_fc.bias", &[ff], &zero);
+            put("mlp.c_proj.weight", &[ff, d], &residual);
+            put("mlp.c_proj.bias", &[d], &zero);
+        }
+        all.push(Declared::vector("ln_f.weight", &[d], one));
+        all.push(Declared::vector("ln_f.bias", &[d], zero));
+        all
+    }
+
+    /// Parameter and work counts, from the dimensions alone.
+    pub fn census(&self) -> Census {
+        let (d, ff, l) = (self.n_embd, self.d_ff(), self.n_layer);
+        let embedding = self.vocab_size * d;
+        let positional = self.n_positions * d;
+        let matrices = 4 * d * d + 2 * d * ff;
+        let non_embedding = l * (matrices + 9 * d + ff) + 2 * d;
+        // Scores and weighted values over half the window on average: 2 · 2 · d · T/2.
+        let attention = 2.0 * (d * self.n_positions) as f64;
+        Census {
+            total: embedding + positional + non_embedding,
+            embedding,
+            positional,
+            non_embedding,
+            forward_flops_per_token: 2.0 * (l * matrices + embedding) as f64 + l as f64 * attention,
+        }
+    }
+}
+
+/// The model.
+pub struct Gpt2 {
+    config: Gpt2Config,
+    params: Params,
+}
+
+impl Gpt2 {
+    /// A model over given parameters.
+    pub fn new(config: Gpt2Config, params: Params) -> Self {
+        Self { config, params }
+    }
+
+    fn block(&self, p: &Scope<'_>, x: &Var, state: &mut State, i: usize) -> Result<Var> {
+        let (c, tape) = (&self.config, p.tape);
+        let dense = |x: &Var, name: &str| {
+            let (w, b) = (
+                p.get(&format!("{name}.weight"))?,
+                p.get(&format!("{name}.bias"))?,
+            );
+            linear(tape, x, &w, Some(&b), Layout::InOut)
+        };
+        let norm = |x: &Var, name: &str| {
+            let (w, b) = (
+                p.get(&format!("{name}.weight"))?,
+                p.get(&format!("{name}.bias"))?,
+            );
+            layer_norm(tape, x, &w, &b, c.layer_norm_epsilon)
+        };
+        let qkv = dense(&norm(x, "ln_1")?, "attn.c_attn")?;
+        let past = (state.get(i, "k")?.clone(), state.get(i, "v")?.clone());
+        let past = (state.position() > 0).then_some(past);
+        let (y, (k, v)) = causal_attention(tape, &qkv, state.batch(), c.n_head, past.as_ref())?;
+        state.set(i, vec![("k", k), ("v", v)]);
+        let x = add(tape, x, &dense(&y, "attn.c_proj")?)?;
+        let h = gelu(tape, &dense(&norm(&x, "ln_2")?, "mlp.c_fc")?)?;
+        add(tape, &x, &dense(&h, "mlp.c_proj")?)
+    }
+}
+
+impl LanguageModel for Gpt2 {
+    fn config(&self) -> Config {
+        Config::Gpt2(self.config.clone())
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn new_state(&self, batch: usize) -> Result<State> {
+        let empty = || Tensor::zeros((batch, 0, self.config.n_embd), DType::F32, &Device::Cpu);
+        let layers = (0..self.config.n_layer).map(|_| Ok(vec![("k", empty()?), ("v", empty()?)]));
+        Ok(State::new(batch, layers.collect::<Result<_>>()?))
+    }
+
+    fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
+        check_tokens(self, tokens, state)?;
+        let p = self.params.scope(tape, "");
+        let time = tokens.len() / state.batch();
+        let start = state.position() as u32;
+        let positions: Vec<u32> = (0..tokens.len())
+            .map(|i| start + (i % time) as u32)
+            .collect();
+        let words = embedding(tape, &p.get("wte.weight")?, tokens)?;
+        let places = embedding(tape, &p.get("wpe.weight")?, &positions)?;
+        let mut x = add(tape, &words, &places)?;
+        for i in 0..self.config.n_layer {
+            x = self.block(&self.params.scope(tape, format!("h.{i}.")), &x, state, i)?;
+        }
+        state.advance(time);
+        let eps = self.config.layer_norm_epsilon;
+        layer_norm(tape, &x, &p.get("ln_f.weight")?, &p.get("ln_f.bias")?, eps)
+    }
+
+    fn head(&self) -> &'static str {
+        "wte.weight"
+    }
+
+    fn census(&self) -> Census {
+        self.config.census()
+    }
+
+    fn window(&self) -> Option<usize> {
+        Some(self.config.n_positions)
+    }
+}

@@ -1,0 +1,204 @@
+//! The architectures under comparison, all behind [`LanguageModel`].
+//!
+//! A model is a [`Config`] (what `config.json` says), [`Params`] under public names, and a
+//! function from tokens and [`State`] to hidden states. Training, prefill and single steps are
+//! that one function.
+//!
+//! To add a model: a file with its configuration, parameters and `trunk`, a variant of
+//! [`Config`], and a row in [`MODELS`].
+
+mod gpt2;
+mod groundthink;
+mod mamba2;
+mod params;
+mod rwkv6;
+mod state;
+
+use candle_core::{Result, Tensor, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::ops::{Tape, Var, token_losses};
+use crate::scale::Scale;
+
+pub use gpt2::{Gpt2, Gpt2Config};
+pub use groundthink::{GroundThink, GroundThinkConfig};
+pub use mamba2::MambaShape;
+pub use params::{Declared, Init, Params, Scope};
+pub use rwkv6::RwkvShape;
+pub use state::State;
+
+/// One of GroundThink's parallel branches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Branch {
+    /// The RWKV-6 time mixing.
+    Rwkv,
+    /// The Mamba-2 layer.
+    Mamba,
+}
+
+/// What `config.json` says: the architecture and its dimensions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "model_type", rename_all = "lowercase")]
+pub enum Config {
+    /// GPT-2 (Radford et al. 2019).
+    Gpt2(Gpt2Config),
+    /// GroundThink.
+    Groundthink(GroundThinkConfig),
+}
+
+impl Config {
+    /// The parameters of such a model, with their initialisation.
+    pub fn declare(&self) -> Vec<Declared> {
+        match self {
+            Self::Gpt2(c) => c.declare(),
+            Self::Groundthink(c) => c.declare(),
+        }
+    }
+
+    /// A model of this configuration over given parameters.
+    pub fn build(&self, params: Params) -> Box<dyn LanguageModel> {
+        match self {
+            Self::Gpt2(c) => Box::new(Gpt2::new(c.clone(), params)),
+            Self::Groundthink(c) => Box::new(GroundThink::new(c.clone(), params)),
+        }
+    }
+
+    /// A freshly initialised model (float32), determined by `seed`.
+    pub fn init(&self, seed: u64) -> Result<Box<dyn LanguageModel>> {
+        Ok(self.build(Params::init(&self.declare(), seed)?))
+    }
+
+    /// The name under which the model is listed.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Gpt2(_) => "gpt2",
+            Self::Groundthink(_) => "groundthink",
+        }
+    }
+}
+
+/// How a model's parameters and work divide (rulings R1 and R3).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Census {
+    /// All parameters; a tied head counts once.
+    pub total: usize,
+    /// Token embedding.
+    pub embedding: usize,
+    /// Learned positions.
+    pub positional: usize,
+    /// Blocks and final norm.
+    pub non_embedding: usize,
+    /// Multiply-adds times two of one token's forward pass, with head and with attention or scan
+    /// at half the trained context (the mean over positions).
+    pub forward_flops_per_token: f64,
+}
+
+/// A row of [`MODELS`].
+pub struct ModelSpec {
+    /// Name on the command line and in ledgers.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Its configuration at a scale, for a vocabulary and a trained context length.
+    pub config: fn(&Scale, usize, usize) -> Config,
+}
+
+/// Every model. The first is the baseline.
+pub const MODELS: &[ModelSpec] = &[
+    ModelSpec {
+        name: "gpt2",
+        about: "GPT-2: pre-norm transformer, learned positions, tied head (Radford et al. 2019)",
+        config: |scale, vocab, context| Config::Gpt2(Gpt2Config::of(scale, vocab, context)),
+    },
+    ModelSpec {
+        name: "groundthink",
+        about: "RWKV-6 and Mamba-2 in parallel in every block, fused by a learned gate",
+        config: |scale, vocab, context| {
+            Config::Groundthink(GroundThinkConfig::of(scale, vocab, context))
+        },
+    },
+];
+
+/// The model of that name.
+pub fn find(name: &str) -> Option<&'static ModelSpec> {
+    MODELS.iter().find(|m| m.name == name)
+}
+
+/// A language model: tokens and state in, hidden states, logits or losses out.
+pub trait LanguageModel: Send + Sync {
+    /// Its configuration.
+    fn config(&self) -> Config;
+
+    /// Its parameters.
+    fn params(&self) -> &Params;
+
+    /// The state before any token, for `batch` sequences.
+    fn new_state(&self, batch: usize) -> Result<State>;
+
+    /// Runs `tokens` ([B, T] flat, B = the state's batch) from `state`, which is carried forward.
+    /// Returns the normed hidden states that the head reads, [B·T, d].
+    fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var>;
+
+    /// The name of the tied embedding.
+    fn head(&self) -> &'static str;
+
+    /// Its parameter and work counts.
+    fn census(&self) -> Census;
+
+    /// The most positions it can hold in its state, if limited.
+    fn window(&self) -> Option<usize>;
+
+    /// The branch that a parameter belongs to.
+    fn branch_of(&self, _name: &str) -> Option<Branch> {
+        None
+    }
+
+    /// The same model with one branch's output zeroed, if it has branches (S4).
+    fn without(&self, _branch: Branch) -> Option<Box<dyn LanguageModel>> {
+        None
+    }
+
+    /// Logits of every position, [B·T, V].
+    fn forward(&self, tokens: &[u32], state: &mut State) -> Result<Tensor> {
+        let tape = Tape::off();
+        let hidden = self.trunk(&tape, tokens, state)?;
+        let head = self.params().tensor(self.head())?;
+        Ok(crate::ops::linear(
+            &tape,
+            &hidden,
+            &Var::constant(head),
+            None,
+            crate::ops::Layout::OutIn,
+        )?
+        .tensor()
+        .clone())
+    }
+
+    /// The loss of every position in nats, given what follows each token.
+    fn losses(&self, tokens: &[u32], targets: &[u32], state: &mut State) -> Result<Vec<f64>> {
+        let hidden = self.trunk(&Tape::off(), tokens, state)?;
+        token_losses(
+            hidden.tensor(),
+            &self.params().tensor(self.head())?,
+            targets,
+        )
+    }
+}
+
+/// Checks what every `trunk` needs: whole sequences, and room for them.
+pub(crate) fn check_tokens(model: &dyn LanguageModel, tokens: &[u32], state: &State) -> Result<()> {
+    let batch = state.batch();
+    if tokens.is_empty() || tokens.len() % batch != 0 {
+        bail!("{} tokens are not {batch} whole sequences", tokens.len());
+    }
+    let end = state.position() + tokens.len() / batch;
+    match model.window() {
+        Some(window) if end > window => bail!(
+            "{} positions do not fit the window of {window} ({} are in the state)",
+            end,
+            state.position()
+        ),
+        _ => Ok(()),
+    }
+}

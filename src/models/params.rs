@@ -1,0 +1,280 @@
+//! Parameters: named views into one flat tensor, so that the optimizer makes one pass.
+//!
+//! Invariant: the order of names is the order of declaration, on every machine, so optimizer
+//! state and checkpoints line up.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use sha2::{Digest, Sha256};
+
+use crate::ops::{Tape, Var, to_vec_f64};
+
+/// How a parameter starts.
+#[derive(Clone, Debug)]
+pub enum Init {
+    /// The same number everywhere.
+    Constant(f64),
+    /// Normal with mean zero and this standard deviation.
+    Normal(f64),
+    /// Uniform between minus and plus this.
+    Uniform(f64),
+    /// Orthogonal rows or columns, whichever are fewer, times this gain.
+    Orthogonal(f64),
+    /// These numbers.
+    Values(Vec<f64>),
+    /// Uniform between the first two, then through the function.
+    Mapped(f64, f64, fn(f64) -> f64),
+}
+
+/// A parameter before it has values.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    /// Public name.
+    pub name: String,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Start.
+    pub init: Init,
+    /// Whether weight decay applies: matrices only (ruling R12).
+    pub decay: bool,
+}
+
+impl Declared {
+    /// A matrix: weight decay applies.
+    pub fn matrix(name: impl Into<String>, shape: &[usize], init: Init) -> Self {
+        Self {
+            name: name.into(),
+            shape: shape.to_vec(),
+            init,
+            decay: true,
+        }
+    }
+
+    /// A bias, norm or per-channel vector: no weight decay.
+    pub fn vector(name: impl Into<String>, shape: &[usize], init: Init) -> Self {
+        Self {
+            decay: false,
+            ..Self::matrix(name, shape, init)
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Where a parameter lies in the flat tensor.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Public name.
+    pub name: String,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// First element.
+    pub offset: usize,
+    /// Number of elements.
+    pub len: usize,
+    /// Whether weight decay applies.
+    pub decay: bool,
+}
+
+/// All parameters of a model. Clones share storage.
+#[derive(Clone, Debug)]
+pub struct Params {
+    flat: Tensor,
+    entries: Vec<Entry>,
+    index: HashMap<String, usize>,
+}
+
+impl Params {
+    /// Fresh float32 parameters, determined by `seed` (ChaCha20, in order of declaration).
+    pub fn init(declared: &[Declared], seed: u64) -> Result<Self> {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let mut flat: Vec<f32> = Vec::new();
+        for d in declared {
+            flat.extend(draw(&d.init, &d.shape, &mut rng).iter().map(|x| *x as f32));
+        }
+        let n = flat.len();
+        Self::over(declared, Tensor::from_vec(flat, n, &Device::Cpu)?)
+    }
+
+    /// Parameters over a flat tensor, in order of declaration.
+    pub fn over(declared: &[Declared], flat: Tensor) -> Result<Self> {
+        let mut offset = 0;
+        let mut entries = Vec::with_capacity(declared.len());
+        for d in declared {
+            let len = d.len();
+            let (name, shape) = (d.name.clone(), d.shape.clone());
+            entries.push(Entry {
+                name,
+                shape,
+                offset,
+                len,
+                decay: d.decay,
+            });
+            offset += len;
+        }
+        if flat.elem_count() != offset {
+            bail!("{} values for {offset} parameters", flat.elem_count());
+        }
+        let index = entries
+            .iter()
+            .enumerate()
+            .map(|(i, e)| (e.name.clone(), i))
+            .collect();
+        Ok(Self {
+            flat,
+            entries,
+            index,
+        })
+    }
+
+    /// Parameters from named tensors; every declared name must be there with its shape.
+    pub fn from_tensors(
+        declared: &[Declared],
+        dtype: DType,
+        mut get: impl FnMut(&str) -> Option<Tensor>,
+    ) -> Result<Self> {
+        let mut parts = Vec::with_capacity(declared.len());
+        for d in declared {
+            let Some(t) = get(&d.name) else {
+                bail!("tensor {:?} is missing", d.name)
+            };
+            if t.dims() != d.shape {
+                bail!(
+                    "tensor {:?} has shape {:?}, expected {:?}",
+                    d.name,
+                    t.dims(),
+                    d.shape
+                );
+            }
+            parts.push(t.to_dtype(dtype)?.flatten_all()?);
+        }
+        Self::over(declared, Tensor::cat(&parts, 0)?)
+    }
+
+    /// All values, flat.
+    pub fn flat(&self) -> &Tensor {
+        &self.flat
+    }
+
+    /// Where each parameter lies, in order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The parameter of that name: a view.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        match self.index.get(name) {
+            Some(&i) => self.view(i),
+            None => bail!("no parameter {name:?}"),
+        }
+    }
+
+    /// The parameter at that place in the order: a view.
+    pub fn view(&self, i: usize) -> Result<Tensor> {
+        let e = &self.entries[i];
+        self.flat
+            .narrow(0, e.offset, e.len)?
+            .reshape(e.shape.as_slice())
+    }
+
+    /// A copy that shares nothing.
+    pub fn deep_clone(&self) -> Result<Self> {
+        Ok(Self {
+            flat: self.flat.copy()?,
+            ..self.clone()
+        })
+    }
+
+    /// Digest of names, shapes and values: which weights these are.
+    pub fn digest(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        for e in &self.entries {
+            hash.update(format!("{} {:?}\n", e.name, e.shape));
+        }
+        for x in to_vec_f64(&self.flat)? {
+            hash.update(x.to_le_bytes());
+        }
+        Ok(crate::data::hex(hash.finalize().as_ref()))
+    }
+
+    /// Names under `prefix`, as values on `tape`.
+    pub fn scope<'a>(&'a self, tape: &'a Tape, prefix: impl Into<String>) -> Scope<'a> {
+        Scope {
+            params: self,
+            tape,
+            prefix: prefix.into(),
+        }
+    }
+}
+
+/// A part of a model's parameters, on a tape.
+pub struct Scope<'a> {
+    params: &'a Params,
+    /// The tape that the values are on.
+    pub tape: &'a Tape,
+    prefix: String,
+}
+
+impl Scope<'_> {
+    /// The parameter `prefix` + `name`.
+    pub fn get(&self, name: &str) -> Result<Var> {
+        let full = format!("{}{name}", self.prefix);
+        match self.params.index.get(&full) {
+            Some(&i) => Ok(self.tape.leaf(i, &self.params.view(i)?)),
+            None => bail!("no parameter {full:?}"),
+        }
+    }
+}
+
+/// A standard normal number (Box and Muller).
+fn normal(rng: &mut ChaCha20Rng) -> f64 {
+    let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
+    (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+fn draw(init: &Init, shape: &[usize], rng: &mut ChaCha20Rng) -> Vec<f64> {
+    let n: usize = shape.iter().product();
+    let mut uniform = |low: f64, high: f64| low + (high - low) * rng.random::<f64>();
+    match init {
+        Init::Constant(x) => vec![*x; n],
+        Init::Uniform(a) => (0..n).map(|_| uniform(-a, *a)).collect(),
+        Init::Mapped(low, high, f) => (0..n).map(|_| f(uniform(*low, *high))).collect(),
+        Init::Normal(std) => (0..n).map(|_| std * normal(rng)).collect(),
+        Init::Orthogonal(gain) => orthogonal(shape[0], n / shape[0], *gain, rng),
+        Init::Values(v) => v.clone(),
+    }
+}
+
+/// An [rows, cols] matrix whose shorter side is orthonormal (Saxe et al. 2013), by Gram–Schmidt
+/// run twice, which keeps float64 accuracy.
+fn orthogonal(rows: usize, cols: usize, gain: f64, rng: &mut ChaCha20Rng) -> Vec<f64> {
+    let (few, long) = (rows.min(cols), rows.max(cols));
+    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(few);
+    for _ in 0..few {
+        let mut v: Vec<f64> = (0..long).map(|_| normal(rng)).collect();
+        for _ in 0..2 {
+            for b in &basis {
+                let along: f64 = v.iter().zip(b).map(|(x, y)| x * y).sum();
+                v.iter_mut().zip(b).for_each(|(x, y)| *x -= along * y);
+            }
+        }
+        let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        v.iter_mut().for_each(|x| *x /= norm);
+        basis.push(v);
+    }
+    let at = |r: usize, c: usize| {
+        if rows <= cols {
+            basis[r][c]
+        } else {
+            basis[c][r]
+        }
+    };
+    (0..rows * cols)
+        .map(|i| gain * at(i / cols, i % cols))
+        .collect()
+}

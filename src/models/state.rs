@@ -1,0 +1,141 @@
+//! What a model carries from one call to the next.
+//!
+//! Invariant: a state holds values only, never gradients, and is never written in place, so a
+//! clone is a snapshot.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{Device, Result, Tensor, bail};
+
+use crate::ops::to_vec_f64;
+
+/// The recurrent state of every layer, or the cache of keys and values.
+#[derive(Clone, Debug)]
+pub struct State {
+    batch: usize,
+    position: usize,
+    layers: Vec<Vec<(&'static str, Tensor)>>,
+}
+
+/// Every name that a layer's state may have; loading knows no other.
+const NAMES: &[&str] = &[
+    "k",
+    "v",
+    "rwkv.shift",
+    "rwkv.wkv",
+    "mamba.conv",
+    "mamba.ssm",
+];
+
+impl State {
+    /// A state of given tensors, before any token.
+    pub fn new(batch: usize, layers: Vec<Vec<(&'static str, Tensor)>>) -> Self {
+        Self {
+            batch,
+            position: 0,
+            layers,
+        }
+    }
+
+    /// Sequences in the state.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Tokens read so far, per sequence.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// The number of layers.
+    pub fn n_layer(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// The named tensors of a layer.
+    pub fn layer(&self, i: usize) -> &[(&'static str, Tensor)] {
+        &self.layers[i]
+    }
+
+    /// One tensor of a layer.
+    pub fn get(&self, layer: usize, name: &str) -> Result<&Tensor> {
+        match self.layers[layer].iter().find(|(n, _)| *n == name) {
+            Some((_, t)) => Ok(t),
+            None => bail!("layer {layer} has no state {name:?}"),
+        }
+    }
+
+    pub(crate) fn set(&mut self, layer: usize, tensors: Vec<(&'static str, Tensor)>) {
+        self.layers[layer] = tensors;
+    }
+
+    pub(crate) fn advance(&mut self, tokens: usize) {
+        self.position += tokens;
+    }
+
+    /// Bytes held, for all sequences.
+    pub fn bytes(&self) -> usize {
+        let size = |t: &Tensor| t.elem_count() * t.dtype().size_in_bytes();
+        self.layers.iter().flatten().map(|(_, t)| size(t)).sum()
+    }
+
+    /// Whether both hold the same bits.
+    pub fn same(&self, other: &Self) -> Result<bool> {
+        if self.position != other.position || self.layers.len() != other.layers.len() {
+            return Ok(false);
+        }
+        for ((an, a), (bn, b)) in self
+            .layers
+            .iter()
+            .flatten()
+            .zip(other.layers.iter().flatten())
+        {
+            let bits = |t: &Tensor| -> Result<Vec<u64>> {
+                Ok(to_vec_f64(t)?.into_iter().map(f64::to_bits).collect())
+            };
+            if an != bn || a.dims() != b.dims() || bits(a)? != bits(b)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes the state as safetensors.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let meta = Tensor::new(&[self.batch as i64, self.position as i64], &Device::Cpu)?;
+        let mut all = HashMap::from([("meta".to_owned(), meta)]);
+        for (i, layer) in self.layers.iter().enumerate() {
+            for (name, t) in layer {
+                all.insert(format!("layers.{i}.{name}"), t.contiguous()?);
+            }
+        }
+        candle_core::safetensors::save(&all, path)
+    }
+
+    /// Reads a state that [`State::save`] wrote.
+    pub fn load(path: &Path) -> Result<Self> {
+        let all = candle_core::safetensors::load(path, &Device::Cpu)?;
+        let Some(meta) = all.get("meta") else {
+            bail!("{}: not a state", path.display())
+        };
+        let meta = meta.to_vec1::<i64>()?;
+        let mut layers = Vec::new();
+        loop {
+            let named = |n: &&'static str| {
+                all.get(&format!("layers.{}.{n}", layers.len()))
+                    .map(|t| (*n, t.clone()))
+            };
+            let layer: Vec<_> = NAMES.iter().filter_map(named).collect();
+            if layer.is_empty() {
+                break;
+            }
+            layers.push(layer);
+        }
+        Ok(Self {
+            batch: meta[0] as usize,
+            position: meta[1] as usize,
+            layers,
+        })
+    }
+}

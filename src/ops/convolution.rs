@@ -1,0 +1,245 @@
+//! Mamba-2's short causal depth-wise convolution followed by SiLU.
+//!
+//! | symbol | shape | |
+//! |---|---|---|
+//! | x | [B·T, C] | input; row b·T + t |
+//! | W | [C, 1, K] | one filter a channel, the last tap on the current position |
+//! | b | [C] | bias |
+//! | tail | [B, K−1, C] | last inputs of the call before: recurrent state, no gradient |
+//!
+//! y[t] = SiLU(b + Σⱼ W[j]·x[t − (K−1) + j])
+
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+
+use super::case::like;
+use super::data::{Data, tensor};
+use super::linear::sum_in_order;
+use super::{Case, Real, Tape, Var, real, simd};
+
+#[derive(Clone, Copy)]
+struct Shape {
+    batch: usize,
+    time: usize,
+    channels: usize,
+    taps: usize,
+}
+
+/// [C, 1, K] to K rows of C.
+fn by_tap<T: Real>(w: &[T], s: Shape) -> Vec<T> {
+    (0..s.taps * s.channels)
+        .map(|i| w[i % s.channels * s.taps + i / s.channels])
+        .collect()
+}
+
+/// One sequence with its tail in front: [K−1+T, C].
+fn padded<T: Real>(x: &[T], tail: &[T], s: Shape, b: usize) -> Vec<T> {
+    let (before, size) = ((s.taps - 1) * s.channels, s.time * s.channels);
+    let mut all = Vec::with_capacity(before + size);
+    all.extend_from_slice(&tail[b * before..(b + 1) * before]);
+    all.extend_from_slice(&x[b * size..(b + 1) * size]);
+    all
+}
+
+/// The convolution before SiLU.
+#[inline(always)]
+fn convolve<T: Real>(x: &[T], w: &[T], bias: &[T], s: Shape, y: &mut [T]) {
+    let c = s.channels;
+    for (t, y) in y.chunks_exact_mut(c).enumerate() {
+        y.copy_from_slice(bias);
+        for (j, w) in w.chunks_exact(c).enumerate() {
+            let x = &x[(t + j) * c..(t + j + 1) * c];
+            for i in 0..c {
+                y[i] += w[i] * x[i];
+            }
+        }
+    }
+}
+
+/// y, and the new tail.
+fn forward<T: Real>(x: [&Tensor; 4], s: Shape) -> Result<(Vec<T>, Vec<T>)> {
+    let [x, w, b, tail] = [
+        Data::of(x[0])?,
+        Data::of(x[1])?,
+        Data::of(x[2])?,
+        Data::of(x[3])?,
+    ];
+    let (x, w, b, tail) = (
+        x.get::<T>()?,
+        by_tap(w.get::<T>()?, s),
+        b.get::<T>()?,
+        tail.get::<T>()?,
+    );
+    let mut y = vec![T::zero(); x.len()];
+    let tails: Vec<Vec<T>> = y
+        .par_chunks_mut(s.time * s.channels)
+        .enumerate()
+        .map(|(i, y)| {
+            let x = padded(x, tail, s, i);
+            simd(|| {
+                convolve(&x, &w, b, s, y);
+                y.iter_mut().for_each(|y| *y = y.silu());
+            });
+            x[s.time * s.channels..].to_vec()
+        })
+        .collect();
+    Ok((y, tails.concat()))
+}
+
+/// Gradients of x, W and b.
+fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor, s: Shape) -> Result<[Tensor; 3]> {
+    let shapes = [x[0].dims(), x[1].dims(), x[2].dims()];
+    let [x, w, b, tail] = [
+        Data::of(x[0])?,
+        Data::of(x[1])?,
+        Data::of(x[2])?,
+        Data::of(x[3])?,
+    ];
+    let (x, w, b, tail) = (
+        x.get::<T>()?,
+        by_tap(w.get::<T>()?, s),
+        b.get::<T>()?,
+        tail.get::<T>()?,
+    );
+    let dyd = Data::of(dy)?;
+    let dy = dyd.get::<T>()?;
+    let (c, size) = (s.channels, s.time * s.channels);
+    let mut dx = vec![T::zero(); x.len()];
+    let partial: (Vec<Vec<T>>, Vec<Vec<T>>) = dx
+        .par_chunks_mut(size)
+        .enumerate()
+        .map(|(i, dx)| {
+            let x = padded(x, tail, s, i);
+            let dy = &dy[i * size..(i + 1) * size];
+            let (mut dw, mut db) = (vec![T::zero(); s.taps * c], vec![T::zero(); c]);
+            simd(|| sequence_backward(&x, &w, b, dy, s, dx, &mut dw, &mut db));
+            (dw, db)
+        })
+        .unzip();
+    let dw = sum_in_order(&partial.0, s.taps * c);
+    let dw = (0..dw.len())
+        .map(|i| dw[i % s.taps * c + i / s.taps])
+        .collect();
+    Ok([
+        tensor(dx, shapes[0])?,
+        tensor(dw, shapes[1])?,
+        tensor(sum_in_order(&partial.1, c), shapes[2])?,
+    ])
+}
+
+#[inline(always)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one inner loop, its inputs and its three outputs"
+)]
+fn sequence_backward<T: Real>(
+    x: &[T],
+    w: &[T],
+    bias: &[T],
+    dy: &[T],
+    s: Shape,
+    dx: &mut [T],
+    dw: &mut [T],
+    db: &mut [T],
+) {
+    let (c, before) = (s.channels, s.taps - 1);
+    let mut d = vec![T::zero(); dy.len()];
+    convolve(x, w, bias, s, &mut d);
+    d.iter_mut()
+        .zip(dy)
+        .for_each(|(d, dy)| *d = *dy * d.silu_slope());
+    for (t, d) in d.chunks_exact(c).enumerate() {
+        for i in 0..c {
+            db[i] += d[i];
+        }
+        for j in 0..s.taps {
+            let (row, tap) = (t + j, &w[j * c..(j + 1) * c]);
+            let (x, dw) = (&x[row * c..(row + 1) * c], &mut dw[j * c..(j + 1) * c]);
+            for i in 0..c {
+                dw[i] += d[i] * x[i];
+            }
+            if row >= before {
+                let dx = &mut dx[(row - before) * c..(row - before + 1) * c];
+                for i in 0..c {
+                    dx[i] += d[i] * tap[i];
+                }
+            }
+        }
+    }
+}
+
+/// Convolves and applies SiLU; returns y [B·T, C] and the new tail [B, K−1, C].
+pub fn causal_conv_silu(
+    tape: &Tape,
+    x: &Var,
+    w: &Var,
+    b: &Var,
+    tail: &Tensor,
+) -> Result<(Var, Tensor)> {
+    let (batch, before, channels) = tail.dims3()?;
+    let (rows, cols) = x.tensor().dims2()?;
+    if cols != channels || w.dims() != [channels, 1, before + 1] || rows % batch != 0 {
+        bail!(
+            "convolution: x {:?}, filters {:?}, tail {:?}",
+            x.dims(),
+            w.dims(),
+            tail.dims()
+        );
+    }
+    let s = Shape {
+        batch,
+        time: rows / batch,
+        channels,
+        taps: before + 1,
+    };
+    let dtype = x.tensor().dtype();
+    let inputs = [
+        x.tensor().clone(),
+        w.tensor().clone(),
+        b.tensor().clone(),
+        tail.clone(),
+    ];
+    let (y, new_tail) = real!(dtype, T => {
+        let (y, new_tail) = forward::<T>(inputs.each_ref(), s)?;
+        (tensor(y, &[s.batch * s.time, cols])?, tensor(new_tail, tail.dims())?)
+    });
+    if !tape.follows(&[x, w, b]) {
+        return Ok((Var::constant(y), new_tail));
+    }
+    let slots = [x.slot(), w.slot(), b.slot()];
+    let y = tape.push_one(y, move |dy, sink| {
+        let gradients = real!(dtype, T => backward::<T>(inputs.each_ref(), &dy, s))?;
+        slots
+            .into_iter()
+            .zip(gradients)
+            .try_for_each(|(slot, g)| sink.add(slot, g))
+    });
+    Ok((y, new_tail))
+}
+
+pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (b, t, c, k) in [(2, 9, 5, 4), (1, 1, 3, 4), (3, 2, 2, 3)] {
+        let tail = normal(&[b, k - 1, c]);
+        let again = tail.clone();
+        cases.push(Case::new(
+            format!("B{b} T{t} C{c} K{k}"),
+            vec![normal(&[b * t, c]), normal(&[c, 1, k]), normal(&[c])],
+            move |tape, v| {
+                let tail = like(&tail, &v[0])?;
+                Ok(vec![causal_conv_silu(tape, &v[0], &v[1], &v[2], &tail)?.0])
+            },
+            move |x| {
+                let all = Tensor::cat(&[&again, &x[0].reshape((b, t, c))?], 1)?;
+                let mut y = x[2].broadcast_as((b, t, c))?;
+                for j in 0..k {
+                    let tap = x[1].narrow(2, j, 1)?.reshape(c)?;
+                    y = (y + all.narrow(1, j, t)?.broadcast_mul(&tap)?)?;
+                }
+                let y = y.reshape((b * t, c))?;
+                Ok(vec![(&y / (y.neg()?.exp()? + 1.0)?)?])
+            },
+        ));
+    }
+    cases
+}

@@ -1,0 +1,103 @@
+//! Reading and making tensors as plain slices: the seam between candle's storage and CPU loops.
+
+use parking_lot::RwLockReadGuard;
+
+use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Result, Storage, Tensor, bail};
+
+use super::real::{Real, real};
+
+/// Rows handled by one task. Fixed, so that partial sums do not depend on the number of threads.
+pub(crate) const ROWS: usize = 64;
+
+/// A read lock on a contiguous CPU tensor.
+pub struct Data<'a> {
+    storage: RwLockReadGuard<'a, Storage>,
+    start: usize,
+    len: usize,
+}
+
+impl<'a> Data<'a> {
+    /// Locks `tensor`. An error where it is not contiguous, or lives on a device for which the
+    /// calling op has no path: nothing falls back silently.
+    pub fn of(tensor: &'a Tensor) -> Result<Self> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("an op needs a contiguous tensor, got {:?}", layout)
+        };
+        if !matches!(&*storage, Storage::Cpu(_)) {
+            bail!("this op has no path for {:?}", tensor.device());
+        }
+        Ok(Self {
+            storage,
+            start,
+            len: end - start,
+        })
+    }
+
+    /// The elements.
+    pub fn get<T: Real>(&self) -> Result<&[T]> {
+        match &*self.storage {
+            Storage::Cpu(cpu) => {
+                Ok(&T::cpu_storage_as_slice(cpu)?[self.start..self.start + self.len])
+            }
+            _ => bail!("not a CPU tensor"),
+        }
+    }
+}
+
+/// A CPU tensor from elements.
+pub(crate) fn tensor<T: Real>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
+    Tensor::from_vec(data, shape, &Device::Cpu)
+}
+
+/// The elements of a float tensor as `f64`.
+pub fn to_vec_f64(t: &Tensor) -> Result<Vec<f64>> {
+    let t = t.contiguous()?;
+    real!(t.dtype(), T => Ok(Data::of(&t)?.get::<T>()?.iter().map(|x| x.wide()).collect()))
+}
+
+/// (rows, columns) of a tensor seen as a matrix whose columns are its last dimension.
+pub(crate) fn rows_cols(t: &Tensor) -> (usize, usize) {
+    let cols = t.dims().last().copied().unwrap_or(1);
+    (t.elem_count() / cols.max(1), cols)
+}
+
+struct AddInPlace;
+
+impl InplaceOp2 for AddInPlace {
+    fn name(&self) -> &'static str {
+        "add_in_place"
+    }
+
+    fn cpu_fwd(
+        &self,
+        to: &mut CpuStorage,
+        l1: &Layout,
+        from: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<()> {
+        fn go<T: Real>(to: &mut [T], from: &[T]) {
+            super::simd(|| to.iter_mut().zip(from).for_each(|(a, b)| *a += *b));
+        }
+        let (a, b) = (l1.start_offset(), l2.start_offset());
+        let n = l1.shape().elem_count();
+        match (to, from) {
+            (CpuStorage::F32(x), CpuStorage::F32(y)) => go(&mut x[a..a + n], &y[b..b + n]),
+            (CpuStorage::F64(x), CpuStorage::F64(y)) => go(&mut x[a..a + n], &y[b..b + n]),
+            _ => bail!("add_in_place: element types differ"),
+        }
+        Ok(())
+    }
+}
+
+/// `sum += t`, in memory order; shapes may differ, element counts may not.
+pub(crate) fn add_in_place(sum: &Tensor, t: &Tensor) -> Result<()> {
+    if sum.elem_count() != t.elem_count() {
+        bail!(
+            "gradient has {} elements, expected {}",
+            t.elem_count(),
+            sum.elem_count()
+        );
+    }
+    sum.inplace_op2(t, &AddInPlace)
+}

@@ -1,0 +1,209 @@
+//! Functions of one element at a time, and cutting a matrix into columns.
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use super::data::{Data, ROWS, rows_cols, tensor};
+use super::{Case, Real, Tape, Var, real, simd};
+
+/// Elements handled by one task.
+const BLOCK: usize = 16 * 1024;
+
+fn map<T: Real>(x: &Tensor, f: impl Fn(T) -> T + Sync) -> Result<Tensor> {
+    let data = Data::of(x)?;
+    let x_all = data.get::<T>()?;
+    let mut y = vec![T::zero(); x_all.len()];
+    y.par_chunks_mut(BLOCK)
+        .zip(x_all.par_chunks(BLOCK))
+        .for_each(|(y, x)| {
+            simd(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)));
+        });
+    tensor(y, x.dims())
+}
+
+fn zip<T: Real>(x: &Tensor, z: &Tensor, f: impl Fn(T, T) -> T + Sync) -> Result<Tensor> {
+    let (xd, zd) = (Data::of(x)?, Data::of(z)?);
+    let (x_all, z_all) = (xd.get::<T>()?, zd.get::<T>()?);
+    if x_all.len() != z_all.len() {
+        candle_core::bail!("shapes {:?} and {:?} differ", x.dims(), z.dims());
+    }
+    let mut y = vec![T::zero(); x_all.len()];
+    let blocks = y
+        .par_chunks_mut(BLOCK)
+        .zip(x_all.par_chunks(BLOCK).zip(z_all.par_chunks(BLOCK)));
+    blocks.for_each(|(y, (x, z))| {
+        simd(|| {
+            y.iter_mut()
+                .zip(x.iter().zip(z))
+                .for_each(|(y, (x, z))| *y = f(*x, *z))
+        });
+    });
+    tensor(y, x.dims())
+}
+
+/// `a + b`, same shapes.
+pub fn add(tape: &Tape, a: &Var, b: &Var) -> Result<Var> {
+    let dtype = a.tensor().dtype();
+    let y = real!(dtype, T => zip::<T>(a.tensor(), b.tensor(), |a, b| a + b))?;
+    if !tape.follows(&[a, b]) {
+        return Ok(Var::constant(y));
+    }
+    let (sa, sb) = (a.slot(), b.slot());
+    Ok(tape.push_one(y, move |dy, sink| {
+        // Two owners of one gradient: the second gets a copy, because sums are made in place.
+        if sa.is_some() {
+            sink.add(sb, dy.copy()?)?;
+            sink.add(sa, dy)
+        } else {
+            sink.add(sb, dy)
+        }
+    }))
+}
+
+const GELU_SCALE: f64 = 0.797_884_560_802_865_4; // √(2/π)
+const GELU_CUBIC: f64 = 0.044_715;
+
+#[inline(always)]
+fn gelu_of<T: Real>(x: T) -> T {
+    // ½x(1 + tanh u) = x·sigmoid(2u)
+    let u = T::of(GELU_SCALE) * (x + T::of(GELU_CUBIC) * x * x * x);
+    x * (u + u).sigmoid()
+}
+
+#[inline(always)]
+fn gelu_slope<T: Real>(x: T) -> T {
+    let u = T::of(GELU_SCALE) * (x + T::of(GELU_CUBIC) * x * x * x);
+    let s = (u + u).sigmoid();
+    let du = T::of(GELU_SCALE) * (T::one() + T::of(3.0 * GELU_CUBIC) * x * x);
+    s + T::of(2.0) * x * s * (T::one() - s) * du
+}
+
+/// GELU in GPT-2's tanh form: ½x(1 + tanh(√(2/π)(x + 0.044715x³))).
+pub fn gelu(tape: &Tape, x: &Var) -> Result<Var> {
+    let dtype = x.tensor().dtype();
+    let y = real!(dtype, T => map::<T>(x.tensor(), gelu_of))?;
+    if !tape.follows(&[x]) {
+        return Ok(Var::constant(y));
+    }
+    let (slot, x) = (x.slot(), x.tensor().clone());
+    Ok(tape.push_one(y, move |dy, sink| {
+        let dx = real!(dtype, T => zip::<T>(&x, &dy, |x, dy| dy * gelu_slope(x)))?;
+        sink.add(slot, dx)
+    }))
+}
+
+/// Hyperbolic tangent.
+pub fn tanh(tape: &Tape, x: &Var) -> Result<Var> {
+    let dtype = x.tensor().dtype();
+    let y = real!(dtype, T => map::<T>(x.tensor(), Real::fast_tanh))?;
+    if !tape.follows(&[x]) {
+        return Ok(Var::constant(y));
+    }
+    let (slot, kept) = (x.slot(), y.clone());
+    Ok(tape.push_one(y, move |dy, sink| {
+        let dx = real!(dtype, T => zip::<T>(&kept, &dy, |y, dy| dy - dy * y * y))?;
+        sink.add(slot, dx)
+    }))
+}
+
+fn cut<T: Real>(x: &Tensor, sizes: &[usize]) -> Result<Vec<Tensor>> {
+    let (rows, cols) = rows_cols(x);
+    let data = Data::of(x)?;
+    let x = data.get::<T>()?;
+    let mut start = 0;
+    let mut parts = Vec::with_capacity(sizes.len());
+    for &size in sizes {
+        let mut part = vec![T::zero(); rows * size];
+        part.par_chunks_mut(ROWS * size.max(1))
+            .zip(x.par_chunks(ROWS * cols))
+            .for_each(|(p, x)| {
+                for (p, x) in p.chunks_exact_mut(size).zip(x.chunks_exact(cols)) {
+                    p.copy_from_slice(&x[start..start + size]);
+                }
+            });
+        parts.push(tensor(part, &[rows, size])?);
+        start += size;
+    }
+    Ok(parts)
+}
+
+fn join<T: Real>(parts: &[Option<Tensor>], sizes: &[usize], rows: usize) -> Result<Tensor> {
+    let cols: usize = sizes.iter().sum();
+    let mut x = vec![T::zero(); rows * cols];
+    let mut start = 0;
+    for (part, &size) in parts.iter().zip(sizes) {
+        if let Some(part) = part {
+            let data = Data::of(part)?;
+            for (x, p) in x
+                .chunks_exact_mut(cols)
+                .zip(data.get::<T>()?.chunks_exact(size))
+            {
+                x[start..start + size].copy_from_slice(p);
+            }
+        }
+        start += size;
+    }
+    tensor(x, &[rows, cols])
+}
+
+/// Cuts [rows, sum of sizes] into one [rows, size] for each size.
+pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
+    let dtype = x.tensor().dtype();
+    let (rows, cols) = rows_cols(x.tensor());
+    if sizes.iter().sum::<usize>() != cols {
+        candle_core::bail!("split: {sizes:?} do not add up to {cols} columns");
+    }
+    let parts = real!(dtype, T => cut::<T>(x.tensor(), sizes))?;
+    if !tape.follows(&[x]) {
+        return Ok(parts.into_iter().map(Var::constant).collect());
+    }
+    let (slot, sizes) = (x.slot(), sizes.to_vec());
+    Ok(tape.push(parts, move |gradients, sink| {
+        sink.add(
+            slot,
+            real!(dtype, T => join::<T>(&gradients, &sizes, rows))?,
+        )
+    }))
+}
+
+pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+    vec![
+        Case::new(
+            "gelu",
+            vec![normal(&[9, 11])],
+            |tape, v| Ok(vec![gelu(tape, &v[0])?]),
+            |t| {
+                let x = &t[0];
+                let u = ((x + (x.powf(3.0)? * GELU_CUBIC)?)? * GELU_SCALE)?;
+                Ok(vec![((x * (u.tanh()? + 1.0)?)? * 0.5)?])
+            },
+        ),
+        Case::new(
+            "tanh",
+            vec![normal(&[9, 11])],
+            |tape, v| Ok(vec![tanh(tape, &v[0])?]),
+            |t| Ok(vec![t[0].tanh()?]),
+        ),
+        Case::new(
+            "add",
+            vec![normal(&[9, 11]), normal(&[9, 11])],
+            |tape, v| Ok(vec![add(tape, &v[0], &v[1])?]),
+            |t| Ok(vec![(&t[0] + &t[1])?]),
+        ),
+        Case::new(
+            "a value used twice",
+            vec![normal(&[5, 3])],
+            |tape, v| Ok(vec![add(tape, &v[0], &tanh(tape, &v[0])?)?]),
+            |t| Ok(vec![(&t[0] + t[0].tanh()?)?]),
+        ),
+        Case::new(
+            "split",
+            vec![normal(&[70, 9])],
+            |tape, v| split(tape, &v[0], &[2, 3, 4]),
+            |t| {
+                let part = |start, len| t[0].narrow(1, start, len)?.contiguous();
+                Ok(vec![part(0, 2)?, part(2, 3)?, part(5, 4)?])
+            },
+        ),
+    ]
+}

@@ -1,0 +1,62 @@
+//! Rows of a table chosen by token id. The gradient adds rows in token order: deterministic.
+
+use candle_core::{Result, Tensor, bail};
+
+use super::data::{Data, tensor};
+use super::{Case, Real, Tape, Var, real};
+
+fn gather<T: Real>(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
+    let (vocab, width) = table.dims2()?;
+    let data = Data::of(table)?;
+    let table = data.get::<T>()?;
+    let mut y = Vec::with_capacity(ids.len() * width);
+    for (position, &id) in ids.iter().enumerate() {
+        let row = id as usize;
+        if row >= vocab {
+            bail!("token id {id} at position {position} is outside the vocabulary of {vocab}");
+        }
+        y.extend_from_slice(&table[row * width..(row + 1) * width]);
+    }
+    tensor(y, &[ids.len(), width])
+}
+
+fn scatter<T: Real>(dy: &Tensor, ids: &[u32], dims: &[usize]) -> Result<Tensor> {
+    let width = dims[1];
+    let data = Data::of(dy)?;
+    let mut table = vec![T::zero(); dims[0] * width];
+    for (&id, row) in ids.iter().zip(data.get::<T>()?.chunks_exact(width)) {
+        let start = id as usize * width;
+        table[start..start + width]
+            .iter_mut()
+            .zip(row)
+            .for_each(|(t, r)| *t += *r);
+    }
+    tensor(table, dims)
+}
+
+/// `y[i] = table[ids[i]]`: [vocab, width] to [ids, width].
+pub fn embedding(tape: &Tape, table: &Var, ids: &[u32]) -> Result<Var> {
+    let dtype = table.tensor().dtype();
+    let y = real!(dtype, T => gather::<T>(table.tensor(), ids))?;
+    if !tape.follows(&[table]) {
+        return Ok(Var::constant(y));
+    }
+    let (slot, dims, ids) = (table.slot(), table.dims().to_vec(), ids.to_vec());
+    Ok(tape.push_one(y, move |dy, sink| {
+        sink.add(slot, real!(dtype, T => scatter::<T>(&dy, &ids, &dims))?)
+    }))
+}
+
+pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+    let ids = [3u32, 0, 3, 6, 1, 3];
+    vec![Case::new(
+        "repeated ids",
+        vec![normal(&[7, 5])],
+        move |tape, v| Ok(vec![embedding(tape, &v[0], &ids)?]),
+        move |t| {
+            Ok(vec![
+                t[0].index_select(&Tensor::new(&ids, t[0].device())?, 0)?,
+            ])
+        },
+    )]
+}

@@ -1,0 +1,180 @@
+//! GroundThink's learned gate between its two branches.
+//!
+//! | symbol | shape | |
+//! |---|---|---|
+//! | a, b | [N, d] | the branches' outputs (RWKV-6, Mamba-2) |
+//! | W, c | [1, 2d], [1] | gate weight (a's half first) and bias |
+//!
+//! g = sigmoid(W [a; b] + c), one number per position; y = g·a + (1 − g)·b
+
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+
+use super::data::{Data, ROWS, rows_cols, tensor};
+use super::linear::sum_in_order;
+use super::{Case, Real, Tape, Var, real, simd};
+
+#[inline(always)]
+fn gate<T: Real>(a: &[T], b: &[T], w: &[T], bias: T) -> T {
+    let d = a.len();
+    let mut lanes = [T::zero(); 16];
+    for (x, w) in [(a, &w[..d]), (b, &w[d..])] {
+        for (x, w) in x.chunks(16).zip(w.chunks(16)) {
+            for ((lane, x), w) in lanes.iter_mut().zip(x).zip(w) {
+                *lane += *x * *w;
+            }
+        }
+    }
+    (lanes.iter().copied().sum::<T>() + bias).sigmoid()
+}
+
+fn forward<T: Real>(x: [&Tensor; 4]) -> Result<Tensor> {
+    let (rows, d) = rows_cols(x[0]);
+    let [a, b, w, c] = [
+        Data::of(x[0])?,
+        Data::of(x[1])?,
+        Data::of(x[2])?,
+        Data::of(x[3])?,
+    ];
+    let (a, b, w, c) = (
+        a.get::<T>()?,
+        b.get::<T>()?,
+        w.get::<T>()?,
+        c.get::<T>()?[0],
+    );
+    let mut y = vec![T::zero(); rows * d];
+    let n = ROWS * d;
+    y.par_chunks_mut(n)
+        .zip(a.par_chunks(n).zip(b.par_chunks(n)))
+        .for_each(|(y, (a, b))| {
+            simd(|| {
+                let rows = a.chunks_exact(d).zip(b.chunks_exact(d));
+                for (y, (a, b)) in y.chunks_exact_mut(d).zip(rows) {
+                    let g = gate(a, b, w, c);
+                    for i in 0..d {
+                        y[i] = g * a[i] + (T::one() - g) * b[i];
+                    }
+                }
+            });
+        });
+    tensor(y, &[rows, d])
+}
+
+/// Gradients of a, b, W and c.
+fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor) -> Result<[Tensor; 4]> {
+    let shapes = x.map(Tensor::dims);
+    let (rows, d) = rows_cols(x[0]);
+    let [a, b, w, c] = [
+        Data::of(x[0])?,
+        Data::of(x[1])?,
+        Data::of(x[2])?,
+        Data::of(x[3])?,
+    ];
+    let (a, b, w, c) = (
+        a.get::<T>()?,
+        b.get::<T>()?,
+        w.get::<T>()?,
+        c.get::<T>()?[0],
+    );
+    let dyd = Data::of(dy)?;
+    let (mut da, mut db) = (vec![T::zero(); rows * d], vec![T::zero(); rows * d]);
+    let n = ROWS * d;
+    let outs = da.par_chunks_mut(n).zip(db.par_chunks_mut(n));
+    let ins = a
+        .par_chunks(n)
+        .zip(b.par_chunks(n))
+        .zip(dyd.get::<T>()?.par_chunks(n));
+    // The last element of a partial sum is the bias's gradient.
+    let partial: Vec<Vec<T>> = outs
+        .zip(ins)
+        .map(|((da, db), ((a, b), dy))| {
+            let mut dw = vec![T::zero(); 2 * d + 1];
+            simd(|| {
+                for r in (0..a.len()).step_by(d) {
+                    let row = r..r + d;
+                    let x = [&a[row.clone()], &b[row.clone()], w, &dy[row.clone()]];
+                    row_backward(x, c, &mut da[row.clone()], &mut db[row], &mut dw);
+                }
+            });
+            dw
+        })
+        .collect();
+    let mut dw = sum_in_order(&partial, 2 * d + 1);
+    let dc = dw.split_off(2 * d);
+    Ok([
+        tensor(da, shapes[0])?,
+        tensor(db, shapes[1])?,
+        tensor(dw, shapes[2])?,
+        tensor(dc, shapes[3])?,
+    ])
+}
+
+#[inline(always)]
+fn row_backward<T: Real>([a, b, w, dy]: [&[T]; 4], c: T, da: &mut [T], db: &mut [T], dw: &mut [T]) {
+    let d = a.len();
+    let g = gate(a, b, w, c);
+    let mut dg = T::zero();
+    for i in 0..d {
+        dg += dy[i] * (a[i] - b[i]);
+    }
+    let dz = dg * g * (T::one() - g);
+    for i in 0..d {
+        da[i] = g * dy[i] + dz * w[i];
+        db[i] = (T::one() - g) * dy[i] + dz * w[d + i];
+        dw[i] += dz * a[i];
+        dw[d + i] += dz * b[i];
+    }
+    dw[2 * d] += dz;
+}
+
+/// `g·a + (1 − g)·b` with `g = sigmoid(W [a; b] + c)`.
+pub fn gated_fusion(tape: &Tape, a: &Var, b: &Var, w: &Var, c: &Var) -> Result<Var> {
+    let (_, d) = rows_cols(a.tensor());
+    if a.dims() != b.dims() || w.tensor().elem_count() != 2 * d || c.tensor().elem_count() != 1 {
+        bail!(
+            "fusion: {:?} and {:?} with gate {:?}",
+            a.dims(),
+            b.dims(),
+            w.dims()
+        );
+    }
+    let dtype = a.tensor().dtype();
+    let vars = [a, b, w, c];
+    let inputs = vars.map(|v| v.tensor().clone());
+    let y = real!(dtype, T => forward::<T>(inputs.each_ref()))?;
+    if !tape.follows(&vars) {
+        return Ok(Var::constant(y));
+    }
+    let slots = vars.map(Var::slot);
+    Ok(tape.push_one(y, move |dy, sink| {
+        let gradients = real!(dtype, T => backward::<T>(inputs.each_ref(), &dy))?;
+        slots
+            .into_iter()
+            .zip(gradients)
+            .try_for_each(|(slot, g)| sink.add(slot, g))
+    }))
+}
+
+pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+    let (n, d) = (67, 5);
+    vec![Case::new(
+        "random gate",
+        vec![
+            normal(&[n, d]),
+            normal(&[n, d]),
+            normal(&[1, 2 * d]),
+            normal(&[1]),
+        ],
+        |tape, v| Ok(vec![gated_fusion(tape, &v[0], &v[1], &v[2], &v[3])?]),
+        |x| {
+            let z = Tensor::cat(&[&x[0], &x[1]], 1)?
+                .matmul(&x[2].t()?)?
+                .broadcast_add(&x[3])?;
+            let g = ((z.neg()?.exp()? + 1.0)?).recip()?;
+            let rest = (1.0 - &g)?;
+            Ok(vec![
+                (x[0].broadcast_mul(&g)? + x[1].broadcast_mul(&rest)?)?,
+            ])
+        },
+    )]
+}

@@ -1,0 +1,96 @@
+//! Differentiable tensor functions: each with its equations, a slow obvious `reference`, a CPU
+//! path and the seam where a CUDA path goes.
+//!
+//! candle's custom ops take at most three tensors and return one, have no saved activations and
+//! no no-grad mode, and its `backward` adds every gradient to a fresh zero tensor. The functions
+//! here need up to nine inputs, several outputs and recurrent states. So candle supplies tensors,
+//! devices and storage, and differentiation is ours: a [`Tape`] of closures. An op computes its
+//! outputs, keeps what its backward pass needs, and pushes one closure; a tape that is off records
+//! nothing and keeps nothing. The references are written in candle's own differentiable functions,
+//! so every gradient is checked against an implementation that shares no code with it.
+//!
+//! Results do not depend on the number of threads: reductions go over blocks of fixed size whose
+//! partial sums are added in order.
+//!
+//! To add an op: a file with the op, its `reference` and its `case`, and a row in [`OPS`].
+
+mod attention;
+mod case;
+mod convolution;
+mod cross_entropy;
+mod data;
+mod elementwise;
+mod embedding;
+mod fusion;
+mod linear;
+mod norm;
+mod real;
+mod ssd;
+mod tape;
+mod token_mix;
+mod wkv6;
+
+pub use attention::causal_attention;
+pub use case::{Case, OpSpec};
+pub use convolution::causal_conv_silu;
+pub use cross_entropy::{linear_cross_entropy, token_losses};
+pub use data::{Data, to_vec_f64};
+pub use elementwise::{add, gelu, split, tanh};
+pub use embedding::embedding;
+pub use fusion::gated_fusion;
+pub use linear::{Layout, linear};
+pub use norm::{gated_rms_norm, group_norm_gate, layer_norm, rms_norm};
+pub use real::Real;
+pub(crate) use real::{real, simd};
+pub use ssd::{SsdInputs, ssd};
+pub use tape::{Gradients, Tape, Var};
+pub use token_mix::{MixWeights, lerp, low_rank_mix, token_shift};
+pub use wkv6::{Wkv6Inputs, wkv6};
+
+/// Every op with the case that the conformance tests put it through.
+pub const OPS: &[OpSpec] = &[
+    OpSpec {
+        name: "linear",
+        cases: linear::cases,
+    },
+    OpSpec {
+        name: "linear_cross_entropy",
+        cases: cross_entropy::cases,
+    },
+    OpSpec {
+        name: "embedding",
+        cases: embedding::cases,
+    },
+    OpSpec {
+        name: "causal_attention",
+        cases: attention::cases,
+    },
+    OpSpec {
+        name: "norm",
+        cases: norm::cases,
+    },
+    OpSpec {
+        name: "elementwise",
+        cases: elementwise::cases,
+    },
+    OpSpec {
+        name: "token_mix",
+        cases: token_mix::cases,
+    },
+    OpSpec {
+        name: "wkv6",
+        cases: wkv6::cases,
+    },
+    OpSpec {
+        name: "convolution",
+        cases: convolution::cases,
+    },
+    OpSpec {
+        name: "ssd",
+        cases: ssd::cases,
+    },
+    OpSpec {
+        name: "fusion",
+        cases: fusion::cases,
+    },
+];

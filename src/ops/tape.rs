@@ -1,0 +1,200 @@
+//! Reverse-mode differentiation over candle tensors: a list of closures, run backwards.
+//!
+//! Invariant: a gradient is complete when its closure runs, because every use of a value was
+//! pushed after the value itself.
+
+use std::cell::{Cell, RefCell};
+
+use candle_core::{Result, Tensor, bail};
+
+use super::data::add_in_place;
+
+/// A tensor that a [`Tape`] may be following. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Var {
+    tensor: Tensor,
+    slot: Slot,
+}
+
+/// Where a value's gradient is collected, if it is followed at all.
+pub(crate) type Slot = Option<usize>;
+
+impl Var {
+    /// A value that no gradient flows to.
+    pub fn constant(tensor: Tensor) -> Self {
+        Self { tensor, slot: None }
+    }
+
+    /// The value.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// The dimensions of the value.
+    pub fn dims(&self) -> &[usize] {
+        self.tensor.dims()
+    }
+
+    pub(crate) fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// The same value in another shape with as many elements.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
+        // Gradients are handed on flat in memory, so a reshape needs no node of its own: readers
+        // look at elements, and shapes are restored by the op that owns the slot.
+        Ok(Self {
+            tensor: self.tensor.reshape(shape)?,
+            slot: self.slot,
+        })
+    }
+}
+
+/// Gradients by slot.
+#[derive(Debug, Default)]
+pub struct Gradients(Vec<Option<Tensor>>);
+
+impl Gradients {
+    /// Adds `gradient` to what `slot` has collected so far; a value not followed drops it.
+    pub fn add(&mut self, slot: Option<usize>, gradient: Tensor) -> Result<()> {
+        let Some(slot) = slot else { return Ok(()) };
+        match &mut self.0[slot] {
+            Some(sum) => add_in_place(sum, &gradient)?,
+            empty => *empty = Some(gradient),
+        }
+        Ok(())
+    }
+
+    /// Takes the gradient out of `slot`.
+    pub fn take(&mut self, slot: usize) -> Option<Tensor> {
+        self.0.get_mut(slot).and_then(Option::take)
+    }
+}
+
+type Backward = Box<dyn FnOnce(Vec<Option<Tensor>>, &mut Gradients) -> Result<()>>;
+
+struct Node {
+    first_output: usize,
+    outputs: usize,
+    backward: Backward,
+}
+
+/// The record of one forward pass.
+pub struct Tape {
+    nodes: Option<RefCell<Vec<Node>>>,
+    slots: Cell<usize>,
+}
+
+impl Tape {
+    /// A tape that records; slots `0..leaves` belong to the parameters.
+    pub fn recording(leaves: usize) -> Self {
+        Self {
+            nodes: Some(RefCell::default()),
+            slots: Cell::new(leaves),
+        }
+    }
+
+    /// A tape that records nothing: inference.
+    pub fn off() -> Self {
+        Self {
+            nodes: None,
+            slots: Cell::new(0),
+        }
+    }
+
+    /// Whether gradients are wanted.
+    pub fn is_recording(&self) -> bool {
+        self.nodes.is_some()
+    }
+
+    /// Parameter `index` as a value on this tape.
+    pub fn leaf(&self, index: usize, tensor: &Tensor) -> Var {
+        Var {
+            tensor: tensor.clone(),
+            slot: self.is_recording().then_some(index),
+        }
+    }
+
+    /// Whether an op with these inputs has to keep what its backward pass needs.
+    pub(crate) fn follows(&self, inputs: &[&Var]) -> bool {
+        self.is_recording() && inputs.iter().any(|v| v.slot.is_some())
+    }
+
+    /// Records an op with several outputs. `backward` gets one gradient per output, `None` where
+    /// nothing downstream used it.
+    pub(crate) fn push(
+        &self,
+        outputs: Vec<Tensor>,
+        backward: impl FnOnce(Vec<Option<Tensor>>, &mut Gradients) -> Result<()> + 'static,
+    ) -> Vec<Var> {
+        let Some(nodes) = &self.nodes else {
+            return outputs.into_iter().map(Var::constant).collect();
+        };
+        let first_output = self.slots.get();
+        self.slots.set(first_output + outputs.len());
+        nodes.borrow_mut().push(Node {
+            first_output,
+            outputs: outputs.len(),
+            backward: Box::new(backward),
+        });
+        let vars = outputs.into_iter().enumerate();
+        vars.map(|(i, tensor)| Var {
+            tensor,
+            slot: Some(first_output + i),
+        })
+        .collect()
+    }
+
+    /// Records an op with one output.
+    pub(crate) fn push_one(
+        &self,
+        output: Tensor,
+        backward: impl FnOnce(Tensor, &mut Gradients) -> Result<()> + 'static,
+    ) -> Var {
+        let Some(nodes) = &self.nodes else {
+            return Var::constant(output);
+        };
+        let first_output = self.slots.get();
+        self.slots.set(first_output + 1);
+        let backward: Backward =
+            Box::new(move |mut gradients, sink| match gradients.pop().flatten() {
+                Some(gradient) => backward(gradient, sink),
+                None => Ok(()),
+            });
+        nodes.borrow_mut().push(Node {
+            first_output,
+            outputs: 1,
+            backward,
+        });
+        Var {
+            tensor: output,
+            slot: Some(first_output),
+        }
+    }
+
+    /// Runs backwards from `output`, whose gradient is `seed`, and returns what the leaves
+    /// collected.
+    pub fn backward(self, output: &Var, seed: Tensor) -> Result<Gradients> {
+        self.backward_many(&[(output, seed)])
+    }
+
+    /// The same from several outputs at once.
+    pub fn backward_many(self, seeds: &[(&Var, Tensor)]) -> Result<Gradients> {
+        let Some(nodes) = self.nodes else {
+            bail!("backward on a tape that recorded nothing")
+        };
+        let mut gradients = Gradients((0..self.slots.get()).map(|_| None).collect());
+        for (output, seed) in seeds {
+            // A copy, because gradients are added to in place.
+            gradients.add(output.slot, seed.copy()?)?;
+        }
+        for node in nodes.into_inner().into_iter().rev() {
+            let slots = node.first_output..node.first_output + node.outputs;
+            let collected: Vec<_> = slots.map(|s| gradients.take(s)).collect();
+            if collected.iter().any(Option::is_some) {
+                (node.backward)(collected, &mut gradients)?;
+            }
+        }
+        Ok(gradients)
+    }
+}

@@ -1,0 +1,344 @@
+//! RWKV-6's token shift with low-rank data-dependent mixing ("ddlerp"; Peng et al. 2024, eqs. 7–9).
+//!
+//! | symbol | shape | |
+//! |---|---|---|
+//! | x | [B·T, d] | input; row b·T + t |
+//! | tail | [B, d] | last input of the call before: recurrent state, no gradient |
+//! | Δ | [B·T, d] | x[t−1] − x[t] |
+//! | μ | [d] | static mixing coefficient |
+//! | a | [B·T, 5·R] | tanh((x + Δ·μ_x) W₁) |
+//! | W₂ | [5, R, d] | second half of the low-rank map |
+//! | y_i | 5 × [B·T, d] | x + Δ·(μ_i + a_i W₂_i), for i = w, k, v, r, g |
+
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+
+use super::case::like;
+use super::data::{Data, ROWS, rows_cols, tensor};
+use super::linear::{Mat, column_sums, matmul};
+use super::{Case, Real, Tape, Var, real, simd};
+
+fn shift<T: Real>(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
+    let (rows, d) = rows_cols(x);
+    let batch = tail.dim(0)?;
+    let (xd, td) = (Data::of(x)?, Data::of(tail)?);
+    let (x_all, tail) = (xd.get::<T>()?, td.get::<T>()?);
+    let mut y = vec![T::zero(); rows * d];
+    let sequence = rows / batch * d;
+    y.par_chunks_mut(sequence).enumerate().for_each(|(b, y)| {
+        let x = &x_all[b * sequence..(b + 1) * sequence];
+        simd(|| {
+            for j in 0..d {
+                y[j] = tail[b * d + j] - x[j];
+            }
+            for ((y, now), before) in y[d..].iter_mut().zip(&x[d..]).zip(x) {
+                *y = *before - *now;
+            }
+        });
+    });
+    tensor(y, &[rows, d])
+}
+
+fn shift_backward<T: Real>(dy: &Tensor, batch: usize) -> Result<Tensor> {
+    let (rows, d) = rows_cols(dy);
+    let data = Data::of(dy)?;
+    let sequence = rows / batch * d;
+    let mut dx = vec![T::zero(); rows * d];
+    dx.par_chunks_mut(sequence)
+        .zip(data.get::<T>()?.par_chunks(sequence))
+        .for_each(|(dx, dy)| {
+            dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = -*dy);
+            dx.iter_mut().zip(&dy[d..]).for_each(|(dx, dy)| *dx += *dy);
+        });
+    tensor(dx, &[rows, d])
+}
+
+/// Δ = x[t−1] − x[t], where x[−1] is the tail.
+pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
+    let dtype = x.tensor().dtype();
+    let batch = tail.dim(0)?;
+    let y = real!(dtype, T => shift::<T>(x.tensor(), tail))?;
+    if !tape.follows(&[x]) {
+        return Ok(Var::constant(y));
+    }
+    let slot = x.slot();
+    Ok(tape.push_one(y, move |dy, sink| {
+        sink.add(slot, real!(dtype, T => shift_backward::<T>(&dy, batch))?)
+    }))
+}
+
+/// `x + Δ·μ`.
+pub fn lerp(tape: &Tape, x: &Var, delta: &Var, mu: &Var) -> Result<Var> {
+    let mixes = mix_forward(x.tensor(), delta.tensor(), &[mu.tensor()], None)?;
+    finish(tape, x, delta, mixes, None, &[mu]).map(|mut v| v.remove(0))
+}
+
+/// The weights of the data-dependent mix.
+pub struct MixWeights<'a> {
+    /// a: [B·T, 5·R].
+    pub low_rank: &'a Var,
+    /// W₂: [5, R, d].
+    pub w2: &'a Var,
+    /// μ of w, k, v, r and g, [d] each.
+    pub mu: [&'a Var; 5],
+}
+
+/// The five mixed inputs, in the order w, k, v, r, g.
+pub fn low_rank_mix(tape: &Tape, x: &Var, delta: &Var, m: &MixWeights<'_>) -> Result<Vec<Var>> {
+    let mu = m.mu.map(Var::tensor);
+    let mixes = mix_forward(
+        x.tensor(),
+        delta.tensor(),
+        &mu,
+        Some((m.low_rank.tensor(), m.w2.tensor())),
+    )?;
+    finish(tape, x, delta, mixes, Some((m.low_rank, m.w2)), &m.mu)
+}
+
+/// Outputs, and the coefficients that made them.
+struct Mixed {
+    outputs: Vec<Tensor>,
+    coefficients: Vec<Tensor>,
+}
+
+fn mix_forward(
+    x: &Tensor,
+    delta: &Tensor,
+    mu: &[&Tensor],
+    low: Option<(&Tensor, &Tensor)>,
+) -> Result<Mixed> {
+    let mut mixed = Mixed {
+        outputs: Vec::new(),
+        coefficients: Vec::new(),
+    };
+    for (i, mu) in mu.iter().enumerate() {
+        let (y, c) = real!(x.dtype(), T => mix_one::<T>(x, delta, mu, low, i))?;
+        mixed.outputs.push(y);
+        mixed.coefficients.push(c);
+    }
+    Ok(mixed)
+}
+
+fn mix_one<T: Real>(
+    x: &Tensor,
+    delta: &Tensor,
+    mu: &Tensor,
+    low: Option<(&Tensor, &Tensor)>,
+    i: usize,
+) -> Result<(Tensor, Tensor)> {
+    let (rows, d) = rows_cols(x);
+    let (xd, dd, md) = (Data::of(x)?, Data::of(delta)?, Data::of(mu)?);
+    let mu = md.get::<T>()?;
+    if mu.len() != d {
+        bail!("mix: {d} columns, coefficients {}", mu.len());
+    }
+    let mut c = mu.repeat(rows);
+    if let Some((a, w2)) = low {
+        let (ad, wd) = (Data::of(a)?, Data::of(w2)?);
+        let (parts, rank, _) = w2.dims3()?;
+        let a = Mat::strided(&ad.get::<T>()?[i * rank..], rows, rank, parts * rank);
+        let w = Mat::new(&wd.get::<T>()?[i * rank * d..(i + 1) * rank * d], rank, d);
+        matmul(a, w, &mut c, d, true, T::one());
+    }
+    let mut y = vec![T::zero(); rows * d];
+    let (x, delta) = (xd.get::<T>()?, dd.get::<T>()?);
+    let n = ROWS * d;
+    y.par_chunks_mut(n)
+        .zip(c.par_chunks(n))
+        .zip(x.par_chunks(n).zip(delta.par_chunks(n)))
+        .for_each(|((y, c), (x, delta))| {
+            simd(|| {
+                for i in 0..y.len() {
+                    y[i] = x[i] + delta[i] * c[i];
+                }
+            });
+        });
+    Ok((tensor(y, &[rows, d])?, tensor(c, &[rows, d])?))
+}
+
+fn finish(
+    tape: &Tape,
+    x: &Var,
+    delta: &Var,
+    mixed: Mixed,
+    low: Option<(&Var, &Var)>,
+    mu: &[&Var],
+) -> Result<Vec<Var>> {
+    if !tape.follows(&[x, delta]) && !tape.follows(mu) {
+        return Ok(mixed.outputs.into_iter().map(Var::constant).collect());
+    }
+    let dtype = x.tensor().dtype();
+    let (xs, ds) = (x.slot(), delta.slot());
+    let mus: Vec<_> = mu.iter().map(|m| m.slot()).collect();
+    let low_slots = low.map(|(a, w)| (a.slot(), w.slot()));
+    let low = low.map(|(a, w)| (a.tensor().clone(), w.tensor().clone()));
+    let (delta, c) = (delta.tensor().clone(), mixed.coefficients);
+    Ok(tape.push(mixed.outputs, move |dys, sink| {
+        let low = low.as_ref().map(|(a, w)| (a, w));
+        let g = real!(dtype, T => mix_backward::<T>(&delta, &c, low, &dys))?;
+        sink.add(xs, g.dx)?;
+        sink.add(ds, g.ddelta)?;
+        for (slot, dmu) in mus.into_iter().zip(g.dmu) {
+            sink.add(slot, dmu)?;
+        }
+        if let (Some((sa, sw)), Some((da, dw))) = (low_slots, g.low) {
+            sink.add(sa, da)?;
+            sink.add(sw, dw)?;
+        }
+        Ok(())
+    }))
+}
+
+struct MixGradients {
+    dx: Tensor,
+    ddelta: Tensor,
+    dmu: Vec<Tensor>,
+    low: Option<(Tensor, Tensor)>,
+}
+
+fn mix_backward<T: Real>(
+    delta: &Tensor,
+    coefficients: &[Tensor],
+    low: Option<(&Tensor, &Tensor)>,
+    dys: &[Option<Tensor>],
+) -> Result<MixGradients> {
+    let (rows, d) = rows_cols(delta);
+    let dd = Data::of(delta)?;
+    let delta = dd.get::<T>()?;
+    let mut dx = vec![T::zero(); rows * d];
+    let mut ddelta = vec![T::zero(); rows * d];
+    let mut dmu = Vec::new();
+    let mut lows = low.map(|(a, w)| {
+        (
+            vec![T::zero(); a.elem_count()],
+            vec![T::zero(); w.elem_count()],
+        )
+    });
+    for (i, (c, dy)) in coefficients.iter().zip(dys).enumerate() {
+        let Some(dy) = dy else {
+            dmu.push(tensor(vec![T::zero(); d], &[d])?);
+            continue;
+        };
+        let (cd, dyd) = (Data::of(c)?, Data::of(dy)?);
+        let (c, dy) = (cd.get::<T>()?, dyd.get::<T>()?);
+        let mut dm = vec![T::zero(); rows * d];
+        let n = ROWS * d;
+        let outs = dx
+            .par_chunks_mut(n)
+            .zip(ddelta.par_chunks_mut(n))
+            .zip(dm.par_chunks_mut(n));
+        let ins = c
+            .par_chunks(n)
+            .zip(dy.par_chunks(n))
+            .zip(delta.par_chunks(n));
+        outs.zip(ins)
+            .for_each(|(((dx, ddelta), dm), ((c, dy), delta))| {
+                simd(|| {
+                    for j in 0..dy.len() {
+                        dx[j] += dy[j];
+                        ddelta[j] += dy[j] * c[j];
+                        dm[j] = dy[j] * delta[j];
+                    }
+                });
+            });
+        dmu.push(tensor(column_sums(&dm, d), &[d])?);
+        if let (Some((a, w2)), Some((da, dw))) = (low, &mut lows) {
+            low_backward(a, w2, i, &dm, da, dw)?;
+        }
+    }
+    let low = match (low, lows) {
+        (Some((a, w)), Some((da, dw))) => Some((tensor(da, a.dims())?, tensor(dw, w.dims())?)),
+        _ => None,
+    };
+    Ok(MixGradients {
+        dx: tensor(dx, &[rows, d])?,
+        ddelta: tensor(ddelta, &[rows, d])?,
+        dmu,
+        low,
+    })
+}
+
+/// Gradients of a_i and W₂_i from that of their product.
+fn low_backward<T: Real>(
+    a: &Tensor,
+    w2: &Tensor,
+    i: usize,
+    dm: &[T],
+    da: &mut [T],
+    dw: &mut [T],
+) -> Result<()> {
+    let (parts, rank, d) = w2.dims3()?;
+    let rows = dm.len() / d;
+    let (ad, wd) = (Data::of(a)?, Data::of(w2)?);
+    let a = Mat::strided(&ad.get::<T>()?[i * rank..], rows, rank, parts * rank);
+    let block = i * rank * d..(i + 1) * rank * d;
+    let w = Mat::new(&wd.get::<T>()?[block.clone()], rank, d);
+    let dm = Mat::new(dm, rows, d);
+    matmul(
+        dm,
+        w.t(),
+        &mut da[i * rank..],
+        parts * rank,
+        false,
+        T::one(),
+    );
+    matmul(a.t(), dm, &mut dw[block], d, false, T::one());
+    Ok(())
+}
+
+pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+    let (b, t, d, r) = (2, 35, 6, 3);
+    let tail = normal(&[b, d]);
+    let again = tail.clone();
+    let rows = b * t;
+    let mut inputs = vec![
+        normal(&[rows, d]),
+        normal(&[rows, d]),
+        normal(&[rows, 5 * r]),
+    ];
+    inputs.push(normal(&[5, r, d]));
+    inputs.extend((0..5).map(|_| normal(&[d])));
+    vec![
+        Case::new(
+            "shift",
+            vec![normal(&[rows, d])],
+            move |tape, v| Ok(vec![token_shift(tape, &v[0], &like(&tail, &v[0])?)?]),
+            move |x| {
+                let x = x[0].reshape((b, t, d))?;
+                let before = Tensor::cat(&[again.unsqueeze(1)?, x.narrow(1, 0, t - 1)?], 1)?;
+                Ok(vec![(before - x)?.reshape((b * t, d))?])
+            },
+        ),
+        Case::new(
+            "static mix",
+            vec![normal(&[rows, d]), normal(&[rows, d]), normal(&[d])],
+            |tape, v| Ok(vec![lerp(tape, &v[0], &v[1], &v[2])?]),
+            |x| Ok(vec![(&x[0] + x[1].broadcast_mul(&x[2])?)?]),
+        ),
+        Case::new(
+            "low-rank mix",
+            inputs,
+            |tape, v| {
+                let mu = [&v[4], &v[5], &v[6], &v[7], &v[8]];
+                low_rank_mix(
+                    tape,
+                    &v[0],
+                    &v[1],
+                    &MixWeights {
+                        low_rank: &v[2],
+                        w2: &v[3],
+                        mu,
+                    },
+                )
+            },
+            move |x| {
+                let one = |i: usize| {
+                    let a = x[2].narrow(1, i * r, r)?.contiguous()?;
+                    let m = a.matmul(&x[3].get(i)?)?.broadcast_add(&x[4 + i])?;
+                    &x[0] + (&x[1] * m)?
+                };
+                (0..5).map(one).collect()
+            },
+        ),
+    ]
+}

@@ -1,0 +1,6 @@
+//! Every integration test, in one binary.
+
+mod it {
+    mod models;
+    mod ops;
+}

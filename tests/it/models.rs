@@ -1,0 +1,336 @@
+//! The models against independent implementations, and the algebra of their state.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+use proptest::prelude::*;
+use v5gate::models::{
+    Branch, Config, Gpt2Config, GroundThinkConfig, LanguageModel, MODELS, MambaShape, Params,
+    RwkvShape, State,
+};
+use v5gate::ops::{Tape, linear_cross_entropy, to_vec_f64};
+use v5gate::scale::{SCALES, Tier};
+
+fn fixture(name: &str) -> HashMap<String, Tensor> {
+    let path = format!(
+        "{}/fixtures/reference/{name}.safetensors",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+}
+
+fn load(config: &Config, all: &HashMap<String, Tensor>, dtype: DType) -> Box<dyn LanguageModel> {
+    let get = |name: &str| all.get(&format!("w.{name}")).cloned();
+    config.build(Params::from_tensors(&config.declare(), dtype, get).unwrap())
+}
+
+fn small_gpt2() -> Config {
+    Config::Gpt2(Gpt2Config {
+        vocab_size: 61,
+        n_positions: 40,
+        n_embd: 24,
+        n_layer: 2,
+        n_head: 3,
+        n_inner: None,
+        layer_norm_epsilon: 1e-5,
+    })
+}
+
+fn small_groundthink() -> Config {
+    Config::Groundthink(GroundThinkConfig {
+        vocab_size: 61,
+        d_model: 24,
+        n_layer: 2,
+        d_ff: 40,
+        rwkv: RwkvShape {
+            head_size: 8,
+            mix_rank: 4,
+            decay_rank: 6,
+        },
+        mamba: MambaShape {
+            expand: 2,
+            head_dim: 8,
+            state_size: 10,
+            n_groups: 1,
+            conv_kernel: 4,
+        },
+    })
+}
+
+fn worst(a: &Tensor, b: &Tensor) -> f64 {
+    let (a, b) = (to_vec_f64(a).unwrap(), to_vec_f64(b).unwrap());
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(&b)
+        .map(|(x, y)| (x - y).abs())
+        .fold(0.0, f64::max)
+}
+
+fn tokens_of(all: &HashMap<String, Tensor>) -> (Vec<Vec<u32>>, usize) {
+    let rows = all["tokens"].to_vec2::<i64>().unwrap();
+    let rows: Vec<Vec<u32>> = rows
+        .iter()
+        .map(|r| r.iter().map(|x| *x as u32).collect())
+        .collect();
+    let time = rows[0].len();
+    (rows, time)
+}
+
+/// Logits, loss, every gradient and (where the fixture has them) the final states, in float64:
+/// what differs is rounding, 1e-16 a step over a few thousand steps.
+fn agrees_with_reference(config: &Config, name: &str) {
+    let all = fixture(name);
+    let model = load(config, &all, DType::F64);
+    let (rows, time) = tokens_of(&all);
+    let mut state = model.new_state(rows.len()).unwrap();
+    let logits = model.forward(&rows.concat(), &mut state).unwrap();
+    assert!(worst(&logits, &all["logits"]) < 1e-11, "{name}: logits");
+    states_agree(&all, &state, name);
+
+    let inputs: Vec<u32> = rows.iter().flat_map(|r| r[..time - 1].to_vec()).collect();
+    let targets: Vec<u32> = rows.iter().flat_map(|r| r[1..].to_vec()).collect();
+    let params = model.params();
+    let tape = Tape::recording(params.entries().len());
+    let mut state = model.new_state(rows.len()).unwrap();
+    let hidden = model.trunk(&tape, &inputs, &mut state).unwrap();
+    let head = params.scope(&tape, "").get(model.head()).unwrap();
+    let loss = linear_cross_entropy(&tape, &hidden, &head, &targets).unwrap();
+    assert!(worst(loss.tensor(), &all["loss"]) < 1e-12, "{name}: loss");
+    let seed = Tensor::ones((), DType::F64, &Device::Cpu).unwrap();
+    let mut gradients = tape.backward(&loss, seed).unwrap();
+    for (i, entry) in params.entries().iter().enumerate() {
+        let expected = &all[&format!("g.{}", entry.name)];
+        let got = gradients
+            .take(i)
+            .unwrap_or_else(|| panic!("{name}: {} has no gradient", entry.name));
+        assert!(
+            worst(&got, expected) < 1e-12,
+            "{name}: gradient of {}",
+            entry.name
+        );
+    }
+}
+
+fn states_agree(all: &HashMap<String, Tensor>, state: &State, name: &str) {
+    let pairs = [
+        ("rwkv.shift", "shift"),
+        ("rwkv.wkv", "wkv"),
+        ("mamba.ssm", "ssm"),
+        ("mamba.conv", "conv"),
+    ];
+    for layer in 0..state.n_layer() {
+        for (ours, theirs) in pairs {
+            let Some(expected) = all.get(&format!("state.{layer}.{theirs}")) else {
+                continue;
+            };
+            let got = state.get(layer, ours).unwrap();
+            let got = if theirs == "conv" {
+                got.transpose(1, 2).unwrap()
+            } else {
+                got.clone()
+            };
+            assert!(
+                worst(&got, expected) < 1e-12,
+                "{name}: state {layer} {ours}"
+            );
+        }
+    }
+}
+
+#[test]
+fn gpt2_agrees_with_transformers() {
+    agrees_with_reference(&small_gpt2(), "gpt2_small");
+}
+
+#[test]
+fn groundthink_agrees_with_its_reference() {
+    agrees_with_reference(&small_groundthink(), "groundthink_small");
+}
+
+fn random_model(config: &Config, seed: u64) -> Box<dyn LanguageModel> {
+    // Every parameter random, in float64, so that no path is silent.
+    let fresh = config.init(seed).unwrap();
+    let n = fresh.params().flat().elem_count();
+    let noise: Vec<f64> = (0..n)
+        .map(|i| ((i as f64 + seed as f64) * 12.9898).sin() * 0.3)
+        .collect();
+    let noise = Tensor::from_vec(noise, n, &Device::Cpu).unwrap();
+    let flat = (fresh.params().flat().to_dtype(DType::F64).unwrap() + noise).unwrap();
+    config.build(Params::over(&config.declare(), flat).unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Any split of a sequence into pieces, the state carried, gives the logits of the whole.
+    #[test]
+    fn pieces_equal_the_whole(seed in 0u64..1000, cuts in prop::collection::vec(1usize..12, 1..5), which in 0usize..2) {
+        let config = if which == 0 { small_gpt2() } else { small_groundthink() };
+        let model = random_model(&config, seed);
+        let total: usize = cuts.iter().sum::<usize>().min(40);
+        let tokens: Vec<u32> = (0..total as u32).map(|i| (i * 17 + seed as u32) % 61).collect();
+        let mut state = model.new_state(1).unwrap();
+        let whole = model.forward(&tokens, &mut state).unwrap();
+        let mut carried = model.new_state(1).unwrap();
+        let (mut parts, mut start) = (Vec::new(), 0);
+        for cut in cuts {
+            let end = (start + cut).min(total);
+            if start < end {
+                parts.push(model.forward(&tokens[start..end], &mut carried).unwrap());
+            }
+            start = end;
+        }
+        let pieces = Tensor::cat(&parts, 0).unwrap();
+        prop_assert!(worst(&whole, &pieces) < 1e-9);
+    }
+
+    /// What comes later changes nothing that was said before.
+    #[test]
+    fn no_position_sees_the_future(seed in 0u64..1000, at in 1usize..19, which in 0usize..2) {
+        let config = if which == 0 { small_gpt2() } else { small_groundthink() };
+        let model = random_model(&config, seed);
+        let mut tokens: Vec<u32> = (0..20).map(|i| (i * 7 + seed as u32) % 61).collect();
+        let before = model.forward(&tokens, &mut model.new_state(1).unwrap()).unwrap();
+        tokens[at] = (tokens[at] + 1) % 61;
+        let after = model.forward(&tokens, &mut model.new_state(1).unwrap()).unwrap();
+        let head = |t: &Tensor| t.narrow(0, 0, at).unwrap();
+        prop_assert_eq!(worst(&head(&before), &head(&after)), 0.0);
+        prop_assert!(worst(&before, &after) > 0.0);
+    }
+}
+
+#[test]
+fn a_saved_state_continues_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for config in [small_gpt2(), small_groundthink()] {
+        let model = config.init(3).unwrap();
+        let mut state = model.new_state(2).unwrap();
+        model.forward(&[1, 2, 3, 4, 5, 6], &mut state).unwrap();
+        let path = folder.path().join("state.safetensors");
+        state.save(&path).unwrap();
+        let mut loaded = State::load(&path).unwrap();
+        assert!(state.same(&loaded).unwrap());
+        assert_eq!(state.bytes(), loaded.bytes());
+        let a = model.forward(&[7, 8], &mut state).unwrap();
+        let b = model.forward(&[7, 8], &mut loaded).unwrap();
+        assert_eq!(worst(&a, &b), 0.0);
+    }
+}
+
+#[test]
+fn bytes_of_state_are_what_the_shapes_say() {
+    let model = small_groundthink().init(0).unwrap();
+    // per layer: shift 24, wkv 3·8·8, conv 3·68, ssm 6·8·10 float32
+    assert_eq!(
+        model.new_state(2).unwrap().bytes(),
+        2 * 2 * 4 * (24 + 192 + 204 + 480)
+    );
+    let model = small_gpt2().init(0).unwrap();
+    let mut state = model.new_state(1).unwrap();
+    model.forward(&[1, 2, 3], &mut state).unwrap();
+    assert_eq!(state.bytes(), 2 * 2 * 3 * 24 * 4);
+}
+
+#[test]
+fn gpt2_refuses_one_position_beyond_its_window() {
+    let model = small_gpt2().init(0).unwrap();
+    let tokens = vec![0u32; 40];
+    let mut state = model.new_state(1).unwrap();
+    model.forward(&tokens, &mut state).unwrap();
+    let error = model.forward(&[0], &mut state).unwrap_err().to_string();
+    assert!(
+        error.contains("41 positions do not fit the window of 40"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_token_outside_the_vocabulary_is_refused() {
+    for config in [small_gpt2(), small_groundthink()] {
+        let model = config.init(0).unwrap();
+        let error = model
+            .forward(&[0, 61], &mut model.new_state(1).unwrap())
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("token id 61 at position 1"),
+            "{error}"
+        );
+    }
+}
+
+/// Ruling R1's totals, and ruling R3's limits at every scale.
+#[test]
+fn sizes_are_as_ruled() {
+    let expected = [
+        ("3.5M", 15_497_728, 2_369_792),
+        ("8M", 30_339_456, 10_647_552),
+        ("30M", 64_085_504, 37_829_632),
+        ("125M", 124_439_808, 85_056_000),
+    ];
+    for (name, total, blocks) in expected {
+        let scale = v5gate::scale::find(name).unwrap();
+        let census = Gpt2Config::of(scale, 50_257, 1024).census();
+        assert_eq!(
+            (census.total, census.non_embedding),
+            (total, blocks),
+            "{name}"
+        );
+    }
+    for scale in SCALES {
+        let (vocab, context) = if scale.tier == Tier::Gate {
+            (50_257, 1024)
+        } else {
+            (1024, 256)
+        };
+        let base = Gpt2Config::of(scale, vocab, context).census();
+        let config = GroundThinkConfig::of(scale, vocab, context);
+        let ours = config.census();
+        let off = |a: usize, b: usize| (a as f64 / b as f64 - 1.0).abs();
+        assert!(
+            off(ours.total, base.total) <= 0.01,
+            "{}: {config:?}",
+            scale.name
+        );
+        assert!(
+            off(ours.non_embedding, base.non_embedding) <= 0.05,
+            "{}: {config:?}",
+            scale.name
+        );
+    }
+}
+
+/// The counts from the dimensions are the counts of the tensors.
+#[test]
+fn census_counts_what_is_declared() {
+    let scale = &SCALES[0];
+    for spec in MODELS {
+        let config = (spec.config)(scale, 300, 64);
+        let declared: usize = config
+            .declare()
+            .iter()
+            .map(|d| d.shape.iter().product::<usize>())
+            .sum();
+        assert_eq!(
+            config.init(1).unwrap().census().total,
+            declared,
+            "{}",
+            spec.name
+        );
+    }
+}
+
+#[test]
+fn the_gate_starts_at_three_tenths_and_ablation_zeroes_a_branch() {
+    let model = small_groundthink().init(5).unwrap();
+    let bias = to_vec_f64(&model.params().tensor("blocks.0.gate.bias").unwrap()).unwrap()[0];
+    assert!((1.0 / (1.0 + (-bias).exp()) - 0.3).abs() < 1e-7);
+    // At the start RWKV-6's output projection is zero, so only Mamba-2 can matter.
+    let tokens = [1, 2, 3, 4];
+    let run = |m: &dyn LanguageModel| m.forward(&tokens, &mut m.new_state(1).unwrap()).unwrap();
+    let whole = run(model.as_ref());
+    assert_eq!(
+        worst(&whole, &run(model.without(Branch::Rwkv).unwrap().as_ref())),
+        0.0
+    );
+    assert!(worst(&whole, &run(model.without(Branch::Mamba).unwrap().as_ref())) > 0.0);
+}
