@@ -1,2 +1,3 @@
 //! The V5 gate.
 pub mod scale;
+pub mod data;
