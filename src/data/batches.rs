@@ -1,0 +1,225 @@
+//! Which windows are read, in which order, as batches: ruling R13.
+//!
+//! Invariant: an order is drawn once per seed, saved and hashed; whatever trains on it reads it from
+//! front to back and never shuffles again, so two models given one order see the same tokens at the
+//! same step.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Tensor};
+use sha2::{Digest, Sha256};
+
+use super::cache::TokenFile;
+use super::files::{hex, write_atomically};
+use super::random::Random;
+
+/// The stream of the seed that orders are drawn from.
+const ORDER_STREAM: u64 = 0;
+
+/// The windows of a run in the order they are read; several epochs are several permutations in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    windows: Vec<u32>,
+}
+
+/// Why an order or a batch cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// Too little text for one window.
+    #[error("expected at least {expected} tokens (one window and its last target), got {got}")]
+    TooShort {
+        /// Tokens of one window.
+        expected: usize,
+        /// Tokens there are.
+        got: usize,
+    },
+    /// More windows than a u32 can name.
+    #[error("expected at most {max} windows, got {0}", max = u32::MAX)]
+    TooMany(usize),
+    /// The file could not be read or written, or is no such array.
+    #[error("order {path}: {message}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        message: String,
+    },
+    /// The order names a window the tokens do not have.
+    #[error("order position {position}: expected a window below {windows}, got {window}")]
+    NoSuchWindow {
+        /// Where in the order.
+        position: usize,
+        /// The window named there.
+        window: u32,
+        /// How many windows there are.
+        windows: usize,
+    },
+    /// The order is used up.
+    #[error("expected {batch_size} windows from position {position} of the order, which has {length}")]
+    Exhausted {
+        /// First position asked for.
+        position: usize,
+        /// Windows asked for.
+        batch_size: usize,
+        /// Positions there are.
+        length: usize,
+    },
+}
+
+impl Order {
+    /// Draws `needed` windows: permutation after permutation of all `n_windows`, all from one stream
+    /// of the seed, so that a longer order begins with the shorter one.
+    pub fn draw(n_windows: usize, needed: usize, seed: u64) -> Result<Self, OrderError> {
+        let count = u32::try_from(n_windows).map_err(|_| OrderError::TooMany(n_windows))?;
+        if count == 0 {
+            return Err(OrderError::TooShort { expected: 1, got: 0 });
+        }
+        let mut random = Random::new(seed, ORDER_STREAM);
+        let mut windows = Vec::with_capacity(needed + n_windows);
+        while windows.len() < needed {
+            let mut epoch: Vec<u32> = (0..count).collect();
+            random.shuffle(&mut epoch);
+            windows.append(&mut epoch);
+        }
+        windows.truncate(needed);
+        Ok(Self { windows })
+    }
+
+    /// The windows in reading order.
+    pub fn windows(&self) -> &[u32] {
+        &self.windows
+    }
+
+    /// How many windows will be read.
+    pub fn len(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// Whether nothing will be read.
+    pub fn is_empty(&self) -> bool {
+        self.windows.is_empty()
+    }
+
+    /// SHA-256 of the windows as little-endian u32.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        self.windows.iter().for_each(|window| hash.update(window.to_le_bytes()));
+        hex(hash)
+    }
+
+    /// Writes the order as a one-dimensional `<u4` array that NumPy reads, whole or not at all.
+    pub fn save_npy(&self, path: &Path) -> Result<(), OrderError> {
+        let wrong = |message: String| OrderError::File { path: path.to_owned(), message };
+        let io = |error: io::Error| wrong(error.to_string());
+        write_atomically(path, io, |file| {
+            file.write_all(&npy_header(self.len())).map_err(io)?;
+            self.windows.iter().try_for_each(|window| file.write_all(&window.to_le_bytes())).map_err(io)
+        })
+    }
+
+    /// Reads what [`Order::save_npy`] or NumPy wrote.
+    pub fn load_npy(path: &Path) -> Result<Self, OrderError> {
+        let wrong = |message: String| OrderError::File { path: path.to_owned(), message };
+        let tensor = Tensor::read_npy(path).map_err(|error| wrong(error.to_string()))?;
+        if tensor.dtype() != DType::U32 || tensor.rank() != 1 {
+            let (dtype, shape) = (tensor.dtype(), tensor.dims().to_vec());
+            return Err(wrong(format!("expected a u32 array of one dimension, got {dtype:?} {shape:?}")));
+        }
+        let windows = tensor.to_vec1().map_err(|error| wrong(error.to_string()))?;
+        Ok(Self { windows })
+    }
+}
+
+/// Version 1.0 of NumPy's format: magic, length of the description, the description padded with
+/// spaces so that the data begin at a multiple of 64.
+fn npy_header(length: usize) -> Vec<u8> {
+    let description = format!("{{'descr': '<u4', 'fortran_order': False, 'shape': ({length},), }}");
+    let padded = (10 + description.len() + 1).next_multiple_of(64) - 11;
+    let mut header = b"\x93NUMPY\x01\x00".to_vec();
+    header.extend((padded as u16 + 1).to_le_bytes());
+    header.extend(format!("{description:<padded$}\n").into_bytes());
+    header
+}
+
+/// How many windows a text of so many tokens has: `context_length` inputs each, one more for the
+/// last target, beginning every `context_length` tokens.
+pub fn window_count(tokens: usize, context_length: usize) -> usize {
+    tokens.saturating_sub(1) / context_length
+}
+
+/// Training or validation text in an order.
+#[derive(Debug)]
+pub struct Batches<'a> {
+    file: &'a TokenFile,
+    order: Order,
+    context_length: usize,
+}
+
+/// Windows side by side, row after row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// What the model reads: `batch_size` rows of `context_length` ids.
+    pub inputs: Vec<u32>,
+    /// What it should predict: the inputs one token later.
+    pub targets: Vec<u32>,
+    /// Rows.
+    pub batch_size: usize,
+    /// Ids per row.
+    pub context_length: usize,
+}
+
+impl<'a> Batches<'a> {
+    /// Text and order together; refuses an order drawn for a longer text.
+    pub fn new(file: &'a TokenFile, order: Order, context_length: usize) -> Result<Self, OrderError> {
+        let windows = match context_length {
+            0 => 0,
+            length => window_count(file.len(), length),
+        };
+        if windows == 0 {
+            return Err(OrderError::TooShort { expected: context_length.max(1) + 1, got: file.len() });
+        }
+        let beyond = order.windows.iter().position(|&window| window as usize >= windows);
+        if let Some(position) = beyond {
+            return Err(OrderError::NoSuchWindow { position, window: order.windows[position], windows });
+        }
+        Ok(Self { file, order, context_length })
+    }
+
+    /// Every window once, as they lie in the text: for validation, where order does not matter.
+    pub fn in_sequence(file: &'a TokenFile, context_length: usize) -> Result<Self, OrderError> {
+        let windows = window_count(file.len(), context_length.max(1));
+        let count = u32::try_from(windows).map_err(|_| OrderError::TooMany(windows))?;
+        Self::new(file, Order { windows: (0..count).collect() }, context_length)
+    }
+
+    /// The order being read.
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// The batch whose first row is at that position of the order.
+    pub fn get(&self, first_position: usize, batch_size: usize) -> Result<Batch, OrderError> {
+        let rows = first_position
+            .checked_add(batch_size)
+            .and_then(|end| self.order.windows.get(first_position..end))
+            .ok_or(OrderError::Exhausted {
+                position: first_position,
+                batch_size,
+                length: self.order.len(),
+            })?;
+        let length = self.context_length;
+        let mut batch = Batch {
+            inputs: Vec::with_capacity(batch_size * length),
+            targets: Vec::with_capacity(batch_size * length),
+            batch_size,
+            context_length: length,
+        };
+        for &row in rows {
+            let start = row as usize * length;
+            batch.inputs.extend(self.file.tokens(start..start + length));
+            batch.targets.extend(self.file.tokens(start + 1..start + length + 1));
+        }
+        Ok(batch)
+    }
+}

@@ -1,0 +1,327 @@
+//! The built-in corpus: conversations in which A tells things about A's life, corrects them, chats,
+//! and both come back to them one to fifty turns later.
+//!
+//! Invariant: a document depends on (seed, split, index) alone; whatever is asked back has been
+//! stated before and not corrected since; and no text holds a pair of relation and value, or a
+//! wording, that evaluation keeps for itself. Values are drawn uniformly, so that nothing but memory
+//! tells which one was stated.
+
+use super::grammar::{
+    ANSWER, ASK, COMPARISONS, CONCLUDE, Comparison, CORRECT, FILLERS, NAMES, POOL_SIZE, POOLS, REPLIES, RESTATE, STATE, TIMES,
+    TOPICS, TURNS_OF_TOPIC, Topic, held_out, second_person, sentence,
+};
+use super::random::Random;
+
+/// Streams below this one belong to orders.
+const FIRST_STREAM: u64 = 2;
+
+/// Which part of the corpus a document belongs to; the parts never share a stream of chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// To learn from.
+    Train,
+    /// To measure the loss on: same manner, other conversations.
+    Valid,
+}
+
+/// How much text is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// So many conversations.
+    Documents(usize),
+    /// As many conversations as hold about so many tokens, by [`approximate_tokens`].
+    Tokens(usize),
+}
+
+/// Generates conversations, the same ones for the same arguments.
+pub fn conversations(seed: u64, split: Split, amount: Amount) -> Vec<String> {
+    let endless = (0..).map(|index| conversation(seed, split, index));
+    match amount {
+        Amount::Documents(count) => endless.take(count).collect(),
+        Amount::Tokens(wanted) => {
+            let mut left = wanted;
+            endless
+                .take_while(|text| {
+                    let go_on = left > 0;
+                    left = left.saturating_sub(approximate_tokens(text));
+                    go_on
+                })
+                .collect()
+        }
+    }
+}
+
+/// One conversation.
+pub fn conversation(seed: u64, split: Split, index: u64) -> String {
+    let stream = FIRST_STREAM + 2 * index + u64::from(split == Split::Valid);
+    Conversation::new(Random::new(seed, stream)).write()
+}
+
+/// Words, punctuation marks and line ends: what a tokenizer makes of this text if it knows all words.
+pub fn approximate_tokens(text: &str) -> usize {
+    let words = text.split_whitespace().count();
+    words + text.chars().filter(|letter| letter.is_ascii_punctuation() || *letter == '\n').count() + 1
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A's own: pool, relation, value.
+    Own { pool: usize, relation: usize, value: usize },
+    /// Comparison, then the names of who has more and who has less.
+    Compared { comparison: usize, names: [usize; 2] },
+}
+
+struct Fact {
+    kind: Kind,
+    /// Turns at which it is to be asked back.
+    due: Vec<usize>,
+}
+
+struct Conversation {
+    random: Random,
+    turns: Vec<String>,
+    facts: Vec<Fact>,
+    topic: &'static Topic,
+    length: usize,
+    most_facts: usize,
+}
+
+impl Conversation {
+    fn new(mut random: Random) -> Self {
+        // One in five is long, so that there are questions about what was said fifty turns ago.
+        let length = if random.chance(20) { 45 + random.below(40) } else { 12 + random.below(24) };
+        let most_facts = 2 + random.below(5);
+        let topic = random.pick(&TOPICS);
+        Self { random, turns: Vec::new(), facts: Vec::new(), topic, length, most_facts }
+    }
+
+    fn write(mut self) -> String {
+        while self.turns.len() < self.length {
+            match self.next_due() {
+                Some(fact) => self.recall(fact),
+                None => self.something_new(),
+            }
+        }
+        self.turns.concat()
+    }
+
+    fn say(&mut self, speaker: char, text: &str) {
+        self.turns.push(format!("{speaker}: {text}\n"));
+    }
+
+    fn anybody(&mut self) -> char {
+        *self.random.pick(&['A', 'B'])
+    }
+
+    /// The fact whose turn has come, if any; takes that appointment off its list.
+    fn next_due(&mut self) -> Option<usize> {
+        let now = self.turns.len();
+        let fact = self.facts.iter().position(|fact| fact.due.iter().any(|&due| due <= now))?;
+        let due = &mut self.facts[fact].due;
+        let first = due.iter().position(|&due| due <= now)?;
+        due.swap_remove(first);
+        Some(fact)
+    }
+
+    fn something_new(&mut self) {
+        let room = self.facts.len() < self.most_facts;
+        match self.random.below(100) {
+            0..35 if room => self.state(),
+            35..42 if room => self.compare(),
+            42..52 if !self.facts.is_empty() => self.correct(),
+            52..78 if !self.facts.is_empty() => {
+                let fact = self.random.below(self.facts.len());
+                self.recall(fact);
+            }
+            78..82 => self.change_topic(),
+            _ => self.chat(),
+        }
+    }
+
+    /// A states a fact. Half of them share the pool of an earlier one: the question's relation, not
+    /// just its kind, must then be remembered.
+    fn state(&mut self) {
+        let earlier = self.facts.last().and_then(|fact| match fact.kind {
+            Kind::Own { pool, .. } => Some(pool),
+            Kind::Compared { .. } => None,
+        });
+        let pool = earlier.filter(|_| self.random.chance(50)).unwrap_or_else(|| self.random.below(POOLS.len()));
+        let relation = self.random.below(POOLS[pool].relations.len());
+        let known = |fact: &Fact| matches!(fact.kind, Kind::Own { pool: p, relation: r, .. } if (p, r) == (pool, relation));
+        if self.facts.iter().any(known) {
+            return self.chat();
+        }
+        let kind = Kind::Own { pool, relation, value: trained(&mut self.random, relation) };
+        let lead = self.random.pick(STATE.train);
+        self.say('A', &sentence(lead, &clause(kind)));
+        self.remember(kind);
+    }
+
+    fn compare(&mut self) {
+        let comparison = self.random.below(COMPARISONS.len());
+        let known = |fact: &Fact| matches!(fact.kind, Kind::Compared { comparison: c, .. } if c == comparison);
+        if self.facts.iter().any(known) {
+            return self.chat();
+        }
+        let more = trained(&mut self.random, comparison);
+        let less = other(more, || trained(&mut self.random, comparison));
+        let small = self.random.below(POOL_SIZE);
+        let large = other(small, || self.random.below(POOL_SIZE));
+        let mut pairs = [(more, small.max(large)), (less, small.min(large))];
+        self.random.shuffle(&mut pairs);
+        let lead = self.random.pick(STATE.train);
+        let text = comparison_text(comparison, pairs);
+        self.say('A', &sentence(lead, &text));
+        self.remember(Kind::Compared { comparison, names: [more, less] });
+    }
+
+    /// Notes a fact and when it is to be asked back; now and then B replies.
+    fn remember(&mut self, kind: Kind) {
+        let now = self.turns.len();
+        let times = 3 + self.random.below(3);
+        let due = (0..times).map(|_| now + distance(&mut self.random)).collect();
+        self.facts.push(Fact { kind, due });
+        if self.random.chance(25) {
+            let reply = self.random.pick(&REPLIES);
+            self.say('B', reply);
+        }
+    }
+
+    /// A takes back the value of a fact and gives another.
+    fn correct(&mut self) {
+        let fact = self.random.below(self.facts.len());
+        let Kind::Own { pool, relation, value } = self.facts[fact].kind else {
+            return self.chat();
+        };
+        let value = other(value, || trained(&mut self.random, relation));
+        let kind = Kind::Own { pool, relation, value };
+        let lead = self.random.pick(CORRECT.train);
+        self.say('A', &sentence(lead, &clause(kind)));
+        let due = self.turns.len() + distance(&mut self.random);
+        self.facts[fact].kind = kind;
+        self.facts[fact].due.push(due);
+    }
+
+    fn recall(&mut self, fact: usize) {
+        match self.facts[fact].kind {
+            own @ Kind::Own { pool, relation, .. } => self.recall_own(own, POOLS[pool].relations[relation].ask),
+            Kind::Compared { comparison, names } => self.recall_comparison(comparison, names),
+        }
+    }
+
+    fn recall_own(&mut self, own: Kind, ask: &str) {
+        let question = self.random.pick(ASK.train);
+        match self.random.below(3) {
+            0 => {
+                self.say('A', &format!("{}?", sentence(question, ask)));
+                let lead = self.random.pick(ANSWER.train);
+                self.say('B', &sentence(lead, &second_person(&clause(own))));
+            }
+            1 => {
+                self.say('B', &format!("{}?", sentence(question, &second_person(ask))));
+                let lead = if self.random.chance(50) { "" } else { self.random.pick(RESTATE.train) };
+                self.say('A', &sentence(lead, &clause(own)));
+            }
+            _ => {
+                let lead = self.random.pick(RESTATE.train);
+                self.say('A', &sentence(lead, &clause(own)));
+            }
+        }
+    }
+
+    fn recall_comparison(&mut self, comparison: usize, names: [usize; 2]) {
+        let side = self.random.below(2);
+        let (ask, conclusion) = COMPARISONS[comparison].sides[side];
+        let speaker = self.anybody();
+        if self.random.chance(50) {
+            let question = self.random.pick(ASK.train);
+            let asker = if speaker == 'A' { 'B' } else { 'A' };
+            self.say(asker, &format!("{}?", sentence(question, ask)));
+        }
+        let lead = self.random.pick(CONCLUDE.train);
+        self.say(speaker, &sentence(lead, &format!("{conclusion} {}.", NAMES[names[side]])));
+    }
+
+    fn change_topic(&mut self) {
+        self.topic = self.random.pick(&TOPICS);
+        let text = self.random.pick(&TURNS_OF_TOPIC).replace("{n}", self.topic.name);
+        let speaker = self.anybody();
+        self.say(speaker, &text);
+    }
+
+    fn chat(&mut self) {
+        let speaker = self.anybody();
+        if self.random.chance(12) {
+            let reply = self.random.pick(&REPLIES);
+            return self.say(speaker, reply);
+        }
+        let mut text = filler(&mut self.random, self.topic);
+        if self.random.chance(15) {
+            text = format!("{text} {}", filler(&mut self.random, self.topic));
+        }
+        self.say(speaker, &text);
+    }
+}
+
+/// A sentence of small talk about a topic.
+pub fn filler(random: &mut Random, topic: &Topic) -> String {
+    let (noun, verb) = (random.pick(&topic.nouns), random.pick(&topic.verbs));
+    let adjective = random.pick(&topic.adjectives);
+    let (time, template) = (random.pick(&TIMES), random.pick(&FILLERS));
+    let second_noun = other(noun, || random.pick(&topic.nouns));
+    let second_adjective = other(adjective, || random.pick(&topic.adjectives));
+    template
+        .replace("{n}", noun)
+        .replace("{m}", second_noun)
+        .replace("{v}", verb)
+        .replace("{a}", adjective)
+        .replace("{b}", second_adjective)
+        .replace("{t}", time)
+}
+
+/// "Tom is 30. Anna is 25.", from (name, number) in the order they are said.
+pub fn comparison_text(comparison: usize, pairs: [(usize, usize); 2]) -> String {
+    let Comparison { verb, numbers, .. } = COMPARISONS[comparison];
+    let [first, second] = pairs.map(|(name, number)| format!("{} {verb} {}.", NAMES[name], numbers[number]));
+    format!("{first} {second}")
+}
+
+/// Mostly one to eight turns, at times up to twenty, seldom up to fifty.
+fn distance(random: &mut Random) -> usize {
+    match random.below(100) {
+        0..75 => random.below(8),
+        75..92 => 8 + random.below(12),
+        _ => 20 + random.below(31),
+    }
+}
+
+/// A value that training may state of this relation, every one equally likely.
+fn trained(random: &mut Random, owner: usize) -> usize {
+    loop {
+        let value = random.below(POOL_SIZE);
+        if !held_out(owner, value) {
+            return value;
+        }
+    }
+}
+
+/// Draws until something else comes.
+fn other<T: PartialEq>(than: T, mut draw: impl FnMut() -> T) -> T {
+    loop {
+        let drawn = draw();
+        if drawn != than {
+            return drawn;
+        }
+    }
+}
+
+fn clause(kind: Kind) -> String {
+    match kind {
+        Kind::Own { pool, relation, value } => {
+            format!("{} {}.", POOLS[pool].relations[relation].first, POOLS[pool].values[value])
+        }
+        Kind::Compared { comparison, names } => {
+            format!("{} {}.", COMPARISONS[comparison].sides[0].1, NAMES[names[0]])
+        }
+    }
+}

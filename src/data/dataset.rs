@@ -1,0 +1,174 @@
+//! A data set ready to train on: tokenizer, training and validation tokens, and a digest of it all.
+//!
+//! Invariant: the digest covers every byte that training and validation see, it is computed from the
+//! text at every preparation, and no validation document also occurs in training.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::cache::{CacheError, TokenFile};
+use super::conversations::{Amount, Split, conversations};
+use super::corpora::{self, CorpusError};
+use super::files::{digest_of_texts, sha256};
+use super::tokenizer::{Tokenizer, TokenizerError};
+
+/// What to prepare. Unknown fields are refused, so that a typing error cannot go unnoticed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum DataSpec {
+    /// The built-in conversations.
+    Conversations {
+        /// Which conversations.
+        seed: u64,
+        /// About how many tokens to train on.
+        train_tokens: usize,
+        /// How many conversations to validate on.
+        valid_documents: usize,
+        /// Size of the vocabulary learnt from the training text.
+        vocab_size: usize,
+    },
+    /// Text from files under the data folder.
+    Text {
+        /// The training file.
+        train: PathBuf,
+        /// The validation file.
+        valid: PathBuf,
+        /// `train:4096` learns a vocabulary of that size; anything else is a path to a tokenizer.
+        tokenizer: String,
+    },
+}
+
+/// A prepared data set.
+#[derive(Debug)]
+pub struct Dataset {
+    /// A short name for people.
+    pub name: String,
+    /// What made the ids.
+    pub tokenizer: Tokenizer,
+    /// To learn from.
+    pub train: TokenFile,
+    /// To measure the loss on.
+    pub valid: TokenFile,
+    /// Digest of tokenizer, training and validation tokens.
+    pub digest: String,
+}
+
+/// Why a data set could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// A corpus could not be read.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// The tokenizer could not be had.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A token file could not be built or was refused.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The specification names files but there is no folder to find them in.
+    #[error("data set of files: expected a data folder to read {train} from, got none", train = .0.display())]
+    NoDataFolder(PathBuf),
+    /// The tokenizer's size is no number.
+    #[error("tokenizer: expected train:<vocabulary size>, got {0:?}")]
+    BadTokenizer(String),
+    /// A split of the generator was asked to be empty.
+    #[error("data set {0}: expected at least one document to train on and one to validate on, got none")]
+    NoDocuments(String),
+    /// Validation would measure what was learnt by heart.
+    #[error("data set {name}: expected no validation document in training, got {count}, the first being number {first}")]
+    Overlap {
+        /// The data set.
+        name: String,
+        /// How many documents.
+        count: usize,
+        /// Which is the first, counted from zero.
+        first: usize,
+    },
+}
+
+/// Text before tokens.
+struct Source {
+    name: String,
+    train: Vec<String>,
+    valid: Vec<String>,
+}
+
+/// Where the vocabulary comes from.
+enum Vocabulary {
+    Learn(usize),
+    Load(PathBuf),
+}
+
+/// Reads or generates the text, then makes or reuses tokenizer and token files under `cache_dir`.
+/// `data` is the folder that paths in the specification start from.
+pub fn prepare(spec: &DataSpec, data: Option<&Path>, cache_dir: &Path) -> Result<Dataset, DatasetError> {
+    let (source, vocabulary) = read(spec, data)?;
+    refuse_overlap(&source)?;
+    let (train, valid) = (digest_of_texts(&source.train), digest_of_texts(&source.valid));
+    let made_of = match &vocabulary {
+        Vocabulary::Learn(size) => format!("{train} {valid} learn {size}"),
+        Vocabulary::Load(path) => format!("{train} {valid} load {}", load(path)?.digest()),
+    };
+    let folder = cache_dir.join(format!("{}-{}", source.name, &sha256(made_of.as_bytes())[..16]));
+    let tokenizer = tokenizer(&vocabulary, &source.train, &folder)?;
+    let train = TokenFile::build_or_open(&folder.join("train.tokens"), &train, &tokenizer, &source.train)?;
+    let valid = TokenFile::build_or_open(&folder.join("valid.tokens"), &valid, &tokenizer, &source.valid)?;
+    let digest = digest_of_texts(&[tokenizer.digest(), train.digest(), valid.digest()]);
+    Ok(Dataset { name: source.name, tokenizer, train, valid, digest })
+}
+
+fn read(spec: &DataSpec, data: Option<&Path>) -> Result<(Source, Vocabulary), DatasetError> {
+    match spec {
+        DataSpec::Conversations { seed, train_tokens, valid_documents, vocab_size } => {
+            let name = "conversations".to_owned();
+            let train = conversations(*seed, Split::Train, Amount::Tokens(*train_tokens));
+            let valid = conversations(*seed, Split::Valid, Amount::Documents(*valid_documents));
+            if train.is_empty() || valid.is_empty() {
+                return Err(DatasetError::NoDocuments(name));
+            }
+            Ok((Source { name, train, valid }, Vocabulary::Learn(*vocab_size)))
+        }
+        DataSpec::Text { train, valid, tokenizer } => {
+            let folder = data.ok_or_else(|| DatasetError::NoDataFolder(train.clone()))?;
+            let vocabulary = match tokenizer.strip_prefix("train:") {
+                Some(size) => Vocabulary::Learn(
+                    size.parse().map_err(|_| DatasetError::BadTokenizer(tokenizer.clone()))?,
+                ),
+                None => Vocabulary::Load(folder.join(tokenizer)),
+            };
+            let train = corpora::read(&folder.join(train), None)?;
+            let valid = corpora::read(&folder.join(valid), None)?.documents;
+            Ok((Source { name: train.name, train: train.documents, valid }, vocabulary))
+        }
+    }
+}
+
+fn refuse_overlap(source: &Source) -> Result<(), DatasetError> {
+    let known: HashSet<&str> = source.train.iter().map(|text| text.trim()).collect();
+    let twice = |(_, text): &(usize, &String)| known.contains(text.trim());
+    let mut both = source.valid.iter().enumerate().filter(twice);
+    let Some((first, _)) = both.next() else {
+        return Ok(());
+    };
+    Err(DatasetError::Overlap { name: source.name.clone(), count: 1 + both.count(), first })
+}
+
+/// The tokenizer of the folder: the one an earlier preparation left, or a new one.
+fn tokenizer(vocabulary: &Vocabulary, text: &[String], folder: &Path) -> Result<Tokenizer, TokenizerError> {
+    let kept = folder.join("tokenizer.json");
+    if kept.is_file() {
+        return Tokenizer::from_file(&kept);
+    }
+    let tokenizer = match vocabulary {
+        Vocabulary::Learn(size) => Tokenizer::train(text, *size)?,
+        Vocabulary::Load(path) => load(path)?,
+    };
+    tokenizer.save(&kept)?;
+    Ok(tokenizer)
+}
+
+fn load(path: &Path) -> Result<Tokenizer, TokenizerError> {
+    if path.is_dir() { Tokenizer::from_dir(path) } else { Tokenizer::from_file(path) }
+}

@@ -1,0 +1,12 @@
+//! From parameters and batches to a trained model: recipe, schedule, optimizer, the loop, and
+//! checkpoints that resume bit for bit.
+
+mod checkpoint;
+mod optimizer;
+mod recipe;
+mod trainer;
+
+pub use checkpoint::{CheckpointError, load_model, save_model};
+pub use optimizer::{AdamW, Norms};
+pub use recipe::{Optimizer, Precision, Recipe, RecipeError, Schedule};
+pub use trainer::{Ending, Progress, Run, RunDir, StepRecord, TrainError, TrainJob, Trainer};

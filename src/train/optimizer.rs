@@ -1,0 +1,173 @@
+//! AdamW (Loshchilov & Hutter 2019, algorithm 2) with global-norm clipping folded in.
+//!
+//! | symbol | |
+//! |---|---|
+//! | g | gradient times min(1, clip / (‖g‖ + 1e-6)) |
+//! | m, v | β₁m + (1−β₁)g, β₂v + (1−β₂)g² |
+//! | p | p·(1 − lr·λ) − lr·m̂/(√v̂ + ε), hats divided by 1 − βᵗ |
+//!
+//! Parameters and both moments lie in one tensor, [p | m | v], so that a step is one pass and
+//! saving is one file. Weight decay λ applies where the parameter was declared a matrix (R12).
+
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+
+use super::recipe::Recipe;
+use crate::models::{Branch, LanguageModel, Params};
+use crate::ops::{Data, Gradients, Real, real, simd};
+
+/// Gradient norms before clipping.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Norms {
+    /// Over all parameters.
+    pub total: f64,
+    /// Over the RWKV-6 branches, where there are any.
+    pub rwkv: Option<f64>,
+    /// Over the Mamba-2 branches.
+    pub mamba: Option<f64>,
+}
+
+/// The optimizer's state, parameters included.
+pub struct AdamW {
+    packed: Tensor,
+    params: Params,
+    branches: Vec<Option<Branch>>,
+    steps: u64,
+}
+
+impl AdamW {
+    /// Takes over the parameters of `model`; [`AdamW::params`] are the ones that move.
+    pub fn new(model: &dyn LanguageModel) -> Result<Self> {
+        let flat = model.params().flat();
+        let zeros = flat.zeros_like()?;
+        Self::resume(model, Tensor::cat(&[flat, &zeros, &zeros], 0)?, 0)
+    }
+
+    /// Continues from a saved [`AdamW::packed`] after `steps` steps.
+    pub fn resume(model: &dyn LanguageModel, packed: Tensor, steps: u64) -> Result<Self> {
+        let n = model.params().flat().elem_count();
+        if packed.elem_count() != 3 * n {
+            bail!("optimizer state has {} values, expected {}", packed.elem_count(), 3 * n);
+        }
+        let declared = model.config().declare();
+        let params = Params::over(&declared, packed.narrow(0, 0, n)?)?;
+        let branches = declared.iter().map(|d| model.branch_of(&d.name)).collect();
+        Ok(Self { packed, params, branches, steps })
+    }
+
+    /// The parameters, which every step changes in place.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// Parameters and moments, [p | m | v].
+    pub fn packed(&self) -> &Tensor {
+        &self.packed
+    }
+
+    /// Norms of the gradients, then one step along them. Nothing moves where the norm is not
+    /// finite.
+    pub fn step(&mut self, gradients: &mut Gradients, recipe: &Recipe, lr: f64) -> Result<Norms> {
+        let gradients: Vec<Option<Tensor>> =
+            (0..self.branches.len()).map(|i| gradients.take(i)).collect();
+        let norms = self.norms(&gradients)?;
+        if !norms.total.is_finite() {
+            return Ok(norms);
+        }
+        self.steps += 1;
+        let [b1, b2] = recipe.betas;
+        let n = self.params.flat().elem_count();
+        for (entry, gradient) in self.params.entries().iter().zip(&gradients) {
+            let Some(gradient) = gradient else { continue };
+            let update = Update {
+                offset: entry.offset,
+                n,
+                scale: (recipe.grad_clip / (norms.total + 1e-6)).min(1.0),
+                keep: 1.0 - lr * if entry.decay { recipe.weight_decay } else { 0.0 },
+                betas: recipe.betas,
+                lr: lr / (1.0 - b1.powf(self.steps as f64)),
+                correction: (1.0 - b2.powf(self.steps as f64)).sqrt(),
+                eps: recipe.eps,
+            };
+            self.packed.inplace_op2(gradient, &update)?;
+        }
+        Ok(norms)
+    }
+
+    fn norms(&self, gradients: &[Option<Tensor>]) -> Result<Norms> {
+        let (mut total, mut rwkv, mut mamba) = (0.0, None, None);
+        for (gradient, branch) in gradients.iter().zip(&self.branches) {
+            let square = gradient.as_ref().map_or(Ok(0.0), sum_of_squares)?;
+            total += square;
+            match branch {
+                Some(Branch::Rwkv) => *rwkv.get_or_insert(0.0) += square,
+                Some(Branch::Mamba) => *mamba.get_or_insert(0.0) += square,
+                None => {}
+            }
+        }
+        Ok(Norms { total: total.sqrt(), rwkv: rwkv.map(f64::sqrt), mamba: mamba.map(f64::sqrt) })
+    }
+}
+
+fn sum_of_squares(t: &Tensor) -> Result<f64> {
+    fn lanes<T: Real>(x: &[T]) -> f64 {
+        let mut lanes = [0.0; 8];
+        simd(|| {
+            for chunk in x.chunks(8) {
+                for (lane, x) in lanes.iter_mut().zip(chunk) {
+                    *lane += x.wide() * x.wide();
+                }
+            }
+        });
+        lanes.iter().sum()
+    }
+    real!(t.dtype(), T => Ok(lanes(Data::of(t)?.get::<T>()?)))
+}
+
+/// One parameter's part of a step.
+struct Update {
+    offset: usize,
+    n: usize,
+    scale: f64,
+    keep: f64,
+    betas: [f64; 2],
+    lr: f64,
+    correction: f64,
+    eps: f64,
+}
+
+impl Update {
+    fn apply<T: Real>(&self, packed: &mut [T], g: &[T]) {
+        let (p, rest) = packed.split_at_mut(self.n);
+        let (m, v) = rest.split_at_mut(self.n);
+        let range = self.offset..self.offset + g.len();
+        let (p, m, v) = (&mut p[range.clone()], &mut m[range.clone()], &mut v[range]);
+        let [b1, b2] = self.betas.map(T::of);
+        let [r1, r2] = self.betas.map(|b| T::of(1.0 - b));
+        let (scale, keep, lr) = (T::of(self.scale), T::of(self.keep), T::of(self.lr));
+        let (correction, eps) = (T::of(self.correction), T::of(self.eps));
+        simd(|| {
+            for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+                let g = *g * scale;
+                *m = b1 * *m + r1 * g;
+                *v = b2 * *v + r2 * g * g;
+                *p = *p * keep - lr * *m / (v.sqrt() / correction + eps);
+            }
+        });
+    }
+}
+
+impl InplaceOp2 for Update {
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn cpu_fwd(&self, packed: &mut CpuStorage, _: &Layout, g: &CpuStorage, l: &Layout) -> Result<()> {
+        let range = l.start_offset()..l.start_offset() + l.shape().elem_count();
+        match (packed, g) {
+            (CpuStorage::F32(p), CpuStorage::F32(g)) => self.apply(p, &g[range]),
+            (CpuStorage::F64(p), CpuStorage::F64(g)) => self.apply(p, &g[range]),
+            _ => bail!("adamw: parameters and gradients differ in type"),
+        }
+        Ok(())
+    }
+}
