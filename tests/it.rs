@@ -1,10 +1,16 @@
-//! Every integration test, in one binary.
+//! The integration tests, one binary.
 
-mod it {
-    mod data;
-    mod gate;
-    mod ledger;
-    mod models;
-    mod ops;
-    mod report;
-}
+#[path = "it/data.rs"]
+mod data;
+#[path = "it/gate.rs"]
+mod gate;
+#[path = "it/ledger.rs"]
+mod ledger;
+#[path = "it/models.rs"]
+mod models;
+#[path = "it/ops.rs"]
+mod ops;
+#[path = "it/report.rs"]
+mod report;
+#[path = "it/world.rs"]
+mod world;

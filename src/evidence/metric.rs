@@ -1,0 +1,191 @@
+//! The closed vocabulary of what can be measured: one line per metric. A ledger that names
+//! anything else is unreadable, so a misspelt metric can never pass for a missing one.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+/// Which way a metric improves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Less is better.
+    Lower,
+    /// More is better.
+    Higher,
+    /// Neither is better by itself.
+    Neither,
+}
+
+macro_rules! metrics {
+    ($($variant:ident, $id:literal, $unit:literal, $direction:ident, $doc:literal;)*) => {
+        /// Everything that can be measured.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Metric {
+            $(#[doc = $doc] $variant,)*
+        }
+
+        impl Metric {
+            /// Every metric, in the order of the table.
+            pub const ALL: &'static [Metric] = &[$(Metric::$variant,)*];
+
+            /// The name used in ledgers and on the command line.
+            pub const fn id(self) -> &'static str {
+                match self { $(Metric::$variant => $id,)* }
+            }
+
+            /// The unit of the number.
+            pub const fn unit(self) -> &'static str {
+                match self { $(Metric::$variant => $unit,)* }
+            }
+
+            /// Which way the metric improves.
+            pub const fn direction(self) -> Direction {
+                match self { $(Metric::$variant => Direction::$direction,)* }
+            }
+
+            /// What the number is, in one line.
+            pub const fn doc(self) -> &'static str {
+                match self { $(Metric::$variant => $doc,)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    TotalParameters, "total_parameters", "parameters", Neither, "All parameters, tied ones counted once.";
+    EmbeddingParameters, "embedding_parameters", "parameters", Neither, "Parameters of the token embedding (and the tied head).";
+    PositionalParameters, "positional_parameters", "parameters", Neither, "Parameters of the position embedding.";
+    NonEmbeddingParameters, "non_embedding_parameters", "parameters", Neither, "Parameters of blocks and final norm.";
+    ForwardFlopsPerToken, "forward_flops_per_token", "FLOP/token", Neither, "Forward FLOPs per token with head, attention and scan.";
+    StateBytes, "state_bytes", "bytes", Lower, "Bytes carried from one call to the next.";
+
+    RunCompleted, "run_completed", "yes/no", Higher, "1 when training reached its last step without diverging.";
+    TrainTokens, "train_tokens", "tokens", Neither, "Tokens consumed in training.";
+    TrainLoss, "train_loss", "nats/token", Lower, "Mean training loss of the last 100 steps.";
+    LossFell, "loss_fell", "ratio", Lower, "Final training loss divided by the mean of the first steps.";
+    GradientNorm, "gradient_norm", "norm", Neither, "Mean gradient norm before clipping over the last 100 steps.";
+    GradientNormMedian, "gradient_norm_median", "norm", Neither, "Median gradient norm before clipping over the run.";
+    BranchGradientRatio, "branch_gradient_ratio", "ratio", Neither, "Mean gradient norm of the RWKV-6 branch divided by that of Mamba-2.";
+    LossSlope, "loss_slope", "nats/ln token", Neither, "Slope of the training loss against the logarithm of tokens.";
+    LargestSpike, "largest_spike", "ratio", Lower, "Largest loss divided by its trailing 100-step mean, after warm-up.";
+    TrainSeconds, "train_seconds", "s", Neither, "Wall-clock seconds of training.";
+    TrainTokensPerSecond, "train_tokens_per_second", "tokens/s", Higher, "Training throughput.";
+
+    ValidationLoss, "validation_loss", "nats/token", Lower, "Mean negative log-likelihood on the held-out split.";
+    ValidationPerplexity, "validation_perplexity", "perplexity", Lower, "Exponential of the validation loss.";
+    UniformLoss, "uniform_loss", "nats/token", Neither, "ln V: the loss of a uniform guess.";
+    UnigramLoss, "unigram_loss", "nats/token", Neither, "Held-out loss of a unigram model of the training text.";
+    BigramLoss, "bigram_loss", "nats/token", Neither, "Held-out loss of a bigram model of the training text.";
+
+    OverfitLoss, "overfit_loss", "nats/token", Lower, "Loss after 500 steps on 10 samples of 64 tokens.";
+    ResumeIdentical, "resume_identical", "yes/no", Higher, "1 when save, kill, load and go on gives a bit-identical loss curve.";
+
+    StateShapesRight, "state_shapes_right", "yes/no", Higher, "S0: 1 when every layer has both states with the declared shapes.";
+    StateFinite, "state_finite", "yes/no", Higher, "S1: 1 when every element of every state is finite.";
+    StateRmsMin, "state_rms_min", "rms", Neither, "S1: smallest root-mean-square per element of any state.";
+    StateRmsMax, "state_rms_max", "rms", Neither, "S1: largest root-mean-square per element of any state.";
+    StateDifference, "state_difference", "ratio", Higher, "S2: smallest relative difference that two texts leave, over layers and branches.";
+    StateRepeats, "state_repeats", "yes/no", Higher, "S3: 1 when the same text leaves a bit-identical state.";
+    StateHalvesError, "state_halves_error", "ratio", Lower, "S3: relative error of two halves carried over against the whole.";
+    AblationRwkvRise, "ablation_rwkv_rise", "nats/token", Higher, "S4: rise of the validation loss with the RWKV-6 output zeroed.";
+    AblationMambaRise, "ablation_mamba_rise", "nats/token", Higher, "S4: rise of the validation loss with the Mamba-2 output zeroed.";
+    AblationSmallerShare, "ablation_smaller_share", "ratio", Higher, "S4: the smaller rise divided by the sum of both.";
+    ForwardFinite, "forward_finite", "yes/no", Higher, "G1: 1 when the logits are finite and have the right shape.";
+    InitialEntropyShare, "initial_entropy_share", "ratio", Higher, "G2: entropy of the predictions divided by ln V.";
+
+    ThreeTurnMemoryAccuracy, "three_turn_memory_accuracy", "accuracy", Higher, "Recall of a fact stated three times: accuracy.";
+    ThreeTurnMemoryMrr, "three_turn_memory_mrr", "reciprocal rank", Higher, "Recall of a fact stated three times: mean reciprocal rank.";
+    ThreeTurnMemoryBits, "three_turn_memory_bits", "bits", Higher, "Recall of a fact stated three times: bits retained.";
+    ContextualCorrectionAccuracy, "contextual_correction_accuracy", "accuracy", Higher, "Recall of a corrected preference: accuracy.";
+    ContextualCorrectionMrr, "contextual_correction_mrr", "reciprocal rank", Higher, "Recall of a corrected preference: mean reciprocal rank.";
+    ContextualCorrectionBits, "contextual_correction_bits", "bits", Higher, "Recall of a corrected preference: bits retained.";
+    InterruptedDialogueAccuracy, "interrupted_dialogue_accuracy", "accuracy", Higher, "Recall after ten unrelated sentences: accuracy.";
+    InterruptedDialogueMrr, "interrupted_dialogue_mrr", "reciprocal rank", Higher, "Recall after ten unrelated sentences: mean reciprocal rank.";
+    InterruptedDialogueBits, "interrupted_dialogue_bits", "bits", Higher, "Recall after ten unrelated sentences: bits retained.";
+    MultiFactCompositionAccuracy, "multi_fact_composition_accuracy", "accuracy", Higher, "An answer composed of two facts: accuracy.";
+    MultiFactCompositionMrr, "multi_fact_composition_mrr", "reciprocal rank", Higher, "An answer composed of two facts: mean reciprocal rank.";
+    MultiFactCompositionBits, "multi_fact_composition_bits", "bits", Higher, "An answer composed of two facts: bits retained.";
+    Retention1Accuracy, "retention_1_accuracy", "accuracy", Higher, "Recall after 1 turn: accuracy.";
+    Retention1Mrr, "retention_1_mrr", "reciprocal rank", Higher, "Recall after 1 turn: mean reciprocal rank.";
+    Retention1Bits, "retention_1_bits", "bits", Higher, "Recall after 1 turn: bits retained.";
+    Retention5Accuracy, "retention_5_accuracy", "accuracy", Higher, "Recall after 5 turns: accuracy.";
+    Retention5Mrr, "retention_5_mrr", "reciprocal rank", Higher, "Recall after 5 turns: mean reciprocal rank.";
+    Retention5Bits, "retention_5_bits", "bits", Higher, "Recall after 5 turns: bits retained.";
+    Retention10Accuracy, "retention_10_accuracy", "accuracy", Higher, "Recall after 10 turns: accuracy.";
+    Retention10Mrr, "retention_10_mrr", "reciprocal rank", Higher, "Recall after 10 turns: mean reciprocal rank.";
+    Retention10Bits, "retention_10_bits", "bits", Higher, "Recall after 10 turns: bits retained.";
+    Retention20Accuracy, "retention_20_accuracy", "accuracy", Higher, "Recall after 20 turns: accuracy.";
+    Retention20Mrr, "retention_20_mrr", "reciprocal rank", Higher, "Recall after 20 turns: mean reciprocal rank.";
+    Retention20Bits, "retention_20_bits", "bits", Higher, "Recall after 20 turns: bits retained.";
+    Retention50Accuracy, "retention_50_accuracy", "accuracy", Higher, "Recall after 50 turns: accuracy.";
+    Retention50Mrr, "retention_50_mrr", "reciprocal rank", Higher, "Recall after 50 turns: mean reciprocal rank.";
+    Retention50Bits, "retention_50_bits", "bits", Higher, "Recall after 50 turns: bits retained.";
+    StatefulnessScore, "statefulness_score", "accuracy", Higher, "Mean accuracy over the statefulness tests (ruling R17).";
+    StatefulnessChance, "statefulness_chance", "accuracy", Neither, "1/K: the accuracy of a guess among K candidates.";
+    DocumentWordingAccuracy, "document_wording_accuracy", "accuracy", Higher, "Accuracy with the document's question wording; reported, never gated (ruling R16).";
+}
+
+impl Metric {
+    /// The metric of that id.
+    pub fn find(id: &str) -> Option<Metric> {
+        Metric::ALL.iter().copied().find(|m| m.id() == id)
+    }
+
+    /// Whether the number is a time, and so differs from one run of the same code to the next.
+    pub fn is_time(self) -> bool {
+        matches!(self, Metric::TrainSeconds | Metric::TrainTokensPerSecond)
+    }
+}
+
+impl Serialize for Metric {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.id())
+    }
+}
+
+impl<'de> Deserialize<'de> for Metric {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = String::deserialize(deserializer)?;
+        Metric::find(&id).ok_or_else(|| {
+            D::Error::custom(format!(
+                "unknown metric {id:?} (`v5gate list metrics` names them all)"
+            ))
+        })
+    }
+}
+
+/// The three figures of one statefulness test (ruling R16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecallTest {
+    /// The name, as in the metric ids.
+    pub name: &'static str,
+    /// Share of items whose true candidate scores highest.
+    pub accuracy: Metric,
+    /// Mean reciprocal rank of the true candidate.
+    pub mrr: Metric,
+    /// log2 K plus the mean log2 probability of the true candidate.
+    pub bits: Metric,
+}
+
+macro_rules! recall_tests {
+    ($($name:literal $accuracy:ident $mrr:ident $bits:ident;)*) => {
+        /// Every statefulness test.
+        pub const RECALL_TESTS: &[RecallTest] = &[$(RecallTest {
+            name: $name,
+            accuracy: Metric::$accuracy,
+            mrr: Metric::$mrr,
+            bits: Metric::$bits,
+        },)*];
+    };
+}
+
+recall_tests! {
+    "three_turn_memory" ThreeTurnMemoryAccuracy ThreeTurnMemoryMrr ThreeTurnMemoryBits;
+    "contextual_correction" ContextualCorrectionAccuracy ContextualCorrectionMrr ContextualCorrectionBits;
+    "interrupted_dialogue" InterruptedDialogueAccuracy InterruptedDialogueMrr InterruptedDialogueBits;
+    "multi_fact_composition" MultiFactCompositionAccuracy MultiFactCompositionMrr MultiFactCompositionBits;
+    "retention_1" Retention1Accuracy Retention1Mrr Retention1Bits;
+    "retention_5" Retention5Accuracy Retention5Mrr Retention5Bits;
+    "retention_10" Retention10Accuracy Retention10Mrr Retention10Bits;
+    "retention_20" Retention20Accuracy Retention20Mrr Retention20Bits;
+    "retention_50" Retention50Accuracy Retention50Mrr Retention50Bits;
+}

@@ -1,0 +1,165 @@
+//! Where a number came from, and what a protocol run promised. Two numbers may be compared only
+//! when their provenance agrees in everything that the promise names (ruling R14).
+
+use serde::{Deserialize, Serialize};
+
+/// The layout of the ledger that this code writes and reads.
+pub const SCHEMA: u32 = 1;
+
+/// Hexadecimal digests or names; equal strings mean equal things.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Digest of hyper-parameters, scale and protocol.
+    pub recipe: String,
+    /// Digest of the tokenised data set.
+    pub data: String,
+    /// Digest of the saved batch order.
+    pub order: String,
+    /// Digest chained over the token batches that the trainer consumed.
+    pub fed: String,
+    /// Digest of the tokenizer.
+    pub tokenizer: String,
+    /// Digest of the weights that were questioned.
+    pub weights: String,
+    /// Digest of the code that makes numbers.
+    pub revision: String,
+    /// The device.
+    pub device: String,
+    /// The arithmetic.
+    pub precision: String,
+    /// Who asked.
+    pub probe: String,
+}
+
+/// A field of [`Provenance`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    /// See [`Provenance::revision`].
+    Revision,
+    /// See [`Provenance::recipe`].
+    Recipe,
+    /// See [`Provenance::data`].
+    Data,
+    /// See [`Provenance::order`].
+    Order,
+    /// See [`Provenance::fed`].
+    Fed,
+    /// See [`Provenance::tokenizer`].
+    Tokenizer,
+    /// See [`Provenance::device`].
+    Device,
+    /// See [`Provenance::precision`].
+    Precision,
+}
+
+impl Field {
+    /// The fields that a context promises.
+    pub const PROMISED: &'static [Field] = &[
+        Field::Revision,
+        Field::Recipe,
+        Field::Data,
+        Field::Order,
+        Field::Tokenizer,
+        Field::Device,
+        Field::Precision,
+    ];
+
+    /// The name used in ledgers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Field::Revision => "revision",
+            Field::Recipe => "recipe",
+            Field::Data => "data",
+            Field::Order => "order",
+            Field::Fed => "fed",
+            Field::Tokenizer => "tokenizer",
+            Field::Device => "device",
+            Field::Precision => "precision",
+        }
+    }
+
+    /// This field of a provenance.
+    pub fn of(self, provenance: &Provenance) -> &str {
+        match self {
+            Field::Revision => &provenance.revision,
+            Field::Recipe => &provenance.recipe,
+            Field::Data => &provenance.data,
+            Field::Order => &provenance.order,
+            Field::Fed => &provenance.fed,
+            Field::Tokenizer => &provenance.tokenizer,
+            Field::Device => &provenance.device,
+            Field::Precision => &provenance.precision,
+        }
+    }
+}
+
+/// What one trial of one scale was promised to be, for every model alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    /// The scale's label.
+    pub scale: String,
+    /// The trial.
+    pub seed: u64,
+    /// See [`Provenance::recipe`].
+    pub recipe: String,
+    /// See [`Provenance::data`].
+    pub data: String,
+    /// See [`Provenance::order`].
+    pub order: String,
+    /// See [`Provenance::tokenizer`].
+    pub tokenizer: String,
+    /// See [`Provenance::device`].
+    pub device: String,
+    /// See [`Provenance::precision`].
+    pub precision: String,
+}
+
+/// What a protocol run promises: evidence counts only where it keeps this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Context {
+    /// The ledger's layout: [`SCHEMA`].
+    pub schema: u32,
+    /// The protocol's name.
+    pub protocol: String,
+    /// The models to be measured.
+    pub models: Vec<String>,
+    /// The scales to be measured.
+    pub scales: Vec<String>,
+    /// The trials, each of which must be there.
+    pub seeds: Vec<u64>,
+    /// See [`Provenance::revision`].
+    pub revision: String,
+    /// What each trial of each scale is made of.
+    pub expected: Vec<Expected>,
+}
+
+impl Context {
+    /// The promise for one trial; none when it is lacking or given twice.
+    pub fn expected(&self, scale: &str, seed: u64) -> Option<&Expected> {
+        let mut found = self
+            .expected
+            .iter()
+            .filter(|e| e.scale == scale && e.seed == seed);
+        let first = found.next()?;
+        found.all(|other| other == first).then_some(first)
+    }
+
+    /// The promised content of a field for one trial; none for a field that is not promised.
+    pub fn promised(&self, scale: &str, seed: u64, field: Field) -> Option<&str> {
+        let expected = self.expected(scale, seed)?;
+        match field {
+            Field::Revision => Some(&self.revision),
+            Field::Recipe => Some(&expected.recipe),
+            Field::Data => Some(&expected.data),
+            Field::Order => Some(&expected.order),
+            Field::Tokenizer => Some(&expected.tokenizer),
+            Field::Device => Some(&expected.device),
+            Field::Precision => Some(&expected.precision),
+            Field::Fed => None,
+        }
+    }
+}

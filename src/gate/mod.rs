@@ -1,0 +1,20 @@
+//! The gate: reads a ledger and says whether the architecture may be released. Pure and total:
+//! it does no I/O, reads no clock, knows no tensors, and no ledger makes it panic.
+
+mod criteria;
+mod criterion;
+mod lookup;
+mod pairs;
+mod singles;
+pub mod statistics;
+mod verdict;
+
+pub use criteria::CRITERIA;
+pub use criterion::{Criterion, Effect, Of, Rule, Weight};
+pub use lookup::{Evidence, Lack};
+pub use verdict::{Finding, Judgement, SeedValue, Status, Verdict, judge};
+
+/// The architecture on trial.
+pub const GROUNDTHINK: &str = "groundthink";
+/// The baseline.
+pub const GPT2: &str = "gpt2";

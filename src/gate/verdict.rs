@@ -1,0 +1,389 @@
+//! From a ledger to a verdict. A finding is met, unmet or unproven (ruling R14); the verdict is
+//! FAIL when anything required is unmet, PASS when everything required is met at all four gated
+//! scales, and INCOMPLETE otherwise. Nothing can pass by being absent.
+
+use serde::Serialize;
+
+use super::criteria::CRITERIA;
+use super::criterion::{Criterion, Rule, Weight};
+use super::lookup::Evidence;
+use super::{pairs, singles};
+use crate::evidence::{Context, Ledger, Metric, SCHEMA, Value};
+use crate::scale::{SCALES, Scale, Tier};
+
+/// The only protocol that may pass: rulings R7 and R12 say what it takes.
+pub(super) const FULL: &str = "full";
+/// The trials that FULL needs (ruling R7).
+const FULL_TRIALS: usize = 10;
+
+/// The answer to a criterion at a scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The evidence satisfies it.
+    Met,
+    /// The evidence violates it, or is not finite.
+    Unmet,
+    /// There is no evidence, or none that counts.
+    Unproven,
+    /// The protocol does not ask.
+    Outside,
+}
+
+impl Status {
+    pub(super) fn of(met: bool) -> Self {
+        if met { Status::Met } else { Status::Unmet }
+    }
+
+    /// The name used in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Status::Met => "met",
+            Status::Unmet => "unmet",
+            Status::Unproven => "unproven",
+            Status::Outside => "outside",
+        }
+    }
+}
+
+/// One number that a finding rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct SeedValue {
+    /// The model.
+    pub model: &'static str,
+    /// The trial.
+    pub seed: u64,
+    /// What was measured.
+    pub metric: Metric,
+    /// The number.
+    pub value: Value,
+    /// The number of the same subject that it is held against.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<Value>,
+    /// The measured 95 % interval, where the rule looks at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[Value; 2]>,
+}
+
+/// What a rule says before it is put into words.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub status: Vec<Status>,
+    pub values: Vec<SeedValue>,
+    pub lacks: Vec<String>,
+    pub interval: Option<[Value; 2]>,
+    pub found: String,
+}
+
+impl Answer {
+    pub(super) fn take(&mut self, (status, value, lack): singles::Said) {
+        self.status.push(status);
+        self.values.extend(value);
+        self.lacks.extend(lack);
+    }
+
+    pub(super) fn say(&mut self, text: impl AsRef<str>) {
+        if !self.found.is_empty() {
+            self.found.push_str("; ");
+        }
+        self.found.push_str(text.as_ref());
+    }
+
+    /// One violation is enough; short of that, one gap is; and nothing asked proves nothing.
+    fn overall(&self) -> Status {
+        if self.status.contains(&Status::Unmet) {
+            Status::Unmet
+        } else if self.status.is_empty() || self.status.iter().any(|&s| s != Status::Met) {
+            Status::Unproven
+        } else {
+            Status::Met
+        }
+    }
+
+    fn note(&self) -> Option<String> {
+        let (first, rest) = self.lacks.split_first()?;
+        let more = if rest.is_empty() {
+            String::new()
+        } else {
+            format!(" (and {} more)", rest.len())
+        };
+        Some(format!("{first}{more}"))
+    }
+}
+
+/// One criterion at one scale.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// The criterion's id.
+    pub criterion: &'static str,
+    /// Its group.
+    pub group: &'static str,
+    /// The scale's label.
+    pub scale: &'static str,
+    /// Met, unmet, unproven or outside.
+    pub status: Status,
+    /// Whether it can change the verdict.
+    pub weight: Weight,
+    /// What the criterion claims.
+    pub claim: &'static str,
+    /// The numbers in short; empty when there are none.
+    pub found: String,
+    /// The demand in short.
+    pub demanded: String,
+    /// What is lacking, when something is.
+    pub lacking: Option<String>,
+    /// Why it is demanded.
+    pub why: &'static str,
+    /// Where the demand comes from.
+    pub source: &'static str,
+    /// Every number looked at.
+    pub values: Vec<SeedValue>,
+    /// The 95 % interval over trials, of rules that have one.
+    pub interval: Option<[Value; 2]>,
+}
+
+/// May the architecture be released?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    /// Everything required is met.
+    Pass,
+    /// Something required is unmet.
+    Fail,
+    /// Something required is not proven.
+    Incomplete,
+}
+
+impl Verdict {
+    /// The process's exit code.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Verdict::Pass => 0,
+            Verdict::Fail => 10,
+            Verdict::Incomplete => 11,
+        }
+    }
+
+    /// The word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verdict::Pass => "PASS",
+            Verdict::Fail => "FAIL",
+            Verdict::Incomplete => "INCOMPLETE",
+        }
+    }
+}
+
+/// The verdict with everything that it rests on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Judgement {
+    /// May the architecture be released?
+    pub verdict: Verdict,
+    /// What keeps the ledger as a whole from passing, whatever the findings.
+    pub problems: Vec<String>,
+    /// By scale, then in the order of the criteria.
+    pub findings: Vec<Finding>,
+}
+
+impl Judgement {
+    /// How many findings of that weight have that status.
+    pub fn count(&self, weight: Weight, status: Status) -> usize {
+        self.findings
+            .iter()
+            .filter(|f| f.weight == weight && f.status == status)
+            .count()
+    }
+
+    /// Whether everything required at the scales that the protocol asks about is met: the most
+    /// that a protocol short of FULL can show.
+    pub fn own_criteria_met(&self) -> bool {
+        let mut asked = self
+            .findings
+            .iter()
+            .filter(|f| f.weight == Weight::Required && f.status != Status::Outside)
+            .peekable();
+        asked.peek().is_some() && asked.all(|f| f.status == Status::Met)
+    }
+}
+
+/// Judges a ledger.
+pub fn judge(ledger: &Ledger) -> Judgement {
+    let evidence = Evidence::new(ledger);
+    let mut findings = Vec::new();
+    for scale in SCALES {
+        let asked = evidence
+            .context()
+            .is_some_and(|c| c.scales.iter().any(|s| s == scale.name));
+        if !asked && scale.tier != Tier::Gate {
+            continue;
+        }
+        for criterion in CRITERIA {
+            let Some(weight) = criterion.weight(scale) else {
+                continue;
+            };
+            findings.push(finding(
+                criterion,
+                weight,
+                scale,
+                asked.then_some(&evidence),
+            ));
+        }
+    }
+    let problems = problems(evidence.context());
+    let verdict = verdict(&findings, &problems);
+    Judgement {
+        verdict,
+        problems,
+        findings,
+    }
+}
+
+/// One finding; without evidence the protocol does not ask.
+fn finding(
+    criterion: &Criterion,
+    weight: Weight,
+    scale: &'static Scale,
+    evidence: Option<&Evidence<'_>>,
+) -> Finding {
+    let (status, answer) = match (evidence, criterion.rule) {
+        (None, _) => (Status::Outside, Answer::default()),
+        (Some(_), Rule::Awaits(_)) => {
+            let lacks = vec!["nothing measures this yet".to_owned()];
+            (
+                Status::Unproven,
+                Answer {
+                    lacks,
+                    ..Answer::default()
+                },
+            )
+        }
+        (Some(evidence), rule) => {
+            let ask = if rule.compares() {
+                pairs::answer
+            } else {
+                singles::answer
+            };
+            let answer = ask(criterion, evidence, scale.name);
+            (answer.overall(), answer)
+        }
+    };
+    Finding {
+        criterion: criterion.id,
+        group: criterion.group,
+        scale: scale.name,
+        status,
+        weight,
+        claim: criterion.claim,
+        lacking: answer.note().filter(|_| status != Status::Met),
+        found: answer.found,
+        demanded: criterion.rule.demanded(),
+        why: criterion.why,
+        source: criterion.source,
+        values: answer.values,
+        interval: answer.interval,
+    }
+}
+
+/// What keeps a ledger from passing before any criterion is asked.
+fn problems(context: Option<&Context>) -> Vec<String> {
+    let Some(context) = context else {
+        return vec!["the ledger has no context: nothing says what was promised".to_owned()];
+    };
+    let mut problems = Vec::new();
+    if context.schema != SCHEMA {
+        problems.push(format!(
+            "the context has schema {}, expected {SCHEMA}",
+            context.schema
+        ));
+    }
+    if context.protocol != FULL {
+        let protocol = &context.protocol;
+        problems.push(format!(
+            "only the protocol {FULL:?} can pass (R7, R12); this is {protocol:?}"
+        ));
+    }
+    for name in context
+        .scales
+        .iter()
+        .filter(|name| crate::scale::find(name).is_none())
+    {
+        problems.push(format!("unknown scale {name:?}"));
+    }
+    let mut seeds = context.seeds.clone();
+    seeds.sort_unstable();
+    seeds.dedup();
+    if context.protocol == FULL && seeds.len() < FULL_TRIALS {
+        problems.push(format!(
+            "{} trials, where {FULL:?} needs {FULL_TRIALS} (R7)",
+            seeds.len()
+        ));
+    }
+    problems
+}
+
+fn verdict(findings: &[Finding], problems: &[String]) -> Verdict {
+    let mut required = findings.iter().filter(|f| f.weight == Weight::Required);
+    if required.clone().any(|f| f.status == Status::Unmet) {
+        Verdict::Fail
+    } else if problems.is_empty()
+        && !findings.is_empty()
+        && required.all(|f| f.status == Status::Met)
+    {
+        Verdict::Pass
+    } else {
+        Verdict::Incomplete
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every finding of an empty ledger, as if it were met.
+    fn all_met() -> Vec<Finding> {
+        let mut findings = judge(&Ledger::default()).findings;
+        findings.iter_mut().for_each(|f| f.status = Status::Met);
+        findings
+    }
+
+    #[test]
+    fn only_everything_passes() {
+        let good = all_met();
+        assert_eq!(verdict(&good, &[]), Verdict::Pass);
+        assert_eq!(Verdict::Pass.exit_code(), 0);
+        assert_eq!(
+            verdict(&good, &["a problem".to_owned()]),
+            Verdict::Incomplete
+        );
+        assert_eq!(verdict(&[], &[]), Verdict::Incomplete);
+        for i in 0..good.len() {
+            for status in [Status::Unmet, Status::Unproven, Status::Outside] {
+                let mut findings = good.clone();
+                findings[i].status = status;
+                let expected = match (findings[i].weight, status) {
+                    (Weight::Informs, _) => Verdict::Pass,
+                    (_, Status::Unmet) => Verdict::Fail,
+                    _ => Verdict::Incomplete,
+                };
+                assert_eq!(
+                    verdict(&findings, &[]),
+                    expected,
+                    "{}",
+                    findings[i].criterion
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn all_four_gated_scales_are_always_asked_about() {
+        let findings = judge(&Ledger::default()).findings;
+        for scale in SCALES.iter().filter(|s| s.tier == Tier::Gate) {
+            assert!(
+                findings.iter().any(|f| f.scale == scale.name),
+                "{}",
+                scale.name
+            );
+        }
+    }
+}

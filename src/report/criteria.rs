@@ -1,0 +1,27 @@
+//! The table of criteria, for `v5gate list criteria` and the README.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::gate::{CRITERIA, Criterion};
+
+/// The table in short: id, claim, source.
+pub fn criteria_markdown() -> String {
+    let mut text = "| id | claim | source |\n|---|---|---|\n".to_owned();
+    for c in CRITERIA {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| `{}` | {} | {} |", c.id, c.claim, c.source);
+    }
+    text
+}
+
+/// The table in full.
+pub fn criteria_json() -> Value {
+    let row = |c: &Criterion| {
+        let mut row = json!(c);
+        row["demanded"] = json!(c.rule.demanded());
+        row
+    };
+    CRITERIA.iter().map(row).collect()
+}

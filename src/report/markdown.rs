@@ -1,0 +1,116 @@
+//! The report as Markdown.
+
+use std::fmt::Write;
+
+use super::tables::{Table, tables};
+use super::{LEGEND, about, by_group, by_scale, found, is_outside, mark, not_met, tally};
+use crate::evidence::Ledger;
+use crate::gate::{Finding, Judgement};
+
+/// The report as Markdown.
+pub fn markdown(ledger: &Ledger, judgement: &Judgement) -> String {
+    let verdict = judgement.verdict.name();
+    let mut text = format!("# V5 gate: {verdict}\n\n{}.\n\n", tally(judgement));
+    for line in about(ledger) {
+        line_of(&mut text, &format!("- {}", escaped(&line)));
+    }
+    for problem in &judgement.problems {
+        line_of(&mut text, &format!("- **{}**", escaped(problem)));
+    }
+    line_of(&mut text, &format!("- {LEGEND}"));
+    for findings in by_scale(judgement) {
+        scale(&mut text, findings);
+    }
+    open(&mut text, judgement);
+    for t in tables(ledger) {
+        line_of(&mut text, &format!("\n## {}\n", escaped(&t.title)));
+        table(&mut text, &t);
+    }
+    line_of(
+        &mut text,
+        &format!(
+            "\n**Verdict: {verdict}** (exit code {})",
+            judgement.verdict.exit_code()
+        ),
+    );
+    text
+}
+
+fn line_of(text: &mut String, line: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{line}");
+}
+
+fn scale(text: &mut String, findings: &[Finding]) {
+    let Some(first) = findings.first() else {
+        return;
+    };
+    line_of(text, &format!("\n## Scale {}\n", first.scale));
+    if is_outside(findings) {
+        let n = findings.len();
+        line_of(
+            text,
+            &format!("Outside this protocol: {n} criteria are not asked."),
+        );
+        return;
+    }
+    let mut rows = Vec::new();
+    for group in by_group(findings) {
+        for f in group {
+            let id = format!("`{}`", f.criterion);
+            let cells = [mark(f), f.group, &id, f.claim, &found(f), &f.demanded];
+            rows.push(cells.map(str::to_owned).to_vec());
+        }
+    }
+    let head = ["", "group", "criterion", "claim", "found", "demanded"]
+        .map(str::to_owned)
+        .to_vec();
+    table(
+        text,
+        &Table {
+            title: String::new(),
+            head,
+            rows,
+        },
+    );
+}
+
+fn open(text: &mut String, judgement: &Judgement) {
+    let list = not_met(judgement);
+    if !list.is_empty() {
+        line_of(text, "\n## Required and not met\n");
+    }
+    for f in list {
+        let (status, found) = (f.status.name(), escaped(&found(f)));
+        line_of(
+            text,
+            &format!(
+                "- {status} `{}` at {}: {found}; demanded {}. {} ({})",
+                f.criterion,
+                f.scale,
+                escaped(&f.demanded),
+                f.why,
+                f.source
+            ),
+        );
+    }
+}
+
+fn table(text: &mut String, table: &Table) {
+    let row = |cells: &[String]| {
+        let cells: Vec<String> = cells.iter().map(|c| escaped(c)).collect();
+        format!("| {} |", cells.join(" | "))
+    };
+    line_of(text, &row(&table.head));
+    line_of(text, &format!("|{}", "---|".repeat(table.head.len())));
+    for cells in &table.rows {
+        line_of(text, &row(cells));
+    }
+}
+
+/// Names come from the ledger, which may hold anything: keep them from becoming markup.
+fn escaped(text: &str) -> String {
+    text.replace('|', "\\|")
+        .replace('<', "&lt;")
+        .replace(['\n', '\r'], " ")
+}

@@ -1,0 +1,101 @@
+//! Reports: the same judgement for the terminal, as Markdown and as JSON. Byte for byte the same
+//! for the same ledger; whatever is a time stands in one section of its own, named "Time".
+
+mod criteria;
+mod json;
+mod markdown;
+mod tables;
+mod terminal;
+
+pub use criteria::{criteria_json, criteria_markdown};
+pub use json::json;
+pub use markdown::markdown;
+pub use tables::Table;
+pub use terminal::{Screen, terminal};
+
+use crate::evidence::Ledger;
+use crate::gate::{Finding, Judgement, Status, Weight};
+
+/// The mark of a finding, readable without colour.
+fn mark(finding: &Finding) -> &'static str {
+    match (finding.status, finding.weight) {
+        (Status::Met, _) => "✓",
+        (Status::Unmet, Weight::Required) => "✗",
+        (Status::Unproven, Weight::Required) => "?",
+        (Status::Unmet, Weight::Informs) => "x",
+        (Status::Unproven, Weight::Informs) => "-",
+        (Status::Outside, _) => " ",
+    }
+}
+
+const LEGEND: &str = "✓ met, ✗ unmet, ? unproven; x unmet and - unproven where it only informs";
+
+/// What was found, and what is lacking.
+fn found(finding: &Finding) -> String {
+    match (&finding.lacking, finding.found.is_empty()) {
+        (None, _) => finding.found.clone(),
+        (Some(lack), true) => format!("unproven: {lack}"),
+        (Some(lack), false) => format!("{}; {lack}", finding.found),
+    }
+}
+
+/// What the ledger is about, in a few lines.
+fn about(ledger: &Ledger) -> Vec<String> {
+    let Some(context) = ledger.context() else {
+        return Vec::new();
+    };
+    let seeds: Vec<String> = context.seeds.iter().map(u64::to_string).collect();
+    vec![
+        format!(
+            "protocol {}, revision {}",
+            context.protocol, context.revision
+        ),
+        format!(
+            "models {}; scales {}; trials {}",
+            context.models.join(", "),
+            context.scales.join(", "),
+            seeds.join(", ")
+        ),
+    ]
+}
+
+/// The verdict's reasons in one line.
+fn tally(judgement: &Judgement) -> String {
+    let count = |status| judgement.count(Weight::Required, status);
+    let own = if judgement.own_criteria_met() {
+        "; everything that this protocol asks is met"
+    } else {
+        ""
+    };
+    format!(
+        "required: {} met, {} unmet, {} unproven, {} outside this protocol{own}",
+        count(Status::Met),
+        count(Status::Unmet),
+        count(Status::Unproven),
+        count(Status::Outside)
+    )
+}
+
+/// The findings of each scale, then of each group, in the order of the table. A scale that the
+/// protocol does not ask about comes as a single group.
+fn by_scale(judgement: &Judgement) -> impl Iterator<Item = &[Finding]> {
+    judgement.findings.chunk_by(|a, b| a.scale == b.scale)
+}
+
+fn by_group(findings: &[Finding]) -> impl Iterator<Item = &[Finding]> {
+    findings.chunk_by(|a, b| a.group == b.group)
+}
+
+fn is_outside(findings: &[Finding]) -> bool {
+    findings.iter().all(|f| f.status == Status::Outside)
+}
+
+/// What is required and not met, though the protocol asks for it.
+fn not_met(judgement: &Judgement) -> Vec<&Finding> {
+    let open = |f: &&Finding| {
+        f.weight == Weight::Required && matches!(f.status, Status::Unmet | Status::Unproven)
+    };
+    let mut list: Vec<&Finding> = judgement.findings.iter().filter(open).collect();
+    list.sort_by_key(|f| f.status);
+    list
+}

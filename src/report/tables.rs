@@ -1,0 +1,250 @@
+//! The numbers behind the findings, as tables: per scale, metric × condition × model, mean and
+//! sample deviation over the trials. Only evidence that counts is shown.
+
+use serde::Serialize;
+
+use crate::evidence::{Condition, Ledger, Metric, RECALL_TESTS, Value};
+use crate::gate::statistics::{mean, power_law, sd};
+use crate::gate::{Evidence, GPT2, GROUNDTHINK};
+
+/// A table of text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Table {
+    /// What it shows.
+    pub title: String,
+    /// The columns.
+    pub head: Vec<String>,
+    /// The rows, each as long as `head`.
+    pub rows: Vec<Vec<String>>,
+}
+
+const SIZES: &[Metric] = &[
+    Metric::TotalParameters,
+    Metric::EmbeddingParameters,
+    Metric::PositionalParameters,
+    Metric::NonEmbeddingParameters,
+    Metric::ForwardFlopsPerToken,
+    Metric::StateBytes,
+];
+const NONE: &str = "–";
+
+/// Every table; those of times come last and are named "Time".
+pub(super) fn tables(ledger: &Ledger) -> Vec<Table> {
+    let evidence = Evidence::new(ledger);
+    let scales = evidence.context().map_or(&[][..], |c| c.scales.as_slice());
+    let models = models(&evidence, scales);
+    let scaled = |scale| Scaled {
+        evidence: &evidence,
+        models: &models,
+        scale,
+    };
+    let scales: Vec<Scaled<'_>> = scales.iter().map(|scale| scaled(scale)).collect();
+    let mut all = Vec::new();
+    for at in &scales {
+        all.push(at.listing("Models", |m| SIZES.contains(&m)));
+        all.push(at.listing("Measurements", |m| {
+            !m.is_time() && !SIZES.contains(&m) && !is_recall_accuracy(m)
+        }));
+        all.extend(models.iter().map(|model| at.statefulness(model)));
+    }
+    all.push(effective_parameters(&scales));
+    all.push(time(&scales));
+    all.retain(|t| !t.rows.is_empty());
+    all
+}
+
+/// The models that the ledger speaks of: the two of the comparison first.
+fn models<'a>(evidence: &Evidence<'a>, scales: &[String]) -> Vec<&'a str> {
+    let asked = scales.iter().flat_map(|scale| evidence.asked(scale));
+    let mut models: Vec<&str> = asked.map(|(model, ..)| model).collect();
+    models.sort_by_key(|&m| (m != GROUNDTHINK, m != GPT2, m));
+    models.dedup();
+    models
+}
+
+/// Every time in one table: it is the only part of a report that changes when nothing else does.
+fn time(scales: &[Scaled<'_>]) -> Table {
+    let mut table = Table {
+        title: String::new(),
+        head: Vec::new(),
+        rows: Vec::new(),
+    };
+    for at in scales {
+        let mut here = at.listing("", Metric::is_time);
+        here.head.insert(0, "scale".to_owned());
+        here.rows
+            .iter_mut()
+            .for_each(|row| row.insert(0, at.scale.to_owned()));
+        table.head = here.head;
+        table.rows.extend(here.rows);
+    }
+    table.title = "Time".to_owned();
+    table
+}
+
+/// Ruling R8: how much larger or smaller a GPT-2, on the curve of our own baselines, would have
+/// GroundThink's loss.
+fn effective_parameters(scales: &[Scaled<'_>]) -> Table {
+    let point = |at: &Scaled<'_>, model: &str| {
+        let average = |metric| {
+            let values = at.values(model, Condition::Trained, metric);
+            (!values.is_empty()).then(|| mean(&values))
+        };
+        Some((
+            average(Metric::NonEmbeddingParameters)?,
+            average(Metric::ValidationLoss)?,
+        ))
+    };
+    let baselines: Vec<_> = scales.iter().filter_map(|at| point(at, GPT2)).collect();
+    let mut rows = Vec::new();
+    let fit = power_law(&baselines);
+    for at in scales {
+        let (Some((a, b)), Some((size, loss))) = (fit, point(at, GROUNDTHINK)) else {
+            continue;
+        };
+        let effective = (loss / a).powf(-1.0 / b);
+        let numbers = [loss, size, effective.round(), effective / size];
+        let cells = numbers.map(|x| Value::from(x).to_string());
+        rows.push([at.scale.to_owned()].into_iter().chain(cells).collect());
+    }
+    let (a, b) = fit.unwrap_or((f64::NAN, f64::NAN));
+    let (a, b, n) = (Value::from(a), Value::from(b), baselines.len());
+    let head = [
+        "scale",
+        "loss",
+        "non-embedding parameters",
+        "effective parameters",
+        "multiplier",
+    ];
+    Table {
+        title: format!("Effective parameters (GPT-2 at {n} scales: loss = {a}·N^-{b})"),
+        head: head.map(str::to_owned).to_vec(),
+        rows,
+    }
+}
+
+fn is_recall_accuracy(metric: Metric) -> bool {
+    metric == Metric::StatefulnessScore || RECALL_TESTS.iter().any(|t| t.accuracy == metric)
+}
+
+struct Scaled<'e> {
+    evidence: &'e Evidence<'e>,
+    models: &'e [&'e str],
+    scale: &'e str,
+}
+
+impl Scaled<'_> {
+    /// Rows of metric and condition, one column per model.
+    fn listing(&self, title: &str, wanted: impl Fn(Metric) -> bool) -> Table {
+        let models = self.models;
+        let asked = self.evidence.asked(self.scale);
+        let mut head = vec!["metric".to_owned(), "condition".to_owned()];
+        head.extend(models.iter().map(|&m| m.to_owned()));
+        let mut rows = Vec::new();
+        for &metric in Metric::ALL.iter().filter(|&&m| wanted(m)) {
+            for &condition in Condition::ALL {
+                if !models
+                    .iter()
+                    .any(|&model| asked.contains(&(model, condition, metric)))
+                {
+                    continue;
+                }
+                let cells: Vec<String> = models
+                    .iter()
+                    .map(|m| self.cell(m, condition, metric))
+                    .collect();
+                if cells.iter().any(|c| c != NONE) {
+                    let names = [metric.id().to_owned(), condition.name().to_owned()];
+                    rows.push(names.into_iter().chain(cells).collect());
+                }
+            }
+        }
+        Table {
+            title: format!("{title}, {}", self.scale),
+            head,
+            rows,
+        }
+    }
+
+    /// Rows of tests, one column per condition, chance beside them (rulings R16 and R18).
+    fn statefulness(&self, model: &str) -> Table {
+        let mut rows = Vec::new();
+        let score = ("statefulness_score", Metric::StatefulnessScore);
+        let tests = RECALL_TESTS.iter().map(|t| (t.name, t.accuracy));
+        for (name, metric) in tests.chain([score]) {
+            let cells: Vec<String> = Condition::ALL
+                .iter()
+                .map(|&c| self.cell(model, c, metric))
+                .collect();
+            if cells.iter().any(|c| c != NONE) {
+                let chance = self.cell(model, Condition::Trained, Metric::StatefulnessChance);
+                rows.push(
+                    [name.to_owned()]
+                        .into_iter()
+                        .chain(cells)
+                        .chain([chance])
+                        .collect(),
+                );
+            }
+        }
+        let conditions = Condition::ALL.iter().map(|c| c.name().to_owned());
+        let head = ["accuracy".to_owned()]
+            .into_iter()
+            .chain(conditions)
+            .chain(["chance".to_owned()]);
+        Table {
+            title: format!("Statefulness of {model}, {}", self.scale),
+            head: head.collect(),
+            rows,
+        }
+    }
+
+    /// Mean and deviation over the trials, and how many there are if not all.
+    fn cell(&self, model: &str, condition: Condition, metric: Metric) -> String {
+        let values = self.values(model, condition, metric);
+        if values.is_empty() {
+            return NONE.to_owned();
+        }
+        let mut text = summary(metric, &values);
+        let trials = self.evidence.seeds().len();
+        if values.len() < trials {
+            text += &format!(" ({} of {trials})", values.len());
+        }
+        text
+    }
+
+    /// What counts, trial by trial.
+    fn values(&self, model: &str, condition: Condition, metric: Metric) -> Vec<f64> {
+        let seeds = self.evidence.seeds().into_iter();
+        let found = seeds.filter_map(|s| {
+            self.evidence
+                .find(self.scale, s, model, condition, metric)
+                .ok()
+        });
+        found.map(|m| m.value().raw()).collect()
+    }
+}
+
+fn summary(metric: Metric, values: &[f64]) -> String {
+    // Ruling R5: perplexities are never averaged; this is the exponential of the mean loss.
+    if metric == Metric::ValidationPerplexity {
+        let losses: Vec<f64> = values.iter().map(|p| p.ln()).collect();
+        return Value::from(mean(&losses).exp()).to_string();
+    }
+    let middle = Value::from(mean(values));
+    // What rounding leaves of equal numbers is no scatter.
+    match sd(values) {
+        Some(sd) if sd > 1e-12 * mean(values).abs() => format!("{middle} ± {}", two_digits(sd)),
+        _ => middle.to_string(),
+    }
+}
+
+/// A deviation needs no more than two significant digits.
+fn two_digits(x: f64) -> String {
+    let short = format!("{x:.1e}");
+    let exponent: Option<i32> = short.split_once('e').and_then(|(_, e)| e.parse().ok());
+    match exponent {
+        Some(e) if (-4..=4).contains(&e) => format!("{x:.0$}", usize::try_from(1 - e).unwrap_or(0)),
+        _ => short,
+    }
+}

@@ -1,0 +1,210 @@
+//! The report for a terminal: aligned, wrapped to its width, and readable without colour.
+
+use console::{Style, Term, measure_text_width, strip_ansi_codes};
+
+use super::tables::{Table, tables};
+use super::{LEGEND, about, by_group, by_scale, found, is_outside, mark, not_met, tally};
+use crate::evidence::Ledger;
+use crate::gate::{Finding, Judgement, Status, Verdict};
+
+/// Where the report is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// Columns.
+    pub width: usize,
+    /// Whether colours are understood.
+    pub colour: bool,
+}
+
+impl Screen {
+    /// The screen behind a terminal; 100 columns without colour where there is none.
+    pub fn of(term: &Term) -> Self {
+        let width = term
+            .size_checked()
+            .map_or(100, |(_, columns)| usize::from(columns));
+        let colour = term.features().is_attended() && term.features().colors_supported();
+        Screen {
+            width: width.clamp(60, 200),
+            colour,
+        }
+    }
+
+    fn paint(self, style: Style, text: &str) -> String {
+        style.force_styling(self.colour).apply_to(text).to_string()
+    }
+}
+
+/// The report as text for a terminal.
+pub fn terminal(ledger: &Ledger, judgement: &Judgement, screen: Screen) -> String {
+    let mut page = Page {
+        screen,
+        text: String::new(),
+    };
+    page.verdict(judgement);
+    for line in about(ledger) {
+        page.wrapped("  ", &line);
+    }
+    for problem in &judgement.problems {
+        page.wrapped("  ! ", problem);
+    }
+    page.wrapped("  ", LEGEND);
+    for findings in by_scale(judgement) {
+        page.scale(findings);
+    }
+    page.not_met(judgement);
+    for table in tables(ledger) {
+        page.table(&table);
+    }
+    page.line("");
+    page.verdict(judgement);
+    page.wrapped("  ", &tally(judgement));
+    page.text
+}
+
+struct Page {
+    screen: Screen,
+    text: String,
+}
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    fn heading(&mut self, text: &str) {
+        let text = self.screen.paint(Style::new().bold(), &plain(text));
+        self.line("");
+        self.line(&text);
+    }
+
+    fn verdict(&mut self, judgement: &Judgement) {
+        let style = match judgement.verdict {
+            Verdict::Pass => Style::new().green(),
+            Verdict::Fail => Style::new().red(),
+            Verdict::Incomplete => Style::new().yellow(),
+        };
+        let word = self.screen.paint(style.bold(), judgement.verdict.name());
+        self.line(&format!("V5 gate: {word}"));
+    }
+
+    fn scale(&mut self, findings: &[Finding]) {
+        let Some(first) = findings.first() else {
+            return;
+        };
+        if is_outside(findings) {
+            let n = findings.len();
+            let scale = first.scale;
+            self.heading(&format!(
+                "{scale}: outside this protocol, {n} criteria are not asked"
+            ));
+            return;
+        }
+        self.heading(&format!("{}:", first.scale));
+        let pad = findings
+            .iter()
+            .map(|f| measure_text_width(f.criterion))
+            .max()
+            .unwrap_or(0);
+        for group in by_group(findings) {
+            self.line(&format!("  {}", group[0].group));
+            for f in group {
+                self.finding(f, pad);
+            }
+        }
+    }
+
+    fn finding(&mut self, f: &Finding, pad: usize) {
+        let style = match f.status {
+            Status::Met => Style::new().green(),
+            Status::Unmet => Style::new().red(),
+            Status::Unproven | Status::Outside => Style::new().yellow(),
+        };
+        let mark = self.screen.paint(style, mark(f));
+        let text = format!("{}: {} (demanded: {})", f.claim, found(f), f.demanded);
+        self.wrapped(&format!("  {mark} {:pad$}  ", f.criterion), &text);
+    }
+
+    fn not_met(&mut self, judgement: &Judgement) {
+        let list = not_met(judgement);
+        if !list.is_empty() {
+            self.heading("Required and not met:");
+        }
+        for f in list {
+            let status = f.status.name();
+            self.wrapped(
+                &format!("  {} ", mark(f)),
+                &format!(
+                    "{} at {}, {status}: {} ({})",
+                    f.criterion, f.scale, f.why, f.source
+                ),
+            );
+        }
+    }
+
+    fn table(&mut self, table: &Table) {
+        self.heading(&table.title);
+        let rows: Vec<&Vec<String>> = std::iter::once(&table.head).chain(&table.rows).collect();
+        let used = |column: usize| {
+            column == 0
+                || table
+                    .rows
+                    .iter()
+                    .any(|row| row.get(column).is_some_and(|c| c != "–"))
+        };
+        let columns: Vec<(usize, usize)> = (0..table.head.len())
+            .filter(|&c| used(c))
+            .map(|c| {
+                let cells = rows.iter().filter_map(|row| row.get(c));
+                (
+                    c,
+                    cells
+                        .map(|cell| measure_text_width(cell))
+                        .max()
+                        .unwrap_or(0),
+                )
+            })
+            .collect();
+        for row in rows {
+            let mut line = "  ".to_owned();
+            for &(column, width) in &columns {
+                let cell = row.get(column).map_or("", String::as_str);
+                let gap = " ".repeat(width.saturating_sub(measure_text_width(cell)) + 2);
+                line.push_str(&plain(cell));
+                line.push_str(&gap);
+            }
+            self.line(&line);
+        }
+    }
+
+    /// Text after a prefix, its further lines indented as far as the prefix reaches.
+    fn wrapped(&mut self, prefix: &str, text: &str) {
+        let indent = measure_text_width(prefix);
+        let room = self.screen.width.saturating_sub(indent).max(20);
+        let mut line = prefix.to_owned();
+        let mut used = 0;
+        for word in plain(text).split_whitespace() {
+            let width = measure_text_width(word);
+            if used > 0 && used + 1 + width > room {
+                self.line(&line);
+                line = " ".repeat(indent);
+                used = 0;
+            }
+            if used > 0 {
+                line.push(' ');
+                used += 1;
+            }
+            line.push_str(word);
+            used += width;
+        }
+        self.line(&line);
+    }
+}
+
+/// Names come from the ledger, which may hold anything: keep them from steering the terminal.
+fn plain(text: &str) -> String {
+    strip_ansi_codes(text)
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect()
+}

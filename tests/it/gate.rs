@@ -1,0 +1,576 @@
+//! Every criterion is seen met, unmet (also by NaN) and unproven; the verdict follows from the
+//! findings alone and not from the order of the ledger.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use v5gate::evidence::{Condition, Direction, Field, Ledger, Line, Metric};
+use v5gate::gate::{
+    CRITERIA, Criterion, Effect, Finding, GPT2, GROUNDTHINK, Judgement, Of, Rule, Status, Verdict,
+    Weight, judge,
+};
+use v5gate::scale::{SCALES, Scale, Tier, find};
+
+use crate::world::{CHANCE, World, measured};
+
+/// A hair more than nothing, relative to numbers of size one.
+const HAIR: f64 = 1e-7;
+
+/// A scale at which the criterion is asked, smallest first.
+fn home(criterion: &Criterion) -> &'static Scale {
+    SCALES
+        .iter()
+        .find(|s| criterion.weight(s).is_some())
+        .expect("a criterion is asked somewhere")
+}
+
+fn world_of(criterion: &Criterion) -> (World, &'static str) {
+    let scale = home(criterion).name;
+    (World::good("test", &[scale], 3), scale)
+}
+
+fn finding<'j>(judgement: &'j Judgement, criterion: &Criterion, scale: &str) -> &'j Finding {
+    let mut all = judgement.findings.iter();
+    all.find(|f| f.criterion == criterion.id && f.scale == scale)
+        .expect("a finding")
+}
+
+fn status(world: &World, criterion: &Criterion, scale: &str) -> Status {
+    finding(&judge(&world.ledger()), criterion, scale).status
+}
+
+fn measured_criteria() -> impl Iterator<Item = &'static Criterion> {
+    CRITERIA
+        .iter()
+        .filter(|c| !matches!(c.rule, Rule::Awaits(_)))
+}
+
+/// Sets the first model's first metric: of the last trial, or of all.
+fn set(world: &mut World, c: &Criterion, scale: &str, seed: Option<u64>, f: impl Fn(f64) -> f64) {
+    let (model, metric) = (c.of.models()[0], c.metrics[0]);
+    for (_, fact) in world.select(scale, Some(model), c.condition, metric, seed) {
+        fact.value = f(fact.value);
+    }
+}
+
+/// Sets GroundThink's value of every trial from GPT-2's.
+fn relate(world: &mut World, c: &Criterion, scale: &str, seeds: &[u64], f: impl Fn(f64) -> f64) {
+    for &seed in seeds {
+        let theirs = world
+            .select(scale, Some(GPT2), c.condition, c.metrics[0], Some(seed))
+            .next()
+            .expect("a fact")
+            .1
+            .value;
+        let ours = Some(GROUNDTHINK);
+        for (_, fact) in world.select(scale, ours, c.condition, c.metrics[0], Some(seed)) {
+            fact.value = f(theirs);
+        }
+    }
+}
+
+fn other_metric(world: &mut World, c: &Criterion, scale: &str, metric: Metric) -> f64 {
+    world
+        .select(scale, Some(c.of.models()[0]), c.condition, metric, Some(2))
+        .next()
+        .unwrap()
+        .1
+        .value
+}
+
+/// Spoils a good world by as little as violates the rule.
+fn violate(world: &mut World, c: &Criterion, scale: &str) {
+    let last = Some(2);
+    let all = [0, 1, 2];
+    match c.rule {
+        Rule::Holds => set(world, c, scale, last, |_| 0.0),
+        Rule::Finite => set(world, c, scale, last, |_| f64::INFINITY),
+        Rule::AtLeast(limit) => set(world, c, scale, last, |_| limit - HAIR),
+        Rule::AtMost(limit) => set(world, c, scale, last, |_| limit + HAIR),
+        Rule::Above(limit) | Rule::Below(limit) => set(world, c, scale, last, |_| limit),
+        Rule::Within(low, high) => {
+            set(world, c, scale, last, |_| high + HAIR);
+            assert_eq!(status(world, c, scale), Status::Unmet, "{} above", c.id);
+            set(world, c, scale, last, |_| low - HAIR);
+        }
+        Rule::LessThan(other) => {
+            let limit = other_metric(world, c, scale, other);
+            set(world, c, scale, last, |_| limit);
+        }
+        Rule::AboveChance => {
+            for (_, fact) in world.select(scale, None, c.condition, c.metrics[0], last) {
+                fact.interval = Some([CHANCE, 0.9]);
+            }
+        }
+        Rule::AtChance(within) => {
+            set(world, c, scale, last, |_| CHANCE + within + HAIR);
+            assert_eq!(status(world, c, scale), Status::Unmet, "{} above", c.id);
+            set(world, c, scale, last, |_| CHANCE - within - HAIR);
+        }
+        Rule::Matched(share) => relate(world, c, scale, &[2], |x| x * (1.0 + share + HAIR)),
+        Rule::RatioWithin(low, high) => {
+            relate(world, c, scale, &[2], |x| x * high * (1.0 + HAIR));
+            assert_eq!(status(world, c, scale), Status::Unmet, "{} above", c.id);
+            relate(world, c, scale, &[2], |x| x * low * (1.0 - HAIR));
+        }
+        Rule::RatioAtMost(limit) => relate(world, c, scale, &all, |x| x * limit * (1.0 + HAIR)),
+        Rule::RatioAtLeast(limit) => relate(world, c, scale, &all, |x| x * limit * (1.0 - HAIR)),
+        Rule::NonInferior(limit) => relate(world, c, scale, &all, |x| x + limit.ln() + HAIR),
+        Rule::SignificantlyBetter(Effect::Absolute(least)) => {
+            relate(world, c, scale, &all, |x| x + least - HAIR);
+        }
+        Rule::SignificantlyBetter(Effect::Perplexity(share)) => {
+            relate(world, c, scale, &all, |x| x + (1.0 - share).ln() + HAIR);
+        }
+        Rule::NotSignificantlyWorse(_) => relate(world, c, scale, &all, |x| x + 0.12),
+        Rule::MeasurablyBetter => relate(world, c, scale, &all, |x| x),
+        Rule::EitherAboveChance => {
+            for (_, fact) in world.select(scale, None, c.condition, c.metrics[0], None) {
+                fact.value = CHANCE;
+            }
+        }
+        Rule::SameProvenance(field) => {
+            let ours = Some(GROUNDTHINK);
+            for (_, fact) in world.select(scale, ours, c.condition, c.metrics[0], last) {
+                *field_of(&mut fact.provenance, field) = "another".to_owned();
+            }
+        }
+        Rule::Awaits(_) => unreachable!("nothing to spoil"),
+    }
+}
+
+fn field_of(p: &mut v5gate::evidence::Provenance, field: Field) -> &mut String {
+    match field {
+        Field::Revision => &mut p.revision,
+        Field::Recipe => &mut p.recipe,
+        Field::Data => &mut p.data,
+        Field::Order => &mut p.order,
+        Field::Fed => &mut p.fed,
+        Field::Tokenizer => &mut p.tokenizer,
+        Field::Device => &mut p.device,
+        Field::Precision => &mut p.precision,
+    }
+}
+
+#[test]
+fn every_criterion_is_met_in_a_good_world() {
+    for scale in SCALES {
+        let judgement = judge(&World::good("test", &[scale.name], 3).ledger());
+        for f in judgement.findings.iter().filter(|f| f.scale == scale.name) {
+            let awaited = f.group == "awaited";
+            let expected = if awaited {
+                Status::Unproven
+            } else {
+                Status::Met
+            };
+            assert_eq!(f.status, expected, "{} at {}: {f:?}", f.criterion, f.scale);
+        }
+    }
+}
+
+#[test]
+fn every_criterion_is_unmet_by_the_least_violation() {
+    for c in measured_criteria() {
+        let (mut world, scale) = world_of(c);
+        violate(&mut world, c, scale);
+        assert_eq!(status(&world, c, scale), Status::Unmet, "{}", c.id);
+    }
+}
+
+#[test]
+fn every_criterion_is_unmet_by_what_is_not_finite() {
+    for c in measured_criteria().filter(|c| !matches!(c.rule, Rule::SameProvenance(_))) {
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            for model in c.of.models() {
+                let (mut world, scale) = world_of(c);
+                let facts = world.select(scale, Some(model), c.condition, c.metrics[0], Some(1));
+                facts.for_each(|(_, fact)| fact.value = bad);
+                assert_eq!(
+                    status(&world, c, scale),
+                    Status::Unmet,
+                    "{} {bad} of {model}",
+                    c.id
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_value_is_held_against_must_be_finite_too() {
+    for c in measured_criteria() {
+        let against = match c.rule {
+            Rule::LessThan(other) => other,
+            Rule::AboveChance | Rule::AtChance(_) | Rule::EitherAboveChance => {
+                Metric::StatefulnessChance
+            }
+            _ => continue,
+        };
+        let (mut world, scale) = world_of(c);
+        let facts = world.select(scale, None, c.condition, against, None);
+        facts.for_each(|(_, fact)| fact.value = f64::NAN);
+        assert_eq!(status(&world, c, scale), Status::Unmet, "{}", c.id);
+        world.facts.retain(|key, _| key.3 != against);
+        assert_eq!(status(&world, c, scale), Status::Unproven, "{}", c.id);
+    }
+}
+
+#[test]
+fn every_criterion_is_unproven_when_one_number_is_missing() {
+    for c in measured_criteria() {
+        for &model in c.of.models() {
+            for &metric in c.metrics {
+                let (mut world, scale) = world_of(c);
+                world
+                    .facts
+                    .remove(&(scale.to_owned(), model, c.condition, metric, 1));
+                assert_eq!(
+                    status(&world, c, scale),
+                    Status::Unproven,
+                    "{} {model}",
+                    c.id
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_criterion_is_unproven_by_evidence_from_elsewhere() {
+    for c in measured_criteria() {
+        for &field in Field::PROMISED {
+            let (mut world, scale) = world_of(c);
+            let facts = world.select(scale, None, c.condition, c.metrics[0], Some(1));
+            facts.for_each(|(_, f)| *field_of(&mut f.provenance, field) = "other".to_owned());
+            let judgement = judge(&world.ledger());
+            let f = finding(&judgement, c, scale);
+            assert_eq!(f.status, Status::Unproven, "{} {field:?}", c.id);
+            if !matches!(c.rule, Rule::SameProvenance(_)) {
+                let lacking = f.lacking.clone().unwrap_or_default();
+                let name = field.name();
+                assert!(
+                    lacking.contains(&format!("from another {name}")),
+                    "{}: {lacking}",
+                    c.id
+                );
+                assert!(lacking.contains("got other"), "{}: {lacking}", c.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_criterion_is_unproven_by_contradictory_evidence() {
+    for c in measured_criteria().filter(|c| !matches!(c.rule, Rule::SameProvenance(_))) {
+        let (world, scale) = world_of(c);
+        let mut lines = world.lines();
+        let key = (
+            scale.to_owned(),
+            c.of.models()[0],
+            c.condition,
+            c.metrics[0],
+            1,
+        );
+        let mut fact = world.facts[&key].clone();
+        fact.value += HAIR;
+        lines.push(Line::Measurement(measured(&key, &fact)));
+        let judgement = judge(&Ledger::from_lines(lines));
+        let f = finding(&judgement, c, scale);
+        assert_eq!(f.status, Status::Unproven, "{}", c.id);
+        assert!(
+            f.lacking
+                .as_deref()
+                .unwrap_or_default()
+                .contains("contradictory"),
+            "{}",
+            c.id
+        );
+    }
+}
+
+#[test]
+fn nothing_is_met_without_a_promise() {
+    let world = World::good("test", &["smoke"], 3);
+    let lines = world.lines().split_off(1);
+    let judgement = judge(&Ledger::from_lines(lines));
+    assert_eq!(judgement.verdict, Verdict::Incomplete);
+    assert!(
+        judgement
+            .findings
+            .iter()
+            .all(|f| f.status == Status::Outside)
+    );
+    assert!(!judgement.problems.is_empty());
+    for spoil in [
+        |w: &mut World| w.context.expected.clear(),
+        |w: &mut World| w.context.seeds.clear(),
+        |w: &mut World| {
+            let mut second = w.context.expected.clone();
+            second.iter_mut().for_each(|e| e.recipe.push('2'));
+            w.context.expected.extend(second);
+        },
+    ] {
+        let mut world = world.clone();
+        spoil(&mut world);
+        let judgement = judge(&world.ledger());
+        let asked = judgement.findings.iter().filter(|f| f.scale == "smoke");
+        asked.for_each(|f| assert_eq!(f.status, Status::Unproven, "{}", f.criterion));
+        assert_eq!(judgement.verdict, Verdict::Incomplete);
+    }
+}
+
+#[test]
+fn comparisons_over_trials_need_enough_of_them() {
+    let over_trials = |rule| {
+        matches!(
+            rule,
+            Rule::RatioAtMost(_)
+                | Rule::RatioAtLeast(_)
+                | Rule::NonInferior(_)
+                | Rule::SignificantlyBetter(_)
+                | Rule::NotSignificantlyWorse(_)
+                | Rule::MeasurablyBetter
+                | Rule::EitherAboveChance
+        )
+    };
+    for (protocol, trials, enough) in [
+        ("test", 2, false),
+        ("test", 3, true),
+        ("full", 9, false),
+        ("full", 10, true),
+    ] {
+        let ledger = World::good(protocol, &["8M"], trials).ledger();
+        let judgement = judge(&ledger);
+        for c in CRITERIA.iter().filter(|c| over_trials(c.rule)) {
+            let expected = if enough {
+                Status::Met
+            } else {
+                Status::Unproven
+            };
+            let found = finding(&judgement, c, "8M").status;
+            assert_eq!(found, expected, "{} {protocol} {trials}", c.id);
+        }
+    }
+}
+
+#[test]
+fn an_advantage_needs_both_halves_of_ruling_r7() {
+    let c = CRITERIA
+        .iter()
+        .find(|c| c.id == "statefulness-significantly-better")
+        .unwrap();
+    let trials = |ours: [f64; 3], theirs: [f64; 3]| {
+        let mut world = World::good("test", &["8M"], 3);
+        for (model, values) in [(GROUNDTHINK, ours), (GPT2, theirs)] {
+            for (seed, value) in (0..).zip(values) {
+                let at = Some(seed);
+                let facts = world.select("8M", Some(model), Condition::Trained, c.metrics[0], at);
+                facts.for_each(|(_, fact)| fact.value = value);
+            }
+        }
+        status(&world, c, "8M")
+    };
+    // Clear of the scatter, but too small to matter; then large, but within the scatter.
+    assert_eq!(
+        trials([0.50, 0.501, 0.502], [0.46, 0.461, 0.462]),
+        Status::Unmet
+    );
+    assert_eq!(trials([0.3, 0.6, 0.9], [0.2, 0.5, 0.8]), Status::Unmet);
+    assert_eq!(
+        trials([0.50, 0.501, 0.502], [0.40, 0.401, 0.402]),
+        Status::Met
+    );
+    // Worse by as much is not better.
+    assert_eq!(
+        trials([0.40, 0.401, 0.402], [0.50, 0.501, 0.502]),
+        Status::Unmet
+    );
+}
+
+#[test]
+fn the_verdict_is_fail_incomplete_or_pass() {
+    let scales = ["3.5M", "8M", "30M", "125M"];
+    let good = World::good("full", &scales, 10);
+    let judgement = judge(&good.ledger());
+    // Whatever is unproven here is what nothing measures yet.
+    assert_eq!(judgement.verdict, Verdict::Incomplete);
+    assert!(judgement.problems.is_empty());
+    let open = judgement
+        .findings
+        .iter()
+        .filter(|f| f.status != Status::Met);
+    assert!(open.clone().count() > 0 && open.clone().all(|f| f.group == "awaited"));
+
+    let mut bad = good.clone();
+    let loss = Metric::ValidationLoss;
+    let facts = bad.select("30M", Some(GROUNDTHINK), Condition::Trained, loss, Some(4));
+    facts.for_each(|(_, f)| f.value = f64::NAN);
+    assert_eq!(judge(&bad.ledger()).verdict, Verdict::Fail);
+    assert_eq!(Verdict::Fail.exit_code(), 10);
+}
+
+#[test]
+fn what_only_informs_cannot_fail() {
+    let c = CRITERIA.iter().find(|c| c.id == "retention-50").unwrap();
+    let (mut world, scale) = world_of(c);
+    violate(&mut world, c, scale);
+    let judgement = judge(&world.ledger());
+    assert_eq!(finding(&judgement, c, scale).status, Status::Unmet);
+    assert_eq!(finding(&judgement, c, scale).weight, Weight::Informs);
+    assert_eq!(judgement.verdict, Verdict::Incomplete);
+    assert!(judgement.own_criteria_met());
+}
+
+#[test]
+fn a_difference_between_the_models_is_not_filtered_away() {
+    for c in CRITERIA
+        .iter()
+        .filter(|c| matches!(c.rule, Rule::SameProvenance(_)))
+    {
+        let (mut world, scale) = world_of(c);
+        violate(&mut world, c, scale);
+        assert_eq!(judge(&world.ledger()).verdict, Verdict::Fail, "{}", c.id);
+    }
+}
+
+#[test]
+fn the_table_is_well_formed() {
+    let ids: BTreeSet<&str> = CRITERIA.iter().map(|c| c.id).collect();
+    assert_eq!(ids.len(), CRITERIA.len(), "ids are unique");
+    for c in CRITERIA {
+        let texts = [c.id, c.group, c.claim, c.why, c.source];
+        assert!(
+            texts.iter().all(|t| !t.is_empty() && t.trim() == *t),
+            "{}",
+            c.id
+        );
+        assert!(
+            c.id.chars().all(|x| x.is_ascii_alphanumeric() || x == '-'),
+            "{}",
+            c.id
+        );
+        assert!(c.scales.iter().all(|s| find(s).is_some()), "{}", c.id);
+        assert!(
+            c.required.iter().all(|t| !c.informs.contains(t)),
+            "{}",
+            c.id
+        );
+        let awaits = matches!(c.rule, Rule::Awaits(_));
+        assert_eq!(c.metrics.is_empty(), awaits, "{}", c.id);
+        assert!(
+            !c.metrics.iter().any(|m| m.is_time()),
+            "{}: times are not judged",
+            c.id
+        );
+        assert_eq!(
+            c.rule.compares() && !awaits,
+            c.of == Of::Pair && !awaits,
+            "{}",
+            c.id
+        );
+        if let Rule::SignificantlyBetter(_)
+        | Rule::NotSignificantlyWorse(_)
+        | Rule::MeasurablyBetter
+        | Rule::NonInferior(_) = c.rule
+        {
+            assert!(
+                c.metrics
+                    .iter()
+                    .all(|m| m.direction() != Direction::Neither),
+                "{}",
+                c.id
+            );
+        }
+    }
+    // Where the architecture is gated, the five lines of a PASS and both triggers decide.
+    let gate = SCALES.iter().find(|s| s.tier == Tier::Gate).unwrap();
+    for line in [
+        "PASS 1",
+        "PASS 2",
+        "PASS 3",
+        "PASS 4",
+        "PASS 5",
+        "FAIL Triggers",
+    ] {
+        let mut rows = CRITERIA
+            .iter()
+            .filter(|c| c.weight(gate) == Some(Weight::Required));
+        assert!(rows.any(|c| c.source.contains(line)), "{line}");
+    }
+}
+
+/// Everything that can be wrong with a number, at random places.
+fn spoilt() -> impl Strategy<Value = (Vec<Line>, Vec<Line>)> {
+    let world = World::good("test", &["8M"], 3);
+    let count = world.facts.len();
+    let harm = (0..count, 0..5u8, any::<f64>());
+    let harms = proptest::collection::vec(harm, 0..40);
+    harms.prop_flat_map(move |harms| {
+        let mut world = world.clone();
+        let keys: Vec<_> = world.facts.keys().cloned().collect();
+        let mut extra = Vec::new();
+        for (at, kind, x) in harms {
+            let Some(fact) = world.facts.get_mut(&keys[at]) else {
+                continue;
+            };
+            match kind {
+                0 => fact.value = x,
+                1 => fact.interval = Some([x, -x]),
+                2 => fact.provenance.recipe = "other".to_owned(),
+                3 => {
+                    fact.value += 1.0;
+                    extra.push(Line::Measurement(measured(&keys[at], fact)));
+                    fact.value -= 1.0;
+                }
+                _ => {
+                    world.facts.remove(&keys[at]);
+                }
+            }
+        }
+        let mut lines = world.lines();
+        lines.extend(extra);
+        (Just(lines.clone()), Just(lines).prop_shuffle())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn order_does_not_matter_and_nothing_panics((lines, shuffled) in spoilt()) {
+        // Through JSON, because NaN is not equal to itself while the text is.
+        let [a, b] = [lines, shuffled].map(|lines| {
+            serde_json::to_string(&judge(&Ledger::from_lines(lines))).unwrap()
+        });
+        prop_assert_eq!(a, b);
+    }
+}
+
+#[test]
+fn limits_belong_to_what_they_limit() {
+    for c in measured_criteria() {
+        let (ends, expected): (Vec<f64>, _) = match c.rule {
+            Rule::AtLeast(x) | Rule::AtMost(x) => (vec![x], Status::Met),
+            Rule::Within(low, high) => (vec![low, high], Status::Met),
+            Rule::Above(x) | Rule::Below(x) => (vec![x], Status::Unmet),
+            _ => continue,
+        };
+        for end in ends {
+            let (mut world, scale) = world_of(c);
+            set(&mut world, c, scale, None, |_| end);
+            assert_eq!(status(&world, c, scale), expected, "{} at {end}", c.id);
+        }
+    }
+}
+
+#[test]
+fn the_latest_context_governs() {
+    let world = World::good("test", &["smoke"], 3);
+    let mut later = world.context.clone();
+    later.revision = "code-2".to_owned();
+    let mut lines = world.lines();
+    lines.push(Line::Context(later));
+    let judgement = judge(&Ledger::from_lines(lines));
+    assert!(!judgement.findings.iter().any(|f| f.status == Status::Met));
+    assert_eq!(judgement.verdict, Verdict::Incomplete);
+}
