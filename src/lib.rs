@@ -6,15 +6,15 @@
 //! it code that knows no tensors: [`gate`], [`report`]. A module names only modules above it in
 //! this list, or the waist.
 
-pub mod progress;
 pub mod data;
-pub mod ops;
-pub mod models;
-pub mod train;
-pub mod scale;
 pub mod evidence;
 pub mod gate;
+pub mod models;
+pub mod ops;
+pub mod progress;
 pub mod report;
+pub mod scale;
+pub mod train;
 
 /// Freed memory stays in the process: returning it to the system and faulting it in again costs
 /// more than a training step's arithmetic.

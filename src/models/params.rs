@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha256};
 
+use crate::data::files::hex;
 use crate::ops::{Tape, Var, to_vec_f64};
 
 /// How a parameter starts.
@@ -199,7 +200,7 @@ impl Params {
         for x in to_vec_f64(&self.flat)? {
             hash.update(x.to_le_bytes());
         }
-        Ok(crate::data::hex(hash.finalize().as_ref()))
+        Ok(hex(hash))
     }
 
     /// Names under `prefix`, as values on `tape`.

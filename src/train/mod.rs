@@ -9,4 +9,4 @@ mod trainer;
 pub use checkpoint::{CheckpointError, load_model, save_model};
 pub use optimizer::{AdamW, Norms};
 pub use recipe::{Optimizer, Precision, Recipe, RecipeError, Schedule};
-pub use trainer::{Ending, Progress, Run, RunDir, StepRecord, TrainError, TrainJob, Trainer};
+pub use trainer::{Ending, Run, RunDir, StepRecord, TrainError, TrainJob, Trainer};
