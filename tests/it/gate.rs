@@ -574,3 +574,22 @@ fn the_latest_context_governs() {
     assert!(!judgement.findings.iter().any(|f| f.status == Status::Met));
     assert_eq!(judgement.verdict, Verdict::Incomplete);
 }
+
+#[test]
+fn non_inferiority_asks_for_the_bound_and_not_the_mean() {
+    let c = CRITERIA
+        .iter()
+        .find(|c| c.id == "perplexity-non-inferior")
+        .unwrap();
+    let advantages = |advantages: [f64; 3]| {
+        let mut world = World::good("test", &["8M"], 3);
+        for (seed, advantage) in (0..).zip(advantages) {
+            relate(&mut world, c, "8M", &[seed], |theirs| theirs - advantage);
+        }
+        status(&world, c, "8M")
+    };
+    // Better on average, but three trials leave a perplexity ratio above 1.05 within the bounds.
+    assert_eq!(advantages([0.0, 0.1, 0.2]), Status::Unmet);
+    // Worse in every trial, but provably by less than 5 %.
+    assert_eq!(advantages([-0.02, -0.021, -0.022]), Status::Met);
+}

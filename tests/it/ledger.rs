@@ -62,6 +62,8 @@ fn going_back_to_an_earlier_promise_is_recorded() {
         assert_eq!(ledger.append(std::slice::from_ref(line)).unwrap(), 1);
     }
     assert_eq!(ledger.context().unwrap().protocol, "a");
+    assert_eq!(ledger.append(&[b.clone(), a.clone(), a]).unwrap(), 2);
+    assert_eq!(ledger.context().unwrap().protocol, "a");
 }
 
 #[test]
