@@ -9,21 +9,21 @@
 //! that differs is refused, never rebuilt in silence, because a run may already depend on it.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::files::{hex, sha256, write_atomically};
+use super::cache_writer::Writer;
+use super::files::{sha256, write_atomically};
 use super::tokenizer::{Tokenizer, TokenizerError};
 
-const MAGIC: &[u8; 8] = b"V5TOKENS";
-const VERSION: u32 = 1;
-const PAGE: usize = 4096;
+pub(super) const MAGIC: &[u8; 8] = b"V5TOKENS";
+pub(super) const VERSION: u32 = 1;
+pub(super) const PAGE: usize = 4096;
 const JSON_AT: usize = 16;
 /// Documents encoded side by side between two writes.
 const CHUNK: usize = 1024;
@@ -152,9 +152,19 @@ impl TokenFile {
             build(path, source_digest, tokenizer, ids)?;
         }
         let file = Self::open(path)?;
-        file.expect("tokenizer", tokenizer.digest(), &file.header.tokenizer, path)?;
+        file.expect(
+            "tokenizer",
+            tokenizer.digest(),
+            &file.header.tokenizer,
+            path,
+        )?;
         file.expect("source", source_digest, &file.header.source, path)?;
-        file.expect("vocab_size", tokenizer.vocab_size(), file.header.vocab_size, path)?;
+        file.expect(
+            "vocab_size",
+            tokenizer.vocab_size(),
+            file.header.vocab_size,
+            path,
+        )?;
         file.expect("documents", documents.len(), file.header.documents, path)?;
         Ok(file)
     }
@@ -166,23 +176,38 @@ impl TokenFile {
         tokenizer: &Tokenizer,
         documents: Vec<Vec<u32>>,
     ) -> Result<Self, CacheError> {
-        build(path, source_digest, tokenizer, std::iter::once(Ok(documents)))?;
+        build(
+            path,
+            source_digest,
+            tokenizer,
+            std::iter::once(Ok(documents)),
+        )?;
         Self::open(path)
     }
 
     /// Opens a file and checks it against its own header.
     pub fn open(path: &Path) -> Result<Self, CacheError> {
-        let io = |source| CacheError::Io { path: path.to_owned(), source };
+        let io = |source| CacheError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::open(path).map_err(io)?;
         // SAFETY: the map is only ever read. A token file gets its name by renaming a finished file
         // and is never written to afterwards, so no process of this program changes mapped bytes.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let json = header_json(&map).ok_or_else(|| CacheError::NotATokenFile(path.to_owned()))?;
-        let header: Header = serde_json::from_slice(json)
-            .map_err(|source| CacheError::BadHeader { path: path.to_owned(), source })?;
+        let header: Header =
+            serde_json::from_slice(json).map_err(|source| CacheError::BadHeader {
+                path: path.to_owned(),
+                source,
+            })?;
         let digest = sha256(json);
         check(path, &header, &map)?;
-        Ok(Self { map, header, digest })
+        Ok(Self {
+            map,
+            header,
+            digest,
+        })
     }
 
     fn expect(
@@ -196,7 +221,12 @@ impl TokenFile {
         if expected == got {
             return Ok(());
         }
-        Err(CacheError::Differs { path: path.to_owned(), field, expected, got })
+        Err(CacheError::Differs {
+            path: path.to_owned(),
+            field,
+            expected,
+            got,
+        })
     }
 
     /// How many tokens there are, end-of-text tokens included.
@@ -226,7 +256,11 @@ impl TokenFile {
 
     /// Some of the tokens; panics beyond `len`, as a slice would.
     pub fn tokens(&self, range: Range<usize>) -> impl ExactSizeIterator<Item = u32> + '_ {
-        assert!(range.end <= self.len(), "tokens {range:?} of {}", self.len());
+        assert!(
+            range.end <= self.len(),
+            "tokens {range:?} of {}",
+            self.len()
+        );
         let width = self.header.width;
         let bytes = &self.map[PAGE + range.start * width..PAGE + range.end * width];
         bytes.chunks_exact(width).map(|token| {
@@ -251,12 +285,18 @@ impl TokenFile {
 }
 
 /// The bytes of the tokens, padded so that the offsets behind them are aligned.
-fn tokens_bytes(header: &Header) -> usize {
-    header.tokens.saturating_mul(header.width).div_ceil(8).saturating_mul(8)
+pub(super) fn tokens_bytes(header: &Header) -> usize {
+    header
+        .tokens
+        .saturating_mul(header.width)
+        .div_ceil(8)
+        .saturating_mul(8)
 }
 
 fn header_json(map: &[u8]) -> Option<&[u8]> {
-    let rest = map.strip_prefix(MAGIC)?.strip_prefix(&VERSION.to_le_bytes())?;
+    let rest = map
+        .strip_prefix(MAGIC)?
+        .strip_prefix(&VERSION.to_le_bytes())?;
     let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
     map.get(..PAGE)?.get(JSON_AT..)?.get(..length)
 }
@@ -265,17 +305,32 @@ fn check(path: &Path, header: &Header, map: &[u8]) -> Result<(), CacheError> {
     let path = path.to_owned();
     if !matches!(header.width, 2 | 4) {
         let (expected, got) = ("2 or 4".to_owned(), header.width.to_string());
-        return Err(CacheError::Differs { path, field: "width", expected, got });
+        return Err(CacheError::Differs {
+            path,
+            field: "width",
+            expected,
+            got,
+        });
     }
     // Saturating: a damaged header may hold any number, and must lead to an error, not a panic.
     let offsets = header.documents.saturating_add(1).saturating_mul(8);
-    let expected = PAGE.saturating_add(tokens_bytes(header)).saturating_add(offsets);
+    let expected = PAGE
+        .saturating_add(tokens_bytes(header))
+        .saturating_add(offsets);
     if map.len() != expected {
-        return Err(CacheError::WrongLength { path, expected, got: map.len() });
+        return Err(CacheError::WrongLength {
+            path,
+            expected,
+            got: map.len(),
+        });
     }
     let got = sha256(&map[PAGE..]);
     if got != header.payload {
-        return Err(CacheError::Corrupt { path, expected: header.payload.clone(), got });
+        return Err(CacheError::Corrupt {
+            path,
+            expected: header.payload.clone(),
+            got,
+        });
     }
     Ok(())
 }
@@ -288,91 +343,21 @@ fn build(
     tokenizer: &Tokenizer,
     chunks: impl Iterator<Item = Chunk>,
 ) -> Result<(), CacheError> {
-    let io = |source| CacheError::Io { path: path.to_owned(), source };
+    let io = |source| CacheError::Io {
+        path: path.to_owned(),
+        source,
+    };
     write_atomically(path, io, |file| {
         let mut writer = Writer::new(path, file, source_digest, tokenizer)?;
         for chunk in chunks {
-            let chunk = chunk
-                .map_err(|source| CacheError::Tokenizer { path: path.to_owned(), source })?;
-            chunk.iter().try_for_each(|ids| writer.document(ids, tokenizer.eot()))?;
+            let chunk = chunk.map_err(|source| CacheError::Tokenizer {
+                path: path.to_owned(),
+                source,
+            })?;
+            chunk
+                .iter()
+                .try_for_each(|ids| writer.document(ids, tokenizer.eot()))?;
         }
         writer.finish()
     })
-}
-
-/// Writes the payload as it comes and the header, which needs its digest, last.
-struct Writer<'a> {
-    path: &'a Path,
-    file: &'a mut BufWriter<File>,
-    header: Header,
-    offsets: Vec<u64>,
-    payload: Sha256,
-}
-
-impl<'a> Writer<'a> {
-    fn new(
-        path: &'a Path,
-        file: &'a mut BufWriter<File>,
-        source: &str,
-        tokenizer: &Tokenizer,
-    ) -> Result<Self, CacheError> {
-        let vocab_size = tokenizer.vocab_size();
-        let header = Header {
-            tokenizer: tokenizer.digest().to_owned(),
-            source: source.to_owned(),
-            vocab_size,
-            tokens: 0,
-            documents: 0,
-            width: if vocab_size <= usize::from(u16::MAX) + 1 { 2 } else { 4 },
-            payload: String::new(),
-        };
-        let mut writer = Self { path, file, header, offsets: vec![0], payload: Sha256::new() };
-        writer.raw(&[0; PAGE])?;
-        Ok(writer)
-    }
-
-    fn document(&mut self, ids: &[u32], eot: u32) -> Result<(), CacheError> {
-        let mut bytes = Vec::with_capacity((ids.len() + 1) * self.header.width);
-        for (i, &id) in ids.iter().chain([&eot]).enumerate() {
-            if id as usize >= self.header.vocab_size {
-                let (path, vocab_size) = (self.path.to_owned(), self.header.vocab_size);
-                let position = self.header.tokens + i;
-                return Err(CacheError::OutsideVocabulary { path, position, id, vocab_size });
-            }
-            bytes.extend_from_slice(&id.to_le_bytes()[..self.header.width]);
-        }
-        self.header.tokens += ids.len() + 1;
-        self.header.documents += 1;
-        self.offsets.push(self.header.tokens as u64);
-        self.hashed(&bytes)
-    }
-
-    fn finish(mut self) -> Result<(), CacheError> {
-        if self.header.documents == 0 {
-            return Err(CacheError::Empty(self.path.to_owned()));
-        }
-        let written = self.header.tokens * self.header.width;
-        self.hashed(&vec![0; tokens_bytes(&self.header) - written])?;
-        let offsets: Vec<u8> = self.offsets.iter().flat_map(|at| at.to_le_bytes()).collect();
-        self.hashed(&offsets)?;
-        self.header.payload = hex(std::mem::take(&mut self.payload));
-        let json = serde_json::to_vec(&self.header)
-            .map_err(|source| CacheError::BadHeader { path: self.path.to_owned(), source })?;
-        self.file.seek(SeekFrom::Start(0)).map_err(|source| self.io(source))?;
-        let length = json.len() as u32;
-        self.raw(&[MAGIC.as_slice(), &VERSION.to_le_bytes(), &length.to_le_bytes(), &json].concat())
-    }
-
-    fn hashed(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
-        self.payload.update(bytes);
-        self.raw(bytes)
-    }
-
-    fn raw(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
-        self.file.write_all(bytes).map_err(|source| self.io(source))
-    }
-
-    fn io(&self, source: io::Error) -> CacheError {
-        CacheError::Io { path: self.path.to_owned(), source }
-    }
 }

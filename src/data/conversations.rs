@@ -6,11 +6,15 @@
 //! wording, that evaluation keeps for itself. Values are drawn uniformly, so that nothing but memory
 //! tells which one was stated.
 
+use std::iter;
+
 use super::grammar::{
-    ANSWER, ASK, COMPARISONS, CONCLUDE, Comparison, CORRECT, FILLERS, NAMES, POOL_SIZE, POOLS, REPLIES, RESTATE, STATE, TIMES,
-    TOPICS, TURNS_OF_TOPIC, Topic, held_out, second_person, sentence,
+    ANSWER, ASK, COMPARISONS, CONCLUDE, CORRECT, Comparison, FILLERS, NAMES, POOL_SIZE, POOLS,
+    REPLIES, RESTATE, STATE, TIMES, TOPICS, TURNS_OF_TOPIC, Topic, held_out, second_person,
+    sentence,
 };
 use super::random::Random;
+use super::tokenizer::{Tokenizer, TokenizerError};
 
 /// Streams below this one belong to orders.
 const FIRST_STREAM: u64 = 2;
@@ -60,15 +64,38 @@ pub fn conversation(seed: u64, split: Split, index: u64) -> String {
 /// Words, punctuation marks and line ends: what a tokenizer makes of this text if it knows all words.
 pub fn approximate_tokens(text: &str) -> usize {
     let words = text.split_whitespace().count();
-    words + text.chars().filter(|letter| letter.is_ascii_punctuation() || *letter == '\n').count() + 1
+    words
+        + text
+            .chars()
+            .filter(|letter| letter.is_ascii_punctuation() || *letter == '\n')
+            .count()
+        + 1
+}
+
+/// A vocabulary learnt from conversations in which every value is a single token (ruling R16), however
+/// small it is: the values are shown to it more often than the text alone has them. Only the
+/// vocabulary sees that list; no model is trained on it.
+pub fn tokenizer(documents: &[String], vocab_size: usize) -> Result<Tokenizer, TokenizerError> {
+    let values: Vec<&str> = POOLS.iter().flat_map(|pool| pool.values).collect();
+    let list = format!(" {}\n", values.join(" ")).repeat(100);
+    let lists = iter::repeat_n(list.as_str(), 30);
+    let texts: Vec<&str> = documents.iter().map(String::as_str).chain(lists).collect();
+    Tokenizer::train(&texts, vocab_size)
 }
 
 #[derive(Clone, Copy)]
 enum Kind {
     /// A's own: pool, relation, value.
-    Own { pool: usize, relation: usize, value: usize },
+    Own {
+        pool: usize,
+        relation: usize,
+        value: usize,
+    },
     /// Comparison, then the names of who has more and who has less.
-    Compared { comparison: usize, names: [usize; 2] },
+    Compared {
+        comparison: usize,
+        names: [usize; 2],
+    },
 }
 
 struct Fact {
@@ -89,10 +116,21 @@ struct Conversation {
 impl Conversation {
     fn new(mut random: Random) -> Self {
         // One in five is long, so that there are questions about what was said fifty turns ago.
-        let length = if random.chance(20) { 45 + random.below(40) } else { 12 + random.below(24) };
+        let length = if random.chance(20) {
+            45 + random.below(40)
+        } else {
+            12 + random.below(24)
+        };
         let most_facts = 2 + random.below(5);
         let topic = random.pick(&TOPICS);
-        Self { random, turns: Vec::new(), facts: Vec::new(), topic, length, most_facts }
+        Self {
+            random,
+            turns: Vec::new(),
+            facts: Vec::new(),
+            topic,
+            length,
+            most_facts,
+        }
     }
 
     fn write(mut self) -> String {
@@ -116,7 +154,10 @@ impl Conversation {
     /// The fact whose turn has come, if any; takes that appointment off its list.
     fn next_due(&mut self) -> Option<usize> {
         let now = self.turns.len();
-        let fact = self.facts.iter().position(|fact| fact.due.iter().any(|&due| due <= now))?;
+        let fact = self
+            .facts
+            .iter()
+            .position(|fact| fact.due.iter().any(|&due| due <= now))?;
         let due = &mut self.facts[fact].due;
         let first = due.iter().position(|&due| due <= now)?;
         due.swap_remove(first);
@@ -145,13 +186,19 @@ impl Conversation {
             Kind::Own { pool, .. } => Some(pool),
             Kind::Compared { .. } => None,
         });
-        let pool = earlier.filter(|_| self.random.chance(50)).unwrap_or_else(|| self.random.below(POOLS.len()));
+        let pool = earlier
+            .filter(|_| self.random.chance(50))
+            .unwrap_or_else(|| self.random.below(POOLS.len()));
         let relation = self.random.below(POOLS[pool].relations.len());
         let known = |fact: &Fact| matches!(fact.kind, Kind::Own { pool: p, relation: r, .. } if (p, r) == (pool, relation));
         if self.facts.iter().any(known) {
             return self.chat();
         }
-        let kind = Kind::Own { pool, relation, value: trained(&mut self.random, relation) };
+        let kind = Kind::Own {
+            pool,
+            relation,
+            value: trained(&mut self.random, relation),
+        };
         let lead = self.random.pick(STATE.train);
         self.say('A', &sentence(lead, &clause(kind)));
         self.remember(kind);
@@ -172,14 +219,19 @@ impl Conversation {
         let lead = self.random.pick(STATE.train);
         let text = comparison_text(comparison, pairs);
         self.say('A', &sentence(lead, &text));
-        self.remember(Kind::Compared { comparison, names: [more, less] });
+        self.remember(Kind::Compared {
+            comparison,
+            names: [more, less],
+        });
     }
 
     /// Notes a fact and when it is to be asked back; now and then B replies.
     fn remember(&mut self, kind: Kind) {
         let now = self.turns.len();
         let times = 3 + self.random.below(3);
-        let due = (0..times).map(|_| now + distance(&mut self.random)).collect();
+        let due = (0..times)
+            .map(|_| now + distance(&mut self.random))
+            .collect();
         self.facts.push(Fact { kind, due });
         if self.random.chance(25) {
             let reply = self.random.pick(&REPLIES);
@@ -190,11 +242,20 @@ impl Conversation {
     /// A takes back the value of a fact and gives another.
     fn correct(&mut self) {
         let fact = self.random.below(self.facts.len());
-        let Kind::Own { pool, relation, value } = self.facts[fact].kind else {
+        let Kind::Own {
+            pool,
+            relation,
+            value,
+        } = self.facts[fact].kind
+        else {
             return self.chat();
         };
         let value = other(value, || trained(&mut self.random, relation));
-        let kind = Kind::Own { pool, relation, value };
+        let kind = Kind::Own {
+            pool,
+            relation,
+            value,
+        };
         let lead = self.random.pick(CORRECT.train);
         self.say('A', &sentence(lead, &clause(kind)));
         let due = self.turns.len() + distance(&mut self.random);
@@ -204,7 +265,9 @@ impl Conversation {
 
     fn recall(&mut self, fact: usize) {
         match self.facts[fact].kind {
-            own @ Kind::Own { pool, relation, .. } => self.recall_own(own, POOLS[pool].relations[relation].ask),
+            own @ Kind::Own { pool, relation, .. } => {
+                self.recall_own(own, POOLS[pool].relations[relation].ask)
+            }
             Kind::Compared { comparison, names } => self.recall_comparison(comparison, names),
         }
     }
@@ -218,8 +281,15 @@ impl Conversation {
                 self.say('B', &sentence(lead, &second_person(&clause(own))));
             }
             1 => {
-                self.say('B', &format!("{}?", sentence(question, &second_person(ask))));
-                let lead = if self.random.chance(50) { "" } else { self.random.pick(RESTATE.train) };
+                self.say(
+                    'B',
+                    &format!("{}?", sentence(question, &second_person(ask))),
+                );
+                let lead = if self.random.chance(50) {
+                    ""
+                } else {
+                    self.random.pick(RESTATE.train)
+                };
                 self.say('A', &sentence(lead, &clause(own)));
             }
             _ => {
@@ -239,12 +309,18 @@ impl Conversation {
             self.say(asker, &format!("{}?", sentence(question, ask)));
         }
         let lead = self.random.pick(CONCLUDE.train);
-        self.say(speaker, &sentence(lead, &format!("{conclusion} {}.", NAMES[names[side]])));
+        self.say(
+            speaker,
+            &sentence(lead, &format!("{conclusion} {}.", NAMES[names[side]])),
+        );
     }
 
     fn change_topic(&mut self) {
         self.topic = self.random.pick(&TOPICS);
-        let text = self.random.pick(&TURNS_OF_TOPIC).replace("{n}", self.topic.name);
+        let text = self
+            .random
+            .pick(&TURNS_OF_TOPIC)
+            .replace("{n}", self.topic.name);
         let speaker = self.anybody();
         self.say(speaker, &text);
     }
@@ -282,7 +358,8 @@ pub fn filler(random: &mut Random, topic: &Topic) -> String {
 /// "Tom is 30. Anna is 25.", from (name, number) in the order they are said.
 pub fn comparison_text(comparison: usize, pairs: [(usize, usize); 2]) -> String {
     let Comparison { verb, numbers, .. } = COMPARISONS[comparison];
-    let [first, second] = pairs.map(|(name, number)| format!("{} {verb} {}.", NAMES[name], numbers[number]));
+    let [first, second] =
+        pairs.map(|(name, number)| format!("{} {verb} {}.", NAMES[name], numbers[number]));
     format!("{first} {second}")
 }
 
@@ -317,11 +394,21 @@ fn other<T: PartialEq>(than: T, mut draw: impl FnMut() -> T) -> T {
 
 fn clause(kind: Kind) -> String {
     match kind {
-        Kind::Own { pool, relation, value } => {
-            format!("{} {}.", POOLS[pool].relations[relation].first, POOLS[pool].values[value])
+        Kind::Own {
+            pool,
+            relation,
+            value,
+        } => {
+            format!(
+                "{} {}.",
+                POOLS[pool].relations[relation].first, POOLS[pool].values[value]
+            )
         }
         Kind::Compared { comparison, names } => {
-            format!("{} {}.", COMPARISONS[comparison].sides[0].1, NAMES[names[0]])
+            format!(
+                "{} {}.",
+                COMPARISONS[comparison].sides[0].1, NAMES[names[0]]
+            )
         }
     }
 }

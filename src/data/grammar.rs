@@ -46,24 +46,60 @@ pub struct Wordings {
 /// A first statement of a fact.
 pub const STATE: Wordings = Wordings {
     train: &[
-        "", "Well, ", "You should know that ", "I want to tell you that ", "By the way, ",
-        "Just so you know, ", "Listen, ", "Oh, and ",
+        "",
+        "Well, ",
+        "You should know that ",
+        "I want to tell you that ",
+        "By the way, ",
+        "Just so you know, ",
+        "Listen, ",
+        "Oh, and ",
     ],
-    held_out: &["Let me tell you that ", "I should tell you that ", "Well, by the way, ", "Oh, just so you know, "],
+    held_out: &[
+        "Let me tell you that ",
+        "I should tell you that ",
+        "Well, by the way, ",
+        "Oh, just so you know, ",
+    ],
 };
 /// The same fact again.
 pub const RESTATE: Wordings = Wordings {
-    train: &["As I said, ", "Like I said, ", "I told you that ", "Remember, ", "Again, ", "Yes, "],
-    held_out: &["As I told you, ", "Yes, like I said, ", "Remember, as I said, "],
+    train: &[
+        "As I said, ",
+        "Like I said, ",
+        "I told you that ",
+        "Remember, ",
+        "Again, ",
+        "Yes, ",
+    ],
+    held_out: &[
+        "As I told you, ",
+        "Yes, like I said, ",
+        "Remember, as I said, ",
+    ],
 };
 /// Another value in place of the old one: the latest wins.
 pub const CORRECT: Wordings = Wordings {
-    train: &["Actually, ", "No wait, ", "Sorry, I meant that ", "Wait, now ", "Let me correct that, ", "No, "],
+    train: &[
+        "Actually, ",
+        "No wait, ",
+        "Sorry, I meant that ",
+        "Wait, now ",
+        "Let me correct that, ",
+        "No, ",
+    ],
     held_out: &["No, actually, ", "Sorry, actually ", "Wait, I meant that "],
 };
 /// A question.
 pub const ASK: Wordings = Wordings {
-    train: &["", "Tell me, ", "Do you remember, ", "Quick question, ", "So, ", "Say, "],
+    train: &[
+        "",
+        "Tell me, ",
+        "Do you remember, ",
+        "Quick question, ",
+        "So, ",
+        "Say, ",
+    ],
     held_out: &["So tell me, ", "Now tell me, ", "Say, do you remember, "],
 };
 /// B's answer.
@@ -84,8 +120,9 @@ pub const POOLS: [Pool; 8] = [
     Pool {
         name: "color",
         values: [
-            "red", "blue", "green", "black", "white", "brown", "pink", "gray", "gold", "silver", "purple", "yellow",
-            "violet", "navy", "tan", "cream", "rose", "bronze", "sand", "olive", "ivory", "coral", "ruby", "lime",
+            "red", "blue", "green", "black", "white", "brown", "pink", "gray", "gold", "silver",
+            "purple", "yellow", "violet", "navy", "tan", "cream", "rose", "bronze", "sand",
+            "olive", "ivory", "coral", "ruby", "lime",
         ],
         relations: [
             rel("my favorite color is", "what is my favorite color"),
@@ -99,9 +136,9 @@ pub const POOLS: [Pool; 8] = [
     Pool {
         name: "city",
         values: [
-            "Paris", "London", "Rome", "Berlin", "Madrid", "Tokyo", "Boston", "Chicago", "Dallas", "Denver", "Miami",
-            "Dublin", "Vienna", "Athens", "Moscow", "Cairo", "Seattle", "Houston", "Rio", "Toronto", "Prague",
-            "Lima", "Milan", "Delhi",
+            "Paris", "London", "Rome", "Berlin", "Madrid", "Tokyo", "Boston", "Chicago", "Dallas",
+            "Denver", "Miami", "Dublin", "Vienna", "Athens", "Moscow", "Cairo", "Seattle",
+            "Houston", "Rio", "Toronto", "Prague", "Lima", "Milan", "Delhi",
         ],
         relations: [
             rel("I live in", "where do I live"),
@@ -115,9 +152,9 @@ pub const POOLS: [Pool; 8] = [
     Pool {
         name: "food",
         values: [
-            "apples", "oranges", "rice", "bread", "cheese", "soup", "pizza", "pasta", "beef", "eggs", "salad",
-            "beans", "corn", "cake", "honey", "butter", "peas", "grapes", "ham", "lamb", "nuts", "pork",
-            "onions", "bacon",
+            "apples", "oranges", "rice", "bread", "cheese", "soup", "pizza", "pasta", "beef",
+            "eggs", "salad", "beans", "corn", "cake", "honey", "butter", "peas", "grapes", "ham",
+            "lamb", "nuts", "pork", "onions", "bacon",
         ],
         relations: [
             rel("I like", "what do I like"),
@@ -131,8 +168,9 @@ pub const POOLS: [Pool; 8] = [
     Pool {
         name: "animal",
         values: [
-            "dog", "cat", "horse", "rabbit", "bird", "snake", "mouse", "duck", "goat", "pig", "cow", "sheep", "lion",
-            "tiger", "bear", "wolf", "fox", "turtle", "frog", "monkey", "rat", "hawk", "shark", "camel",
+            "dog", "cat", "horse", "rabbit", "bird", "snake", "mouse", "duck", "goat", "pig",
+            "cow", "sheep", "lion", "tiger", "bear", "wolf", "fox", "turtle", "frog", "monkey",
+            "rat", "hawk", "shark", "camel",
         ],
         relations: [
             rel("my pet is a", "what is my pet"),
@@ -146,9 +184,9 @@ pub const POOLS: [Pool; 8] = [
     Pool {
         name: "job",
         values: [
-            "doctor", "teacher", "driver", "cook", "nurse", "lawyer", "farmer", "writer", "singer", "painter",
-            "pilot", "judge", "soldier", "banker", "baker", "dentist", "dancer", "butcher", "chef", "guard", "tailor",
-            "sailor", "manager", "reporter",
+            "doctor", "teacher", "driver", "cook", "nurse", "lawyer", "farmer", "writer", "singer",
+            "painter", "pilot", "judge", "soldier", "banker", "baker", "dentist", "dancer",
+            "butcher", "chef", "guard", "tailor", "sailor", "manager", "reporter",
         ],
         relations: [
             rel("I work as a", "what do I work as"),
@@ -199,18 +237,19 @@ pub const POOLS: [Pool; 8] = [
 
 /// First names.
 pub const NAMES: [&str; POOL_SIZE] = [
-    "Alice", "Bob", "Tom", "Anna", "Sam", "Max", "Emma", "Jack", "Lucy", "Paul", "Mary", "John", "Peter", "Sarah",
-    "Kate", "David", "Laura", "Henry", "Grace", "Nick", "Jane", "Adam", "Ben", "Leo",
+    "Alice", "Bob", "Tom", "Anna", "Sam", "Max", "Emma", "Jack", "Lucy", "Paul", "Mary", "John",
+    "Peter", "Sarah", "Kate", "David", "Laura", "Henry", "Grace", "Nick", "Jane", "Adam", "Ben",
+    "Leo",
 ];
 /// Small numbers, ascending.
 pub const NUMBERS: [&str; POOL_SIZE] = [
-    "12", "14", "15", "17", "18", "20", "21", "23", "25", "26", "28", "30", "32", "34", "36", "38", "40", "42", "45",
-    "48", "50", "56", "60", "64",
+    "12", "14", "15", "17", "18", "20", "21", "23", "25", "26", "28", "30", "32", "34", "36", "38",
+    "40", "42", "45", "48", "50", "56", "60", "64",
 ];
 /// Amounts of money, ascending.
 pub const BUDGETS: [&str; POOL_SIZE] = [
-    "100", "120", "150", "180", "200", "220", "240", "250", "280", "300", "320", "350", "400", "420", "450", "480",
-    "500", "550", "600", "650", "700", "750", "800", "900",
+    "100", "120", "150", "180", "200", "220", "240", "250", "280", "300", "320", "350", "400",
+    "420", "450", "480", "500", "550", "600", "650", "700", "750", "800", "900",
 ];
 
 /// Two named people and a number each: who has the larger, who the smaller?
@@ -228,12 +267,18 @@ pub const COMPARISONS: [Comparison; 4] = [
     Comparison {
         verb: "is",
         numbers: &NUMBERS,
-        sides: [("who is older", "the older one is"), ("who is younger", "the younger one is")],
+        sides: [
+            ("who is older", "the older one is"),
+            ("who is younger", "the younger one is"),
+        ],
     },
     Comparison {
         verb: "earns",
         numbers: &BUDGETS,
-        sides: [("who is richer", "the richer one is"), ("who is poorer", "the poorer one is")],
+        sides: [
+            ("who is richer", "the richer one is"),
+            ("who is poorer", "the poorer one is"),
+        ],
     },
     Comparison {
         verb: "scored",
@@ -243,7 +288,10 @@ pub const COMPARISONS: [Comparison; 4] = [
     Comparison {
         verb: "paid",
         numbers: &BUDGETS,
-        sides: [("who paid more", "the one who paid more is"), ("who paid less", "the one who paid less is")],
+        sides: [
+            ("who paid more", "the one who paid more is"),
+            ("who paid less", "the one who paid less is"),
+        ],
     },
 ];
 
@@ -265,24 +313,77 @@ const fn topic(
     verbs: [&'static str; 3],
     adjectives: [&'static str; 4],
 ) -> Topic {
-    Topic { name, nouns, verbs, adjectives }
+    Topic {
+        name,
+        nouns,
+        verbs,
+        adjectives,
+    }
 }
 
 /// All topics.
 pub const TOPICS: [Topic; 8] = [
-    topic("garden", ["tree", "fence", "path", "pond", "gate", "shed"], ["plant", "water", "dig"], ["wet", "tall", "muddy", "lovely"]),
-    topic("kitchen", ["table", "oven", "spoon", "plate", "knife", "cup"], ["wash", "fill", "move"], ["hot", "clean", "dirty", "sharp"]),
-    topic("weather", ["storm", "cloud", "wind", "rain", "snow", "sky"], ["watch", "fear", "follow"], ["cold", "strong", "dark", "heavy"]),
-    topic("music", ["song", "band", "piano", "drum", "stage", "radio"], ["play", "hear", "record"], ["loud", "soft", "famous", "sweet"]),
-    topic("game", ["team", "field", "race", "ball", "goal", "player"], ["win", "kick", "throw"], ["fast", "late", "fair", "long"]),
-    topic("trip", ["train", "map", "ticket", "bridge", "hotel", "road"], ["book", "cross", "find"], ["busy", "cheap", "full", "narrow"]),
-    topic("school", ["lesson", "pencil", "class", "test", "desk", "story"], ["read", "study", "write"], ["short", "hard", "boring", "simple"]),
-    topic("computer", ["screen", "file", "program", "button", "mail", "game"], ["open", "close", "fix"], ["slow", "new", "broken", "small"]),
+    topic(
+        "garden",
+        ["tree", "fence", "path", "pond", "gate", "shed"],
+        ["plant", "water", "dig"],
+        ["wet", "tall", "muddy", "lovely"],
+    ),
+    topic(
+        "kitchen",
+        ["table", "oven", "spoon", "plate", "knife", "cup"],
+        ["wash", "fill", "move"],
+        ["hot", "clean", "dirty", "sharp"],
+    ),
+    topic(
+        "weather",
+        ["storm", "cloud", "wind", "rain", "snow", "sky"],
+        ["watch", "fear", "follow"],
+        ["cold", "strong", "dark", "heavy"],
+    ),
+    topic(
+        "music",
+        ["song", "band", "piano", "drum", "stage", "radio"],
+        ["play", "hear", "record"],
+        ["loud", "soft", "famous", "sweet"],
+    ),
+    topic(
+        "game",
+        ["team", "field", "race", "ball", "goal", "player"],
+        ["win", "kick", "throw"],
+        ["fast", "late", "fair", "long"],
+    ),
+    topic(
+        "trip",
+        ["train", "map", "ticket", "bridge", "hotel", "road"],
+        ["book", "cross", "find"],
+        ["busy", "cheap", "full", "narrow"],
+    ),
+    topic(
+        "school",
+        ["lesson", "pencil", "class", "test", "desk", "story"],
+        ["read", "study", "write"],
+        ["short", "hard", "boring", "simple"],
+    ),
+    topic(
+        "computer",
+        ["screen", "file", "program", "button", "mail", "game"],
+        ["open", "close", "fix"],
+        ["slow", "new", "broken", "small"],
+    ),
 ];
 
 /// When.
-pub const TIMES: [&str; 8] =
-    ["today", "tonight", "this week", "this morning", "every day", "right now", "these days", "on Monday"];
+pub const TIMES: [&str; 8] = [
+    "today",
+    "tonight",
+    "this week",
+    "this morning",
+    "every day",
+    "right now",
+    "these days",
+    "on Monday",
+];
 
 /// Small talk: {n} and {m} are two nouns of the topic, {v} a verb, {a} and {b} two adjectives, {t} a time.
 pub const FILLERS: [&str; 24] = [
@@ -314,8 +415,20 @@ pub const FILLERS: [&str; 24] = [
 
 /// Short replies.
 pub const REPLIES: [&str; 14] = [
-    "I see.", "That is nice.", "Good to know.", "All right.", "Thank you.", "Got it.", "I will remember that.",
-    "Really?", "Of course.", "That makes sense.", "Good idea.", "Is that so?", "Tell me more.", "Fine.",
+    "I see.",
+    "That is nice.",
+    "Good to know.",
+    "All right.",
+    "Thank you.",
+    "Got it.",
+    "I will remember that.",
+    "Really?",
+    "Of course.",
+    "That makes sense.",
+    "Good idea.",
+    "Is that so?",
+    "Tell me more.",
+    "Fine.",
 ];
 
 /// Changes of topic: {n} is the topic.
@@ -330,7 +443,7 @@ pub const TURNS_OF_TOPIC: [&str; 5] = [
 /// Whether a value is never stated of a relation (or a name in a comparison) in training; `owner` is
 /// the relation's place in its pool, or the comparison's in its table.
 pub const fn held_out(owner: usize, value: usize) -> bool {
-    (owner + value) % HELD_OUT == 0
+    (owner + value).is_multiple_of(HELD_OUT)
 }
 
 /// A clause turned from A to B, as B says it of A: my becomes your, I becomes you, am becomes are.
@@ -348,5 +461,8 @@ pub fn second_person(clause: &str) -> String {
 pub fn sentence(lead: &str, clause: &str) -> String {
     let text = format!("{lead}{clause}");
     let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
 }
