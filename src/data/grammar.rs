@@ -431,6 +431,9 @@ pub const REPLIES: [&str; 14] = [
     "Fine.",
 ];
 
+/// How the other one says a sentence of small talk back.
+pub const ECHOES: [&str; 4] = ["", "Yes. ", "Right. ", "You say so. "];
+
 /// Changes of topic: {n} is the topic.
 pub const TURNS_OF_TOPIC: [&str; 5] = [
     "Let us talk about the {n}.",
