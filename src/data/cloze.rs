@@ -11,6 +11,7 @@ use super::grammar::{
     Relation, STATE, TOPICS, held_out, second_person, sentence,
 };
 use super::random::Random;
+use super::tokenizer::Tokenizer;
 
 /// One question: which candidate does the model expect after context and stem?
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +131,18 @@ pub fn items(test: &str) -> Option<Vec<ClozeItem>> {
     )
 }
 
+/// The candidates, of any test, that a tokenizer does not have as one token; scoring needs that there
+/// are none (ruling R16).
+pub fn split_candidates(tokenizer: &Tokenizer) -> Vec<String> {
+    let values = POOLS
+        .iter()
+        .flat_map(|pool| pool.values)
+        .map(|value| format!(" {value}"));
+    values
+        .filter(|value| tokenizer.single_token(value).is_none())
+        .collect()
+}
+
 /// Which item is to be written.
 struct Draft {
     number: usize,
@@ -220,7 +233,11 @@ impl Script {
     /// Turns of small talk with so many sentences each, B beginning.
     fn chat(&mut self, turns: usize, sentences: usize) {
         for _ in 0..turns {
-            let speaker = if self.turns % 2 == 0 { 'B' } else { 'A' };
+            let speaker = if self.turns.is_multiple_of(2) {
+                'B'
+            } else {
+                'A'
+            };
             let text: Vec<_> = (0..sentences)
                 .map(|_| filler(&mut self.random, &TOPICS[self.topic]))
                 .collect();

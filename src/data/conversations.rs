@@ -6,12 +6,15 @@
 //! wording, that evaluation keeps for itself. Values are drawn uniformly, so that nothing but memory
 //! tells which one was stated.
 
+use std::iter;
+
 use super::grammar::{
-    ANSWER, ASK, COMPARISONS, CONCLUDE, CORRECT, Comparison, FILLERS, NAMES, POOL_SIZE, POOLS,
-    REPLIES, RESTATE, STATE, TIMES, TOPICS, TURNS_OF_TOPIC, Topic, held_out, second_person,
+    ANSWER, ASK, COMPARISONS, CONCLUDE, CORRECT, Comparison, ECHOES, FILLERS, NAMES, POOL_SIZE,
+    POOLS, REPLIES, RESTATE, STATE, TIMES, TOPICS, TURNS_OF_TOPIC, Topic, held_out, second_person,
     sentence,
 };
 use super::random::Random;
+use super::tokenizer::{Tokenizer, TokenizerError};
 
 /// Streams below this one belong to orders.
 const FIRST_STREAM: u64 = 2;
@@ -69,6 +72,17 @@ pub fn approximate_tokens(text: &str) -> usize {
         + 1
 }
 
+/// A vocabulary learnt from conversations in which every value is a single token (ruling R16), however
+/// small it is: the values are shown to it more often than the text alone has them. Only the
+/// vocabulary sees that list; no model is trained on it.
+pub fn tokenizer(documents: &[String], vocab_size: usize) -> Result<Tokenizer, TokenizerError> {
+    let values: Vec<&str> = POOLS.iter().flat_map(|pool| pool.values).collect();
+    let list = format!(" {}\n", values.join(" ")).repeat(100);
+    let lists = iter::repeat_n(list.as_str(), 30);
+    let texts: Vec<&str> = documents.iter().map(String::as_str).chain(lists).collect();
+    Tokenizer::train(&texts, vocab_size)
+}
+
 #[derive(Clone, Copy)]
 enum Kind {
     /// A's own: pool, relation, value.
@@ -107,7 +121,7 @@ impl Conversation {
         } else {
             12 + random.below(24)
         };
-        let most_facts = 2 + random.below(5);
+        let most_facts = 2 + random.below(4);
         let topic = random.pick(&TOPICS);
         Self {
             random,
@@ -219,9 +233,22 @@ impl Conversation {
             .map(|_| now + distance(&mut self.random))
             .collect();
         self.facts.push(Fact { kind, due });
-        if self.random.chance(25) {
-            let reply = self.random.pick(&REPLIES);
-            self.say('B', reply);
+        self.acknowledge(kind);
+    }
+
+    /// B takes note of what A just said, often by saying it back: the shortest of all recalls, and
+    /// the one from which a small model first learns that values can be copied.
+    fn acknowledge(&mut self, kind: Kind) {
+        match (self.random.below(100), kind) {
+            (0..50, Kind::Own { .. }) => {
+                let lead = self.random.pick(ANSWER.train);
+                self.say('B', &sentence(lead, &second_person(&clause(kind))));
+            }
+            (50..65, _) => {
+                let reply = self.random.pick(&REPLIES);
+                self.say('B', reply);
+            }
+            _ => {}
         }
     }
 
@@ -247,6 +274,7 @@ impl Conversation {
         let due = self.turns.len() + distance(&mut self.random);
         self.facts[fact].kind = kind;
         self.facts[fact].due.push(due);
+        self.acknowledge(kind);
     }
 
     fn recall(&mut self, fact: usize) {
@@ -291,8 +319,7 @@ impl Conversation {
         let speaker = self.anybody();
         if self.random.chance(50) {
             let question = self.random.pick(ASK.train);
-            let asker = if speaker == 'A' { 'B' } else { 'A' };
-            self.say(asker, &format!("{}?", sentence(question, ask)));
+            self.say(listener(speaker), &format!("{}?", sentence(question, ask)));
         }
         let lead = self.random.pick(CONCLUDE.train);
         self.say(
@@ -322,7 +349,15 @@ impl Conversation {
             text = format!("{text} {}", filler(&mut self.random, self.topic));
         }
         self.say(speaker, &text);
+        if self.random.chance(30) {
+            let echo = self.random.pick(&ECHOES);
+            self.say(listener(speaker), &format!("{echo}{text}"));
+        }
     }
+}
+
+fn listener(speaker: char) -> char {
+    if speaker == 'A' { 'B' } else { 'A' }
 }
 
 /// A sentence of small talk about a topic.
@@ -352,7 +387,7 @@ pub fn comparison_text(comparison: usize, pairs: [(usize, usize); 2]) -> String 
 /// Mostly one to eight turns, at times up to twenty, seldom up to fifty.
 fn distance(random: &mut Random) -> usize {
     match random.below(100) {
-        0..75 => random.below(8),
+        0..75 => random.below(8).min(random.below(8)),
         75..92 => 8 + random.below(12),
         _ => 20 + random.below(31),
     }

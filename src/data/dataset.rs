@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::cache::{CacheError, TokenFile};
-use super::conversations::{Amount, Split, conversations};
+use super::cloze;
+use super::conversations::{self, Amount, Split};
 use super::corpora::{self, CorpusError};
 use super::files::{digest_of_texts, sha256};
 use super::tokenizer::{Tokenizer, TokenizerError};
@@ -78,6 +79,16 @@ pub enum DatasetError {
         "data set {0}: expected at least one document to train on and one to validate on, got none"
     )]
     NoDocuments(String),
+    /// The vocabulary is too small for the evaluation items.
+    #[error(
+        "conversations: expected a vocabulary with every value as one token, got {vocab_size} tokens and these split: {split:?}"
+    )]
+    SplitValues {
+        /// Its size.
+        vocab_size: usize,
+        /// Values of more than one token.
+        split: Vec<String>,
+    },
     /// Validation would measure what was learnt by heart.
     #[error(
         "data set {name}: expected no validation document in training, got {count}, the first being number {first}"
@@ -102,6 +113,8 @@ struct Source {
 /// Where the vocabulary comes from.
 enum Vocabulary {
     Learn(usize),
+    /// As [`Vocabulary::Learn`], every value of the conversations being one token.
+    LearnValues(usize),
     Load(PathBuf),
 }
 
@@ -120,6 +133,7 @@ pub fn prepare(
     );
     let made_of = match &vocabulary {
         Vocabulary::Learn(size) => format!("{train} {valid} learn {size}"),
+        Vocabulary::LearnValues(size) => format!("{train} {valid} learn with values {size}"),
         Vocabulary::Load(path) => format!("{train} {valid} load {}", load(path)?.digest()),
     };
     let folder = cache_dir.join(format!(
@@ -159,14 +173,19 @@ fn read(spec: &DataSpec, data: Option<&Path>) -> Result<(Source, Vocabulary), Da
             vocab_size,
         } => {
             let name = "conversations".to_owned();
-            let train = conversations(*seed, Split::Train, Amount::Tokens(*train_tokens));
-            let valid = conversations(*seed, Split::Valid, Amount::Documents(*valid_documents));
+            let train =
+                conversations::conversations(*seed, Split::Train, Amount::Tokens(*train_tokens));
+            let valid = conversations::conversations(
+                *seed,
+                Split::Valid,
+                Amount::Documents(*valid_documents),
+            );
             if train.is_empty() || valid.is_empty() {
                 return Err(DatasetError::NoDocuments(name));
             }
             Ok((
                 Source { name, train, valid },
-                Vocabulary::Learn(*vocab_size),
+                Vocabulary::LearnValues(*vocab_size),
             ))
         }
         DataSpec::Text {
@@ -215,17 +234,29 @@ fn tokenizer(
     vocabulary: &Vocabulary,
     text: &[String],
     folder: &Path,
-) -> Result<Tokenizer, TokenizerError> {
+) -> Result<Tokenizer, DatasetError> {
     let kept = folder.join("tokenizer.json");
     if kept.is_file() {
-        return Tokenizer::from_file(&kept);
+        return Ok(Tokenizer::from_file(&kept)?);
     }
     let tokenizer = match vocabulary {
         Vocabulary::Learn(size) => Tokenizer::train(text, *size)?,
+        Vocabulary::LearnValues(size) => whole_values(conversations::tokenizer(text, *size)?)?,
         Vocabulary::Load(path) => load(path)?,
     };
     tokenizer.save(&kept)?;
     Ok(tokenizer)
+}
+
+fn whole_values(tokenizer: Tokenizer) -> Result<Tokenizer, DatasetError> {
+    let split = cloze::split_candidates(&tokenizer);
+    if split.is_empty() {
+        return Ok(tokenizer);
+    }
+    Err(DatasetError::SplitValues {
+        vocab_size: tokenizer.vocab_size(),
+        split,
+    })
 }
 
 fn load(path: &Path) -> Result<Tokenizer, TokenizerError> {

@@ -431,6 +431,9 @@ pub const REPLIES: [&str; 14] = [
     "Fine.",
 ];
 
+/// How the other one says a sentence of small talk back.
+pub const ECHOES: [&str; 4] = ["", "Yes. ", "Right. ", "You say so. "];
+
 /// Changes of topic: {n} is the topic.
 pub const TURNS_OF_TOPIC: [&str; 5] = [
     "Let us talk about the {n}.",
@@ -443,7 +446,7 @@ pub const TURNS_OF_TOPIC: [&str; 5] = [
 /// Whether a value is never stated of a relation (or a name in a comparison) in training; `owner` is
 /// the relation's place in its pool, or the comparison's in its table.
 pub const fn held_out(owner: usize, value: usize) -> bool {
-    (owner + value) % HELD_OUT == 0
+    (owner + value).is_multiple_of(HELD_OUT)
 }
 
 /// A clause turned from A to B, as B says it of A: my becomes your, I becomes you, am becomes are.

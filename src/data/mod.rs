@@ -6,6 +6,7 @@
 //! tables of the built-in conversations and [`cloze`] the questions asked about them afterwards.
 pub mod batches;
 pub mod cache;
+mod cache_writer;
 pub mod cloze;
 pub mod conversations;
 pub mod corpora;

