@@ -15,6 +15,9 @@ pub mod progress;
 pub mod report;
 pub mod scale;
 pub mod train;
+pub mod probes;
+pub mod protocol;
+pub mod collect;
 
 /// Freed memory stays in the process: returning it to the system and faulting it in again costs
 /// more than a training step's arithmetic.

@@ -1,2 +1,327 @@
-//! The `v5gate` command line.
-fn main() {}
+//! The command line: thin. Exit codes: 0 pass (or done), 10 fail, 11 incomplete, 2 could not run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use serde_json::json;
+
+use v5gate::collect::{self, Options, collect};
+use v5gate::data::batches::{Order, window_count};
+use v5gate::data::dataset::prepare;
+use v5gate::data::tokenizer::Tokenizer;
+use v5gate::evidence::{Ledger, Metric};
+use v5gate::gate::judge;
+use v5gate::models::{self, MODELS};
+use v5gate::probes::PROBES;
+use v5gate::progress::Screen;
+use v5gate::protocol::Protocol;
+use v5gate::report;
+use v5gate::scale::{self, SCALES};
+use v5gate::train::{Ending, RunDir, load_model};
+
+/// Decides whether a language-model architecture may be released: GroundThink against GPT-2, same
+/// data, same order, same recipe.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Collect, judge and report: the main job.
+    Run(Collect),
+    /// Train and question what the ledger still lacks.
+    Collect(Collect),
+    /// Judge a ledger; reads nothing else.
+    Judge {
+        /// The ledger.
+        ledger: PathBuf,
+        /// One JSON document on stdout instead of the report.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the report of a ledger as Markdown and JSON.
+    Report {
+        /// The ledger.
+        ledger: PathBuf,
+        /// Folder to write to; beside the ledger where absent.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Print one of the tables.
+    List {
+        /// Which.
+        what: Table,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One training, resumable.
+    Train {
+        /// A model of `list models`.
+        #[arg(long)]
+        model: String,
+        /// A scale of `list scales`.
+        #[arg(long)]
+        scale: String,
+        /// Initialises the weights and draws the order.
+        #[arg(long)]
+        seed: u64,
+        /// A protocol, built in or a TOML file: its recipe and data are used.
+        #[arg(long)]
+        recipe: String,
+        /// Folder that the protocol's data paths start from.
+        #[arg(long)]
+        data: Option<PathBuf>,
+        /// Folder of the run.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Negative log-likelihood of every given token under a checkpoint.
+    Score {
+        /// A checkpoint directory.
+        #[arg(long)]
+        checkpoint: PathBuf,
+        /// A JSON list of token ids.
+        #[arg(long)]
+        tokens: PathBuf,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Text from a checkpoint, the likeliest token every time.
+    Generate {
+        /// A checkpoint directory.
+        #[arg(long)]
+        checkpoint: PathBuf,
+        /// What to continue.
+        #[arg(long)]
+        prompt: String,
+        /// Most tokens to add.
+        #[arg(long, default_value_t = 64)]
+        tokens: usize,
+    },
+}
+
+#[derive(clap::Args)]
+struct Collect {
+    /// smoke, quick, full, or a TOML file.
+    #[arg(long, default_value = "smoke", env = "V5_PROTOCOL")]
+    protocol: String,
+    /// Folder for evidence and reports; out/NAME where absent.
+    #[arg(long, env = "V5_OUT")]
+    out: Option<PathBuf>,
+    /// Folder that the protocol's data paths start from.
+    #[arg(long, env = "V5_DATA")]
+    data: Option<PathBuf>,
+    /// Trials at a time; by size and cores where absent. Changes no number.
+    #[arg(long)]
+    jobs: Option<usize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Table {
+    Criteria,
+    Models,
+    Scales,
+    Probes,
+    Metrics,
+}
+
+fn main() -> ExitCode {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    let handled = ctrlc::set_handler(move || {
+        // The first signal asks for an orderly end, the second does not ask.
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(2);
+        }
+        eprintln!("stopping after this step; once more to stop at once");
+    });
+    let result = handled.context("signal handler").and_then(|()| run(Cli::parse().command, &stop));
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command, stop: &AtomicBool) -> Result<u8> {
+    match command {
+        Command::Run(c) => {
+            let (ledger, out) = gather(&c, stop)?;
+            judge_and_report(&ledger, &out)
+        }
+        Command::Collect(c) => gather(&c, stop).map(|_| 0),
+        Command::Judge { ledger, json } => judge_only(&Ledger::open(&ledger)?, json),
+        Command::Report { ledger, out } => {
+            let beside = ledger.parent().map(Path::to_owned).unwrap_or_default();
+            judge_and_report(&Ledger::open(&ledger)?, &out.unwrap_or(beside))
+        }
+        Command::List { what, json } => list(what, json),
+        Command::Train { model, scale, seed, recipe, data, out } => {
+            train(&model, &scale, seed, &recipe, data.as_deref(), out, stop)
+        }
+        Command::Score { checkpoint, tokens, json } => score(&checkpoint, &tokens, json),
+        Command::Generate { checkpoint, prompt, tokens } => generate(&checkpoint, &prompt, tokens),
+    }
+}
+
+fn gather(c: &Collect, stop: &AtomicBool) -> Result<(Ledger, PathBuf)> {
+    let protocol = Protocol::load(&c.protocol)?;
+    let out = c.out.clone().unwrap_or_else(|| Path::new("out").join(&protocol.name));
+    let screen = Screen::default();
+    let options = Options { out: &out, data: c.data.as_deref(), jobs: c.jobs, screen: &screen, stop };
+    Ok((collect(&protocol, &options)?, out))
+}
+
+fn judge_only(ledger: &Ledger, as_json: bool) -> Result<u8> {
+    let judgement = judge(ledger);
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&report::json(ledger, &judgement))?);
+    } else {
+        let screen = report::Screen::of(&console::Term::stdout());
+        print!("{}", report::terminal(ledger, &judgement, screen));
+    }
+    Ok(judgement.verdict.exit_code())
+}
+
+fn judge_and_report(ledger: &Ledger, out: &Path) -> Result<u8> {
+    let judgement = judge(ledger);
+    write(&out.join("report.md"), &report::markdown(ledger, &judgement))?;
+    let document = serde_json::to_string_pretty(&report::json(ledger, &judgement))?;
+    write(&out.join("report.json"), &document)?;
+    judge_only(ledger, false)?;
+    eprintln!("report: {} and report.json beside it", out.join("report.md").display());
+    Ok(judgement.verdict.exit_code())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    let io = |e: std::io::Error| anyhow::anyhow!("{}: {e}", path.display());
+    v5gate::data::files::write_atomically(path, io, |file| file.write_all(text.as_bytes()).map_err(io))
+}
+
+fn list(what: Table, as_json: bool) -> Result<u8> {
+    let rows: Vec<serde_json::Value> = match what {
+        Table::Criteria if as_json => return print_json(&report::criteria_json()),
+        Table::Criteria => {
+            print!("{}", report::criteria_markdown());
+            return Ok(0);
+        }
+        Table::Models => MODELS.iter().map(|m| json!({"name": m.name, "about": m.about})).collect(),
+        Table::Scales => SCALES.iter().map(|s| json!(s)).collect(),
+        Table::Probes => PROBES.iter().map(|p| json!({"id": p.id, "about": p.about, "metrics": p.metrics})).collect(),
+        Table::Metrics => {
+            let row = |m: &Metric| json!({"id": m.id(), "unit": m.unit(), "about": m.doc()});
+            Metric::ALL.iter().map(row).collect()
+        }
+    };
+    if as_json {
+        return print_json(&json!(rows));
+    }
+    for row in &rows {
+        let fields = row.as_object().into_iter().flatten();
+        let text = |v: &serde_json::Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+        let plain: Vec<_> = fields.filter(|(k, _)| *k != "metrics").map(|(k, v)| (k.as_str(), text(v))).collect();
+        let (first, rest) = plain.iter().partition::<Vec<_>, _>(|(k, _)| *k == "name" || *k == "id");
+        let name = first.first().map_or("", |(_, v)| v.as_str());
+        let others: Vec<_> = rest.iter().map(|(k, v)| if *k == "about" { v.clone() } else { format!("{k} {v}") }).collect();
+        println!("{name:28} {}", others.join(", "));
+    }
+    Ok(0)
+}
+
+fn print_json(value: &serde_json::Value) -> Result<u8> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(0)
+}
+
+fn train(
+    model: &str,
+    scale: &str,
+    seed: u64,
+    recipe: &str,
+    data: Option<&Path>,
+    out: PathBuf,
+    stop: &AtomicBool,
+) -> Result<u8> {
+    let protocol = Protocol::load(recipe)?;
+    let names = |all: Vec<&str>| all.join(", ");
+    let Some(spec) = models::find(model) else {
+        bail!("--model: expected one of {}, got {model:?}", names(MODELS.iter().map(|m| m.name).collect()))
+    };
+    let Some(size) = scale::find(scale) else {
+        bail!("--scale: expected one of {}, got {scale:?}", names(SCALES.iter().map(|s| s.name).collect()))
+    };
+    let dataset = prepare(&protocol.data, data, &out.join("cache"))?;
+    let windows = window_count(dataset.train.len(), protocol.recipe.context_length);
+    let needed = protocol.recipe.steps() as usize * protocol.recipe.batch_size;
+    let path = out.join(format!("order-seed-{seed}.npy"));
+    if !path.exists() {
+        Order::draw(windows, needed, seed)?.save_npy(&path)?;
+    }
+    let job = collect::job(&protocol, &dataset, spec, size, seed, Order::load_npy(&path)?)?;
+    let run = RunDir(out).train(&job, &Screen::default(), &|_| stop.load(Ordering::Relaxed))?;
+    let loss = run.curve.last().map_or(f64::NAN, |r| r.loss);
+    match run.ending {
+        Ending::Completed => eprintln!("completed: {} steps, last loss {loss:.4}", run.curve.len()),
+        Ending::Diverged(step) => bail!("step {step}: loss or gradient is not finite; nothing moved since"),
+        Ending::Interrupted => bail!("interrupted after step {}; the same command goes on", run.curve.len()),
+    }
+    Ok(0)
+}
+
+fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
+    let model = load_model(checkpoint)?;
+    let text = fs::read_to_string(tokens).with_context(|| tokens.display().to_string())?;
+    let ids: Vec<u32> =
+        serde_json::from_str(&text).with_context(|| format!("{}: expected a list of token ids", tokens.display()))?;
+    let nll = match ids.len() {
+        0 => bail!("{}: expected at least one token id, got none", tokens.display()),
+        1 => Vec::new(),
+        n => {
+            let losses = model.losses(&ids[..n - 1], &ids[1..], &mut model.new_state(1)?);
+            losses.with_context(|| tokens.display().to_string())?
+        }
+    };
+    let sum: f64 = nll.iter().sum();
+    let mean = if nll.is_empty() { None } else { Some(sum / nll.len() as f64) };
+    if as_json {
+        let name = model.config().name();
+        return print_json(&json!({"model_type": name, "tokens": ids.len(), "nll": nll, "sum": sum, "mean": mean}));
+    }
+    println!("{} tokens, {sum:.4} nats, {} nats per token", ids.len(), mean.unwrap_or(f64::NAN));
+    Ok(0)
+}
+
+fn generate(checkpoint: &Path, prompt: &str, tokens: usize) -> Result<u8> {
+    let model = load_model(checkpoint)?;
+    let tokenizer = Tokenizer::from_file(&checkpoint.join("tokenizer.json"))?;
+    let mut fed = tokenizer.encode(prompt)?;
+    if fed.is_empty() {
+        fed.push(tokenizer.eot());
+    }
+    let room = model.window().map_or(tokens, |w| tokens.min((w + 1).saturating_sub(fed.len())));
+    let (mut state, mut new) = (model.new_state(1)?, Vec::new());
+    while new.len() < room {
+        let logits = v5gate::ops::to_vec_f64(&model.last_logits(&fed, &mut state)?)?;
+        let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0) as u32;
+        if best == tokenizer.eot() {
+            break;
+        }
+        new.push(best);
+        fed = vec![best];
+    }
+    println!("{prompt}{}", tokenizer.decode(&new)?);
+    Ok(0)
+}

@@ -6,7 +6,6 @@ mod criterion;
 mod lookup;
 mod pairs;
 mod singles;
-pub mod statistics;
 mod verdict;
 
 pub use criteria::CRITERIA;

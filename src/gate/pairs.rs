@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::criterion::{Criterion, Effect, Rule};
 use super::lookup::{Evidence, short};
-use super::statistics::{detectable, document_rule, mean, sd, t_interval};
+use crate::evidence::statistics::{detectable, document_rule, mean, sd, t_interval};
 use super::verdict::{Answer, SeedValue, Status};
 use super::{GPT2, GROUNDTHINK};
 use crate::evidence::{Condition, Direction, Field, Measurement, Metric, Value};

@@ -17,7 +17,7 @@ mod state;
 use candle_core::{Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Tape, Var, token_losses};
+use crate::ops::{Layout, Tape, Var, linear, token_losses};
 use crate::scale::Scale;
 
 pub use gpt2::{Gpt2, Gpt2Config};
@@ -159,30 +159,36 @@ pub trait LanguageModel: Send + Sync {
         None
     }
 
+    /// Hidden states of every position without a record of how they came to be, [B·T, d].
+    fn hidden(&self, tokens: &[u32], state: &mut State) -> Result<Tensor> {
+        Ok(self.trunk(&Tape::off(), tokens, state)?.tensor().clone())
+    }
+
     /// Logits of every position, [B·T, V].
     fn forward(&self, tokens: &[u32], state: &mut State) -> Result<Tensor> {
-        let tape = Tape::off();
-        let hidden = self.trunk(&tape, tokens, state)?;
-        let head = self.params().tensor(self.head())?;
-        Ok(crate::ops::linear(
-            &tape,
-            &hidden,
-            &Var::constant(head),
-            None,
-            crate::ops::Layout::OutIn,
-        )?
-        .tensor()
-        .clone())
+        let hidden = self.hidden(tokens, state)?;
+        self.logits(hidden)
+    }
+
+    /// Logits of the last position of every sequence, [B, V].
+    fn last_logits(&self, tokens: &[u32], state: &mut State) -> Result<Tensor> {
+        let (rows, batch) = (tokens.len(), state.batch());
+        let hidden = self.hidden(tokens, state)?;
+        let width = hidden.dim(1)?;
+        let last = hidden.reshape((batch, rows / batch, width))?.narrow(1, rows / batch - 1, 1)?;
+        self.logits(last.squeeze(1)?.contiguous()?)
+    }
+
+    /// The head: hidden states [N, d] to logits [N, V].
+    fn logits(&self, hidden: Tensor) -> Result<Tensor> {
+        let head = Var::constant(self.params().tensor(self.head())?);
+        Ok(linear(&Tape::off(), &Var::constant(hidden), &head, None, Layout::OutIn)?.tensor().clone())
     }
 
     /// The loss of every position in nats, given what follows each token.
     fn losses(&self, tokens: &[u32], targets: &[u32], state: &mut State) -> Result<Vec<f64>> {
-        let hidden = self.trunk(&Tape::off(), tokens, state)?;
-        token_losses(
-            hidden.tensor(),
-            &self.params().tensor(self.head())?,
-            targets,
-        )
+        let hidden = self.hidden(tokens, state)?;
+        token_losses(&hidden, &self.params().tensor(self.head())?, targets)
     }
 }
 

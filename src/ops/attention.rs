@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::case::like;
 use super::data::{Data, tensor};
 use super::linear::{Mat, matmul};
+use super::real::{dot, total};
 use super::{Case, Real, Tape, Var, real, simd};
 
 /// Queries per block.
@@ -117,7 +118,7 @@ fn softmax<T: Real>(row: &mut [T], seen: usize) {
             *lane += *x;
         }
     }
-    let inverse = T::one() / lanes.iter().copied().sum();
+    let inverse = T::one() / total(lanes);
     seen.iter_mut().for_each(|x| *x *= inverse);
     masked.fill(T::zero());
 }
@@ -241,17 +242,6 @@ fn head_backward<T: Real>(head: &Head<'_, T>, dy: &[T], (b, h): (usize, usize)) 
         matmul(ds.t(), head.queries(&rows), &mut dk, size, true, scale);
     }
     [dq, dk, dv]
-}
-
-#[inline(always)]
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let mut lanes = [T::zero(); 16];
-    for (a, b) in a.chunks(16).zip(b.chunks(16)) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += *a * *b;
-        }
-    }
-    lanes.iter().copied().sum()
 }
 
 /// Attends from every position to itself and everything before it, the cache included.

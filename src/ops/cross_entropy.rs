@@ -14,6 +14,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::data::{Data, tensor};
 use super::linear::{Mat, matmul};
+use super::real::total;
 use super::{Case, Real, Tape, Var, real, simd};
 
 /// Logits held at a time: about four million.
@@ -42,7 +43,7 @@ fn softmax_loss<T: Real>(row: &mut [T], target: usize) -> f64 {
             *lane += *x;
         }
     }
-    let sum: T = lanes.iter().copied().sum();
+    let sum: T = total(lanes);
     let inverse = T::one() / sum;
     row.iter_mut().for_each(|x| *x *= inverse);
     sum.wide().ln() + max.wide() - at_target.wide()

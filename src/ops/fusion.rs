@@ -12,20 +12,13 @@ use rayon::prelude::*;
 
 use super::data::{Data, ROWS, rows_cols, tensor};
 use super::linear::sum_in_order;
+use super::real::dot;
 use super::{Case, Real, Tape, Var, real, simd};
 
 #[inline(always)]
 fn gate<T: Real>(a: &[T], b: &[T], w: &[T], bias: T) -> T {
     let d = a.len();
-    let mut lanes = [T::zero(); 16];
-    for (x, w) in [(a, &w[..d]), (b, &w[d..])] {
-        for (x, w) in x.chunks(16).zip(w.chunks(16)) {
-            for ((lane, x), w) in lanes.iter_mut().zip(x).zip(w) {
-                *lane += *x * *w;
-            }
-        }
-    }
-    (lanes.iter().copied().sum::<T>() + bias).sigmoid()
+    (dot(a, &w[..d]) + dot(b, &w[d..]) + bias).sigmoid()
 }
 
 fn forward<T: Real>(x: [&Tensor; 4]) -> Result<Tensor> {

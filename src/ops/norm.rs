@@ -17,6 +17,7 @@ use rayon::prelude::*;
 
 use super::data::{Data, ROWS, rows_cols, tensor};
 use super::linear::sum_in_order;
+use super::real::total;
 use super::{Case, Real, Tape, Var, real, simd};
 
 #[derive(Clone, Copy)]
@@ -54,7 +55,7 @@ fn lanes_sum<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
     for (l, v) in lanes.iter_mut().zip(rest) {
         *l += f(*v);
     }
-    lanes.iter().copied().sum()
+    total(lanes)
 }
 
 fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, s: Shape) -> Result<Tensor> {

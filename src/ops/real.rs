@@ -94,6 +94,37 @@ impl Real for f64 {
     }
 }
 
+/// Lanes of a sum: one vector register of float32 where they are widest.
+pub(crate) const LANES: usize = 16;
+
+/// The sum of sixteen lanes, in halves: short chains, and the same order everywhere.
+#[inline(always)]
+pub(crate) fn total<T: Real>(mut lanes: [T; LANES]) -> T {
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (low, high) = lanes.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(a, b)| *a += *b);
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Σ a·b, in sixteen lanes.
+#[inline(always)]
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    let mut lanes = [T::zero(); LANES];
+    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    for ((lane, a), b) in lanes.iter_mut().zip(a.remainder()).zip(b.remainder()) {
+        *lane += *a * *b;
+    }
+    for (a, b) in a.zip(b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += *a * *b;
+        }
+    }
+    total(lanes)
+}
+
 /// Runs `f` compiled for the widest vectors this processor has. Only the instruction set differs:
 /// the order of operations is the source's, so results are the same on every processor.
 #[inline(always)]

@@ -19,6 +19,7 @@ use rayon::prelude::*;
 
 use super::case::like;
 use super::data::{Data, tensor};
+use super::real::dot;
 use super::{Case, Real, Tape, Var, real, simd};
 
 /// Steps between kept states.
@@ -220,17 +221,6 @@ impl<'a, T: Real> Head<'a, T> {
         g.dt[t] = raw;
         g.bias += raw;
     }
-}
-
-#[inline(always)]
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let mut lanes = [T::zero(); 16];
-    for (a, b) in a.chunks(16).zip(b.chunks(16)) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += *a * *b;
-        }
-    }
-    lanes.iter().copied().sum()
 }
 
 /// Locked inputs: x, dt, B, C, A_log, dt_bias, D.

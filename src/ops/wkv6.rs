@@ -18,6 +18,7 @@ use rayon::prelude::*;
 
 use super::case::like;
 use super::data::{Data, tensor};
+use super::real::dot;
 use super::{Case, Real, Tape, Var, real, simd};
 
 /// Steps between kept states.
@@ -177,17 +178,6 @@ impl<'a, T: Real> Head<'a, T> {
             .zip(dy)
             .for_each(|(dv, dy)| *dv += bonus * *dy);
     }
-}
-
-#[inline(always)]
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let mut lanes = [T::zero(); 16];
-    for (a, b) in a.chunks(16).zip(b.chunks(16)) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += *a * *b;
-        }
-    }
-    lanes.iter().copied().sum()
 }
 
 /// Writes [T, N] of task i into [B·T, H·N].

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::evidence::{Condition, Ledger, Metric, RECALL_TESTS, Value};
-use crate::gate::statistics::{mean, power_law, sd};
+use crate::evidence::statistics::{mean, power_law, sd};
 use crate::gate::{Evidence, GPT2, GROUNDTHINK};
 
 /// A table of text.

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
@@ -71,10 +70,11 @@ pub struct TrainJob<'a> {
 }
 
 impl TrainJob<'_> {
-    /// Digest of everything that decides the result.
+    /// Digest of everything that decides the result, the code included.
     pub fn identity(&self) -> String {
         let config = serde_json::to_string(&self.config).unwrap_or_default();
         let parts = [
+            env!("V5_TRAIN_REVISION").to_owned(),
             config,
             self.recipe.digest(),
             self.seed.to_string(),
@@ -313,13 +313,14 @@ impl RunDir {
         Ok(Some(read_json(&path, "the record of a run")?))
     }
 
-    /// Trains to the end, from the last checkpoint if there is one, unless it was done before or
-    /// `stop` says otherwise.
+    /// Trains to the end, from the last checkpoint if there is one, unless it was done before.
+    /// `stop` is asked before every step, with the steps made so far; where it says yes, the run
+    /// is saved as it stands.
     pub fn train(
         &self,
         job: &TrainJob<'_>,
         screen: &Screen,
-        stop: &AtomicBool,
+        stop: &dyn Fn(u64) -> bool,
     ) -> Result<Run, TrainError> {
         job.recipe.check()?;
         if let Some(run) = self.ended()? {
@@ -351,7 +352,7 @@ impl RunDir {
         &self,
         trainer: &mut Trainer<'_, '_>,
         screen: &Screen,
-        stop: &AtomicBool,
+        stop: &dyn Fn(u64) -> bool,
     ) -> Result<(), TrainError> {
         let (steps, per_step) = (
             trainer.job.recipe.steps(),
@@ -360,7 +361,7 @@ impl RunDir {
         let task = screen.task(&trainer.job.label, trainer.run.curve.len() as u64, steps);
         let first = trainer.run.curve.len() as u64;
         let (start, before) = (Instant::now(), trainer.run.seconds);
-        while !trainer.done() && !stop.load(Ordering::Relaxed) {
+        while !trainer.done() && !stop(trainer.run.curve.len() as u64) {
             let Some(record) = trainer.step()? else { break };
             trainer.run.seconds = before + start.elapsed().as_secs_f64();
             task.at(record.step, || {

@@ -1,0 +1,398 @@
+//! Protocol × models × scales × seeds to a ledger: trains or asks only what is lacking.
+//!
+//! Invariant: this is the one place where a `Measurement` is made, so that there is no number
+//! without a source.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::data::batches::{Batches, Order, OrderError, window_count};
+use crate::data::dataset::{Dataset, DatasetError, prepare};
+use crate::evidence::{
+    Condition, Context, Curve, CurveError, Expected, Ledger, LedgerError, Line, Measurement, Provenance, SCHEMA, Subject as Of, Value,
+};
+use crate::models::{self, LanguageModel, ModelSpec};
+use crate::probes::{PROBES, Probe, ProbeError, Subject};
+use crate::progress::Screen;
+use crate::protocol::Protocol;
+use crate::scale::Scale;
+use crate::train::{CheckpointError, Ending, Precision, Run, RunDir, TrainError, TrainJob, load_model};
+
+/// Digest of the code that makes numbers.
+pub const REVISION: &str = env!("V5_REVISION");
+
+/// Where and how to collect. None of it changes a number.
+pub struct Options<'a> {
+    /// Folder for ledger, runs, orders and token files.
+    pub out: &'a Path,
+    /// Folder that a protocol's data paths start from.
+    pub data: Option<&'a Path>,
+    /// Trials at a time; chosen by size where absent.
+    pub jobs: Option<usize>,
+    /// Where progress is shown.
+    pub screen: &'a Screen,
+    /// Set to stop: the step in progress is finished and saved.
+    pub stop: &'a AtomicBool,
+}
+
+/// Why collecting could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The data set.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The order of batches.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// A training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A probe.
+    #[error("probe {probe} on {subject}: {error}")]
+    Probe {
+        /// Which.
+        probe: &'static str,
+        /// Of whom.
+        subject: String,
+        /// What went wrong.
+        error: ProbeError,
+    },
+    /// A curve that does not hold together.
+    #[error(transparent)]
+    Curve(#[from] CurveError),
+    /// A checkpoint changed behind our back.
+    #[error("{path}: expected weights {expected}, got {got}: the checkpoint is not the one that was trained", path = .path.display())]
+    OtherWeights {
+        /// Where.
+        path: PathBuf,
+        /// What the run recorded.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted; the same command goes on from here")]
+    Interrupted,
+    /// A model could not be made.
+    #[error("model: {0}")]
+    Model(#[from] candle_core::Error),
+    /// Worker threads could not be started.
+    #[error("worker threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// The device that numbers come from: which instruction set decides the last bits of a product.
+pub fn device() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return "cpu x86-64 avx512";
+        }
+        if std::arch::is_x86_feature_detected!("fma") {
+            return "cpu x86-64 avx2";
+        }
+    }
+    concat!("cpu ", "generic")
+}
+
+fn precision(p: Precision) -> &'static str {
+    match p {
+        Precision::Float32 => "float32",
+    }
+}
+
+/// One model at one scale with one seed.
+#[derive(Clone, Copy)]
+struct Trial {
+    spec: &'static ModelSpec,
+    scale: &'static Scale,
+    seed: u64,
+}
+
+impl Trial {
+    fn label(&self) -> String {
+        format!("{} {} seed {}", self.spec.name, self.scale.name, self.seed)
+    }
+
+    fn of(&self, condition: Condition) -> Of {
+        Of { model: self.spec.name.to_owned(), scale: self.scale.name.to_owned(), seed: self.seed, condition }
+    }
+}
+
+/// What all trials share.
+struct Shared<'a> {
+    protocol: &'a Protocol,
+    options: &'a Options<'a>,
+    dataset: Dataset,
+    ledger: Mutex<Ledger>,
+}
+
+/// Brings the ledger under `options.out` to where the protocol wants it, and returns it.
+pub fn collect(protocol: &Protocol, options: &Options<'_>) -> Result<Ledger, CollectError> {
+    let mut ledger = Ledger::open_or_empty(&options.out.join("ledger.jsonl"))?;
+    let dataset = prepare(&protocol.data, options.data, &options.out.join("cache"))?;
+    ledger.append(&[Line::Context(promise(protocol, &dataset)?)])?;
+    let shared = Shared { protocol, options, dataset, ledger: Mutex::new(ledger) };
+    let queue = Mutex::new(trials(protocol));
+    let jobs = jobs(protocol, options, &shared.dataset);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let failures: Mutex<Vec<CollectError>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                let work = || work(&shared, &queue, &failures);
+                let pool = rayon::ThreadPoolBuilder::new().num_threads((cores / jobs).max(1)).build();
+                match pool {
+                    Ok(pool) => pool.install(work),
+                    Err(error) => lock(&failures).push(error.into()),
+                }
+            });
+        }
+    });
+    let first = lock(&failures).drain(..).next();
+    match first {
+        Some(error) => Err(error),
+        None => Ok(shared.ledger.into_inner().unwrap_or_else(PoisonError::into_inner)),
+    }
+}
+
+/// A lock that a panicking thread cannot take from the others.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn work(shared: &Shared<'_>, queue: &Mutex<VecDeque<Trial>>, failures: &Mutex<Vec<CollectError>>) {
+    loop {
+        let next = lock(queue).pop_front();
+        let Some(trial) = next else { return };
+        if let Err(error) = shared.run(trial) {
+            lock(failures).push(error);
+            lock(queue).clear();
+            return;
+        }
+    }
+}
+
+/// Every trial, the costliest models first so that cores end together.
+fn trials(protocol: &Protocol) -> VecDeque<Trial> {
+    let mut all = VecDeque::new();
+    for scale in protocol.scales() {
+        for spec in protocol.models.iter().rev().filter_map(|name| models::find(name)) {
+            all.extend(protocol.seeds.iter().map(|&seed| Trial { spec, scale, seed }));
+        }
+    }
+    all
+}
+
+/// Small models leave cores idle, so several train at once.
+fn jobs(protocol: &Protocol, options: &Options<'_>, dataset: &Dataset) -> usize {
+    const SMALL: usize = 5_000_000;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let context = protocol.recipe.context_length;
+    let size = |t: &Trial| {
+        let config = (t.spec.config)(t.scale, dataset.tokenizer.vocab_size(), context);
+        config.declare().iter().map(|d| d.shape.iter().product::<usize>()).sum::<usize>()
+    };
+    let small = trials(protocol).iter().all(|t| size(t) < SMALL);
+    options.jobs.unwrap_or(if small { cores } else { 1 }).max(1)
+}
+
+/// The order that every model reads for a seed (ruling R13).
+fn order(protocol: &Protocol, dataset: &Dataset, seed: u64) -> Result<Order, OrderError> {
+    let recipe = &protocol.recipe;
+    let needed = recipe.steps() as usize * recipe.batch_size;
+    Order::draw(window_count(dataset.train.len(), recipe.context_length), needed, seed)
+}
+
+/// What the protocol promises about every piece of evidence.
+fn promise(protocol: &Protocol, dataset: &Dataset) -> Result<Context, CollectError> {
+    let mut expected = Vec::new();
+    for &seed in &protocol.seeds {
+        let order = order(protocol, dataset, seed)?.digest();
+        expected.extend(protocol.scales().map(|scale| Expected {
+            scale: scale.name.to_owned(),
+            seed,
+            recipe: protocol.recipe_digest(scale),
+            data: dataset.digest.clone(),
+            order: order.clone(),
+            tokenizer: dataset.tokenizer.digest().to_owned(),
+            device: device().to_owned(),
+            precision: precision(protocol.recipe.precision).to_owned(),
+        }));
+    }
+    Ok(Context {
+        schema: SCHEMA,
+        protocol: protocol.name.clone(),
+        models: protocol.models.clone(),
+        scales: protocol.scales.clone(),
+        seeds: protocol.seeds.clone(),
+        revision: REVISION.to_owned(),
+        expected,
+    })
+}
+
+impl Shared<'_> {
+    fn run(&self, trial: Trial) -> Result<(), CollectError> {
+        let order = self.saved_order(trial.seed)?;
+        let job = job(self.protocol, &self.dataset, trial.spec, trial.scale, trial.seed, order)?;
+        let folder = RunDir(self.options.out.join("runs").join(folder_name(&trial, &job)));
+        let stop = |_| self.options.stop.load(Ordering::Relaxed);
+        let run = folder.train(&job, self.options.screen, &stop)?;
+        if run.ending == Ending::Interrupted {
+            return Err(CollectError::Interrupted);
+        }
+        let source = provenance(self.protocol, trial.scale, &job, &run);
+        let lacking: Vec<_> = PROBES.iter().filter(|p| !self.answered(&trial, &source, p)).collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let model = trained(&folder, &run)?;
+        let untrained = job.config.init(trial.seed)?;
+        let subject = Subject {
+            model: model.as_ref(),
+            untrained: untrained.as_ref(),
+            run: &run,
+            recipe: &self.protocol.recipe,
+            dataset: &self.dataset,
+            scale: trial.scale,
+            seed: trial.seed,
+        };
+        self.append(&[curve(&trial.of(Condition::Trained), &run, &source)?])?;
+        let task = self.options.screen.task(&format!("{}: probes", trial.label()), 0, lacking.len() as u64);
+        for (i, probe) in lacking.into_iter().enumerate() {
+            if self.options.stop.load(Ordering::Relaxed) {
+                return Err(CollectError::Interrupted);
+            }
+            task.at(i as u64, || probe.id.to_owned());
+            self.append(&question(probe, &subject, trial.spec.name, &source)?)?;
+        }
+        Ok(())
+    }
+
+    fn append(&self, lines: &[Line]) -> Result<(), CollectError> {
+        lock(&self.ledger).append(lines)?;
+        Ok(())
+    }
+
+    /// Whether the ledger has this probe's answer from this very source.
+    fn answered(&self, trial: &Trial, source: &Provenance, probe: &Probe) -> bool {
+        let ledger = lock(&self.ledger);
+        let wanted = Provenance { probe: probe.id.to_owned(), ..source.clone() };
+        let matches = |m: &Measurement| {
+            let of = m.subject();
+            of.model == trial.spec.name && of.scale == trial.scale.name && of.seed == trial.seed && *m.provenance() == wanted
+        };
+        ledger.measurements().any(matches)
+    }
+
+    /// Drawn once, saved, and read back: the file is what both models read.
+    fn saved_order(&self, seed: u64) -> Result<Order, CollectError> {
+        let order = order(self.protocol, &self.dataset, seed)?;
+        let name = format!("seed-{seed}-{}.npy", &order.digest()[..12]);
+        let path = self.options.out.join("orders").join(name);
+        if !path.exists() {
+            order.save_npy(&path)?;
+        }
+        Ok(Order::load_npy(&path)?)
+    }
+}
+
+/// The training that a protocol asks for.
+pub fn job<'a>(
+    protocol: &Protocol,
+    dataset: &'a Dataset,
+    spec: &ModelSpec,
+    scale: &Scale,
+    seed: u64,
+    order: Order,
+) -> Result<TrainJob<'a>, CollectError> {
+    let context = protocol.recipe.context_length;
+    Ok(TrainJob {
+        config: (spec.config)(scale, dataset.tokenizer.vocab_size(), context),
+        recipe: protocol.recipe.clone(),
+        seed,
+        batches: Batches::new(&dataset.train, order, context)?,
+        data: dataset.digest.clone(),
+        tokenizer: &dataset.tokenizer,
+        checkpoint_every: protocol.checkpoint_every,
+        label: format!("{} {} seed {seed}", spec.name, scale.name),
+    })
+}
+
+fn folder_name(trial: &Trial, job: &TrainJob<'_>) -> String {
+    format!("{}-{}-seed-{}-{}", trial.scale.name, trial.spec.name, trial.seed, &job.identity()[..8])
+}
+
+/// The trained model, if it is the one that the run recorded.
+fn trained(folder: &RunDir, run: &Run) -> Result<Box<dyn LanguageModel>, CollectError> {
+    let path = folder.checkpoint();
+    let model = load_model(&path)?;
+    let got = model.params().digest()?;
+    if got != run.weights {
+        return Err(CollectError::OtherWeights { path, expected: run.weights.clone(), got });
+    }
+    Ok(model)
+}
+
+/// Where the numbers of a run come from.
+pub fn provenance(protocol: &Protocol, scale: &Scale, job: &TrainJob<'_>, run: &Run) -> Provenance {
+    Provenance {
+        recipe: protocol.recipe_digest(scale),
+        data: job.data.clone(),
+        order: job.batches.order().digest(),
+        fed: run.fed.clone(),
+        tokenizer: job.tokenizer.digest().to_owned(),
+        weights: run.weights.clone(),
+        revision: REVISION.to_owned(),
+        device: device().to_owned(),
+        precision: precision(job.recipe.precision).to_owned(),
+        probe: String::new(),
+    }
+}
+
+/// Puts one probe's question and stamps the answers with their source.
+pub fn question(
+    probe: &'static Probe,
+    subject: &Subject<'_>,
+    model: &str,
+    source: &Provenance,
+) -> Result<Vec<Line>, CollectError> {
+    let (scale, seed) = (subject.scale.name.to_owned(), subject.seed);
+    let readings = (probe.ask)(subject).map_err(|error| CollectError::Probe {
+        probe: probe.id,
+        subject: format!("{model} {scale} seed {seed}"),
+        error,
+    })?;
+    let untrained = subject.untrained.params().digest()?;
+    let line = |r: crate::probes::Reading| {
+        let of = Of { model: model.to_owned(), scale: scale.clone(), seed, condition: r.condition };
+        let weights = match r.condition {
+            Condition::Untrained => untrained.clone(),
+            Condition::Uniform | Condition::CopyOracle => "none".to_owned(),
+            Condition::Trained | Condition::StateReset | Condition::WindowMatched => source.weights.clone(),
+        };
+        let source = Provenance { probe: probe.id.to_owned(), weights, ..source.clone() };
+        Line::Measurement(Measurement::new(of, r.metric, r.value, r.n, r.interval, source))
+    };
+    Ok(readings.into_iter().map(line).collect())
+}
+
+/// The loss curve, thinned to what a plot shows.
+fn curve(of: &Of, run: &Run, source: &Provenance) -> Result<Line, CollectError> {
+    const POINTS: usize = 200;
+    let thin = run.curve.len().div_ceil(POINTS).max(1);
+    let points: Vec<_> = run.curve.iter().step_by(thin).collect();
+    let tokens = points.iter().map(|r| r.tokens).collect();
+    let losses = points.iter().map(|r| Value::from(r.loss)).collect();
+    let source = Provenance { probe: "training".to_owned(), ..source.clone() };
+    Ok(Line::Curve(Curve::new(of.clone(), tokens, losses, source)?))
+}
+

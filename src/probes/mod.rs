@@ -1,0 +1,122 @@
+//! Questions put to a trained model. A probe declares the metrics it answers with and knows no
+//! threshold: what an answer is worth is decided elsewhere.
+//!
+//! To add a probe: a file, and a row in [`PROBES`].
+
+mod ablation;
+mod forward;
+mod language_modeling;
+mod ngram;
+mod overfit;
+mod recall;
+mod resume;
+mod size;
+mod state;
+mod training;
+
+use crate::data::batches::OrderError;
+use crate::data::dataset::Dataset;
+use crate::evidence::{Condition, Metric};
+use crate::models::LanguageModel;
+use crate::scale::Scale;
+use crate::train::{Recipe, Run, TrainError};
+
+pub use ngram::{bigram_loss, unigram_loss};
+pub use recall::{Scores, copy_oracle, uniform};
+
+/// A trained model, and all that may be asked about how it came to be.
+pub struct Subject<'a> {
+    /// The model with its trained weights.
+    pub model: &'a dyn LanguageModel,
+    /// The same model as it was before the first step.
+    pub untrained: &'a dyn LanguageModel,
+    /// How it was trained.
+    pub run: &'a Run,
+    /// With what recipe.
+    pub recipe: &'a Recipe,
+    /// On what, and on what it is measured.
+    pub dataset: &'a Dataset,
+    /// Its size.
+    pub scale: &'a Scale,
+    /// The trial.
+    pub seed: u64,
+}
+
+/// One answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// What was measured.
+    pub metric: Metric,
+    /// In which state of the model.
+    pub condition: Condition,
+    /// The number.
+    pub value: f64,
+    /// Items behind it.
+    pub n: Option<u64>,
+    /// 95 % interval over those items.
+    pub interval: Option<[f64; 2]>,
+}
+
+impl Reading {
+    /// A number about the trained model.
+    pub fn new(metric: Metric, value: f64) -> Self {
+        Self { metric, condition: Condition::Trained, value, n: None, interval: None }
+    }
+
+    /// Yes is 1, no is 0.
+    pub fn holds(metric: Metric, yes: bool) -> Self {
+        Self::new(metric, if yes { 1.0 } else { 0.0 })
+    }
+
+    /// The same under another condition.
+    pub fn under(self, condition: Condition) -> Self {
+        Self { condition, ..self }
+    }
+}
+
+/// Why a probe got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// A tensor operation failed.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// The data do not suffice.
+    #[error(transparent)]
+    Data(#[from] OrderError),
+    /// Training failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The tokenizer failed.
+    #[error(transparent)]
+    Tokenizer(#[from] crate::data::tokenizer::TokenizerError),
+    /// A scratch folder could not be made.
+    #[error("scratch folder: {0}")]
+    Scratch(#[from] std::io::Error),
+}
+
+type Result<T> = std::result::Result<T, ProbeError>;
+
+/// A row of [`PROBES`].
+pub struct Probe {
+    /// Stable name.
+    pub id: &'static str,
+    /// The question.
+    pub about: &'static str,
+    /// What it may answer with.
+    pub metrics: &'static [Metric],
+    /// Asks.
+    pub ask: fn(&Subject<'_>) -> Result<Vec<Reading>>,
+}
+
+/// Every probe.
+pub const PROBES: &[Probe] = &[
+    size::PROBE,
+    training::PROBE,
+    language_modeling::PROBE,
+    forward::PROBE,
+    state::PROBE,
+    ablation::PROBE,
+    recall::PROBE,
+    overfit::PROBE,
+    resume::PROBE,
+];

@@ -1,0 +1,238 @@
+//! What does it remember of a conversation? (Rulings R16–R18.)
+//!
+//! A stem is scored over its closed set of candidates by likelihood. Every template comes with each
+//! candidate as the truth, so a model without memory scores exactly 1/K. Ties share their credit.
+//! Beside the trained model: untrained, state reset before the question, GPT-2 with a window whose
+//! cache is no larger than GroundThink's state, a uniform guesser and a copy oracle.
+
+use std::collections::BTreeMap;
+
+use super::{Probe, Reading, Result, Subject};
+use crate::data::cloze::{ClozeItem, items};
+use crate::data::tokenizer::Tokenizer;
+use crate::evidence::statistics::{mean, t_interval};
+use crate::evidence::{Condition, Metric as M, RECALL_TESTS};
+use crate::models::{self, LanguageModel};
+use crate::ops::to_vec_f64;
+
+pub(super) const PROBE: Probe = Probe {
+    id: "recall",
+    about: "recall of facts from a conversation, scored over closed sets of candidates",
+    metrics: METRICS,
+    ask,
+};
+
+const METRICS: &[M] = &[
+    M::ThreeTurnMemoryAccuracy,
+    M::ThreeTurnMemoryMrr,
+    M::ThreeTurnMemoryBits,
+    M::ContextualCorrectionAccuracy,
+    M::ContextualCorrectionMrr,
+    M::ContextualCorrectionBits,
+    M::InterruptedDialogueAccuracy,
+    M::InterruptedDialogueMrr,
+    M::InterruptedDialogueBits,
+    M::MultiFactCompositionAccuracy,
+    M::MultiFactCompositionMrr,
+    M::MultiFactCompositionBits,
+    M::Retention1Accuracy,
+    M::Retention1Mrr,
+    M::Retention1Bits,
+    M::Retention5Accuracy,
+    M::Retention5Mrr,
+    M::Retention5Bits,
+    M::Retention10Accuracy,
+    M::Retention10Mrr,
+    M::Retention10Bits,
+    M::Retention20Accuracy,
+    M::Retention20Mrr,
+    M::Retention20Bits,
+    M::Retention50Accuracy,
+    M::Retention50Mrr,
+    M::Retention50Bits,
+    M::StatefulnessScore,
+    M::StatefulnessChance,
+    M::DocumentWordingAccuracy,
+];
+
+/// Not part of the score: ruling R17 averages Tiers 1–3 and retention at 5, 10, 20 and 50 turns.
+const NOT_IN_SCORE: &str = "retention_1";
+
+/// The probability of each candidate of an item.
+pub type Scores = Vec<f64>;
+
+fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+    let t = &s.dataset.tokenizer;
+    let mut readings = Vec::new();
+    let mut add = |condition, with: &dyn Fn(&[ClozeItem]) -> Result<Vec<Scores>>| -> Result<()> {
+        readings.extend(examine(t, condition, with)?);
+        Ok(())
+    };
+    let all = usize::MAX;
+    add(Condition::Trained, &|i| score(s.model, t, i, all))?;
+    add(Condition::Untrained, &|i| score(s.untrained, t, i, all))?;
+    add(Condition::StateReset, &|i| score(s.model, t, i, 0))?;
+    add(Condition::Uniform, &|i| Ok(uniform(i)))?;
+    add(Condition::CopyOracle, &|i| Ok(copy_oracle(i)))?;
+    if let Some(window) = matched_window(s)? {
+        add(Condition::WindowMatched, &|i| score(s.model, t, i, window))?;
+    }
+    Ok(readings)
+}
+
+/// The tokens whose keys and values take the bytes of GroundThink's state; `None` for a model
+/// that is not limited by a window.
+fn matched_window(s: &Subject<'_>) -> Result<Option<usize>> {
+    let Some(window) = s.model.window() else { return Ok(None) };
+    let Some(spec) = models::find("groundthink") else { return Ok(None) };
+    let config = (spec.config)(s.scale, s.dataset.tokenizer.vocab_size(), window);
+    let bytes = config.init(0)?.new_state(1)?.bytes();
+    let mut state = s.model.new_state(1)?;
+    s.model.hidden(&[s.dataset.tokenizer.eot()], &mut state)?;
+    Ok(Some((bytes / state.bytes()).clamp(1, window)))
+}
+
+/// All tests under one condition.
+fn examine(
+    tokenizer: &Tokenizer,
+    condition: Condition,
+    with: &dyn Fn(&[ClozeItem]) -> Result<Vec<Scores>>,
+) -> Result<Vec<Reading>> {
+    let mut readings = Vec::new();
+    let (mut scored, mut chance) = (Vec::new(), None);
+    for test in RECALL_TESTS {
+        let Some(items) = usable(tokenizer, test.name) else { continue };
+        let marks = mark(&items, &with(&items)?);
+        let accuracy = by_template(&items, &marks, |m| m.credit);
+        let value = mean(&accuracy);
+        let n = Some(items.len() as u64);
+        let over = |f: fn(&Mark) -> f64| by_template(&items, &marks, f);
+        let put = |metric, x: &[f64]| Reading { n, interval: t_interval(x), ..Reading::new(metric, mean(x)) };
+        readings.push(put(test.accuracy, &accuracy));
+        readings.push(put(test.mrr, &over(|m| m.reciprocal_rank)));
+        readings.push(put(test.bits, &over(|m| m.bits)));
+        chance = Some(1.0 / items[0].candidates.len() as f64);
+        if test.name != NOT_IN_SCORE {
+            scored.push(value);
+        }
+    }
+    // A score over fewer tests would be another score.
+    if scored.len() + 1 == RECALL_TESTS.len() {
+        readings.push(Reading::new(M::StatefulnessScore, mean(&scored)));
+    }
+    readings.extend(chance.map(|c| Reading::new(M::StatefulnessChance, c)));
+    if let Some(items) = usable(tokenizer, "document_wording") {
+        let marks = mark(&items, &with(&items)?);
+        let value = mean(&by_template(&items, &marks, |m| m.credit));
+        readings.push(Reading { n: Some(items.len() as u64), ..Reading::new(M::DocumentWordingAccuracy, value) });
+    }
+    Ok(readings.into_iter().map(|r| r.under(condition)).collect())
+}
+
+/// The items of a test whose candidates are all single tokens (ruling R16); `None` if none are.
+fn usable(tokenizer: &Tokenizer, test: &str) -> Option<Vec<ClozeItem>> {
+    let single = |i: &ClozeItem| i.candidates.iter().all(|c| tokenizer.single_token(c).is_some());
+    let items: Vec<_> = items(test)?.into_iter().filter(single).collect();
+    (!items.is_empty()).then_some(items)
+}
+
+/// What an answer is worth.
+struct Mark {
+    credit: f64,
+    reciprocal_rank: f64,
+    bits: f64,
+}
+
+fn mark(items: &[ClozeItem], scores: &[Scores]) -> Vec<Mark> {
+    let one = |(item, p): (&ClozeItem, &Scores)| {
+        let truth = p[item.truth];
+        let above = p.iter().filter(|x| **x > truth).count();
+        let tied = p.iter().filter(|x| **x == truth).count();
+        // A tie for the first place shares the credit; a tie for a rank shares the rank.
+        // NaN equals nothing, itself included, and gets neither.
+        let credit = if above == 0 && tied > 0 { 1.0 / tied as f64 } else { 0.0 };
+        let ranks = (above + 1..=above + tied).map(|r| 1.0 / r as f64);
+        let reciprocal_rank = if tied > 0 { ranks.sum::<f64>() / tied as f64 } else { 0.0 };
+        Mark { credit, reciprocal_rank, bits: (p.len() as f64).log2() + truth.log2() }
+    };
+    items.iter().zip(scores).map(one).collect()
+}
+
+/// The mean of every template: items of one template are not independent.
+fn by_template(items: &[ClozeItem], marks: &[Mark], f: impl Fn(&Mark) -> f64) -> Vec<f64> {
+    let mut groups: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for (item, mark) in items.iter().zip(marks) {
+        groups.entry(item.template).or_default().push(f(mark));
+    }
+    groups.values().map(|g| mean(g)).collect()
+}
+
+/// Every candidate alike.
+pub fn uniform(items: &[ClozeItem]) -> Vec<Scores> {
+    items.iter().map(|i| vec![1.0 / i.candidates.len() as f64; i.candidates.len()]).collect()
+}
+
+/// Reads the candidate where the item says that its evidence stands, and bets on it: perfect
+/// exactly when the needle was shown.
+pub fn copy_oracle(items: &[ClozeItem]) -> Vec<Scores> {
+    let one = |item: &ClozeItem| {
+        let shown = item.context.get(item.evidence..).unwrap_or_default().trim_start();
+        let stands = |c: &String| {
+            shown.strip_prefix(c.trim()).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+        };
+        let found = item.candidates.iter().position(stands);
+        let n = item.candidates.len() as f64;
+        let (sure, rest) = (1.0 - 1e-9, 1e-9 / (n - 1.0));
+        let p = |i| if found.is_none() { 1.0 / n } else if found == Some(i) { sure } else { rest };
+        (0..item.candidates.len()).map(p).collect()
+    };
+    items.iter().map(one).collect()
+}
+
+/// Scores items by likelihood. The model sees the last `memory` tokens before the stem, and of
+/// all that as much as its window holds, truncated from the left.
+fn score(
+    model: &dyn LanguageModel,
+    tokenizer: &Tokenizer,
+    items: &[ClozeItem],
+    memory: usize,
+) -> Result<Vec<Scores>> {
+    let mut by_length: BTreeMap<usize, Vec<(usize, Vec<u32>)>> = BTreeMap::new();
+    for (i, item) in items.iter().enumerate() {
+        let tokens = prompt(tokenizer, item, memory, model.window())?;
+        by_length.entry(tokens.len()).or_default().push((i, tokens));
+    }
+    let mut scores = vec![Vec::new(); items.len()];
+    for group in by_length.values() {
+        for batch in group.chunks(items[0].candidates.len()) {
+            let tokens: Vec<u32> = batch.iter().flat_map(|(_, t)| t.iter().copied()).collect();
+            let mut state = model.new_state(batch.len())?;
+            let logits = to_vec_f64(&model.last_logits(&tokens, &mut state)?)?;
+            let vocab = logits.len() / batch.len();
+            for ((i, _), row) in batch.iter().zip(logits.chunks(vocab)) {
+                scores[*i] = candidates(tokenizer, &items[*i], row);
+            }
+        }
+    }
+    Ok(scores)
+}
+
+fn prompt(tokenizer: &Tokenizer, item: &ClozeItem, memory: usize, window: Option<usize>) -> Result<Vec<u32>> {
+    let stem = tokenizer.encode(&item.stem)?;
+    let context = if memory == 0 { Vec::new() } else { tokenizer.encode(&item.context)? };
+    let kept = &context[context.len().saturating_sub(memory)..];
+    let mut tokens = [kept, &stem].concat();
+    if let Some(window) = window {
+        tokens.drain(..tokens.len().saturating_sub(window));
+    }
+    Ok(tokens)
+}
+
+/// Softmax over the candidates' logits.
+fn candidates(tokenizer: &Tokenizer, item: &ClozeItem, logits: &[f64]) -> Scores {
+    let ids = item.candidates.iter().filter_map(|c| tokenizer.single_token(c));
+    let z: Vec<f64> = ids.map(|id| logits[id as usize]).collect();
+    let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = z.iter().map(|z| (z - max).exp()).sum();
+    z.iter().map(|z| (z - max).exp() / sum).collect()
+}

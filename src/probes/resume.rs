@@ -1,0 +1,44 @@
+//! Saved, stopped, loaded and continued: is it the same training, bit for bit? (Row Resume.)
+
+use super::{Probe, Reading, Result, Subject};
+use crate::data::batches::Batches;
+use crate::evidence::Metric as M;
+use crate::progress::Screen;
+use crate::train::{Recipe, RunDir, TrainJob};
+
+pub(super) const PROBE: Probe = Probe {
+    id: "resume",
+    about: "a few steps in one go against the same steps with a stop in between",
+    metrics: &[M::ResumeIdentical],
+    ask,
+};
+
+const STEPS: u64 = 6;
+
+fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+    let batch_size = s.recipe.batch_size.min(2);
+    let tokens = STEPS * (batch_size * s.recipe.context_length) as u64;
+    let warmup_steps = s.recipe.warmup_steps.min(STEPS / 2);
+    let recipe =
+        Recipe { token_count: tokens, batch_size, micro_batch_size: 1, warmup_steps, ..s.recipe.clone() };
+    let windows = crate::data::batches::window_count(s.dataset.train.len(), recipe.context_length);
+    let order = crate::data::batches::Order::draw(windows, batch_size * STEPS as usize, s.seed)?;
+    let job = TrainJob {
+        config: s.model.config(),
+        batches: Batches::new(&s.dataset.train, order, recipe.context_length)?,
+        recipe,
+        seed: s.seed,
+        data: s.dataset.digest.clone(),
+        tokenizer: &s.dataset.tokenizer,
+        checkpoint_every: u64::MAX,
+        label: "resume".to_owned(),
+    };
+    let folder = tempfile::tempdir()?;
+    let (whole, halves) = (RunDir(folder.path().join("whole")), RunDir(folder.path().join("halves")));
+    let quiet = Screen::quiet();
+    let expected = whole.train(&job, &quiet, &|_| false)?;
+    halves.train(&job, &quiet, &|step| step == STEPS / 2)?;
+    let got = halves.train(&job, &quiet, &|_| false)?;
+    let same = expected.curve == got.curve && expected.weights == got.weights && expected.fed == got.fed;
+    Ok(vec![Reading::holds(M::ResumeIdentical, same)])
+}

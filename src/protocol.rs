@@ -1,0 +1,145 @@
+//! What to collect: models, scales, seeds, data and recipe, as one TOML document. The built-in
+//! protocols are such documents too, so there is one way to say it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::dataset::DataSpec;
+use crate::data::files::sha256;
+use crate::models;
+use crate::scale::{self, Scale};
+use crate::train::{Recipe, RecipeError};
+
+/// A protocol.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Protocol {
+    /// Its name, which the report carries.
+    pub name: String,
+    /// What it is for.
+    pub about: String,
+    /// Models, the baseline first.
+    pub models: Vec<String>,
+    /// Labels of scales.
+    pub scales: Vec<String>,
+    /// Trials: trial k of every model has the same seed, data order and items (ruling R7).
+    pub seeds: Vec<u64>,
+    /// Steps between checkpoints; changes no result.
+    pub checkpoint_every: u64,
+    /// What to train on.
+    pub data: DataSpec,
+    /// How.
+    pub recipe: Recipe,
+}
+
+/// Why a protocol cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtocolError {
+    /// No such file.
+    #[error("{path}: {error}; built-in protocols are {built_in}", path = .path.display(), built_in = names())]
+    Read {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Not a protocol.
+    #[error("{path}: {error}")]
+    Syntax {
+        /// Where.
+        path: String,
+        /// What is wrong, with line and column.
+        error: toml::de::Error,
+    },
+    /// A recipe that no run can follow.
+    #[error("{path}: {error}")]
+    Recipe {
+        /// Where.
+        path: String,
+        /// What is wrong.
+        error: RecipeError,
+    },
+    /// Something named that does not exist, or nothing named.
+    #[error("{path}: {field}: expected {expected}, got {got:?}")]
+    Unknown {
+        /// Where.
+        path: String,
+        /// Which key.
+        field: &'static str,
+        /// What there is.
+        expected: String,
+        /// What was asked for.
+        got: String,
+    },
+}
+
+const BUILT_IN: &[(&str, &str)] = &[
+    ("smoke", include_str!("../protocols/smoke.toml")),
+    ("quick", include_str!("../protocols/quick.toml")),
+    ("full", include_str!("../protocols/full.toml")),
+];
+
+fn names() -> String {
+    BUILT_IN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+impl Protocol {
+    /// A built-in protocol by name, or one from a file.
+    pub fn load(name: &str) -> Result<Self, ProtocolError> {
+        if let Some((_, text)) = BUILT_IN.iter().find(|(n, _)| *n == name) {
+            return Self::parse(name, text);
+        }
+        let path = Path::new(name);
+        let text =
+            fs::read_to_string(path).map_err(|error| ProtocolError::Read { path: path.to_owned(), error })?;
+        Self::parse(name, &text)
+    }
+
+    /// A protocol from its text; `path` is for messages.
+    pub fn parse(path: &str, text: &str) -> Result<Self, ProtocolError> {
+        let protocol: Self = toml::from_str(text)
+            .map_err(|error| ProtocolError::Syntax { path: path.to_owned(), error })?;
+        protocol.check(path)?;
+        Ok(protocol)
+    }
+
+    fn check(&self, path: &str) -> Result<(), ProtocolError> {
+        let unknown = |field, expected: String, got: &str| {
+            let (path, got) = (path.to_owned(), got.to_owned());
+            Err(ProtocolError::Unknown { path, field, expected, got })
+        };
+        for name in &self.models {
+            if models::find(name).is_none() {
+                let all: Vec<_> = models::MODELS.iter().map(|m| m.name).collect();
+                return unknown("models", format!("some of {}", all.join(", ")), name);
+            }
+        }
+        for name in &self.scales {
+            if scale::find(name).is_none() {
+                let all: Vec<_> = scale::SCALES.iter().map(|s| s.name).collect();
+                return unknown("scales", format!("some of {}", all.join(", ")), name);
+            }
+        }
+        let lists = [("models", self.models.len()), ("scales", self.scales.len()), ("seeds", self.seeds.len())];
+        if let Some((field, _)) = lists.iter().find(|(_, n)| *n == 0) {
+            return unknown(field, "at least one".to_owned(), "none");
+        }
+        if self.checkpoint_every == 0 {
+            return unknown("checkpoint_every", "at least 1".to_owned(), "0");
+        }
+        self.recipe.check().map_err(|error| ProtocolError::Recipe { path: path.to_owned(), error })
+    }
+
+    /// The scales.
+    pub fn scales(&self) -> impl Iterator<Item = &'static Scale> {
+        self.scales.iter().filter_map(|name| scale::find(name))
+    }
+
+    /// Digest of hyper-parameters and scale: what evidence calls its recipe.
+    pub fn recipe_digest(&self, scale: &Scale) -> String {
+        let scale = serde_json::to_string(scale).unwrap_or_default();
+        sha256(format!("{}\n{scale}", self.recipe.digest()).as_bytes())
+    }
+}
