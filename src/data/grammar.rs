@@ -262,8 +262,8 @@ pub struct Comparison {
     pub sides: [(&'static str, &'static str); 2],
 }
 
-/// All comparisons.
-pub const COMPARISONS: [Comparison; 4] = [
+/// All comparisons; as many as there are thirds of names to hold out, so that names stay even.
+pub const COMPARISONS: [Comparison; HELD_OUT] = [
     Comparison {
         verb: "is",
         numbers: &NUMBERS,
@@ -284,14 +284,6 @@ pub const COMPARISONS: [Comparison; 4] = [
         verb: "scored",
         numbers: &NUMBERS,
         sides: [("who won", "the winner is"), ("who lost", "the loser is")],
-    },
-    Comparison {
-        verb: "paid",
-        numbers: &BUDGETS,
-        sides: [
-            ("who paid more", "the one who paid more is"),
-            ("who paid less", "the one who paid less is"),
-        ],
     },
 ];
 
