@@ -56,9 +56,7 @@ pub enum OrderError {
         windows: usize,
     },
     /// The order is used up.
-    #[error(
-        "expected {batch_size} windows from position {position} of the order, which has {length}"
-    )]
+    #[error("expected {batch_size} windows from position {position} of the order, which has {length}")]
     Exhausted {
         /// First position asked for.
         position: usize,
@@ -75,10 +73,7 @@ impl Order {
     pub fn draw(n_windows: usize, needed: usize, seed: u64) -> Result<Self, OrderError> {
         let count = u32::try_from(n_windows).map_err(|_| OrderError::TooMany(n_windows))?;
         if count == 0 {
-            return Err(OrderError::TooShort {
-                expected: 1,
-                got: 0,
-            });
+            return Err(OrderError::TooShort { expected: 1, got: 0 });
         }
         let mut random = Random::new(seed, ORDER_STREAM);
         let mut windows = Vec::with_capacity(needed + n_windows);
@@ -109,40 +104,27 @@ impl Order {
     /// SHA-256 of the windows as little-endian u32.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        self.windows
-            .iter()
-            .for_each(|window| hash.update(window.to_le_bytes()));
+        self.windows.iter().for_each(|window| hash.update(window.to_le_bytes()));
         hex(hash)
     }
 
     /// Writes the order as a one-dimensional `<u4` array that NumPy reads, whole or not at all.
     pub fn save_npy(&self, path: &Path) -> Result<(), OrderError> {
-        let wrong = |message: String| OrderError::File {
-            path: path.to_owned(),
-            message,
-        };
+        let wrong = |message: String| OrderError::File { path: path.to_owned(), message };
         let io = |error: io::Error| wrong(error.to_string());
         write_atomically(path, io, |file| {
             file.write_all(&npy_header(self.len())).map_err(io)?;
-            self.windows
-                .iter()
-                .try_for_each(|window| file.write_all(&window.to_le_bytes()))
-                .map_err(io)
+            self.windows.iter().try_for_each(|window| file.write_all(&window.to_le_bytes())).map_err(io)
         })
     }
 
     /// Reads what [`Order::save_npy`] or NumPy wrote.
     pub fn load_npy(path: &Path) -> Result<Self, OrderError> {
-        let wrong = |message: String| OrderError::File {
-            path: path.to_owned(),
-            message,
-        };
+        let wrong = |message: String| OrderError::File { path: path.to_owned(), message };
         let tensor = Tensor::read_npy(path).map_err(|error| wrong(error.to_string()))?;
         if tensor.dtype() != DType::U32 || tensor.rank() != 1 {
             let (dtype, shape) = (tensor.dtype(), tensor.dims().to_vec());
-            return Err(wrong(format!(
-                "expected a u32 array of one dimension, got {dtype:?} {shape:?}"
-            )));
+            return Err(wrong(format!("expected a u32 array of one dimension, got {dtype:?} {shape:?}")));
         }
         let windows = tensor.to_vec1().map_err(|error| wrong(error.to_string()))?;
         Ok(Self { windows })
@@ -189,50 +171,26 @@ pub struct Batch {
 
 impl<'a> Batches<'a> {
     /// Text and order together; refuses an order drawn for a longer text.
-    pub fn new(
-        file: &'a TokenFile,
-        order: Order,
-        context_length: usize,
-    ) -> Result<Self, OrderError> {
+    pub fn new(file: &'a TokenFile, order: Order, context_length: usize) -> Result<Self, OrderError> {
         let windows = match context_length {
             0 => 0,
             length => window_count(file.len(), length),
         };
         if windows == 0 {
-            return Err(OrderError::TooShort {
-                expected: context_length.max(1) + 1,
-                got: file.len(),
-            });
+            return Err(OrderError::TooShort { expected: context_length.max(1) + 1, got: file.len() });
         }
-        let beyond = order
-            .windows
-            .iter()
-            .position(|&window| window as usize >= windows);
+        let beyond = order.windows.iter().position(|&window| window as usize >= windows);
         if let Some(position) = beyond {
-            return Err(OrderError::NoSuchWindow {
-                position,
-                window: order.windows[position],
-                windows,
-            });
+            return Err(OrderError::NoSuchWindow { position, window: order.windows[position], windows });
         }
-        Ok(Self {
-            file,
-            order,
-            context_length,
-        })
+        Ok(Self { file, order, context_length })
     }
 
     /// Every window once, as they lie in the text: for validation, where order does not matter.
     pub fn in_sequence(file: &'a TokenFile, context_length: usize) -> Result<Self, OrderError> {
         let windows = window_count(file.len(), context_length.max(1));
         let count = u32::try_from(windows).map_err(|_| OrderError::TooMany(windows))?;
-        Self::new(
-            file,
-            Order {
-                windows: (0..count).collect(),
-            },
-            context_length,
-        )
+        Self::new(file, Order { windows: (0..count).collect() }, context_length)
     }
 
     /// The order being read.
@@ -260,9 +218,7 @@ impl<'a> Batches<'a> {
         for &row in rows {
             let start = row as usize * length;
             batch.inputs.extend(self.file.tokens(start..start + length));
-            batch
-                .targets
-                .extend(self.file.tokens(start + 1..start + length + 1));
+            batch.targets.extend(self.file.tokens(start + 1..start + length + 1));
         }
         Ok(batch)
     }

@@ -152,19 +152,9 @@ impl TokenFile {
             build(path, source_digest, tokenizer, ids)?;
         }
         let file = Self::open(path)?;
-        file.expect(
-            "tokenizer",
-            tokenizer.digest(),
-            &file.header.tokenizer,
-            path,
-        )?;
+        file.expect("tokenizer", tokenizer.digest(), &file.header.tokenizer, path)?;
         file.expect("source", source_digest, &file.header.source, path)?;
-        file.expect(
-            "vocab_size",
-            tokenizer.vocab_size(),
-            file.header.vocab_size,
-            path,
-        )?;
+        file.expect("vocab_size", tokenizer.vocab_size(), file.header.vocab_size, path)?;
         file.expect("documents", documents.len(), file.header.documents, path)?;
         Ok(file)
     }
@@ -176,38 +166,23 @@ impl TokenFile {
         tokenizer: &Tokenizer,
         documents: Vec<Vec<u32>>,
     ) -> Result<Self, CacheError> {
-        build(
-            path,
-            source_digest,
-            tokenizer,
-            std::iter::once(Ok(documents)),
-        )?;
+        build(path, source_digest, tokenizer, std::iter::once(Ok(documents)))?;
         Self::open(path)
     }
 
     /// Opens a file and checks it against its own header.
     pub fn open(path: &Path) -> Result<Self, CacheError> {
-        let io = |source| CacheError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io = |source| CacheError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io)?;
         // SAFETY: the map is only ever read. A token file gets its name by renaming a finished file
         // and is never written to afterwards, so no process of this program changes mapped bytes.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         let json = header_json(&map).ok_or_else(|| CacheError::NotATokenFile(path.to_owned()))?;
-        let header: Header =
-            serde_json::from_slice(json).map_err(|source| CacheError::BadHeader {
-                path: path.to_owned(),
-                source,
-            })?;
+        let header: Header = serde_json::from_slice(json)
+            .map_err(|source| CacheError::BadHeader { path: path.to_owned(), source })?;
         let digest = sha256(json);
         check(path, &header, &map)?;
-        Ok(Self {
-            map,
-            header,
-            digest,
-        })
+        Ok(Self { map, header, digest })
     }
 
     fn expect(
@@ -221,12 +196,7 @@ impl TokenFile {
         if expected == got {
             return Ok(());
         }
-        Err(CacheError::Differs {
-            path: path.to_owned(),
-            field,
-            expected,
-            got,
-        })
+        Err(CacheError::Differs { path: path.to_owned(), field, expected, got })
     }
 
     /// How many tokens there are, end-of-text tokens included.
@@ -256,11 +226,7 @@ impl TokenFile {
 
     /// Some of the tokens; panics beyond `len`, as a slice would.
     pub fn tokens(&self, range: Range<usize>) -> impl ExactSizeIterator<Item = u32> + '_ {
-        assert!(
-            range.end <= self.len(),
-            "tokens {range:?} of {}",
-            self.len()
-        );
+        assert!(range.end <= self.len(), "tokens {range:?} of {}", self.len());
         let width = self.header.width;
         let bytes = &self.map[PAGE + range.start * width..PAGE + range.end * width];
         bytes.chunks_exact(width).map(|token| {
@@ -286,17 +252,11 @@ impl TokenFile {
 
 /// The bytes of the tokens, padded so that the offsets behind them are aligned.
 pub(super) fn tokens_bytes(header: &Header) -> usize {
-    header
-        .tokens
-        .saturating_mul(header.width)
-        .div_ceil(8)
-        .saturating_mul(8)
+    header.tokens.saturating_mul(header.width).div_ceil(8).saturating_mul(8)
 }
 
 fn header_json(map: &[u8]) -> Option<&[u8]> {
-    let rest = map
-        .strip_prefix(MAGIC)?
-        .strip_prefix(&VERSION.to_le_bytes())?;
+    let rest = map.strip_prefix(MAGIC)?.strip_prefix(&VERSION.to_le_bytes())?;
     let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
     map.get(..PAGE)?.get(JSON_AT..)?.get(..length)
 }
@@ -305,32 +265,17 @@ fn check(path: &Path, header: &Header, map: &[u8]) -> Result<(), CacheError> {
     let path = path.to_owned();
     if !matches!(header.width, 2 | 4) {
         let (expected, got) = ("2 or 4".to_owned(), header.width.to_string());
-        return Err(CacheError::Differs {
-            path,
-            field: "width",
-            expected,
-            got,
-        });
+        return Err(CacheError::Differs { path, field: "width", expected, got });
     }
     // Saturating: a damaged header may hold any number, and must lead to an error, not a panic.
     let offsets = header.documents.saturating_add(1).saturating_mul(8);
-    let expected = PAGE
-        .saturating_add(tokens_bytes(header))
-        .saturating_add(offsets);
+    let expected = PAGE.saturating_add(tokens_bytes(header)).saturating_add(offsets);
     if map.len() != expected {
-        return Err(CacheError::WrongLength {
-            path,
-            expected,
-            got: map.len(),
-        });
+        return Err(CacheError::WrongLength { path, expected, got: map.len() });
     }
     let got = sha256(&map[PAGE..]);
     if got != header.payload {
-        return Err(CacheError::Corrupt {
-            path,
-            expected: header.payload.clone(),
-            got,
-        });
+        return Err(CacheError::Corrupt { path, expected: header.payload.clone(), got });
     }
     Ok(())
 }
@@ -343,20 +288,12 @@ fn build(
     tokenizer: &Tokenizer,
     chunks: impl Iterator<Item = Chunk>,
 ) -> Result<(), CacheError> {
-    let io = |source| CacheError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| CacheError::Io { path: path.to_owned(), source };
     write_atomically(path, io, |file| {
         let mut writer = Writer::new(path, file, source_digest, tokenizer)?;
         for chunk in chunks {
-            let chunk = chunk.map_err(|source| CacheError::Tokenizer {
-                path: path.to_owned(),
-                source,
-            })?;
-            chunk
-                .iter()
-                .try_for_each(|ids| writer.document(ids, tokenizer.eot()))?;
+            let chunk = chunk.map_err(|source| CacheError::Tokenizer { path: path.to_owned(), source })?;
+            chunk.iter().try_for_each(|ids| writer.document(ids, tokenizer.eot()))?;
         }
         writer.finish()
     })

@@ -37,20 +37,10 @@ impl<'a> Writer<'a> {
             vocab_size,
             tokens: 0,
             documents: 0,
-            width: if vocab_size <= usize::from(u16::MAX) + 1 {
-                2
-            } else {
-                4
-            },
+            width: if vocab_size <= usize::from(u16::MAX) + 1 { 2 } else { 4 },
             payload: String::new(),
         };
-        let mut writer = Self {
-            path,
-            file,
-            header,
-            offsets: vec![0],
-            payload: Sha256::new(),
-        };
+        let mut writer = Self { path, file, header, offsets: vec![0], payload: Sha256::new() };
         writer.raw(&[0; PAGE])?;
         Ok(writer)
     }
@@ -62,12 +52,7 @@ impl<'a> Writer<'a> {
             if id as usize >= self.header.vocab_size {
                 let (path, vocab_size) = (self.path.to_owned(), self.header.vocab_size);
                 let position = self.header.tokens + i;
-                return Err(CacheError::OutsideVocabulary {
-                    path,
-                    position,
-                    id,
-                    vocab_size,
-                });
+                return Err(CacheError::OutsideVocabulary { path, position, id, vocab_size });
             }
             bytes.extend_from_slice(&id.to_le_bytes()[..self.header.width]);
         }
@@ -84,30 +69,14 @@ impl<'a> Writer<'a> {
         }
         let written = self.header.tokens * self.header.width;
         self.hashed(&vec![0; tokens_bytes(&self.header) - written])?;
-        let offsets: Vec<u8> = self
-            .offsets
-            .iter()
-            .flat_map(|at| at.to_le_bytes())
-            .collect();
+        let offsets: Vec<u8> = self.offsets.iter().flat_map(|at| at.to_le_bytes()).collect();
         self.hashed(&offsets)?;
         self.header.payload = hex(std::mem::take(&mut self.payload));
-        let json = serde_json::to_vec(&self.header).map_err(|source| CacheError::BadHeader {
-            path: self.path.to_owned(),
-            source,
-        })?;
-        self.file
-            .seek(SeekFrom::Start(0))
-            .map_err(|source| self.io(source))?;
+        let json = serde_json::to_vec(&self.header)
+            .map_err(|source| CacheError::BadHeader { path: self.path.to_owned(), source })?;
+        self.file.seek(SeekFrom::Start(0)).map_err(|source| self.io(source))?;
         let length = json.len() as u32;
-        self.raw(
-            &[
-                MAGIC.as_slice(),
-                &VERSION.to_le_bytes(),
-                &length.to_le_bytes(),
-                &json,
-            ]
-            .concat(),
-        )
+        self.raw(&[MAGIC.as_slice(), &VERSION.to_le_bytes(), &length.to_le_bytes(), &json].concat())
     }
 
     fn hashed(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
@@ -120,9 +89,6 @@ impl<'a> Writer<'a> {
     }
 
     fn io(&self, source: io::Error) -> CacheError {
-        CacheError::Io {
-            path: self.path.to_owned(),
-            source,
-        }
+        CacheError::Io { path: self.path.to_owned(), source }
     }
 }

@@ -7,8 +7,8 @@
 
 use super::conversations::{comparison_text, filler};
 use super::grammar::{
-    ASK, CANDIDATES, COMPARISONS, CONCLUDE, CORRECT, NAMES, POOL_SIZE, POOLS, REPLIES, RESTATE,
-    Relation, STATE, TOPICS, held_out, second_person, sentence,
+    ASK, CANDIDATES, COMPARISONS, CONCLUDE, CORRECT, NAMES, POOL_SIZE, POOLS, REPLIES, RESTATE, Relation,
+    STATE, TOPICS, held_out, second_person, sentence,
 };
 use super::random::Random;
 use super::tokenizer::Tokenizer;
@@ -59,73 +59,27 @@ pub const TESTS: [&str; 10] = [
 ];
 
 const TABLE: [Test; 10] = [
-    Test {
-        name: TESTS[0],
-        templates: TEMPLATES,
-        write: three_turns,
-    },
-    Test {
-        name: TESTS[1],
-        templates: TEMPLATES,
-        write: correction,
-    },
-    Test {
-        name: TESTS[2],
-        templates: TEMPLATES,
-        write: interrupted,
-    },
-    Test {
-        name: TESTS[3],
-        templates: 2 * COMPARISONS.len(),
-        write: composition,
-    },
-    Test {
-        name: TESTS[4],
-        templates: TEMPLATES,
-        write: retention::<1>,
-    },
-    Test {
-        name: TESTS[5],
-        templates: TEMPLATES,
-        write: retention::<5>,
-    },
-    Test {
-        name: TESTS[6],
-        templates: TEMPLATES,
-        write: retention::<10>,
-    },
-    Test {
-        name: TESTS[7],
-        templates: TEMPLATES,
-        write: retention::<20>,
-    },
-    Test {
-        name: TESTS[8],
-        templates: TEMPLATES,
-        write: retention::<50>,
-    },
-    Test {
-        name: TESTS[9],
-        templates: 4,
-        write: document_wording,
-    },
+    Test { name: TESTS[0], templates: TEMPLATES, write: three_turns },
+    Test { name: TESTS[1], templates: TEMPLATES, write: correction },
+    Test { name: TESTS[2], templates: TEMPLATES, write: interrupted },
+    Test { name: TESTS[3], templates: 2 * COMPARISONS.len(), write: composition },
+    Test { name: TESTS[4], templates: TEMPLATES, write: retention::<1> },
+    Test { name: TESTS[5], templates: TEMPLATES, write: retention::<5> },
+    Test { name: TESTS[6], templates: TEMPLATES, write: retention::<10> },
+    Test { name: TESTS[7], templates: TEMPLATES, write: retention::<20> },
+    Test { name: TESTS[8], templates: TEMPLATES, write: retention::<50> },
+    Test { name: TESTS[9], templates: 4, write: document_wording },
 ];
 
 /// All items of a test, template by template and within it truth by truth; none for an unknown name.
 pub fn items(test: &str) -> Option<Vec<ClozeItem>> {
     let number = TABLE.iter().position(|row| row.name == test)?;
     let row = &TABLE[number];
-    let drafts =
-        (0..row.templates).flat_map(|template| (0..CANDIDATES).map(move |truth| (template, truth)));
+    let drafts = (0..row.templates).flat_map(|template| (0..CANDIDATES).map(move |truth| (template, truth)));
     Some(
         drafts
             .map(|(template, truth)| {
-                (row.write)(&Draft {
-                    number,
-                    template,
-                    truth,
-                })
-                .item(row, template, truth)
+                (row.write)(&Draft { number, template, truth }).item(row, template, truth)
             })
             .collect(),
     )
@@ -134,13 +88,8 @@ pub fn items(test: &str) -> Option<Vec<ClozeItem>> {
 /// The candidates, of any test, that a tokenizer does not have as one token; scoring needs that there
 /// are none (ruling R16).
 pub fn split_candidates(tokenizer: &Tokenizer) -> Vec<String> {
-    let values = POOLS
-        .iter()
-        .flat_map(|pool| pool.values)
-        .map(|value| format!(" {value}"));
-    values
-        .filter(|value| tokenizer.single_token(value).is_none())
-        .collect()
+    let values = POOLS.iter().flat_map(|pool| pool.values).map(|value| format!(" {value}"));
+    values.filter(|value| tokenizer.single_token(value).is_none()).collect()
 }
 
 /// Which item is to be written.
@@ -161,26 +110,9 @@ struct Written {
 
 impl Written {
     fn item(self, row: &Test, template: usize, truth: usize) -> ClozeItem {
-        let candidates = self
-            .candidates
-            .iter()
-            .map(|value| format!(" {value}"))
-            .collect();
-        let Self {
-            context,
-            stem,
-            evidence,
-            ..
-        } = self;
-        ClozeItem {
-            test: row.name,
-            template,
-            context,
-            stem,
-            candidates,
-            truth,
-            evidence,
-        }
+        let candidates = self.candidates.iter().map(|value| format!(" {value}")).collect();
+        let Self { context, stem, evidence, .. } = self;
+        ClozeItem { test: row.name, template, context, stem, candidates, truth, evidence }
     }
 }
 
@@ -233,49 +165,27 @@ impl Script {
     /// Turns of small talk with so many sentences each, B beginning.
     fn chat(&mut self, turns: usize, sentences: usize) {
         for _ in 0..turns {
-            let speaker = if self.turns.is_multiple_of(2) {
-                'B'
-            } else {
-                'A'
-            };
-            let text: Vec<_> = (0..sentences)
-                .map(|_| filler(&mut self.random, &TOPICS[self.topic]))
-                .collect();
-            self.context
-                .push_str(&format!("{speaker}: {}\n", text.join(" ")));
+            let speaker = if self.turns.is_multiple_of(2) { 'B' } else { 'A' };
+            let text: Vec<_> =
+                (0..sentences).map(|_| filler(&mut self.random, &TOPICS[self.topic])).collect();
+            self.context.push_str(&format!("{speaker}: {}\n", text.join(" ")));
             self.turns += 1;
         }
     }
 
     fn ask(&mut self) {
-        let question = sentence(
-            self.wording(ASK.held_out, 0),
-            &second_person(self.relation.ask),
-        );
+        let question = sentence(self.wording(ASK.held_out, 0), &second_person(self.relation.ask));
         self.context.push_str(&format!("B: {question}?\n"));
     }
 
     fn finish(self) -> Written {
-        let stem = format!(
-            "A: {}",
-            sentence(self.wording(RESTATE.held_out, 0), self.relation.first)
-        );
-        Written {
-            context: self.context,
-            stem,
-            candidates: self.values,
-            evidence: self.evidence,
-        }
+        let stem = format!("A: {}", sentence(self.wording(RESTATE.held_out, 0), self.relation.first));
+        Written { context: self.context, stem, candidates: self.values, evidence: self.evidence }
     }
 }
 
 fn candidates(values: &[&'static str; POOL_SIZE], owner: usize) -> Vec<&'static str> {
-    values
-        .iter()
-        .enumerate()
-        .filter(|(value, _)| held_out(owner, *value))
-        .map(|(_, value)| *value)
-        .collect()
+    values.iter().enumerate().filter(|(value, _)| held_out(owner, *value)).map(|(_, value)| *value).collect()
 }
 
 /// Tier 1: stated three times, asked.
@@ -298,10 +208,7 @@ fn three_turns(draft: &Draft) -> Written {
 fn correction(draft: &Draft) -> Written {
     let mut script = Script::new(draft);
     let old = (draft.truth + 1 + draft.template % (CANDIDATES - 1)) % CANDIDATES;
-    let (first, second) = (
-        script.wording(STATE.held_out, 0),
-        script.wording(CORRECT.held_out, 0),
-    );
+    let (first, second) = (script.wording(STATE.held_out, 0), script.wording(CORRECT.held_out, 0));
     script.state(first, old);
     script.chat(draft.template % 3, 1);
     script.state(second, draft.truth);
@@ -330,16 +237,11 @@ fn retention<const TURNS: usize>(draft: &Draft) -> Written {
 /// once the other one, is named first in half of the cases, and the numbers stay.
 fn composition(draft: &Draft) -> Written {
     let (owner, side) = (draft.template / 2, draft.template % 2);
-    let names: Vec<usize> = (0..POOL_SIZE)
-        .filter(|&name| held_out(owner, name))
-        .collect();
+    let names: Vec<usize> = (0..POOL_SIZE).filter(|&name| held_out(owner, name)).collect();
     let (low, high) = (3 + 2 * draft.template, 7 + 2 * draft.template);
     let (true_number, other_number) = if side == 0 { (high, low) } else { (low, high) };
     let truth = names[draft.truth];
-    let mut pairs = [
-        (truth, true_number),
-        (names[(draft.truth + 1) % CANDIDATES], other_number),
-    ];
+    let mut pairs = [(truth, true_number), (names[(draft.truth + 1) % CANDIDATES], other_number)];
     if draft.truth % 2 == 1 {
         pairs.reverse();
     }
@@ -351,12 +253,7 @@ fn composition(draft: &Draft) -> Written {
     context.push_str(&format!("B: {}?\n", sentence(question, ask)));
     let lead = CONCLUDE.held_out[draft.template % CONCLUDE.held_out.len()];
     let stem = format!("A: {}", sentence(lead, conclusion));
-    Written {
-        context,
-        stem,
-        candidates: candidates(&NAMES, owner),
-        evidence,
-    }
+    Written { context, stem, candidates: candidates(&NAMES, owner), evidence }
 }
 
 /// The tests in the words of the V5 document. Reported, not gated: a question is no cloze stem.
@@ -370,22 +267,13 @@ fn document_wording(draft: &Draft) -> Written {
             (statement.repeat(3), "What's my favorite color?", color)
         }
         1 => {
-            let text = format!(
-                "I like {}. Actually, I prefer {}. ",
-                food[next], food[draft.truth]
-            );
+            let text = format!("I like {}. Actually, I prefer {}. ", food[next], food[draft.truth]);
             (text, "What do I like?", food)
         }
         2 => {
             let mut random = Random::new(SEED, draft.number as u64 * 100);
-            let unrelated: Vec<_> = (0..10)
-                .map(|i| filler(&mut random, &TOPICS[i % TOPICS.len()]))
-                .collect();
-            let text = format!(
-                "I'm going to {}.\n{}\n",
-                city[draft.truth],
-                unrelated.join(" ")
-            );
+            let unrelated: Vec<_> = (0..10).map(|i| filler(&mut random, &TOPICS[i % TOPICS.len()])).collect();
+            let text = format!("I'm going to {}.\n{}\n", city[draft.truth], unrelated.join(" "));
             (text, "Where am I going?", city)
         }
         _ => {
@@ -398,19 +286,11 @@ fn document_wording(draft: &Draft) -> Written {
         }
     };
     let evidence = last_word(&context, candidates[draft.truth]);
-    Written {
-        context,
-        stem: stem.to_owned(),
-        candidates,
-        evidence,
-    }
+    Written { context, stem: stem.to_owned(), candidates, evidence }
 }
 
 /// Where a word last stands in a text that is known to hold it.
 fn last_word(text: &str, word: &str) -> usize {
     let ends = |at: usize| !text[at + word.len()..].starts_with(char::is_alphanumeric);
-    text.rmatch_indices(word)
-        .map(|(at, _)| at)
-        .find(|&at| ends(at))
-        .unwrap_or_default()
+    text.rmatch_indices(word).map(|(at, _)| at).find(|&at| ends(at)).unwrap_or_default()
 }

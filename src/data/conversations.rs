@@ -9,9 +9,8 @@
 use std::iter;
 
 use super::grammar::{
-    ANSWER, ASK, COMPARISONS, CONCLUDE, CORRECT, Comparison, ECHOES, FILLERS, NAMES, POOL_SIZE,
-    POOLS, REPLIES, RESTATE, STATE, TIMES, TOPICS, TURNS_OF_TOPIC, Topic, held_out, second_person,
-    sentence,
+    ANSWER, ASK, COMPARISONS, CONCLUDE, CORRECT, Comparison, ECHOES, FILLERS, NAMES, POOL_SIZE, POOLS, Pool,
+    REPLIES, RESTATE, STATE, TIMES, TOPICS, TURNS_OF_TOPIC, Topic, held_out, second_person, sentence,
 };
 use super::random::Random;
 use super::tokenizer::{Tokenizer, TokenizerError};
@@ -64,12 +63,7 @@ pub fn conversation(seed: u64, split: Split, index: u64) -> String {
 /// Words, punctuation marks and line ends: what a tokenizer makes of this text if it knows all words.
 pub fn approximate_tokens(text: &str) -> usize {
     let words = text.split_whitespace().count();
-    words
-        + text
-            .chars()
-            .filter(|letter| letter.is_ascii_punctuation() || *letter == '\n')
-            .count()
-        + 1
+    words + text.chars().filter(|letter| letter.is_ascii_punctuation() || *letter == '\n').count() + 1
 }
 
 /// A vocabulary learnt from conversations in which every value is a single token (ruling R16), however
@@ -83,14 +77,24 @@ pub fn tokenizer(documents: &[String], vocab_size: usize) -> Result<Tokenizer, T
     Tokenizer::train(&texts, vocab_size)
 }
 
+/// A value that A gave a relation.
+#[derive(Clone, Copy)]
+struct Own {
+    pool: usize,
+    relation: usize,
+    value: usize,
+}
+
+impl Own {
+    fn clause(self) -> String {
+        let Pool { values, relations, .. } = &POOLS[self.pool];
+        format!("{} {}", relations[self.relation].first, values[self.value])
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Kind {
-    /// A's own: pool, relation, value.
-    Own {
-        pool: usize,
-        relation: usize,
-        value: usize,
-    },
+    Own(Own),
     /// Comparison, then the names of who has more and who has less.
     Compared {
         comparison: usize,
@@ -115,22 +119,10 @@ struct Conversation {
 
 impl Conversation {
     fn new(mut random: Random) -> Self {
-        // One in five is long, so that there are questions about what was said fifty turns ago.
-        let length = if random.chance(20) {
-            45 + random.below(40)
-        } else {
-            12 + random.below(24)
-        };
+        let length = 12 + random.below(30);
         let most_facts = 2 + random.below(4);
         let topic = random.pick(&TOPICS);
-        Self {
-            random,
-            turns: Vec::new(),
-            facts: Vec::new(),
-            topic,
-            length,
-            most_facts,
-        }
+        Self { random, turns: Vec::new(), facts: Vec::new(), topic, length, most_facts }
     }
 
     fn write(mut self) -> String {
@@ -154,10 +146,7 @@ impl Conversation {
     /// The fact whose turn has come, if any; takes that appointment off its list.
     fn next_due(&mut self) -> Option<usize> {
         let now = self.turns.len();
-        let fact = self
-            .facts
-            .iter()
-            .position(|fact| fact.due.iter().any(|&due| due <= now))?;
+        let fact = self.facts.iter().position(|fact| fact.due.iter().any(|&due| due <= now))?;
         let due = &mut self.facts[fact].due;
         let first = due.iter().position(|&due| due <= now)?;
         due.swap_remove(first);
@@ -165,48 +154,57 @@ impl Conversation {
     }
 
     fn something_new(&mut self) {
-        let room = self.facts.len() < self.most_facts;
+        let (room, told) = (self.facts.len() < self.most_facts, !self.facts.is_empty());
         match self.random.below(100) {
-            0..35 if room => self.state(),
-            35..42 if room => self.compare(),
-            42..52 if !self.facts.is_empty() => self.correct(),
-            52..78 if !self.facts.is_empty() => {
-                let fact = self.random.below(self.facts.len());
-                self.recall(fact);
-            }
-            78..82 => self.change_topic(),
+            0..34 if room => self.state(),
+            34..40 if room => self.compare(),
+            0..58 if told => self.recall_any(),
+            58..66 if told => self.correct(),
+            66..69 => self.change_topic(),
+            69..71 if told => self.digress(),
             _ => self.chat(),
         }
+    }
+
+    fn recall_any(&mut self) {
+        let fact = self.random.below(self.facts.len());
+        self.recall(fact);
+    }
+
+    /// Small talk for up to fifty turns, and back to what was said before it.
+    fn digress(&mut self) {
+        let end = self.turns.len() + 5 + self.random.below(46);
+        self.change_topic();
+        while self.turns.len() < end {
+            self.chat();
+        }
+        self.recall_any();
     }
 
     /// A states a fact. Half of them share the pool of an earlier one: the question's relation, not
     /// just its kind, must then be remembered.
     fn state(&mut self) {
         let earlier = self.facts.last().and_then(|fact| match fact.kind {
-            Kind::Own { pool, .. } => Some(pool),
+            Kind::Own(own) => Some(own.pool),
             Kind::Compared { .. } => None,
         });
-        let pool = earlier
-            .filter(|_| self.random.chance(50))
-            .unwrap_or_else(|| self.random.below(POOLS.len()));
+        let pool = earlier.filter(|_| self.random.chance(50));
+        let pool = pool.unwrap_or_else(|| self.random.below(POOLS.len()));
         let relation = self.random.below(POOLS[pool].relations.len());
-        let known = |fact: &Fact| matches!(fact.kind, Kind::Own { pool: p, relation: r, .. } if (p, r) == (pool, relation));
-        if self.facts.iter().any(known) {
+        let same = |own: &Own| (own.pool, own.relation) == (pool, relation);
+        if self.facts.iter().any(|fact| matches!(&fact.kind, Kind::Own(own) if same(own))) {
             return self.chat();
         }
-        let kind = Kind::Own {
-            pool,
-            relation,
-            value: trained(&mut self.random, relation),
-        };
+        let own = Own { pool, relation, value: trained(&mut self.random, relation) };
         let lead = self.random.pick(STATE.train);
-        self.say('A', &sentence(lead, &clause(kind)));
-        self.remember(kind);
+        self.say('A', &statement(lead, &own.clause()));
+        self.remember(Kind::Own(own));
     }
 
     fn compare(&mut self) {
         let comparison = self.random.below(COMPARISONS.len());
-        let known = |fact: &Fact| matches!(fact.kind, Kind::Compared { comparison: c, .. } if c == comparison);
+        let known =
+            |fact: &Fact| matches!(fact.kind, Kind::Compared { comparison: c, .. } if c == comparison);
         if self.facts.iter().any(known) {
             return self.chat();
         }
@@ -219,19 +217,14 @@ impl Conversation {
         let lead = self.random.pick(STATE.train);
         let text = comparison_text(comparison, pairs);
         self.say('A', &sentence(lead, &text));
-        self.remember(Kind::Compared {
-            comparison,
-            names: [more, less],
-        });
+        self.remember(Kind::Compared { comparison, names: [more, less] });
     }
 
     /// Notes a fact and when it is to be asked back; now and then B replies.
     fn remember(&mut self, kind: Kind) {
         let now = self.turns.len();
         let times = 3 + self.random.below(3);
-        let due = (0..times)
-            .map(|_| now + distance(&mut self.random))
-            .collect();
+        let due = (0..times).map(|_| now + distance(&mut self.random)).collect();
         self.facts.push(Fact { kind, due });
         self.acknowledge(kind);
     }
@@ -240,9 +233,9 @@ impl Conversation {
     /// the one from which a small model first learns that values can be copied.
     fn acknowledge(&mut self, kind: Kind) {
         match (self.random.below(100), kind) {
-            (0..50, Kind::Own { .. }) => {
+            (0..50, Kind::Own(own)) => {
                 let lead = self.random.pick(ANSWER.train);
-                self.say('B', &sentence(lead, &second_person(&clause(kind))));
+                self.say('B', &statement(lead, &second_person(&own.clause())));
             }
             (50..65, _) => {
                 let reply = self.random.pick(&REPLIES);
@@ -255,60 +248,67 @@ impl Conversation {
     /// A takes back the value of a fact and gives another.
     fn correct(&mut self) {
         let fact = self.random.below(self.facts.len());
-        let Kind::Own {
-            pool,
-            relation,
-            value,
-        } = self.facts[fact].kind
-        else {
+        let Kind::Own(old) = self.facts[fact].kind else {
             return self.chat();
         };
-        let value = other(value, || trained(&mut self.random, relation));
-        let kind = Kind::Own {
-            pool,
-            relation,
-            value,
-        };
+        let value = other(old.value, || trained(&mut self.random, old.relation));
+        let own = Own { value, ..old };
         let lead = self.random.pick(CORRECT.train);
-        self.say('A', &sentence(lead, &clause(kind)));
+        self.say('A', &statement(lead, &own.clause()));
         let due = self.turns.len() + distance(&mut self.random);
-        self.facts[fact].kind = kind;
+        self.facts[fact].kind = Kind::Own(own);
         self.facts[fact].due.push(due);
-        self.acknowledge(kind);
+        self.acknowledge(Kind::Own(own));
     }
 
     fn recall(&mut self, fact: usize) {
-        match self.facts[fact].kind {
-            own @ Kind::Own { pool, relation, .. } => {
-                self.recall_own(own, POOLS[pool].relations[relation].ask)
-            }
+        let kind = self.facts[fact].kind;
+        match kind {
+            Kind::Own(_) if self.facts.len() > 1 && self.random.chance(40) => self.sum_up(),
+            Kind::Own(own) => self.recall_own(own),
             Kind::Compared { comparison, names } => self.recall_comparison(comparison, names),
         }
     }
 
-    fn recall_own(&mut self, own: Kind, ask: &str) {
-        let question = self.random.pick(ASK.train);
+    /// Somebody says everything that is known of A, in any order: each relation must find its value.
+    fn sum_up(&mut self) {
+        let mut clauses: Vec<String> = self
+            .facts
+            .iter()
+            .filter_map(|fact| match fact.kind {
+                Kind::Own(own) => Some(own.clause()),
+                Kind::Compared { .. } => None,
+            })
+            .collect();
+        self.random.shuffle(&mut clauses);
+        let text = clauses.join(", ");
+        if self.random.chance(50) {
+            let lead = self.random.pick(RESTATE.train);
+            self.say('A', &statement(lead, &text));
+        } else {
+            let lead = self.random.pick(ANSWER.train);
+            self.say('B', &statement(lead, &second_person(&text)));
+        }
+    }
+
+    fn recall_own(&mut self, own: Own) {
+        let ask = POOLS[own.pool].relations[own.relation].ask;
+        let ask_lead = self.random.pick(ASK.train);
         match self.random.below(3) {
             0 => {
-                self.say('A', &format!("{}?", sentence(question, ask)));
+                self.say('A', &question(ask_lead, ask));
                 let lead = self.random.pick(ANSWER.train);
-                self.say('B', &sentence(lead, &second_person(&clause(own))));
+                self.say('B', &statement(lead, &second_person(&own.clause())));
             }
             1 => {
-                self.say(
-                    'B',
-                    &format!("{}?", sentence(question, &second_person(ask))),
-                );
-                let lead = if self.random.chance(50) {
-                    ""
-                } else {
-                    self.random.pick(RESTATE.train)
-                };
-                self.say('A', &sentence(lead, &clause(own)));
+                self.say('B', &question(ask_lead, &second_person(ask)));
+                let plain = self.random.chance(50);
+                let lead = if plain { "" } else { self.random.pick(RESTATE.train) };
+                self.say('A', &statement(lead, &own.clause()));
             }
             _ => {
                 let lead = self.random.pick(RESTATE.train);
-                self.say('A', &sentence(lead, &clause(own)));
+                self.say('A', &statement(lead, &own.clause()));
             }
         }
     }
@@ -318,22 +318,16 @@ impl Conversation {
         let (ask, conclusion) = COMPARISONS[comparison].sides[side];
         let speaker = self.anybody();
         if self.random.chance(50) {
-            let question = self.random.pick(ASK.train);
-            self.say(listener(speaker), &format!("{}?", sentence(question, ask)));
+            let lead = self.random.pick(ASK.train);
+            self.say(listener(speaker), &question(lead, ask));
         }
         let lead = self.random.pick(CONCLUDE.train);
-        self.say(
-            speaker,
-            &sentence(lead, &format!("{conclusion} {}.", NAMES[names[side]])),
-        );
+        self.say(speaker, &statement(lead, &format!("{conclusion} {}", NAMES[names[side]])));
     }
 
     fn change_topic(&mut self) {
         self.topic = self.random.pick(&TOPICS);
-        let text = self
-            .random
-            .pick(&TURNS_OF_TOPIC)
-            .replace("{n}", self.topic.name);
+        let text = self.random.pick(&TURNS_OF_TOPIC).replace("{n}", self.topic.name);
         let speaker = self.anybody();
         self.say(speaker, &text);
     }
@@ -379,18 +373,13 @@ pub fn filler(random: &mut Random, topic: &Topic) -> String {
 /// "Tom is 30. Anna is 25.", from (name, number) in the order they are said.
 pub fn comparison_text(comparison: usize, pairs: [(usize, usize); 2]) -> String {
     let Comparison { verb, numbers, .. } = COMPARISONS[comparison];
-    let [first, second] =
-        pairs.map(|(name, number)| format!("{} {verb} {}.", NAMES[name], numbers[number]));
+    let [first, second] = pairs.map(|(name, number)| format!("{} {verb} {}.", NAMES[name], numbers[number]));
     format!("{first} {second}")
 }
 
-/// Mostly one to eight turns, at times up to twenty, seldom up to fifty.
+/// Mostly one to eight turns, the fewer the likelier, at times up to twenty; digressions make more.
 fn distance(random: &mut Random) -> usize {
-    match random.below(100) {
-        0..75 => random.below(8).min(random.below(8)),
-        75..92 => 8 + random.below(12),
-        _ => 20 + random.below(31),
-    }
+    if random.chance(80) { random.below(8).min(random.below(8)) } else { 8 + random.below(12) }
 }
 
 /// A value that training may state of this relation, every one equally likely.
@@ -413,23 +402,12 @@ fn other<T: PartialEq>(than: T, mut draw: impl FnMut() -> T) -> T {
     }
 }
 
-fn clause(kind: Kind) -> String {
-    match kind {
-        Kind::Own {
-            pool,
-            relation,
-            value,
-        } => {
-            format!(
-                "{} {}.",
-                POOLS[pool].relations[relation].first, POOLS[pool].values[value]
-            )
-        }
-        Kind::Compared { comparison, names } => {
-            format!(
-                "{} {}.",
-                COMPARISONS[comparison].sides[0].1, NAMES[names[0]]
-            )
-        }
-    }
+/// A whole statement.
+fn statement(lead: &str, clause: &str) -> String {
+    format!("{}.", sentence(lead, clause))
+}
+
+/// A whole question.
+fn question(lead: &str, clause: &str) -> String {
+    format!("{}?", sentence(lead, clause))
 }

@@ -77,14 +77,8 @@ pub enum CorpusError {
 impl Format {
     /// The format a file name announces.
     pub fn detect(path: &Path) -> Result<Self, CorpusError> {
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy())
-            .unwrap_or_default();
-        let extension = path
-            .extension()
-            .map(|end| end.to_string_lossy())
-            .unwrap_or_default();
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let extension = path.extension().map(|end| end.to_string_lossy()).unwrap_or_default();
         match extension.as_ref() {
             "jsonl" | "ndjson" => Ok(Self::JsonLines),
             "tokens" | "raw" if name.starts_with("wiki.") => Ok(Self::WikiText),
@@ -109,34 +103,21 @@ pub fn read(path: &Path, format: Option<Format>) -> Result<Corpus, CorpusError> 
         Format::WikiText => split_at(&text, is_article_heading, true),
         Format::JsonLines => json_lines(path, &text)?,
     };
-    let documents: Vec<String> = documents
-        .into_iter()
-        .filter(|text| !text.trim().is_empty())
-        .collect();
+    let documents: Vec<String> = documents.into_iter().filter(|text| !text.trim().is_empty()).collect();
     if documents.is_empty() {
         return Err(CorpusError::Empty(path.to_owned()));
     }
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Corpus { name, documents })
 }
 
 fn read_text(path: &Path) -> Result<String, CorpusError> {
-    let bytes = fs::read(path).map_err(|source| CorpusError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes = fs::read(path).map_err(|source| CorpusError::Unreadable { path: path.to_owned(), source })?;
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
         let line = 1 + bytes[..good].iter().filter(|&&byte| byte == b'\n').count();
-        CorpusError::NotText {
-            path: path.to_owned(),
-            line,
-            byte: bytes[good],
-        }
+        CorpusError::NotText { path: path.to_owned(), line, byte: bytes[good] }
     })
 }
 
@@ -160,16 +141,10 @@ fn split_at(text: &str, boundary: impl Fn(&[&str], usize) -> bool, keep: bool) -
 /// A level-1 heading stands between blank lines, which tells it from a line of text such as "= x =".
 fn is_article_heading(lines: &[&str], at: usize) -> bool {
     let title = |line: &str| {
-        let inner = line
-            .trim()
-            .strip_prefix("= ")
-            .and_then(|rest| rest.strip_suffix(" ="));
+        let inner = line.trim().strip_prefix("= ").and_then(|rest| rest.strip_suffix(" ="));
         inner.is_some_and(|inner| !inner.starts_with("= ") && !inner.ends_with(" ="))
     };
-    let blank = |at: Option<usize>| {
-        at.and_then(|at| lines.get(at))
-            .is_none_or(|line| line.trim().is_empty())
-    };
+    let blank = |at: Option<usize>| at.and_then(|at| lines.get(at)).is_none_or(|line| line.trim().is_empty());
     title(lines[at]) && blank(at.checked_sub(1)) && blank(Some(at + 1))
 }
 
@@ -178,19 +153,14 @@ fn json_lines(path: &Path, text: &str) -> Result<Vec<String>, CorpusError> {
     struct Line {
         text: String,
     }
-    let filled = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty());
+    let filled = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     filled
         .map(|(index, line)| {
-            serde_json::from_str(line)
-                .map(|line: Line| line.text)
-                .map_err(|source| CorpusError::BadLine {
-                    path: path.to_owned(),
-                    line: index + 1,
-                    source,
-                })
+            serde_json::from_str(line).map(|line: Line| line.text).map_err(|source| CorpusError::BadLine {
+                path: path.to_owned(),
+                line: index + 1,
+                source,
+            })
         })
         .collect()
 }

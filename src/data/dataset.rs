@@ -75,9 +75,7 @@ pub enum DatasetError {
     #[error("tokenizer: expected train:<vocabulary size>, got {0:?}")]
     BadTokenizer(String),
     /// A split of the generator was asked to be empty.
-    #[error(
-        "data set {0}: expected at least one document to train on and one to validate on, got none"
-    )]
+    #[error("data set {0}: expected at least one document to train on and one to validate on, got none")]
     NoDocuments(String),
     /// The vocabulary is too small for the evaluation items.
     #[error(
@@ -120,97 +118,46 @@ enum Vocabulary {
 
 /// Reads or generates the text, then makes or reuses tokenizer and token files under `cache_dir`.
 /// `data` is the folder that paths in the specification start from.
-pub fn prepare(
-    spec: &DataSpec,
-    data: Option<&Path>,
-    cache_dir: &Path,
-) -> Result<Dataset, DatasetError> {
+pub fn prepare(spec: &DataSpec, data: Option<&Path>, cache_dir: &Path) -> Result<Dataset, DatasetError> {
     let (source, vocabulary) = read(spec, data)?;
     refuse_overlap(&source)?;
-    let (train, valid) = (
-        digest_of_texts(&source.train),
-        digest_of_texts(&source.valid),
-    );
+    let (train, valid) = (digest_of_texts(&source.train), digest_of_texts(&source.valid));
     let made_of = match &vocabulary {
         Vocabulary::Learn(size) => format!("{train} {valid} learn {size}"),
         Vocabulary::LearnValues(size) => format!("{train} {valid} learn with values {size}"),
         Vocabulary::Load(path) => format!("{train} {valid} load {}", load(path)?.digest()),
     };
-    let folder = cache_dir.join(format!(
-        "{}-{}",
-        source.name,
-        &sha256(made_of.as_bytes())[..16]
-    ));
+    let folder = cache_dir.join(format!("{}-{}", source.name, &sha256(made_of.as_bytes())[..16]));
     let tokenizer = tokenizer(&vocabulary, &source.train, &folder)?;
-    let train = TokenFile::build_or_open(
-        &folder.join("train.tokens"),
-        &train,
-        &tokenizer,
-        &source.train,
-    )?;
-    let valid = TokenFile::build_or_open(
-        &folder.join("valid.tokens"),
-        &valid,
-        &tokenizer,
-        &source.valid,
-    )?;
+    let train = TokenFile::build_or_open(&folder.join("train.tokens"), &train, &tokenizer, &source.train)?;
+    let valid = TokenFile::build_or_open(&folder.join("valid.tokens"), &valid, &tokenizer, &source.valid)?;
     let digest = digest_of_texts(&[tokenizer.digest(), train.digest(), valid.digest()]);
-    Ok(Dataset {
-        name: source.name,
-        tokenizer,
-        train,
-        valid,
-        digest,
-    })
+    Ok(Dataset { name: source.name, tokenizer, train, valid, digest })
 }
 
 fn read(spec: &DataSpec, data: Option<&Path>) -> Result<(Source, Vocabulary), DatasetError> {
     match spec {
-        DataSpec::Conversations {
-            seed,
-            train_tokens,
-            valid_documents,
-            vocab_size,
-        } => {
+        DataSpec::Conversations { seed, train_tokens, valid_documents, vocab_size } => {
             let name = "conversations".to_owned();
-            let train =
-                conversations::conversations(*seed, Split::Train, Amount::Tokens(*train_tokens));
-            let valid = conversations::conversations(
-                *seed,
-                Split::Valid,
-                Amount::Documents(*valid_documents),
-            );
+            let train = conversations::conversations(*seed, Split::Train, Amount::Tokens(*train_tokens));
+            let valid =
+                conversations::conversations(*seed, Split::Valid, Amount::Documents(*valid_documents));
             if train.is_empty() || valid.is_empty() {
                 return Err(DatasetError::NoDocuments(name));
             }
-            Ok((
-                Source { name, train, valid },
-                Vocabulary::LearnValues(*vocab_size),
-            ))
+            Ok((Source { name, train, valid }, Vocabulary::LearnValues(*vocab_size)))
         }
-        DataSpec::Text {
-            train,
-            valid,
-            tokenizer,
-        } => {
+        DataSpec::Text { train, valid, tokenizer } => {
             let folder = data.ok_or_else(|| DatasetError::NoDataFolder(train.clone()))?;
             let vocabulary = match tokenizer.strip_prefix("train:") {
                 Some(size) => Vocabulary::Learn(
-                    size.parse()
-                        .map_err(|_| DatasetError::BadTokenizer(tokenizer.clone()))?,
+                    size.parse().map_err(|_| DatasetError::BadTokenizer(tokenizer.clone()))?,
                 ),
                 None => Vocabulary::Load(folder.join(tokenizer)),
             };
             let train = corpora::read(&folder.join(train), None)?;
             let valid = corpora::read(&folder.join(valid), None)?.documents;
-            Ok((
-                Source {
-                    name: train.name,
-                    train: train.documents,
-                    valid,
-                },
-                vocabulary,
-            ))
+            Ok((Source { name: train.name, train: train.documents, valid }, vocabulary))
         }
     }
 }
@@ -222,19 +169,11 @@ fn refuse_overlap(source: &Source) -> Result<(), DatasetError> {
     let Some((first, _)) = both.next() else {
         return Ok(());
     };
-    Err(DatasetError::Overlap {
-        name: source.name.clone(),
-        count: 1 + both.count(),
-        first,
-    })
+    Err(DatasetError::Overlap { name: source.name.clone(), count: 1 + both.count(), first })
 }
 
 /// The tokenizer of the folder: the one an earlier preparation left, or a new one.
-fn tokenizer(
-    vocabulary: &Vocabulary,
-    text: &[String],
-    folder: &Path,
-) -> Result<Tokenizer, DatasetError> {
+fn tokenizer(vocabulary: &Vocabulary, text: &[String], folder: &Path) -> Result<Tokenizer, DatasetError> {
     let kept = folder.join("tokenizer.json");
     if kept.is_file() {
         return Ok(Tokenizer::from_file(&kept)?);
@@ -253,16 +192,9 @@ fn whole_values(tokenizer: Tokenizer) -> Result<Tokenizer, DatasetError> {
     if split.is_empty() {
         return Ok(tokenizer);
     }
-    Err(DatasetError::SplitValues {
-        vocab_size: tokenizer.vocab_size(),
-        split,
-    })
+    Err(DatasetError::SplitValues { vocab_size: tokenizer.vocab_size(), split })
 }
 
 fn load(path: &Path) -> Result<Tokenizer, TokenizerError> {
-    if path.is_dir() {
-        Tokenizer::from_dir(path)
-    } else {
-        Tokenizer::from_file(path)
-    }
+    if path.is_dir() { Tokenizer::from_dir(path) } else { Tokenizer::from_file(path) }
 }

@@ -21,24 +21,17 @@ pub fn write_atomically<E>(
         _ => Path::new("."),
     };
     fs::create_dir_all(folder).map_err(&io)?;
-    let (file, temporary) = tempfile::NamedTempFile::new_in(folder)
-        .map_err(&io)?
-        .into_parts();
+    let (file, temporary) = tempfile::NamedTempFile::new_in(folder).map_err(&io)?.into_parts();
     let mut buffered = BufWriter::new(file);
     write(&mut buffered)?;
-    let file = buffered
-        .into_inner()
-        .map_err(|error| io(error.into_error()))?;
+    let file = buffered.into_inner().map_err(|error| io(error.into_error()))?;
     file.sync_all().map_err(&io)?;
     temporary.persist(path).map_err(|error| io(error.error))
 }
 
 /// A finished SHA-256 as lower-case hexadecimal digits.
 pub fn hex(hash: Sha256) -> String {
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The SHA-256 of some bytes, in hexadecimal.

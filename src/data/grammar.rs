@@ -64,19 +64,8 @@ pub const STATE: Wordings = Wordings {
 };
 /// The same fact again.
 pub const RESTATE: Wordings = Wordings {
-    train: &[
-        "As I said, ",
-        "Like I said, ",
-        "I told you that ",
-        "Remember, ",
-        "Again, ",
-        "Yes, ",
-    ],
-    held_out: &[
-        "As I told you, ",
-        "Yes, like I said, ",
-        "Remember, as I said, ",
-    ],
+    train: &["As I said, ", "Like I said, ", "I told you that ", "Remember, ", "Again, ", "Yes, "],
+    held_out: &["As I told you, ", "Yes, like I said, ", "Remember, as I said, "],
 };
 /// Another value in place of the old one: the latest wins.
 pub const CORRECT: Wordings = Wordings {
@@ -92,14 +81,7 @@ pub const CORRECT: Wordings = Wordings {
 };
 /// A question.
 pub const ASK: Wordings = Wordings {
-    train: &[
-        "",
-        "Tell me, ",
-        "Do you remember, ",
-        "Quick question, ",
-        "So, ",
-        "Say, ",
-    ],
+    train: &["", "Tell me, ", "Do you remember, ", "Quick question, ", "So, ", "Say, "],
     held_out: &["So tell me, ", "Now tell me, ", "Say, do you remember, "],
 };
 /// B's answer.
@@ -120,9 +102,9 @@ pub const POOLS: [Pool; 8] = [
     Pool {
         name: "color",
         values: [
-            "red", "blue", "green", "black", "white", "brown", "pink", "gray", "gold", "silver",
-            "purple", "yellow", "violet", "navy", "tan", "cream", "rose", "bronze", "sand",
-            "olive", "ivory", "coral", "ruby", "lime",
+            "red", "blue", "green", "black", "white", "brown", "pink", "gray", "gold", "silver", "purple",
+            "yellow", "violet", "navy", "tan", "cream", "rose", "bronze", "sand", "olive", "ivory", "coral",
+            "ruby", "lime",
         ],
         relations: [
             rel("my favorite color is", "what is my favorite color"),
@@ -136,9 +118,9 @@ pub const POOLS: [Pool; 8] = [
     Pool {
         name: "city",
         values: [
-            "Paris", "London", "Rome", "Berlin", "Madrid", "Tokyo", "Boston", "Chicago", "Dallas",
-            "Denver", "Miami", "Dublin", "Vienna", "Athens", "Moscow", "Cairo", "Seattle",
-            "Houston", "Rio", "Toronto", "Prague", "Lima", "Milan", "Delhi",
+            "Paris", "London", "Rome", "Berlin", "Madrid", "Tokyo", "Boston", "Chicago", "Dallas", "Denver",
+            "Miami", "Dublin", "Vienna", "Athens", "Moscow", "Cairo", "Seattle", "Houston", "Rio", "Toronto",
+            "Prague", "Lima", "Milan", "Delhi",
         ],
         relations: [
             rel("I live in", "where do I live"),
@@ -152,9 +134,9 @@ pub const POOLS: [Pool; 8] = [
     Pool {
         name: "food",
         values: [
-            "apples", "oranges", "rice", "bread", "cheese", "soup", "pizza", "pasta", "beef",
-            "eggs", "salad", "beans", "corn", "cake", "honey", "butter", "peas", "grapes", "ham",
-            "lamb", "nuts", "pork", "onions", "bacon",
+            "apples", "oranges", "rice", "bread", "cheese", "soup", "pizza", "pasta", "beef", "eggs",
+            "salad", "beans", "corn", "cake", "honey", "butter", "peas", "grapes", "ham", "lamb", "nuts",
+            "pork", "onions", "bacon",
         ],
         relations: [
             rel("I like", "what do I like"),
@@ -168,9 +150,9 @@ pub const POOLS: [Pool; 8] = [
     Pool {
         name: "animal",
         values: [
-            "dog", "cat", "horse", "rabbit", "bird", "snake", "mouse", "duck", "goat", "pig",
-            "cow", "sheep", "lion", "tiger", "bear", "wolf", "fox", "turtle", "frog", "monkey",
-            "rat", "hawk", "shark", "camel",
+            "dog", "cat", "horse", "rabbit", "bird", "snake", "mouse", "duck", "goat", "pig", "cow", "sheep",
+            "lion", "tiger", "bear", "wolf", "fox", "turtle", "frog", "monkey", "rat", "hawk", "shark",
+            "camel",
         ],
         relations: [
             rel("my pet is a", "what is my pet"),
@@ -185,8 +167,8 @@ pub const POOLS: [Pool; 8] = [
         name: "job",
         values: [
             "doctor", "teacher", "driver", "cook", "nurse", "lawyer", "farmer", "writer", "singer",
-            "painter", "pilot", "judge", "soldier", "banker", "baker", "dentist", "dancer",
-            "butcher", "chef", "guard", "tailor", "sailor", "manager", "reporter",
+            "painter", "pilot", "judge", "soldier", "banker", "baker", "dentist", "dancer", "butcher",
+            "chef", "guard", "tailor", "sailor", "manager", "reporter",
         ],
         relations: [
             rel("I work as a", "what do I work as"),
@@ -237,19 +219,18 @@ pub const POOLS: [Pool; 8] = [
 
 /// First names.
 pub const NAMES: [&str; POOL_SIZE] = [
-    "Alice", "Bob", "Tom", "Anna", "Sam", "Max", "Emma", "Jack", "Lucy", "Paul", "Mary", "John",
-    "Peter", "Sarah", "Kate", "David", "Laura", "Henry", "Grace", "Nick", "Jane", "Adam", "Ben",
-    "Leo",
+    "Alice", "Bob", "Tom", "Anna", "Sam", "Max", "Emma", "Jack", "Lucy", "Paul", "Mary", "John", "Peter",
+    "Sarah", "Kate", "David", "Laura", "Henry", "Grace", "Nick", "Jane", "Adam", "Ben", "Leo",
 ];
 /// Small numbers, ascending.
 pub const NUMBERS: [&str; POOL_SIZE] = [
-    "12", "14", "15", "17", "18", "20", "21", "23", "25", "26", "28", "30", "32", "34", "36", "38",
-    "40", "42", "45", "48", "50", "56", "60", "64",
+    "12", "14", "15", "17", "18", "20", "21", "23", "25", "26", "28", "30", "32", "34", "36", "38", "40",
+    "42", "45", "48", "50", "56", "60", "64",
 ];
 /// Amounts of money, ascending.
 pub const BUDGETS: [&str; POOL_SIZE] = [
-    "100", "120", "150", "180", "200", "220", "240", "250", "280", "300", "320", "350", "400",
-    "420", "450", "480", "500", "550", "600", "650", "700", "750", "800", "900",
+    "100", "120", "150", "180", "200", "220", "240", "250", "280", "300", "320", "350", "400", "420", "450",
+    "480", "500", "550", "600", "650", "700", "750", "800", "900",
 ];
 
 /// Two named people and a number each: who has the larger, who the smaller?
@@ -262,36 +243,22 @@ pub struct Comparison {
     pub sides: [(&'static str, &'static str); 2],
 }
 
-/// All comparisons.
-pub const COMPARISONS: [Comparison; 4] = [
+/// All comparisons; as many as there are thirds of names to hold out, so that names stay even.
+pub const COMPARISONS: [Comparison; HELD_OUT] = [
     Comparison {
         verb: "is",
         numbers: &NUMBERS,
-        sides: [
-            ("who is older", "the older one is"),
-            ("who is younger", "the younger one is"),
-        ],
+        sides: [("who is older", "the older one is"), ("who is younger", "the younger one is")],
     },
     Comparison {
         verb: "earns",
         numbers: &BUDGETS,
-        sides: [
-            ("who is richer", "the richer one is"),
-            ("who is poorer", "the poorer one is"),
-        ],
+        sides: [("who is richer", "the richer one is"), ("who is poorer", "the poorer one is")],
     },
     Comparison {
         verb: "scored",
         numbers: &NUMBERS,
         sides: [("who won", "the winner is"), ("who lost", "the loser is")],
-    },
-    Comparison {
-        verb: "paid",
-        numbers: &BUDGETS,
-        sides: [
-            ("who paid more", "the one who paid more is"),
-            ("who paid less", "the one who paid less is"),
-        ],
     },
 ];
 
@@ -313,12 +280,7 @@ const fn topic(
     verbs: [&'static str; 3],
     adjectives: [&'static str; 4],
 ) -> Topic {
-    Topic {
-        name,
-        nouns,
-        verbs,
-        adjectives,
-    }
+    Topic { name, nouns, verbs, adjectives }
 }
 
 /// All topics.
@@ -374,16 +336,8 @@ pub const TOPICS: [Topic; 8] = [
 ];
 
 /// When.
-pub const TIMES: [&str; 8] = [
-    "today",
-    "tonight",
-    "this week",
-    "this morning",
-    "every day",
-    "right now",
-    "these days",
-    "on Monday",
-];
+pub const TIMES: [&str; 8] =
+    ["today", "tonight", "this week", "this morning", "every day", "right now", "these days", "on Monday"];
 
 /// Small talk: {n} and {m} are two nouns of the topic, {v} a verb, {a} and {b} two adjectives, {t} a time.
 pub const FILLERS: [&str; 24] = [
@@ -464,8 +418,5 @@ pub fn second_person(clause: &str) -> String {
 pub fn sentence(lead: &str, clause: &str) -> String {
     let text = format!("{lead}{clause}");
     let mut letters = text.chars();
-    letters
-        .next()
-        .map(|first| first.to_uppercase().chain(letters).collect())
-        .unwrap_or_default()
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

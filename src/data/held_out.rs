@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use super::grammar::{
-    COMPARISONS, FILLERS, HELD_OUT, NAMES, POOL_SIZE, POOLS, REPLIES, TIMES, TOPICS, WORDINGS,
-    held_out, second_person,
+    COMPARISONS, FILLERS, HELD_OUT, NAMES, POOL_SIZE, POOLS, REPLIES, TIMES, TOPICS, WORDINGS, held_out,
+    second_person,
 };
 
 /// Every place where a text states a pair, or uses a wording, that belongs to evaluation.
@@ -38,47 +38,28 @@ pub fn leaks(text: &str) -> Vec<String> {
 /// Held-out values that directly follow a clause.
 fn forbidden_after(text: &str, clause: &str, values: &[&str], owner: usize) -> Vec<String> {
     let clause = format!("{} ", clause.to_lowercase());
-    let places = text
-        .match_indices(&clause)
-        .filter(|(at, _)| !text[..*at].ends_with(char::is_alphanumeric));
+    let places = text.match_indices(&clause).filter(|(at, _)| !text[..*at].ends_with(char::is_alphanumeric));
     let words = places.map(|(at, _)| first_word(&text[at + clause.len()..]));
-    words
-        .filter(|word| is_held_out(word, values, owner))
-        .map(|word| format!("{clause}{word}"))
-        .collect()
+    words.filter(|word| is_held_out(word, values, owner)).map(|word| format!("{clause}{word}")).collect()
 }
 
 /// Held-out names that are given a number.
 fn compared(text: &str, owner: usize) -> Vec<String> {
     let verb = format!(" {} ", COMPARISONS[owner].verb);
     let places = text.match_indices(&verb);
-    let numbered = places.filter(|(at, _)| {
-        COMPARISONS[owner]
-            .numbers
-            .contains(&first_word(&text[at + verb.len()..]))
-    });
-    let names = numbered.map(|(at, _)| {
-        text[..at]
-            .rsplit(|c: char| !c.is_alphanumeric())
-            .next()
-            .unwrap_or_default()
-    });
-    names
-        .filter(|name| is_held_out(name, &NAMES, owner))
-        .map(|name| format!("{name}{verb}"))
-        .collect()
+    let numbered =
+        places.filter(|(at, _)| COMPARISONS[owner].numbers.contains(&first_word(&text[at + verb.len()..])));
+    let names =
+        numbered.map(|(at, _)| text[..at].rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default());
+    names.filter(|name| is_held_out(name, &NAMES, owner)).map(|name| format!("{name}{verb}")).collect()
 }
 
 fn first_word(text: &str) -> &str {
-    text.split(|c: char| !c.is_alphanumeric())
-        .next()
-        .unwrap_or_default()
+    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default()
 }
 
 fn is_held_out(word: &str, values: &[&str], owner: usize) -> bool {
-    let value = values
-        .iter()
-        .position(|value| value.eq_ignore_ascii_case(word));
+    let value = values.iter().position(|value| value.eq_ignore_ascii_case(word));
     value.is_some_and(|value| held_out(owner, value))
 }
 
@@ -107,15 +88,8 @@ pub struct Variety {
 
 /// Counts the tables and a text.
 pub fn variety(documents: &[String]) -> Variety {
-    let turns = || {
-        documents
-            .iter()
-            .flat_map(|text| text.lines())
-            .map(|line| line.get(3..).unwrap_or(line))
-    };
-    let words: HashSet<&str> = turns()
-        .flat_map(|turn| turn.split(|c: char| !c.is_alphanumeric()))
-        .collect();
+    let turns = || documents.iter().flat_map(|text| text.lines()).map(|line| line.get(3..).unwrap_or(line));
+    let words: HashSet<&str> = turns().flat_map(|turn| turn.split(|c: char| !c.is_alphanumeric())).collect();
     let relations: usize = POOLS.iter().map(|pool| pool.relations.len()).sum();
     let pairs = relations * POOL_SIZE;
     Variety {
@@ -124,17 +98,10 @@ pub fn variety(documents: &[String]) -> Variety {
         pairs: (pairs - pairs / HELD_OUT, pairs / HELD_OUT),
         wordings: (
             WORDINGS.iter().map(|wordings| wordings.train.len()).sum(),
-            WORDINGS
-                .iter()
-                .map(|wordings| wordings.held_out.len())
-                .sum(),
+            WORDINGS.iter().map(|wordings| wordings.held_out.len()).sum(),
         ),
         small_talk_templates: FILLERS.len() + REPLIES.len(),
-        small_talk_sentences: TOPICS.len()
-            * FILLERS
-                .iter()
-                .map(|template| fillings(template))
-                .sum::<usize>(),
+        small_talk_sentences: TOPICS.len() * FILLERS.iter().map(|template| fillings(template)).sum::<usize>(),
         words_seen: words.len(),
         turns_seen: turns().count(),
         distinct_turns_seen: turns().collect::<HashSet<_>>().len(),
@@ -152,9 +119,5 @@ fn fillings(template: &str) -> usize {
         ("{b}", topic.adjectives.len() - 1),
         ("{t}", TIMES.len()),
     ];
-    slots
-        .iter()
-        .filter(|(slot, _)| template.contains(slot))
-        .map(|(_, count)| count)
-        .product()
+    slots.iter().filter(|(slot, _)| template.contains(slot)).map(|(_, count)| count).product()
 }

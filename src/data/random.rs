@@ -15,8 +15,7 @@ pub struct Random {
 
 impl Random {
     /// The name written beside whatever is drawn.
-    pub const NAME: &'static str =
-        "ChaCha20, key = seed (u64, little-endian, zero-padded), 64-bit draws";
+    pub const NAME: &'static str = "ChaCha20, key = seed (u64, little-endian, zero-padded), 64-bit draws";
 
     /// The start of a stream.
     pub fn new(seed: u64, stream: u64) -> Self {

@@ -41,9 +41,7 @@ pub enum TokenizerError {
         message: String,
     },
     /// The vocabulary lacks the token that separates documents.
-    #[error(
-        "{origin}: expected a token {END_OF_TEXT}, got a vocabulary of {vocab_size} without it"
-    )]
+    #[error("{origin}: expected a token {END_OF_TEXT}, got a vocabulary of {vocab_size} without it")]
     NoEndOfText {
         /// Where the vocabulary came from.
         origin: String,
@@ -51,9 +49,7 @@ pub enum TokenizerError {
         vocab_size: usize,
     },
     /// A vocabulary too small to hold every byte was asked for.
-    #[error(
-        "expected a vocabulary of at least {SMALLEST_VOCABULARY} (all bytes and {END_OF_TEXT}), got {0}"
-    )]
+    #[error("expected a vocabulary of at least {SMALLEST_VOCABULARY} (all bytes and {END_OF_TEXT}), got {0}")]
     TooSmall(usize),
     /// The text ran out of pairs to merge before the vocabulary was full.
     #[error("expected text varied enough for {asked} tokens, got only {got}")]
@@ -82,10 +78,7 @@ pub enum TokenizerError {
 }
 
 fn failed(doing: &'static str) -> impl Fn(tokenizers::Error) -> TokenizerError {
-    move |error| TokenizerError::Failed {
-        doing,
-        message: error.to_string(),
-    }
+    move |error| TokenizerError::Failed { doing, message: error.to_string() }
 }
 
 impl Tokenizer {
@@ -104,10 +97,7 @@ impl Tokenizer {
             message: error.to_string(),
         };
         let files = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy());
-        Self::finish(
-            byte_level(files.build().map_err(unreadable)?)?,
-            &folder.to_string_lossy(),
-        )
+        Self::finish(byte_level(files.build().map_err(unreadable)?)?, &folder.to_string_lossy())
     }
 
     /// Loads a `tokenizer.json`.
@@ -135,42 +125,28 @@ impl Tokenizer {
             .build();
         let mut inner = byte_level(BPE::default())?;
         let texts = documents.iter().map(AsRef::as_ref);
-        inner
-            .train(&mut TrainerWrapper::BpeTrainer(trainer), texts)
-            .map_err(failed("learn a vocabulary"))?;
+        inner.train(&mut TrainerWrapper::BpeTrainer(trainer), texts).map_err(failed("learn a vocabulary"))?;
         let got = inner.get_vocab_size(true);
         if got != vocab_size {
-            return Err(TokenizerError::TooLittleText {
-                asked: vocab_size,
-                got,
-            });
+            return Err(TokenizerError::TooLittleText { asked: vocab_size, got });
         }
         Self::finish(inner, "trained tokenizer")
     }
 
     fn finish(inner: Inner, origin: &str) -> Result<Self, TokenizerError> {
-        let eot = inner
-            .token_to_id(END_OF_TEXT)
-            .ok_or_else(|| TokenizerError::NoEndOfText {
-                origin: origin.to_owned(),
-                vocab_size: inner.get_vocab_size(true),
-            })?;
+        let eot = inner.token_to_id(END_OF_TEXT).ok_or_else(|| TokenizerError::NoEndOfText {
+            origin: origin.to_owned(),
+            vocab_size: inner.get_vocab_size(true),
+        })?;
         // The library writes fields in a fixed order, the vocabulary by id and merges by rank, so
         // its compact form is canonical whatever file the tokenizer came from.
         let json = inner.to_string(false).map_err(failed("serialise it"))?;
-        Ok(Self {
-            inner,
-            eot,
-            digest: sha256(json.as_bytes()),
-        })
+        Ok(Self { inner, eot, digest: sha256(json.as_bytes()) })
     }
 
     /// The ids of a text. The text `<|endoftext|>` inside it becomes the token of that name.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(failed("encode"))?;
+        let encoding = self.inner.encode_fast(text, false).map_err(failed("encode"))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -205,10 +181,7 @@ impl Tokenizer {
     /// Writes `tokenizer.json`, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<(), TokenizerError> {
         let json = self.inner.to_string(true).map_err(failed("serialise it"))?;
-        let io = |source| TokenizerError::Unwritable {
-            path: path.to_owned(),
-            source,
-        };
+        let io = |source| TokenizerError::Unwritable { path: path.to_owned(), source };
         write_atomically(path, io, |file| file.write_all(json.as_bytes()).map_err(io))
     }
 }
@@ -219,9 +192,7 @@ fn byte_level(model: BPE) -> Result<Inner, TokenizerError> {
     inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
     inner.with_decoder(Some(ByteLevelDecoder::new(false, true, true)));
     if inner.token_to_id(END_OF_TEXT).is_some() {
-        inner
-            .add_special_tokens([AddedToken::from(END_OF_TEXT, true)])
-            .map_err(failed("add tokens"))?;
+        inner.add_special_tokens([AddedToken::from(END_OF_TEXT, true)]).map_err(failed("add tokens"))?;
     }
     Ok(inner)
 }

@@ -43,16 +43,10 @@ fn message<T>(result: Result<T, impl std::error::Error>) -> String {
 #[test]
 fn plain_text_is_split_at_separator_lines() {
     let folder = folder();
-    let path = written(
-        &folder,
-        "a.txt",
-        "one\ntwo\n<|endoftext|>\n\n<|endoftext|>\nthree <|endoftext|> here\n",
-    );
+    let path =
+        written(&folder, "a.txt", "one\ntwo\n<|endoftext|>\n\n<|endoftext|>\nthree <|endoftext|> here\n");
     let corpus = corpora::read(&path, None).unwrap();
-    assert_eq!(
-        corpus.documents,
-        ["one\ntwo\n", "three <|endoftext|> here\n"]
-    );
+    assert_eq!(corpus.documents, ["one\ntwo\n", "three <|endoftext|> here\n"]);
     assert_eq!(corpus.name, "a.txt");
 }
 
@@ -62,25 +56,15 @@ fn wikitext_is_split_at_level_one_headings_only() {
     let text = " \n = First = \n \n Body . \n \n = = Part = = \n \n = not a heading =\n More . \n \n = Second = \n \n Body . \n";
     let corpus = corpora::read(&written(&folder, "wiki.x.tokens", text), None).unwrap();
     assert_eq!(corpus.documents.len(), 2);
-    assert!(
-        corpus.documents[0].contains("= = Part = =")
-            && corpus.documents[0].contains("not a heading")
-    );
+    assert!(corpus.documents[0].contains("= = Part = =") && corpus.documents[0].contains("not a heading"));
     assert!(corpus.documents[1].starts_with(" = Second ="));
 }
 
 #[test]
 fn json_lines_give_their_text() {
     let folder = folder();
-    let path = written(
-        &folder,
-        "a.jsonl",
-        "{\"text\": \"one\", \"id\": 1}\n\n{\"text\": \"two\"}\n",
-    );
-    assert_eq!(
-        corpora::read(&path, None).unwrap().documents,
-        ["one", "two"]
-    );
+    let path = written(&folder, "a.jsonl", "{\"text\": \"one\", \"id\": 1}\n\n{\"text\": \"two\"}\n");
+    assert_eq!(corpora::read(&path, None).unwrap().documents, ["one", "two"]);
 }
 
 #[test]
@@ -90,17 +74,10 @@ fn a_corpus_that_cannot_be_read_says_where_and_why() {
     assert!(read(&folder.path().join("none.txt")).contains("none.txt"));
     assert!(read(folder.path()).contains("expected a file, got a folder"));
     assert!(read(&written(&folder, "a.bin", "x")).contains("cannot tell the format"));
+    assert!(read(&written(&folder, "empty.txt", "\n<|endoftext|>\n \n")).contains("at least one document"));
     assert!(
-        read(&written(&folder, "empty.txt", "\n<|endoftext|>\n \n"))
-            .contains("at least one document")
-    );
-    assert!(
-        read(&written(
-            &folder,
-            "bad.jsonl",
-            "{\"text\": \"one\"}\n{\"txt\": 1}\n"
-        ))
-        .contains("bad.jsonl, line 2")
+        read(&written(&folder, "bad.jsonl", "{\"text\": \"one\"}\n{\"txt\": 1}\n"))
+            .contains("bad.jsonl, line 2")
     );
     assert!(read(&written(&folder, "bad.txt", b"fine\nfine\n\xff\n")).contains("bad.txt, line 3"));
     let stated = corpora::read(&written(&folder, "b.bin", "x"), Some(Format::Text));
@@ -113,14 +90,8 @@ fn a_corpus_that_cannot_be_read_says_where_and_why() {
 fn training_a_tokenizer_twice_gives_the_same_whatever_the_threads() {
     let text = talk(300);
     let with = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| Tokenizer::train(&text, 700))
-            .unwrap()
-            .digest()
-            .to_owned()
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| Tokenizer::train(&text, 700)).unwrap().digest().to_owned()
     };
     let one = with(1);
     assert!([1, 2, 3, 8].into_iter().all(|threads| with(threads) == one));
@@ -145,33 +116,17 @@ fn text_survives_encoding_and_a_tokenizer_survives_saving() {
 #[test]
 fn vocabulary_and_merges_load_as_gpt2_has_them() {
     let folder = folder();
-    let mut letters: Vec<String> = ["H", "e", "l", "o", "Ġ", "w", "r", "d"]
-        .map(String::from)
-        .to_vec();
+    let mut letters: Vec<String> = ["H", "e", "l", "o", "Ġ", "w", "r", "d"].map(String::from).to_vec();
     letters.extend(["ll", "Ġw", "<|endoftext|>"].map(String::from));
-    let vocab: std::collections::BTreeMap<_, _> = letters
-        .iter()
-        .enumerate()
-        .map(|(id, token)| (token, id))
-        .collect();
-    written(
-        &folder,
-        "vocab.json",
-        serde_json::to_string(&vocab).unwrap(),
-    );
+    let vocab: std::collections::BTreeMap<_, _> =
+        letters.iter().enumerate().map(|(id, token)| (token, id)).collect();
+    written(&folder, "vocab.json", serde_json::to_string(&vocab).unwrap());
     assert!(message(Tokenizer::from_dir(folder.path())).contains("found neither"));
     written(&folder, "merges.txt", "#version: 0.2\nl l\nĠ w\n");
     let tokenizer = Tokenizer::from_dir(folder.path()).unwrap();
+    assert_eq!(tokenizer.encode("Hello world").unwrap(), [0, 1, 8, 3, 9, 3, 6, 2, 7]);
     assert_eq!(
-        tokenizer.encode("Hello world").unwrap(),
-        [0, 1, 8, 3, 9, 3, 6, 2, 7]
-    );
-    assert_eq!(
-        (
-            tokenizer.eot(),
-            tokenizer.single_token(" w"),
-            tokenizer.single_token("He")
-        ),
+        (tokenizer.eot(), tokenizer.single_token(" w"), tokenizer.single_token("He")),
         (10, Some(9), None)
     );
 }
@@ -186,11 +141,7 @@ fn public_gpt2_tokenizer_gives_its_published_ids() {
     assert_eq!(tokenizer.encode("Hello world").unwrap(), [15496, 995]);
     assert_eq!((tokenizer.vocab_size(), tokenizer.eot()), (50257, 50256));
     let values = POOLS.iter().flat_map(|pool| pool.values);
-    assert!(
-        values
-            .into_iter()
-            .all(|value| tokenizer.single_token(&format!(" {value}")).is_some())
-    );
+    assert!(values.into_iter().all(|value| tokenizer.single_token(&format!(" {value}")).is_some()));
 }
 
 #[test]
@@ -203,12 +154,7 @@ fn a_vocabulary_that_cannot_be_had_is_refused() {
 
 fn token_file(path: &Path, documents: &[&str]) -> Result<TokenFile, CacheError> {
     let documents: Vec<String> = documents.iter().map(|text| (*text).to_owned()).collect();
-    TokenFile::build_or_open(
-        path,
-        &digest_of_texts(&documents),
-        &bytes_only(),
-        &documents,
-    )
+    TokenFile::build_or_open(path, &digest_of_texts(&documents), &bytes_only(), &documents)
 }
 
 #[test]
@@ -219,17 +165,10 @@ fn a_token_file_gives_back_its_documents() {
     let opened = token_file(&path, &["one", "", "three"]).unwrap();
     assert_eq!(built.digest(), opened.digest());
     let tokenizer = bytes_only();
-    let text = |i| {
-        tokenizer
-            .decode(&opened.tokens(opened.document(i)).collect::<Vec<_>>())
-            .unwrap()
-    };
+    let text = |i| tokenizer.decode(&opened.tokens(opened.document(i)).collect::<Vec<_>>()).unwrap();
     assert_eq!([text(0), text(1), text(2)], ["one", "", "three"]);
     let whole: Vec<u32> = opened.tokens(0..opened.len()).collect();
-    assert_eq!(
-        tokenizer.decode(&whole).unwrap(),
-        "one<|endoftext|><|endoftext|>three<|endoftext|>"
-    );
+    assert_eq!(tokenizer.decode(&whole).unwrap(), "one<|endoftext|><|endoftext|>three<|endoftext|>");
 }
 
 #[test]
@@ -239,22 +178,11 @@ fn a_token_file_of_something_else_is_refused_and_left_alone() {
     token_file(&path, &["one"]).unwrap();
     let before = fs::read(&path).unwrap();
     let other_text = message(token_file(&path, &["two"]));
-    assert!(
-        other_text.contains("field source: expected"),
-        "{other_text}"
-    );
+    assert!(other_text.contains("field source: expected"), "{other_text}");
     let tokenizer = Tokenizer::train(&talk(50), 300).unwrap();
     let one = ["one".to_owned()];
-    let other_tokenizer = message(TokenFile::build_or_open(
-        &path,
-        &digest_of_texts(&one),
-        &tokenizer,
-        &one,
-    ));
-    assert!(
-        other_tokenizer.contains("field tokenizer: expected")
-            && other_tokenizer.contains("a.tokens")
-    );
+    let other_tokenizer = message(TokenFile::build_or_open(&path, &digest_of_texts(&one), &tokenizer, &one));
+    assert!(other_tokenizer.contains("field tokenizer: expected") && other_tokenizer.contains("a.tokens"));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
@@ -290,10 +218,7 @@ fn ids_outside_the_vocabulary_are_refused_with_their_position() {
     let path = folder.path().join("a.tokens");
     let ids = vec![vec![1, 2], vec![3, 257]];
     let refused = message(TokenFile::from_ids(&path, "none", &bytes_only(), ids));
-    assert!(
-        refused.contains("token 4: expected an id below 257, got 257"),
-        "{refused}"
-    );
+    assert!(refused.contains("token 4: expected an id below 257, got 257"), "{refused}");
     assert!(message(token_file(&path, &[])).contains("at least one document"));
     assert!(!path.exists());
 }
@@ -303,11 +228,7 @@ fn ids_outside_the_vocabulary_are_refused_with_their_position() {
 #[test]
 fn batches_follow_the_order_and_targets_follow_inputs() {
     let folder = folder();
-    let file = token_file(
-        &folder.path().join("a.tokens"),
-        &["abcdefghijklmnopqrstuvw"],
-    )
-    .unwrap();
+    let file = token_file(&folder.path().join("a.tokens"), &["abcdefghijklmnopqrstuvw"]).unwrap();
     let windows = window_count(file.len(), 5);
     assert_eq!((file.len(), windows), (24, 4));
     let order = Order::draw(windows, 9, 7).unwrap();
@@ -315,33 +236,21 @@ fn batches_follow_the_order_and_targets_follow_inputs() {
     for (position, &window) in order.windows().iter().enumerate() {
         let batch = batches.get(position, 1).unwrap();
         let start = window as usize * 5;
-        assert_eq!(
-            batch.inputs,
-            file.tokens(start..start + 5).collect::<Vec<_>>()
-        );
-        assert_eq!(
-            batch.targets,
-            file.tokens(start + 1..start + 6).collect::<Vec<_>>()
-        );
+        assert_eq!(batch.inputs, file.tokens(start..start + 5).collect::<Vec<_>>());
+        assert_eq!(batch.targets, file.tokens(start + 1..start + 6).collect::<Vec<_>>());
     }
     let two = batches.get(3, 2).unwrap();
     assert_eq!(two.inputs[5..], batches.get(4, 1).unwrap().inputs);
     assert!(message(batches.get(8, 2)).contains("expected 2 windows from position 8"));
     assert!(message(Batches::new(&file, order, 6)).contains("expected a window below 3"));
     assert!(message(Batches::in_sequence(&file, 24)).contains("at least 25 tokens"));
-    assert_eq!(
-        Batches::in_sequence(&file, 5).unwrap().order().windows(),
-        [0, 1, 2, 3]
-    );
+    assert_eq!(Batches::in_sequence(&file, 5).unwrap().order().windows(), [0, 1, 2, 3]);
 }
 
 #[test]
 fn a_drawn_order_never_changes() {
     // Drawn once and written down: another generator, shuffle or seeding would show here.
-    assert_eq!(
-        Order::draw(8, 12, 42).unwrap().windows(),
-        [4, 5, 1, 3, 2, 6, 0, 7, 3, 4, 6, 5]
-    );
+    assert_eq!(Order::draw(8, 12, 42).unwrap().windows(), [4, 5, 1, 3, 2, 6, 0, 7, 3, 4, 6, 5]);
 }
 
 #[test]
@@ -411,16 +320,9 @@ fn a_leak_would_be_found() {
     assert_eq!(found("A: Alice is 30. Bob is 25.\n"), 1);
     assert_eq!(found("B: The older one is Alice.\n"), 1);
     assert_eq!(found("A: As I told you, my car is red.\n"), 1);
-    for item in cloze::TESTS
-        .iter()
-        .filter(|test| **test != "document_wording")
-        .flat_map(|test| items(test))
-    {
+    for item in cloze::TESTS.iter().filter(|test| **test != "document_wording").flat_map(|test| items(test)) {
         assert!(
-            found(&format!(
-                "{}{}{}",
-                item.context, item.stem, item.candidates[item.truth]
-            )) > 2,
+            found(&format!("{}{}{}", item.context, item.stem, item.candidates[item.truth])) > 2,
             "{item:?}"
         );
     }
@@ -434,15 +336,15 @@ fn there_is_much_to_say() {
 
 #[test]
 fn values_are_stated_equally_often() {
-    let text = conversations(5, Split::Train, Amount::Documents(6000)).concat();
+    // In how many conversations, since within one a value comes back as often as it is asked for.
+    let texts = conversations(5, Split::Train, Amount::Documents(6000));
     for pool in &POOLS {
         let counts = pool
             .values
-            .map(|value| text.matches(&format!(" {value}.")).count() as f64);
+            .map(|value| texts.iter().filter(|text| words(text).any(|word| word == value)).count() as f64);
         let mean = counts.iter().sum::<f64>() / counts.len() as f64;
-        let even = counts
-            .iter()
-            .all(|count| (0.75..1.3).contains(&(count / mean)));
+        // Counts scatter by about the root of their mean.
+        let even = counts.iter().all(|count| (count - mean).abs() < 4.5 * mean.sqrt());
         assert!(even, "{} {counts:?}", pool.name);
     }
 }
@@ -469,18 +371,13 @@ fn every_item_states_its_truth_and_nothing_else_gives_it_away() {
         assert!(item.context[item.evidence..].starts_with(truth), "{item:?}");
         assert!(!words(&item.context[item.evidence + truth.len()..]).any(|word| word == truth));
         assert!(
-            item.candidates
-                .iter()
-                .all(|value| !words(&item.stem).any(|word| word == value.trim())),
+            item.candidates.iter().all(|value| !words(&item.stem).any(|word| word == value.trim())),
             "{item:?}"
         );
-        let mentioned = item
-            .candidates
-            .iter()
-            .filter(|value| words(&item.context).any(|word| word == value.trim()));
+        let mentioned =
+            item.candidates.iter().filter(|value| words(&item.context).any(|word| word == value.trim()));
         let expected = match (item.test, item.template) {
-            ("contextual_correction" | "multi_fact_composition", _)
-            | ("document_wording", 1 | 3) => 2,
+            ("contextual_correction" | "multi_fact_composition", _) | ("document_wording", 1 | 3) => 2,
             _ => 1,
         };
         assert_eq!(mentioned.count(), expected, "{item:?}");
@@ -498,38 +395,21 @@ fn every_template_comes_once_with_every_candidate_and_is_otherwise_the_same() {
             assert!(
                 template
                     .iter()
-                    .all(|item| item.stem == template[0].stem
-                        && item.template == template[0].template)
+                    .all(|item| item.stem == template[0].stem && item.template == template[0].template)
             );
-            assert!(
-                template
-                    .iter()
-                    .all(|item| item.candidates == template[0].candidates)
-            );
+            assert!(template.iter().all(|item| item.candidates == template[0].candidates));
             let blanked = |item: &ClozeItem| {
                 let blank = |word| {
-                    if item.candidates.iter().any(|value| value.trim() == word) {
-                        "_"
-                    } else {
-                        word
-                    }
+                    if item.candidates.iter().any(|value| value.trim() == word) { "_" } else { word }
                 };
-                words(&item.context)
-                    .map(blank)
-                    .collect::<Vec<_>>()
-                    .join(" ")
+                words(&item.context).map(blank).collect::<Vec<_>>().join(" ")
             };
             let two_people = matches!(
                 (test, template[0].template),
                 ("multi_fact_composition", _) | ("document_wording", 3)
             );
             let step = if two_people { 2 } else { 1 };
-            assert!(
-                template
-                    .iter()
-                    .step_by(step)
-                    .all(|item| blanked(item) == blanked(&template[0]))
-            );
+            assert!(template.iter().step_by(step).all(|item| blanked(item) == blanked(&template[0])));
         }
         assert_eq!(items(test), items(test));
     }
@@ -539,16 +419,14 @@ fn every_template_comes_once_with_every_candidate_and_is_otherwise_the_same() {
 fn neither_place_nor_name_answers_a_comparison() {
     for template in items("multi_fact_composition").chunks(CANDIDATES) {
         let first = |item: &&ClozeItem| {
-            let mentioned = words(&item.context)
-                .find(|word| item.candidates.iter().any(|value| value.trim() == *word));
+            let mentioned =
+                words(&item.context).find(|word| item.candidates.iter().any(|value| value.trim() == *word));
             mentioned == Some(item.candidates[item.truth].trim())
         };
         assert_eq!(template.iter().filter(first).count(), CANDIDATES / 2);
         for name in &template[0].candidates {
-            let mentions = template
-                .iter()
-                .filter(|item| words(&item.context).any(|word| word == name.trim()))
-                .count();
+            let mentions =
+                template.iter().filter(|item| words(&item.context).any(|word| word == name.trim())).count();
             assert_eq!(mentions, 2);
         }
     }
@@ -563,9 +441,7 @@ fn candidates_are_single_tokens_and_versions_equally_long() {
         for template in items(test).chunks(CANDIDATES) {
             let length = |item: &ClozeItem| tokenizer.encode(&item.context).unwrap().len();
             // The document's own words begin with a name, which has no space before it there.
-            let equal = template
-                .iter()
-                .all(|item| length(item) == length(&template[0]));
+            let equal = template.iter().all(|item| length(item) == length(&template[0]));
             assert!(equal || test == "document_wording", "{test}");
             for value in &template[0].candidates {
                 assert!(tokenizer.single_token(value).is_some(), "{value}");
@@ -586,12 +462,7 @@ fn retention_items_have_as_many_turns_as_they_say() {
 // ---- data sets
 
 fn small() -> DataSpec {
-    DataSpec::Conversations {
-        seed: 1,
-        train_tokens: 100_000,
-        valid_documents: 20,
-        vocab_size: 1024,
-    }
+    DataSpec::Conversations { seed: 1, train_tokens: 100_000, valid_documents: 20, vocab_size: 1024 }
 }
 
 #[test]
@@ -603,78 +474,36 @@ fn a_prepared_data_set_is_found_again() {
     assert!(started.elapsed().as_secs_f64() < 1.0);
     assert_eq!(first.digest, second.digest);
     assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1);
-    assert_eq!(
-        (second.valid.documents(), second.tokenizer.vocab_size()),
-        (20, 1024)
-    );
-    let DataSpec::Conversations {
-        train_tokens,
-        valid_documents,
-        vocab_size,
-        ..
-    } = small()
-    else {
+    assert_eq!((second.valid.documents(), second.tokenizer.vocab_size()), (20, 1024));
+    let DataSpec::Conversations { train_tokens, valid_documents, vocab_size, .. } = small() else {
         unreachable!()
     };
-    let other = DataSpec::Conversations {
-        seed: 2,
-        train_tokens,
-        valid_documents,
-        vocab_size,
-    };
-    assert_ne!(
-        prepare(&other, None, cache.path()).unwrap().digest,
-        first.digest
-    );
+    let other = DataSpec::Conversations { seed: 2, train_tokens, valid_documents, vocab_size };
+    assert_ne!(prepare(&other, None, cache.path()).unwrap().digest, first.digest);
 }
 
 #[test]
 fn a_vocabulary_too_small_for_the_items_is_refused() {
     let cache = folder();
-    let spec = DataSpec::Conversations {
-        seed: 1,
-        train_tokens: 10_000,
-        valid_documents: 2,
-        vocab_size: 500,
-    };
+    let spec = DataSpec::Conversations { seed: 1, train_tokens: 10_000, valid_documents: 2, vocab_size: 500 };
     let refused = message(prepare(&spec, None, cache.path()));
-    assert!(
-        refused.contains("got 500 tokens and these split"),
-        "{refused}"
-    );
+    assert!(refused.contains("got 500 tokens and these split"), "{refused}");
 }
 
 #[test]
 fn text_files_are_prepared_with_a_tokenizer_learnt_or_given() {
     let (cache, data) = (folder(), folder());
     written(&data, "train.txt", talk(100).join("<|endoftext|>\n"));
-    written(
-        &data,
-        "valid.txt",
-        conversations(1, Split::Valid, Amount::Documents(5)).join("<|endoftext|>\n"),
-    );
+    written(&data, "valid.txt", conversations(1, Split::Valid, Amount::Documents(5)).join("<|endoftext|>\n"));
     let spec = |valid: &str, tokenizer: &str| DataSpec::Text {
         train: "train.txt".into(),
         valid: valid.into(),
         tokenizer: tokenizer.into(),
     };
-    let learnt = prepare(
-        &spec("valid.txt", "train:400"),
-        Some(data.path()),
-        cache.path(),
-    )
-    .unwrap();
-    assert_eq!(
-        (learnt.train.documents(), learnt.valid.documents()),
-        (100, 5)
-    );
+    let learnt = prepare(&spec("valid.txt", "train:400"), Some(data.path()), cache.path()).unwrap();
+    assert_eq!((learnt.train.documents(), learnt.valid.documents()), (100, 5));
     learnt.tokenizer.save(&data.path().join("t.json")).unwrap();
-    let given = prepare(
-        &spec("valid.txt", "t.json"),
-        Some(data.path()),
-        cache.path(),
-    )
-    .unwrap();
+    let given = prepare(&spec("valid.txt", "t.json"), Some(data.path()), cache.path()).unwrap();
     assert_eq!(given.digest, learnt.digest);
     let refused = |spec, data| message(prepare(&spec, data, cache.path()));
     assert!(
@@ -693,12 +522,6 @@ fn a_misspelt_field_is_refused() {
     assert_eq!(serde_json::from_str::<DataSpec>(&good).unwrap(), small());
     let bad = good.replace("\"seed\"", "\"sead\":1,\"seed\"");
     assert!(message(serde_json::from_str::<DataSpec>(&bad)).contains("sead"));
-    let toml =
-        "kind = \"text\"\ntrain = \"a\"\nvalid = \"b\"\ntokenizer = \"train:300\"\nextra = 1\n";
-    assert!(
-        toml::from_str::<DataSpec>(toml)
-            .unwrap_err()
-            .to_string()
-            .contains("extra")
-    );
+    let toml = "kind = \"text\"\ntrain = \"a\"\nvalid = \"b\"\ntokenizer = \"train:300\"\nextra = 1\n";
+    assert!(toml::from_str::<DataSpec>(toml).unwrap_err().to_string().contains("extra"));
 }
