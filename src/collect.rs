@@ -11,7 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::data::batches::{Batches, Order, OrderError, window_count};
 use crate::data::dataset::{Dataset, DatasetError, prepare};
 use crate::evidence::{
-    Condition, Context, Curve, CurveError, Expected, Ledger, LedgerError, Line, Measurement, Provenance, SCHEMA, Subject as Of, Value,
+    Condition, Context, Curve, CurveError, Expected, Ledger, LedgerError, Line, Measurement, Provenance,
+    SCHEMA, Subject as Of, Value,
 };
 use crate::models::{self, LanguageModel, ModelSpec};
 use crate::probes::{PROBES, Probe, ProbeError, Subject};
@@ -111,10 +112,13 @@ fn precision(p: Precision) -> &'static str {
 
 /// One model at one scale with one seed.
 #[derive(Clone, Copy)]
-struct Trial {
-    spec: &'static ModelSpec,
-    scale: &'static Scale,
-    seed: u64,
+pub struct Trial {
+    /// The model.
+    pub spec: &'static ModelSpec,
+    /// The size.
+    pub scale: &'static Scale,
+    /// The seed.
+    pub seed: u64,
 }
 
 impl Trial {
@@ -127,8 +131,39 @@ impl Trial {
     }
 }
 
-/// What all trials share.
-struct Shared<'a> {
+/// A trial that was trained, with everything a probe may ask about.
+pub struct Trained<'a> {
+    /// What was asked for.
+    pub trial: Trial,
+    /// The training.
+    pub job: TrainJob<'a>,
+    /// How it went.
+    pub run: Run,
+    /// Where numbers about it come from; the probe's name is still to be filled in.
+    pub source: Provenance,
+    folder: RunDir,
+}
+
+impl Trained<'_> {
+    /// The trained model, if its checkpoint is the one that the run recorded.
+    pub fn model(&self) -> Result<Box<dyn LanguageModel>, CollectError> {
+        let path = self.folder.checkpoint();
+        let model = load_model(&path)?;
+        let got = model.params().digest()?;
+        if got != self.run.weights {
+            return Err(CollectError::OtherWeights { path, expected: self.run.weights.clone(), got });
+        }
+        Ok(model)
+    }
+
+    /// The same model before its first step.
+    pub fn untrained(&self) -> Result<Box<dyn LanguageModel>, CollectError> {
+        Ok(self.job.config.init(self.trial.seed)?)
+    }
+}
+
+/// A protocol being collected: data set, ledger, and where runs lie.
+pub struct Collector<'a> {
     protocol: &'a Protocol,
     options: &'a Options<'a>,
     dataset: Dataset,
@@ -137,31 +172,7 @@ struct Shared<'a> {
 
 /// Brings the ledger under `options.out` to where the protocol wants it, and returns it.
 pub fn collect(protocol: &Protocol, options: &Options<'_>) -> Result<Ledger, CollectError> {
-    let mut ledger = Ledger::open_or_empty(&options.out.join("ledger.jsonl"))?;
-    let dataset = prepare(&protocol.data, options.data, &options.out.join("cache"))?;
-    ledger.append(&[Line::Context(promise(protocol, &dataset)?)])?;
-    let shared = Shared { protocol, options, dataset, ledger: Mutex::new(ledger) };
-    let queue = Mutex::new(trials(protocol));
-    let jobs = jobs(protocol, options, &shared.dataset);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let failures: Mutex<Vec<CollectError>> = Mutex::default();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                let work = || work(&shared, &queue, &failures);
-                let pool = rayon::ThreadPoolBuilder::new().num_threads((cores / jobs).max(1)).build();
-                match pool {
-                    Ok(pool) => pool.install(work),
-                    Err(error) => lock(&failures).push(error.into()),
-                }
-            });
-        }
-    });
-    let first = lock(&failures).drain(..).next();
-    match first {
-        Some(error) => Err(error),
-        None => Ok(shared.ledger.into_inner().unwrap_or_else(PoisonError::into_inner)),
-    }
+    Collector::open(protocol, options)?.all()
 }
 
 /// A lock that a panicking thread cannot take from the others.
@@ -169,11 +180,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn work(shared: &Shared<'_>, queue: &Mutex<VecDeque<Trial>>, failures: &Mutex<Vec<CollectError>>) {
+fn work(collector: &Collector<'_>, queue: &Mutex<VecDeque<Trial>>, failures: &Mutex<Vec<CollectError>>) {
     loop {
         let next = lock(queue).pop_front();
         let Some(trial) = next else { return };
-        if let Err(error) = shared.run(trial) {
+        if let Err(error) = collector.run(trial) {
             lock(failures).push(error);
             lock(queue).clear();
             return;
@@ -192,19 +203,6 @@ fn trials(protocol: &Protocol) -> VecDeque<Trial> {
     all
 }
 
-/// Small models leave cores idle, so several train at once.
-fn jobs(protocol: &Protocol, options: &Options<'_>, dataset: &Dataset) -> usize {
-    const SMALL: usize = 5_000_000;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let context = protocol.recipe.context_length;
-    let size = |t: &Trial| {
-        let config = (t.spec.config)(t.scale, dataset.tokenizer.vocab_size(), context);
-        config.declare().iter().map(|d| d.shape.iter().product::<usize>()).sum::<usize>()
-    };
-    let small = trials(protocol).iter().all(|t| size(t) < SMALL);
-    options.jobs.unwrap_or(if small { cores } else { 1 }).max(1)
-}
-
 /// The order that every model reads for a seed (ruling R13).
 fn order(protocol: &Protocol, dataset: &Dataset, seed: u64) -> Result<Order, OrderError> {
     let recipe = &protocol.recipe;
@@ -213,7 +211,7 @@ fn order(protocol: &Protocol, dataset: &Dataset, seed: u64) -> Result<Order, Ord
 }
 
 /// What the protocol promises about every piece of evidence.
-fn promise(protocol: &Protocol, dataset: &Dataset) -> Result<Context, CollectError> {
+pub fn promise(protocol: &Protocol, dataset: &Dataset) -> Result<Context, CollectError> {
     let mut expected = Vec::new();
     for &seed in &protocol.seeds {
         let order = order(protocol, dataset, seed)?.digest();
@@ -239,8 +237,60 @@ fn promise(protocol: &Protocol, dataset: &Dataset) -> Result<Context, CollectErr
     })
 }
 
-impl Shared<'_> {
-    fn run(&self, trial: Trial) -> Result<(), CollectError> {
+impl<'a> Collector<'a> {
+    /// Prepares the data set, opens the ledger and writes down what the protocol promises.
+    pub fn open(protocol: &'a Protocol, options: &'a Options<'a>) -> Result<Self, CollectError> {
+        let mut ledger = Ledger::open_or_empty(&options.out.join("ledger.jsonl"))?;
+        let dataset = prepare(&protocol.data, options.data, &options.out.join("cache"))?;
+        ledger.append(&[Line::Context(promise(protocol, &dataset)?)])?;
+        Ok(Self { protocol, options, dataset, ledger: Mutex::new(ledger) })
+    }
+
+    /// The data set.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// Runs every trial and returns the ledger.
+    pub fn all(self) -> Result<Ledger, CollectError> {
+        let queue = Mutex::new(trials(self.protocol));
+        let jobs = self.jobs();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let failures: Mutex<Vec<CollectError>> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(|| {
+                    let work = || work(&self, &queue, &failures);
+                    let threads = (cores / jobs).max(1);
+                    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+                        Ok(pool) => pool.install(work),
+                        Err(error) => lock(&failures).push(error.into()),
+                    }
+                });
+            }
+        });
+        let first = lock(&failures).drain(..).next();
+        match first {
+            Some(error) => Err(error),
+            None => Ok(self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+
+    /// Small models leave cores idle, so several train at once.
+    fn jobs(&self) -> usize {
+        const SMALL: usize = 5_000_000;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (vocab, context) = (self.dataset.tokenizer.vocab_size(), self.protocol.recipe.context_length);
+        let size = |t: &Trial| {
+            let declared = (t.spec.config)(t.scale, vocab, context).declare();
+            declared.iter().map(|d| d.shape.iter().product::<usize>()).sum::<usize>()
+        };
+        let small = trials(self.protocol).iter().all(|t| size(t) < SMALL);
+        self.options.jobs.unwrap_or(if small { cores } else { 1 }).max(1)
+    }
+
+    /// Trains a trial, or finds that it was trained before.
+    pub fn train(&self, trial: Trial) -> Result<Trained<'_>, CollectError> {
         let order = self.saved_order(trial.seed)?;
         let job = job(self.protocol, &self.dataset, trial.spec, trial.scale, trial.seed, order)?;
         let folder = RunDir(self.options.out.join("runs").join(folder_name(&trial, &job)));
@@ -250,29 +300,43 @@ impl Shared<'_> {
             return Err(CollectError::Interrupted);
         }
         let source = provenance(self.protocol, trial.scale, &job, &run);
-        let lacking: Vec<_> = PROBES.iter().filter(|p| !self.answered(&trial, &source, p)).collect();
+        Ok(Trained { trial, job, run, source, folder })
+    }
+
+    /// Everything a probe may ask about a trained trial.
+    pub fn subject<'b>(
+        &'b self,
+        trained: &'b Trained<'_>,
+        model: &'b dyn LanguageModel,
+        untrained: &'b dyn LanguageModel,
+    ) -> Subject<'b> {
+        Subject {
+            model,
+            untrained,
+            run: &trained.run,
+            recipe: &self.protocol.recipe,
+            dataset: &self.dataset,
+            scale: trained.trial.scale,
+            seed: trained.trial.seed,
+        }
+    }
+
+    fn run(&self, trial: Trial) -> Result<(), CollectError> {
+        let trained = self.train(trial)?;
+        let lacking: Vec<_> = PROBES.iter().filter(|p| !self.answered(&trained, p)).collect();
         if lacking.is_empty() {
             return Ok(());
         }
-        let model = trained(&folder, &run)?;
-        let untrained = job.config.init(trial.seed)?;
-        let subject = Subject {
-            model: model.as_ref(),
-            untrained: untrained.as_ref(),
-            run: &run,
-            recipe: &self.protocol.recipe,
-            dataset: &self.dataset,
-            scale: trial.scale,
-            seed: trial.seed,
-        };
-        self.append(&[curve(&trial.of(Condition::Trained), &run, &source)?])?;
+        let (model, untrained) = (trained.model()?, trained.untrained()?);
+        let subject = self.subject(&trained, model.as_ref(), untrained.as_ref());
+        self.append(&[curve(&trial.of(Condition::Trained), &trained.run, &trained.source)?])?;
         let task = self.options.screen.task(&format!("{}: probes", trial.label()), 0, lacking.len() as u64);
         for (i, probe) in lacking.into_iter().enumerate() {
             if self.options.stop.load(Ordering::Relaxed) {
                 return Err(CollectError::Interrupted);
             }
             task.at(i as u64, || probe.id.to_owned());
-            self.append(&question(probe, &subject, trial.spec.name, &source)?)?;
+            self.append(&question(probe, &subject, trial.spec.name, &trained.source)?)?;
         }
         Ok(())
     }
@@ -283,12 +347,15 @@ impl Shared<'_> {
     }
 
     /// Whether the ledger has this probe's answer from this very source.
-    fn answered(&self, trial: &Trial, source: &Provenance, probe: &Probe) -> bool {
-        let ledger = lock(&self.ledger);
-        let wanted = Provenance { probe: probe.id.to_owned(), ..source.clone() };
+    fn answered(&self, trained: &Trained<'_>, probe: &Probe) -> bool {
+        let (ledger, trial) = (lock(&self.ledger), &trained.trial);
+        let wanted = Provenance { probe: probe.id.to_owned(), ..trained.source.clone() };
         let matches = |m: &Measurement| {
             let of = m.subject();
-            of.model == trial.spec.name && of.scale == trial.scale.name && of.seed == trial.seed && *m.provenance() == wanted
+            of.model == trial.spec.name
+                && of.scale == trial.scale.name
+                && of.seed == trial.seed
+                && *m.provenance() == wanted
         };
         ledger.measurements().any(matches)
     }
@@ -329,17 +396,6 @@ pub fn job<'a>(
 
 fn folder_name(trial: &Trial, job: &TrainJob<'_>) -> String {
     format!("{}-{}-seed-{}-{}", trial.scale.name, trial.spec.name, trial.seed, &job.identity()[..8])
-}
-
-/// The trained model, if it is the one that the run recorded.
-fn trained(folder: &RunDir, run: &Run) -> Result<Box<dyn LanguageModel>, CollectError> {
-    let path = folder.checkpoint();
-    let model = load_model(&path)?;
-    let got = model.params().digest()?;
-    if got != run.weights {
-        return Err(CollectError::OtherWeights { path, expected: run.weights.clone(), got });
-    }
-    Ok(model)
 }
 
 /// Where the numbers of a run come from.
@@ -395,4 +451,3 @@ fn curve(of: &Of, run: &Run, source: &Provenance) -> Result<Line, CollectError> 
     let source = Provenance { probe: "training".to_owned(), ..source.clone() };
     Ok(Line::Curve(Curve::new(of.clone(), tokens, losses, source)?))
 }
-

@@ -6,18 +6,18 @@
 //! it code that knows no tensors: [`gate`], [`report`]. A module names only modules above it in
 //! this list, or the waist.
 
+pub mod collect;
 pub mod data;
 pub mod evidence;
 pub mod gate;
 pub mod models;
 pub mod ops;
+pub mod probes;
 pub mod progress;
+pub mod protocol;
 pub mod report;
 pub mod scale;
 pub mod train;
-pub mod probes;
-pub mod protocol;
-pub mod collect;
 
 /// Freed memory stays in the process: returning it to the system and faulting it in again costs
 /// more than a training step's arithmetic.

@@ -220,7 +220,9 @@ fn list(what: Table, as_json: bool) -> Result<u8> {
         }
         Table::Models => MODELS.iter().map(|m| json!({"name": m.name, "about": m.about})).collect(),
         Table::Scales => SCALES.iter().map(|s| json!(s)).collect(),
-        Table::Probes => PROBES.iter().map(|p| json!({"id": p.id, "about": p.about, "metrics": p.metrics})).collect(),
+        Table::Probes => {
+            PROBES.iter().map(|p| json!({"id": p.id, "about": p.about, "metrics": p.metrics})).collect()
+        }
         Table::Metrics => {
             let row = |m: &Metric| json!({"id": m.id(), "unit": m.unit(), "about": m.doc()});
             Metric::ALL.iter().map(row).collect()
@@ -232,10 +234,12 @@ fn list(what: Table, as_json: bool) -> Result<u8> {
     for row in &rows {
         let fields = row.as_object().into_iter().flatten();
         let text = |v: &serde_json::Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-        let plain: Vec<_> = fields.filter(|(k, _)| *k != "metrics").map(|(k, v)| (k.as_str(), text(v))).collect();
+        let plain: Vec<_> =
+            fields.filter(|(k, _)| *k != "metrics").map(|(k, v)| (k.as_str(), text(v))).collect();
         let (first, rest) = plain.iter().partition::<Vec<_>, _>(|(k, _)| *k == "name" || *k == "id");
         let name = first.first().map_or("", |(_, v)| v.as_str());
-        let others: Vec<_> = rest.iter().map(|(k, v)| if *k == "about" { v.clone() } else { format!("{k} {v}") }).collect();
+        let others: Vec<_> =
+            rest.iter().map(|(k, v)| if *k == "about" { v.clone() } else { format!("{k} {v}") }).collect();
         println!("{name:28} {}", others.join(", "));
     }
     Ok(0)
@@ -284,8 +288,8 @@ fn train(
 fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
     let model = load_model(checkpoint)?;
     let text = fs::read_to_string(tokens).with_context(|| tokens.display().to_string())?;
-    let ids: Vec<u32> =
-        serde_json::from_str(&text).with_context(|| format!("{}: expected a list of token ids", tokens.display()))?;
+    let ids: Vec<u32> = serde_json::from_str(&text)
+        .with_context(|| format!("{}: expected a list of token ids", tokens.display()))?;
     let nll = match ids.len() {
         0 => bail!("{}: expected at least one token id, got none", tokens.display()),
         1 => Vec::new(),
@@ -298,7 +302,9 @@ fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
     let mean = if nll.is_empty() { None } else { Some(sum / nll.len() as f64) };
     if as_json {
         let name = model.config().name();
-        return print_json(&json!({"model_type": name, "tokens": ids.len(), "nll": nll, "sum": sum, "mean": mean}));
+        return print_json(
+            &json!({"model_type": name, "tokens": ids.len(), "nll": nll, "sum": sum, "mean": mean}),
+        );
     }
     println!("{} tokens, {sum:.4} nats, {} nats per token", ids.len(), mean.unwrap_or(f64::NAN));
     Ok(0)

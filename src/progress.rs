@@ -18,10 +18,7 @@ const LINE_EVERY: Duration = Duration::from_secs(15);
 impl Screen {
     /// A screen that shows nothing.
     pub fn quiet() -> Self {
-        Self {
-            quiet: true,
-            ..Self::default()
-        }
+        Self { quiet: true, ..Self::default() }
     }
 
     /// A line for people.
@@ -37,9 +34,7 @@ impl Screen {
         let bar = (terminal && !self.quiet).then(|| {
             let bar = self.bars.add(ProgressBar::new(total));
             let style = "{prefix:28} {wide_bar} {pos}/{len} {msg} {eta} left";
-            bar.set_style(
-                ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()),
-            );
+            bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
             bar.set_prefix(name.to_owned());
             bar.set_position(done);
             bar.reset_eta();
@@ -47,14 +42,7 @@ impl Screen {
         });
         let now = Instant::now();
         let (start, last) = ((now, done), Cell::new(now));
-        Task {
-            bar,
-            screen: self.clone(),
-            name: name.to_owned(),
-            total,
-            start,
-            last,
-        }
+        Task { bar, screen: self.clone(), name: name.to_owned(), total, start, last }
     }
 }
 
@@ -77,19 +65,13 @@ impl Task {
         } else if !self.screen.quiet && self.last.get().elapsed() >= LINE_EVERY {
             self.last.set(Instant::now());
             let left = self.left(done).as_secs();
-            eprintln!(
-                "{}: {done}/{} {} about {left} s left",
-                self.name,
-                self.total,
-                message()
-            );
+            eprintln!("{}: {done}/{} {} about {left} s left", self.name, self.total, message());
         }
     }
 
     fn left(&self, done: u64) -> Duration {
         let (start, from) = self.start;
-        let speed =
-            done.saturating_sub(from).max(1) as f64 / start.elapsed().as_secs_f64().max(1e-9);
+        let speed = done.saturating_sub(from).max(1) as f64 / start.elapsed().as_secs_f64().max(1e-9);
         Duration::from_secs_f64(self.total.saturating_sub(done) as f64 / speed)
     }
 }

@@ -99,8 +99,8 @@ impl Protocol {
 
     /// A protocol from its text; `path` is for messages.
     pub fn parse(path: &str, text: &str) -> Result<Self, ProtocolError> {
-        let protocol: Self = toml::from_str(text)
-            .map_err(|error| ProtocolError::Syntax { path: path.to_owned(), error })?;
+        let protocol: Self =
+            toml::from_str(text).map_err(|error| ProtocolError::Syntax { path: path.to_owned(), error })?;
         protocol.check(path)?;
         Ok(protocol)
     }
@@ -122,7 +122,8 @@ impl Protocol {
                 return unknown("scales", format!("some of {}", all.join(", ")), name);
             }
         }
-        let lists = [("models", self.models.len()), ("scales", self.scales.len()), ("seeds", self.seeds.len())];
+        let lists =
+            [("models", self.models.len()), ("scales", self.scales.len()), ("seeds", self.seeds.len())];
         if let Some((field, _)) = lists.iter().find(|(_, n)| *n == 0) {
             return unknown(field, "at least one".to_owned(), "none");
         }

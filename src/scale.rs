@@ -33,26 +33,13 @@ pub struct Scale {
     pub d_ff: usize,
 }
 
-const fn row(
-    name: &'static str,
-    tier: Tier,
-    n_layer: usize,
-    n_head: usize,
-    d_model: usize,
-) -> Scale {
-    Scale {
-        name,
-        tier,
-        n_layer,
-        n_head,
-        d_model,
-        d_ff: 4 * d_model,
-    }
+const fn row(name: &'static str, tier: Tier, n_layer: usize, n_head: usize, d_model: usize) -> Scale {
+    Scale { name, tier, n_layer, n_head, d_model, d_ff: 4 * d_model }
 }
 
 /// Every scale, smallest first. Ruling R1 fixes the last four; ruling R2 gives 30M eight heads.
 pub const SCALES: &[Scale] = &[
-    row("smoke", Tier::Smoke, 4, 3, 96),
+    row("smoke", Tier::Smoke, 3, 3, 96),
     row("study", Tier::Study, 3, 4, 192),
     row("3.5M", Tier::Gate, 3, 4, 256),
     row("8M", Tier::Gate, 6, 6, 384),

@@ -86,7 +86,7 @@ struct Own {
 }
 
 impl Own {
-    fn clause(self) -> String {
+    fn clause(&self) -> String {
         let Pool { values, relations, .. } = &POOLS[self.pool];
         format!("{} {}", relations[self.relation].first, values[self.value])
     }
@@ -120,7 +120,7 @@ struct Conversation {
 impl Conversation {
     fn new(mut random: Random) -> Self {
         let length = 12 + random.below(30);
-        let most_facts = 2 + random.below(4);
+        let most_facts = 4 + random.below(4);
         let topic = random.pick(&TOPICS);
         Self { random, turns: Vec::new(), facts: Vec::new(), topic, length, most_facts }
     }
@@ -156,12 +156,12 @@ impl Conversation {
     fn something_new(&mut self) {
         let (room, told) = (self.facts.len() < self.most_facts, !self.facts.is_empty());
         match self.random.below(100) {
-            0..34 if room => self.state(),
-            34..40 if room => self.compare(),
-            0..58 if told => self.recall_any(),
-            58..66 if told => self.correct(),
-            66..69 => self.change_topic(),
-            69..71 if told => self.digress(),
+            0..60 if room => self.state(),
+            60..62 if room => self.compare(),
+            0..86 if told => self.recall_any(),
+            86..92 if told => self.correct(),
+            92..93 => self.change_topic(),
+            93..94 if told => self.digress(),
             _ => self.chat(),
         }
     }
@@ -181,9 +181,22 @@ impl Conversation {
         self.recall_any();
     }
 
-    /// A states a fact. Half of them share the pool of an earlier one: the question's relation, not
-    /// just its kind, must then be remembered.
+    /// A states one to three facts at once.
     fn state(&mut self) {
+        let wanted = 1 + self.random.below(3);
+        let facts: Vec<Own> = (0..wanted).filter_map(|_| self.new_fact()).collect();
+        if facts.is_empty() {
+            return self.chat();
+        }
+        let clauses: Vec<String> = facts.iter().map(Own::clause).collect();
+        let lead = self.random.pick(STATE.train);
+        self.say('A', &statement(lead, &clauses.join(", ")));
+        self.acknowledge(Some(&clauses.join(", ")));
+    }
+
+    /// A fact that was not told yet. Half of them share the pool of an earlier one: the question's
+    /// relation, not just its kind, must then be remembered.
+    fn new_fact(&mut self) -> Option<Own> {
         let earlier = self.facts.last().and_then(|fact| match fact.kind {
             Kind::Own(own) => Some(own.pool),
             Kind::Compared { .. } => None,
@@ -193,12 +206,11 @@ impl Conversation {
         let relation = self.random.below(POOLS[pool].relations.len());
         let same = |own: &Own| (own.pool, own.relation) == (pool, relation);
         if self.facts.iter().any(|fact| matches!(&fact.kind, Kind::Own(own) if same(own))) {
-            return self.chat();
+            return None;
         }
         let own = Own { pool, relation, value: trained(&mut self.random, relation) };
-        let lead = self.random.pick(STATE.train);
-        self.say('A', &statement(lead, &own.clause()));
         self.remember(Kind::Own(own));
+        Some(own)
     }
 
     fn compare(&mut self) {
@@ -218,26 +230,26 @@ impl Conversation {
         let text = comparison_text(comparison, pairs);
         self.say('A', &sentence(lead, &text));
         self.remember(Kind::Compared { comparison, names: [more, less] });
+        self.acknowledge(None);
     }
 
-    /// Notes a fact and when it is to be asked back; now and then B replies.
+    /// Notes a fact and when it is to be asked back.
     fn remember(&mut self, kind: Kind) {
         let now = self.turns.len();
         let times = 3 + self.random.below(3);
         let due = (0..times).map(|_| now + distance(&mut self.random)).collect();
         self.facts.push(Fact { kind, due });
-        self.acknowledge(kind);
     }
 
     /// B takes note of what A just said, often by saying it back: the shortest of all recalls, and
     /// the one from which a small model first learns that values can be copied.
-    fn acknowledge(&mut self, kind: Kind) {
-        match (self.random.below(100), kind) {
-            (0..50, Kind::Own(own)) => {
+    fn acknowledge(&mut self, said: Option<&str>) {
+        match (self.random.below(100), said) {
+            (0..75, Some(clauses)) => {
                 let lead = self.random.pick(ANSWER.train);
-                self.say('B', &statement(lead, &second_person(&own.clause())));
+                self.say('B', &statement(lead, &second_person(clauses)));
             }
-            (50..65, _) => {
+            (75..85, _) => {
                 let reply = self.random.pick(&REPLIES);
                 self.say('B', reply);
             }
@@ -258,13 +270,13 @@ impl Conversation {
         let due = self.turns.len() + distance(&mut self.random);
         self.facts[fact].kind = Kind::Own(own);
         self.facts[fact].due.push(due);
-        self.acknowledge(Kind::Own(own));
+        self.acknowledge(Some(&own.clause()));
     }
 
     fn recall(&mut self, fact: usize) {
         let kind = self.facts[fact].kind;
         match kind {
-            Kind::Own(_) if self.facts.len() > 1 && self.random.chance(40) => self.sum_up(),
+            Kind::Own(_) if self.facts.len() > 1 && self.random.chance(90) => self.sum_up(),
             Kind::Own(own) => self.recall_own(own),
             Kind::Compared { comparison, names } => self.recall_comparison(comparison, names),
         }
@@ -282,10 +294,13 @@ impl Conversation {
             .collect();
         self.random.shuffle(&mut clauses);
         let text = clauses.join(", ");
-        if self.random.chance(50) {
-            let lead = self.random.pick(RESTATE.train);
+        let said = self.random.below(3);
+        if said < 2 {
+            let plain = self.random.chance(50);
+            let lead = if plain { "" } else { self.random.pick(RESTATE.train) };
             self.say('A', &statement(lead, &text));
-        } else {
+        }
+        if said > 0 {
             let lead = self.random.pick(ANSWER.train);
             self.say('B', &statement(lead, &second_person(&text)));
         }
@@ -294,7 +309,7 @@ impl Conversation {
     fn recall_own(&mut self, own: Own) {
         let ask = POOLS[own.pool].relations[own.relation].ask;
         let ask_lead = self.random.pick(ASK.train);
-        match self.random.below(3) {
+        match self.random.below(6) {
             0 => {
                 self.say('A', &question(ask_lead, ask));
                 let lead = self.random.pick(ANSWER.train);

@@ -69,14 +69,8 @@ impl Ledger {
     /// The ledger at that path, which must exist.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|source| LedgerError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Ledger {
-            path: path.to_owned(),
-            lines: parse(path, &bytes)?,
-        })
+        let bytes = fs::read(path).map_err(|source| LedgerError::Read { path: path.to_owned(), source })?;
+        Ok(Ledger { path: path.to_owned(), lines: parse(path, &bytes)? })
     }
 
     /// The ledger at that path; an empty one when there is no such file yet.
@@ -84,10 +78,7 @@ impl Ledger {
         let path = path.as_ref();
         match Ledger::open(path) {
             Err(LedgerError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                Ok(Ledger {
-                    path: path.to_owned(),
-                    lines: Vec::new(),
-                })
+                Ok(Ledger { path: path.to_owned(), lines: Vec::new() })
             }
             other => other,
         }
@@ -95,10 +86,7 @@ impl Ledger {
 
     /// A ledger of these lines that is in no file yet.
     pub fn from_lines(lines: Vec<Line>) -> Self {
-        Ledger {
-            path: PathBuf::new(),
-            lines,
-        }
+        Ledger { path: PathBuf::new(), lines }
     }
 
     /// Where it is kept.
@@ -139,26 +127,17 @@ impl Ledger {
     /// read again first, under a lock, so that two writers do not lose each other's lines.
     pub fn append(&mut self, lines: &[Line]) -> Result<usize, LedgerError> {
         let path = self.path.clone();
-        let failed = |source| LedgerError::Write {
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| LedgerError::Write { path: path.clone(), source };
         let folder = folder_of(&path);
         let _lock = lock(folder).map_err(failed)?;
         let mut bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
             Err(source) => {
-                return Err(LedgerError::Read {
-                    path: path.clone(),
-                    source,
-                });
+                return Err(LedgerError::Read { path: path.clone(), source });
             }
         };
-        let mut current = Ledger {
-            lines: parse(&path, &bytes)?,
-            path: path.clone(),
-        };
+        let mut current = Ledger { lines: parse(&path, &bytes)?, path: path.clone() };
         let added = current.lacking(lines).map_err(failed)?;
         if !added.is_empty() {
             if bytes.last().is_some_and(|&b| b != b'\n') {
@@ -171,9 +150,7 @@ impl Ledger {
             replace(&path, folder, &bytes).map_err(failed)?;
         }
         let count = added.len();
-        current
-            .lines
-            .extend(added.into_iter().map(|(line, _)| line));
+        current.lines.extend(added.into_iter().map(|(line, _)| line));
         *self = current;
         Ok(count)
     }
@@ -190,9 +167,7 @@ impl Ledger {
         for line in lines {
             let text = text_of(line)?;
             let new = match line {
-                Line::Context(context) => {
-                    governing.replace(context.clone()).as_ref() != Some(context)
-                }
+                Line::Context(context) => governing.replace(context.clone()).as_ref() != Some(context),
                 _ => known.insert(text.clone()),
             };
             if new {
@@ -229,9 +204,7 @@ fn lock(folder: &Path) -> io::Result<Option<File>> {
 fn replace(path: &Path, folder: &Path, bytes: &[u8]) -> io::Result<()> {
     // A temporary file would be private to its user; a ledger is an ordinary file.
     let ordinary = fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new()
-        .permissions(ordinary)
-        .tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().permissions(ordinary).tempfile_in(folder)?;
     file.write_all(bytes)?;
     if let Ok(old) = fs::metadata(path) {
         file.as_file().set_permissions(old.permissions())?;
@@ -247,25 +220,19 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Line>, LedgerError> {
     }
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let lines = bytes.split(|&b| b == b'\n').enumerate();
-    lines
-        .map(|(i, text)| parse_line(path, i + 1, text))
-        .collect()
+    lines.map(|(i, text)| parse_line(path, i + 1, text)).collect()
 }
 
 fn parse_line(path: &Path, number: usize, text: &[u8]) -> Result<Line, LedgerError> {
-    let wrong = |problem| LedgerError::Line {
-        path: path.to_owned(),
-        line: number,
-        problem,
-    };
+    let wrong = |problem| LedgerError::Line { path: path.to_owned(), line: number, problem };
     if text.trim_ascii().is_empty() {
         return Err(wrong("an empty line".to_owned()));
     }
     let line = serde_json::from_slice(text).map_err(|e| wrong(e.to_string()))?;
     match line {
-        Line::Context(Context { schema, .. }) if schema != SCHEMA => Err(wrong(format!(
-            "a context of schema {schema}, where this reads schema {SCHEMA}"
-        ))),
+        Line::Context(Context { schema, .. }) if schema != SCHEMA => {
+            Err(wrong(format!("a context of schema {schema}, where this reads schema {SCHEMA}")))
+        }
         line => Ok(line),
     }
 }

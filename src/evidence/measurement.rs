@@ -144,10 +144,7 @@ impl Serialize for Value {
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(
-            untagged,
-            expecting = "expected a number, \"nan\", \"inf\" or \"-inf\""
-        )]
+        #[serde(untagged, expecting = "expected a number, \"nan\", \"inf\" or \"-inf\"")]
         enum Raw {
             Number(f64),
             Name(String),
@@ -159,9 +156,7 @@ impl<'de> Deserialize<'de> for Value {
                 .find(|&x| not_finite(x) == Some(name.as_str()))
                 .map(Value::from)
                 .ok_or_else(|| {
-                    D::Error::custom(format!(
-                        "expected a number, \"nan\", \"inf\" or \"-inf\", got {name:?}"
-                    ))
+                    D::Error::custom(format!("expected a number, \"nan\", \"inf\" or \"-inf\", got {name:?}"))
                 }),
         }
     }
@@ -192,14 +187,7 @@ impl Measurement {
         provenance: Provenance,
     ) -> Self {
         let interval = interval.map(|ends| ends.map(Value::from));
-        Measurement {
-            subject,
-            metric,
-            value: value.into(),
-            n,
-            interval,
-            provenance,
-        }
+        Measurement { subject, metric, value: value.into(), n, interval, provenance }
     }
 
     /// Of what it speaks.
@@ -282,17 +270,9 @@ impl Curve {
         provenance: Provenance,
     ) -> Result<Self, CurveError> {
         if tokens.len() != loss.len() {
-            return Err(CurveError {
-                tokens: tokens.len(),
-                losses: loss.len(),
-            });
+            return Err(CurveError { tokens: tokens.len(), losses: loss.len() });
         }
-        Ok(Curve {
-            subject,
-            tokens,
-            loss,
-            provenance,
-        })
+        Ok(Curve { subject, tokens, loss, provenance })
     }
 
     /// Whose curve it is.

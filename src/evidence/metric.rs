@@ -146,9 +146,7 @@ impl<'de> Deserialize<'de> for Metric {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let id = String::deserialize(deserializer)?;
         Metric::find(&id).ok_or_else(|| {
-            D::Error::custom(format!(
-                "unknown metric {id:?} (`v5gate list metrics` names them all)"
-            ))
+            D::Error::custom(format!("unknown metric {id:?} (`v5gate list metrics` names them all)"))
         })
     }
 }

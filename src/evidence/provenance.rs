@@ -140,10 +140,7 @@ pub struct Context {
 impl Context {
     /// The promise for one trial; none when it is lacking or given twice.
     pub fn expected(&self, scale: &str, seed: u64) -> Option<&Expected> {
-        let mut found = self
-            .expected
-            .iter()
-            .filter(|e| e.scale == scale && e.seed == seed);
+        let mut found = self.expected.iter().filter(|e| e.scale == scale && e.seed == seed);
         let first = found.next()?;
         found.all(|other| other == first).then_some(first)
     }

@@ -25,15 +25,12 @@ pub fn sd(xs: &[f64]) -> Option<f64> {
 /// A quantile of Student's t for a mean of `n` numbers.
 fn t_quantile(p: f64, n: usize) -> Option<f64> {
     let freedom = n.checked_sub(1).filter(|&f| f > 0)? as f64;
-    StudentsT::new(0.0, 1.0, freedom)
-        .ok()
-        .map(|t| t.inverse_cdf(p))
+    StudentsT::new(0.0, 1.0, freedom).ok().map(|t| t.inverse_cdf(p))
 }
 
 /// The 95 % t interval of a mean; `None` of fewer than two numbers.
 pub fn t_interval(xs: &[f64]) -> Option<[f64; 2]> {
-    let half =
-        t_quantile(f64::midpoint(1.0, CONFIDENCE), xs.len())? * sd(xs)? / (xs.len() as f64).sqrt();
+    let half = t_quantile(f64::midpoint(1.0, CONFIDENCE), xs.len())? * sd(xs)? / (xs.len() as f64).sqrt();
     let m = mean(xs);
     Some([m - half, m + half])
 }
@@ -100,11 +97,7 @@ mod tests {
         let [low, high] = t_interval(&d).unwrap();
         assert_relative_eq!(low, 0.071_382_963_827_404_53, epsilon = 1e-8);
         assert_relative_eq!(high, 0.328_617_036_172_595_5, epsilon = 1e-8);
-        assert_relative_eq!(
-            detectable(&d).unwrap(),
-            0.168_161_523_878_223_95,
-            epsilon = 1e-8
-        );
+        assert_relative_eq!(detectable(&d).unwrap(), 0.168_161_523_878_223_95, epsilon = 1e-8);
     }
 
     #[test]

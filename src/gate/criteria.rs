@@ -39,59 +39,25 @@ const ROW: Criterion = Criterion {
     metrics: &[],
     rule: Rule::Finite,
 };
-const TRAINING: Criterion = Criterion {
-    group: "training",
-    ..ROW
-};
-const MATCHING: Criterion = Criterion {
-    group: "matching",
-    of: Of::Pair,
-    ..ROW
-};
+const TRAINING: Criterion = Criterion { group: "training", ..ROW };
+const MATCHING: Criterion = Criterion { group: "matching", of: Of::Pair, ..ROW };
 const SAME: Criterion = Criterion {
     metrics: &[M::ValidationLoss, M::StatefulnessScore],
     source: "R13, §Three Pillars of Fair Comparison",
     ..MATCHING
 };
 /// Comparisons decide only at the gated scales; below, they inform.
-const COMPARING: Criterion = Criterion {
-    of: Of::Pair,
-    required: GATE,
-    informs: SMALLER,
-    ..ROW
-};
-const LANGUAGE: Criterion = Criterion {
-    group: "language modelling",
-    metrics: &[M::ValidationLoss],
-    ..COMPARING
-};
-const STATEFUL: Criterion = Criterion {
-    group: "statefulness",
-    metrics: &[M::StatefulnessScore],
-    ..COMPARING
-};
-const RECALLS: Criterion = Criterion {
-    group: "statefulness",
-    rule: Rule::AboveChance,
-    source: "R16, R17",
-    ..ROW
-};
-const SHOWN: Criterion = Criterion {
-    required: &[],
-    informs: ALL,
-    ..RECALLS
-};
-const CONTROL: Criterion = Criterion {
-    group: "controls",
-    source: "R16, R18",
-    ..ROW
-};
-const STATE: Criterion = Criterion {
-    group: "state",
-    of: Of::GroundThink,
-    source: "§4 of the rulings",
-    ..ROW
-};
+const COMPARING: Criterion = Criterion { of: Of::Pair, required: GATE, informs: SMALLER, ..ROW };
+const LANGUAGE: Criterion =
+    Criterion { group: "language modelling", metrics: &[M::ValidationLoss], ..COMPARING };
+const STATEFUL: Criterion =
+    Criterion { group: "statefulness", metrics: &[M::StatefulnessScore], ..COMPARING };
+const RECALLS: Criterion =
+    Criterion { group: "statefulness", rule: Rule::AboveChance, source: "R16, R17", ..ROW };
+const SHOWN: Criterion = Criterion { required: &[], informs: ALL, ..RECALLS };
+const CONTROL: Criterion = Criterion { group: "controls", source: "R16, R18", ..ROW };
+const STATE: Criterion =
+    Criterion { group: "state", of: Of::GroundThink, source: "§4 of the rulings", ..ROW };
 const INITIAL: Criterion = Criterion {
     required: &[],
     informs: ALL,
@@ -99,19 +65,10 @@ const INITIAL: Criterion = Criterion {
     why: "Shown beside the trained model, so that nobody takes a property of the initialiser for something learnt.",
     ..STATE
 };
-const GRADUATION: Criterion = Criterion {
-    group: "graduation",
-    of: Of::GroundThink,
-    source: "§4 of the rulings, PASS 1",
-    ..ROW
-};
+const GRADUATION: Criterion =
+    Criterion { group: "graduation", of: Of::GroundThink, source: "§4 of the rulings, PASS 1", ..ROW };
 /// Not measured yet: required at the gated scales, so that PASS stays out of reach.
-const AWAITED: Criterion = Criterion {
-    group: "awaited",
-    required: GATE,
-    of: Of::GroundThink,
-    ..ROW
-};
+const AWAITED: Criterion = Criterion { group: "awaited", required: GATE, of: Of::GroundThink, ..ROW };
 
 /// Every criterion, in the order of the reports.
 pub const CRITERIA: &[Criterion] = &[

@@ -142,10 +142,7 @@ impl Rule {
                 format!("better beyond trials' scatter and {}", effect.text())
             }
             Rule::NotSignificantlyWorse(effect) => {
-                format!(
-                    "not worse beyond both trials' scatter and {}",
-                    effect.text()
-                )
+                format!("not worse beyond both trials' scatter and {}", effect.text())
             }
             Rule::MeasurablyBetter => "95 % interval of the advantage > 0".to_owned(),
             Rule::EitherAboveChance => "one model's 95 % interval > 1/K".to_owned(),
@@ -203,9 +200,7 @@ impl Criterion {
         } else if self.required.contains(&scale.tier) {
             Some(Weight::Required)
         } else {
-            self.informs
-                .contains(&scale.tier)
-                .then_some(Weight::Informs)
+            self.informs.contains(&scale.tier).then_some(Weight::Informs)
         }
     }
 }

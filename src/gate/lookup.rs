@@ -38,11 +38,7 @@ impl fmt::Display for Lack {
         match self {
             Lack::Missing => f.write_str("missing"),
             Lack::NotPromised => f.write_str("the context promises no single recipe for it"),
-            Lack::Elsewhere {
-                field,
-                expected,
-                got,
-            } => write!(
+            Lack::Elsewhere { field, expected, got } => write!(
                 f,
                 "evidence exists but from another {} (expected {}, got {})",
                 field.name(),
@@ -71,10 +67,7 @@ impl<'a> Evidence<'a> {
             let key = (m.subject().seed, m.subject().condition, m.metric());
             index.entry(key).or_default().push(m);
         }
-        Evidence {
-            context: ledger.context(),
-            index,
-        }
+        Evidence { context: ledger.context(), index }
     }
 
     /// The promise that governs.
@@ -124,10 +117,7 @@ impl<'a> Evidence<'a> {
         condition: Condition,
         metric: Metric,
     ) -> impl Iterator<Item = &'a Measurement> {
-        let all = self
-            .index
-            .get(&(seed, condition, metric))
-            .map_or(&[][..], Vec::as_slice);
+        let all = self.index.get(&(seed, condition, metric)).map_or(&[][..], Vec::as_slice);
         all.iter().copied().filter(move |m| {
             let subject = m.subject();
             subject.scale == scale && subject.model == model
@@ -147,11 +137,7 @@ impl<'a> Evidence<'a> {
             let got = field.of(m.provenance());
             if got != expected {
                 let (expected, got) = (expected.to_owned(), got.to_owned());
-                return Some(Lack::Elsewhere {
-                    field,
-                    expected,
-                    got,
-                });
+                return Some(Lack::Elsewhere { field, expected, got });
             }
         }
         None
@@ -161,13 +147,6 @@ impl<'a> Evidence<'a> {
     pub fn asked(&self, scale: &str) -> BTreeSet<(&'a str, Condition, Metric)> {
         let all = self.index.values().flatten();
         let here = all.filter(|m| m.subject().scale == scale);
-        here.map(|m| {
-            (
-                m.subject().model.as_str(),
-                m.subject().condition,
-                m.metric(),
-            )
-        })
-        .collect()
+        here.map(|m| (m.subject().model.as_str(), m.subject().condition, m.metric())).collect()
     }
 }

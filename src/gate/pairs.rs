@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use super::criterion::{Criterion, Effect, Rule};
 use super::lookup::{Evidence, short};
-use crate::evidence::statistics::{detectable, document_rule, mean, sd, t_interval};
 use super::verdict::{Answer, SeedValue, Status};
 use super::{GPT2, GROUNDTHINK};
+use crate::evidence::statistics::{detectable, document_rule, mean, sd, t_interval};
 use crate::evidence::{Condition, Direction, Field, Measurement, Metric, Value};
 
 /// The answer to a rule that compares the models.
@@ -18,9 +18,7 @@ pub(super) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str
         let pairs = Pairs::gather(evidence, scale, criterion.condition, metric, &mut answer);
         match criterion.rule {
             Rule::SameProvenance(field) => pairs.same(evidence, field, &mut answer),
-            Rule::Matched(_) | Rule::RatioWithin(..) => {
-                pairs.trial_by_trial(criterion.rule, &mut answer)
-            }
+            Rule::Matched(_) | Rule::RatioWithin(..) => pairs.trial_by_trial(criterion.rule, &mut answer),
             rule => pairs.over_trials(rule, evidence, &mut answer),
         }
     }
@@ -54,19 +52,10 @@ impl<'s> Pairs<'s> {
             let both = [GROUNDTHINK, GPT2].map(|model| {
                 let found = evidence.find(scale, seed, model, condition, metric);
                 let found = found.map_err(|lack| {
-                    answer
-                        .lacks
-                        .push(format!("{model} seed {seed} {}: {lack}", metric.id()));
+                    answer.lacks.push(format!("{model} seed {seed} {}: {lack}", metric.id()));
                 });
                 let value = found.ok()?.value();
-                answer.values.push(SeedValue {
-                    model,
-                    seed,
-                    metric,
-                    value,
-                    against: None,
-                    interval: None,
-                });
+                answer.values.push(SeedValue { model, seed, metric, value, against: None, interval: None });
                 diverged |= value.finite().is_none();
                 Some(value.raw())
             });
@@ -78,16 +67,7 @@ impl<'s> Pairs<'s> {
                 _ => complete = false,
             }
         }
-        Pairs {
-            scale,
-            condition,
-            metric,
-            seeds,
-            ours,
-            theirs,
-            diverged,
-            complete,
-        }
+        Pairs { scale, condition, metric, seeds, ours, theirs, diverged, complete }
     }
 
     fn trial_by_trial(&self, rule: Rule, answer: &mut Answer) {
@@ -101,19 +81,10 @@ impl<'s> Pairs<'s> {
             }));
         }
         answer.status.extend(self.diverged.then_some(Status::Unmet));
-        answer
-            .status
-            .extend((!self.complete).then_some(Status::Unproven));
-        let (our, their) = (
-            Value::from(mean(&self.ours)),
-            Value::from(mean(&self.theirs)),
-        );
+        answer.status.extend((!self.complete).then_some(Status::Unproven));
+        let (our, their) = (Value::from(mean(&self.ours)), Value::from(mean(&self.theirs)));
         if let Some((low, high)) = extremes(&ratios) {
-            let ratio = if low == high {
-                low
-            } else {
-                format!("{low} to {high}")
-            };
+            let ratio = if low == high { low } else { format!("{low} to {high}") };
             answer.say(format!("{our} against {their}, ratio {ratio}"));
         }
     }
@@ -130,9 +101,7 @@ impl<'s> Pairs<'s> {
         }
         let least = least_trials(evidence);
         if self.seeds.len() < least {
-            answer
-                .lacks
-                .push(format!("{} trials of at least {least}", self.seeds.len()));
+            answer.lacks.push(format!("{} trials of at least {least}", self.seeds.len()));
         }
         if !self.complete || self.seeds.len() < least {
             answer.status.push(Status::Unproven);
@@ -142,9 +111,7 @@ impl<'s> Pairs<'s> {
             Rule::EitherAboveChance => self.either_above_chance(evidence, answer),
             rule => self.decide(rule, &paired, answer),
         };
-        answer
-            .status
-            .push(said.map_or(Status::Unproven, Status::of));
+        answer.status.push(said.map_or(Status::Unproven, Status::of));
     }
 
     /// The differences of each trial, as an advantage: positive is better for GroundThink.
@@ -156,11 +123,7 @@ impl<'s> Pairs<'s> {
         };
         let pairs = self.ours.iter().zip(&self.theirs);
         let advantages: Vec<f64> = pairs.map(|(our, their)| sign * (our - their)).collect();
-        Paired {
-            interval: t_interval(&advantages),
-            detectable: detectable(&advantages),
-            advantages,
-        }
+        Paired { interval: t_interval(&advantages), detectable: detectable(&advantages), advantages }
     }
 
     fn decide(&self, rule: Rule, paired: &Paired, answer: &mut Answer) -> Option<bool> {
@@ -186,10 +149,7 @@ impl<'s> Pairs<'s> {
                 let ends = [best, worst].map(Value::from);
                 let exceeds = if worst < 1.0 { ", exceeds" } else { "" };
                 answer.interval = Some(ends);
-                answer.say(format!(
-                    "perplexity ratio {ratio} [{}, {}]{exceeds}",
-                    ends[0], ends[1]
-                ));
+                answer.say(format!("perplexity ratio {ratio} [{}, {}]{exceeds}", ends[0], ends[1]));
                 Some(worst <= limit)
             }
             Rule::MeasurablyBetter => {
@@ -215,10 +175,7 @@ impl<'s> Pairs<'s> {
         let (difference, limit) = document_rule(&self.ours, &self.theirs)?;
         let shown = [difference, limit].map(Value::from);
         answer.say(paired.text());
-        answer.say(format!(
-            "means differ by {}, scatter 2·√(s₁²+s₂²) = {}",
-            shown[0], shown[1]
-        ));
+        answer.say(format!("means differ by {}, scatter 2·√(s₁²+s₂²) = {}", shown[0], shown[1]));
         Some((difference, limit))
     }
 
@@ -245,19 +202,13 @@ impl<'s> Pairs<'s> {
                 match evidence.find(self.scale, seed, model, self.condition, metric) {
                     Ok(chance) => margins.push(score - chance.value().raw()),
                     Err(lack) => {
-                        answer
-                            .lacks
-                            .push(format!("{model} seed {seed} {}: {lack}", metric.id()));
+                        answer.lacks.push(format!("{model} seed {seed} {}: {lack}", metric.id()));
                         return None;
                     }
                 }
             }
             let [low, high] = t_interval(&margins)?;
-            answer.say(format!(
-                "{model} above chance by [{}, {}]",
-                Value::from(low),
-                Value::from(high)
-            ));
+            answer.say(format!("{model} above chance by [{}, {}]", Value::from(low), Value::from(high)));
             above |= low > 0.0;
         }
         Some(above)
@@ -269,8 +220,7 @@ impl<'s> Pairs<'s> {
     fn same(&self, evidence: &Evidence<'_>, field: Field, answer: &mut Answer) {
         answer.lacks.clear();
         for &seed in &self.seeds {
-            let [ours, theirs] =
-                [GROUNDTHINK, GPT2].map(|m| self.sources(evidence, field, seed, m));
+            let [ours, theirs] = [GROUNDTHINK, GPT2].map(|m| self.sources(evidence, field, seed, m));
             let status = compare(&ours, &theirs);
             if status == Status::Unproven {
                 answer.lacks.push(format!(
@@ -291,36 +241,17 @@ impl<'s> Pairs<'s> {
         }
     }
 
-    fn sources<'a>(
-        &self,
-        evidence: &Evidence<'a>,
-        field: Field,
-        seed: u64,
-        model: &str,
-    ) -> Sources<'a> {
+    fn sources<'a>(&self, evidence: &Evidence<'a>, field: Field, seed: u64, model: &str) -> Sources<'a> {
         let revision = evidence.context().map(|c| c.revision.as_str());
-        let all: Vec<&Measurement> = evidence
-            .all(self.scale, seed, model, self.condition, self.metric)
-            .collect();
+        let all: Vec<&Measurement> =
+            evidence.all(self.scale, seed, model, self.condition, self.metric).collect();
         let named = |m: &&'a Measurement| field.of(m.provenance());
-        let usable: BTreeSet<&str> = all
-            .iter()
-            .filter(|m| evidence.lack(m).is_none())
-            .map(named)
-            .collect();
+        let usable: BTreeSet<&str> = all.iter().filter(|m| evidence.lack(m).is_none()).map(named).collect();
         if !usable.is_empty() {
-            return Sources {
-                names: usable,
-                promised: true,
-            };
+            return Sources { names: usable, promised: true };
         }
-        let current = all
-            .iter()
-            .filter(|m| Some(m.provenance().revision.as_str()) == revision);
-        Sources {
-            names: current.map(named).collect(),
-            promised: false,
-        }
+        let current = all.iter().filter(|m| Some(m.provenance().revision.as_str()) == revision);
+        Sources { names: current.map(named).collect(), promised: false }
     }
 
     fn means(&self) -> String {
@@ -352,11 +283,7 @@ fn compare(ours: &Sources<'_>, theirs: &Sources<'_>) -> Status {
 
 fn listed(names: &BTreeSet<&str>) -> String {
     let names: Vec<&str> = names.iter().map(|name| short(name)).collect();
-    if names.is_empty() {
-        "nothing".to_owned()
-    } else {
-        names.join(" and ")
-    }
+    if names.is_empty() { "nothing".to_owned() } else { names.join(" and ") }
 }
 
 struct Paired {

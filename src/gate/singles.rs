@@ -12,13 +12,7 @@ pub(super) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str
     for &model in criterion.of.models() {
         for &metric in criterion.metrics {
             for seed in evidence.seeds() {
-                let trial = Trial {
-                    evidence,
-                    scale,
-                    seed,
-                    model,
-                    condition: criterion.condition,
-                };
+                let trial = Trial { evidence, scale, seed, model, condition: criterion.condition };
                 answer.take(trial.ask(metric, criterion.rule));
             }
         }
@@ -40,8 +34,7 @@ pub(super) type Said = (Status, Option<SeedValue>, Option<String>);
 
 impl Trial<'_, '_> {
     fn find(&self, metric: Metric) -> Result<&Measurement, Lack> {
-        self.evidence
-            .find(self.scale, self.seed, self.model, self.condition, metric)
+        self.evidence.find(self.scale, self.seed, self.model, self.condition, metric)
     }
 
     fn ask(&self, metric: Metric, rule: Rule) -> Said {
@@ -69,22 +62,14 @@ impl Trial<'_, '_> {
         }
         let limit = match (against, other) {
             (Some(metric), Some(Err(lack))) => {
-                return (
-                    Status::Unproven,
-                    Some(value),
-                    Some(self.lacking(metric, &lack)),
-                );
+                return (Status::Unproven, Some(value), Some(self.lacking(metric, &lack)));
             }
             (_, Some(Ok(limit))) => limit.raw(),
             _ => f64::NAN,
         };
         match holds(rule, measured, limit) {
             Some(met) => (Status::of(met), Some(value), None),
-            None => (
-                Status::Unproven,
-                Some(value),
-                Some(self.no_interval(metric)),
-            ),
+            None => (Status::Unproven, Some(value), Some(self.no_interval(metric))),
         }
     }
 
@@ -94,12 +79,7 @@ impl Trial<'_, '_> {
     }
 
     fn no_interval(&self, metric: Metric) -> String {
-        format!(
-            "{} seed {} {}: no 95 % interval",
-            self.model,
-            self.seed,
-            metric.id()
-        )
+        format!("{} seed {} {}: no 95 % interval", self.model, self.seed, metric.id())
     }
 }
 
@@ -125,11 +105,7 @@ fn holds(rule: Rule, measured: &Measurement, limit: f64) -> Option<bool> {
 fn found(values: &[SeedValue]) -> String {
     let mut parts = Vec::new();
     for group in values.chunk_by(|a, b| a.model == b.model) {
-        let mut text = format!(
-            "{} {}",
-            group[0].model,
-            range(group.iter().map(|v| v.value))
-        );
+        let mut text = format!("{} {}", group[0].model, range(group.iter().map(|v| v.value)));
         let lower: Vec<Value> = group.iter().filter_map(|v| Some(v.interval?[0])).collect();
         if !lower.is_empty() {
             text += &format!(", lower bound {}", range(lower.into_iter()));

@@ -102,11 +102,7 @@ impl Answer {
 
     fn note(&self) -> Option<String> {
         let (first, rest) = self.lacks.split_first()?;
-        let more = if rest.is_empty() {
-            String::new()
-        } else {
-            format!(" (and {} more)", rest.len())
-        };
+        let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
         Some(format!("{first}{more}"))
     }
 }
@@ -188,10 +184,7 @@ pub struct Judgement {
 impl Judgement {
     /// How many findings of that weight have that status.
     pub fn count(&self, weight: Weight, status: Status) -> usize {
-        self.findings
-            .iter()
-            .filter(|f| f.weight == weight && f.status == status)
-            .count()
+        self.findings.iter().filter(|f| f.weight == weight && f.status == status).count()
     }
 
     /// Whether everything required at the scales that the protocol asks about is met: the most
@@ -211,9 +204,7 @@ pub fn judge(ledger: &Ledger) -> Judgement {
     let evidence = Evidence::new(ledger);
     let mut findings = Vec::new();
     for scale in SCALES {
-        let asked = evidence
-            .context()
-            .is_some_and(|c| c.scales.iter().any(|s| s == scale.name));
+        let asked = evidence.context().is_some_and(|c| c.scales.iter().any(|s| s == scale.name));
         if !asked && scale.tier != Tier::Gate {
             continue;
         }
@@ -221,21 +212,12 @@ pub fn judge(ledger: &Ledger) -> Judgement {
             let Some(weight) = criterion.weight(scale) else {
                 continue;
             };
-            findings.push(finding(
-                criterion,
-                weight,
-                scale,
-                asked.then_some(&evidence),
-            ));
+            findings.push(finding(criterion, weight, scale, asked.then_some(&evidence)));
         }
     }
     let problems = problems(evidence.context());
     let verdict = verdict(&findings, &problems);
-    Judgement {
-        verdict,
-        problems,
-        findings,
-    }
+    Judgement { verdict, problems, findings }
 }
 
 /// One finding; without evidence the protocol does not ask.
@@ -249,20 +231,10 @@ fn finding(
         (None, _) => (Status::Outside, Answer::default()),
         (Some(_), Rule::Awaits(_)) => {
             let lacks = vec!["nothing measures this yet".to_owned()];
-            (
-                Status::Unproven,
-                Answer {
-                    lacks,
-                    ..Answer::default()
-                },
-            )
+            (Status::Unproven, Answer { lacks, ..Answer::default() })
         }
         (Some(evidence), rule) => {
-            let ask = if rule.compares() {
-                pairs::answer
-            } else {
-                singles::answer
-            };
+            let ask = if rule.compares() { pairs::answer } else { singles::answer };
             let answer = ask(criterion, evidence, scale.name);
             (answer.overall(), answer)
         }
@@ -291,32 +263,20 @@ fn problems(context: Option<&Context>) -> Vec<String> {
     };
     let mut problems = Vec::new();
     if context.schema != SCHEMA {
-        problems.push(format!(
-            "the context has schema {}, expected {SCHEMA}",
-            context.schema
-        ));
+        problems.push(format!("the context has schema {}, expected {SCHEMA}", context.schema));
     }
     if context.protocol != FULL {
         let protocol = &context.protocol;
-        problems.push(format!(
-            "only the protocol {FULL:?} can pass (R7, R12); this is {protocol:?}"
-        ));
+        problems.push(format!("only the protocol {FULL:?} can pass (R7, R12); this is {protocol:?}"));
     }
-    for name in context
-        .scales
-        .iter()
-        .filter(|name| crate::scale::find(name).is_none())
-    {
+    for name in context.scales.iter().filter(|name| crate::scale::find(name).is_none()) {
         problems.push(format!("unknown scale {name:?}"));
     }
     let mut seeds = context.seeds.clone();
     seeds.sort_unstable();
     seeds.dedup();
     if context.protocol == FULL && seeds.len() < FULL_TRIALS {
-        problems.push(format!(
-            "{} trials, where {FULL:?} needs {FULL_TRIALS} (R7)",
-            seeds.len()
-        ));
+        problems.push(format!("{} trials, where {FULL:?} needs {FULL_TRIALS} (R7)", seeds.len()));
     }
     problems
 }
@@ -325,10 +285,7 @@ fn verdict(findings: &[Finding], problems: &[String]) -> Verdict {
     let mut required = findings.iter().filter(|f| f.weight == Weight::Required);
     if required.clone().any(|f| f.status == Status::Unmet) {
         Verdict::Fail
-    } else if problems.is_empty()
-        && !findings.is_empty()
-        && required.all(|f| f.status == Status::Met)
-    {
+    } else if problems.is_empty() && !findings.is_empty() && required.all(|f| f.status == Status::Met) {
         Verdict::Pass
     } else {
         Verdict::Incomplete
@@ -351,10 +308,7 @@ mod tests {
         let good = all_met();
         assert_eq!(verdict(&good, &[]), Verdict::Pass);
         assert_eq!(Verdict::Pass.exit_code(), 0);
-        assert_eq!(
-            verdict(&good, &["a problem".to_owned()]),
-            Verdict::Incomplete
-        );
+        assert_eq!(verdict(&good, &["a problem".to_owned()]), Verdict::Incomplete);
         assert_eq!(verdict(&[], &[]), Verdict::Incomplete);
         for i in 0..good.len() {
             for status in [Status::Unmet, Status::Unproven, Status::Outside] {
@@ -365,12 +319,7 @@ mod tests {
                     (_, Status::Unmet) => Verdict::Fail,
                     _ => Verdict::Incomplete,
                 };
-                assert_eq!(
-                    verdict(&findings, &[]),
-                    expected,
-                    "{}",
-                    findings[i].criterion
-                );
+                assert_eq!(verdict(&findings, &[]), expected, "{}", findings[i].criterion);
             }
         }
     }
@@ -379,11 +328,7 @@ mod tests {
     fn all_four_gated_scales_are_always_asked_about() {
         let findings = judge(&Ledger::default()).findings;
         for scale in SCALES.iter().filter(|s| s.tier == Tier::Gate) {
-            assert!(
-                findings.iter().any(|f| f.scale == scale.name),
-                "{}",
-                scale.name
-            );
+            assert!(findings.iter().any(|f| f.scale == scale.name), "{}", scale.name);
         }
     }
 }

@@ -71,11 +71,7 @@ impl Gpt2Config {
         for i in 0..self.n_layer {
             let mut put = |name: &str, shape: &[usize], init: &Init| {
                 let name = format!("h.{i}.{name}");
-                let new = if shape.len() > 1 {
-                    Declared::matrix
-                } else {
-                    Declared::vector
-                };
+                let new = if shape.len() > 1 { Declared::matrix } else { Declared::vector };
                 all.push(new(name, shape, init.clone()));
             };
             put("ln_1.weight", &[d], &one);
@@ -130,17 +126,11 @@ impl Gpt2 {
     fn block(&self, p: &Scope<'_>, x: &Var, state: &mut State, i: usize) -> Result<Var> {
         let (c, tape) = (&self.config, p.tape);
         let dense = |x: &Var, name: &str| {
-            let (w, b) = (
-                p.get(&format!("{name}.weight"))?,
-                p.get(&format!("{name}.bias"))?,
-            );
+            let (w, b) = (p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?);
             linear(tape, x, &w, Some(&b), Layout::InOut)
         };
         let norm = |x: &Var, name: &str| {
-            let (w, b) = (
-                p.get(&format!("{name}.weight"))?,
-                p.get(&format!("{name}.bias"))?,
-            );
+            let (w, b) = (p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?);
             layer_norm(tape, x, &w, &b, c.layer_norm_epsilon)
         };
         let qkv = dense(&norm(x, "ln_1")?, "attn.c_attn")?;
@@ -174,9 +164,7 @@ impl LanguageModel for Gpt2 {
         let p = self.params.scope(tape, "");
         let time = tokens.len() / state.batch();
         let start = state.position() as u32;
-        let positions: Vec<u32> = (0..tokens.len())
-            .map(|i| start + (i % time) as u32)
-            .collect();
+        let positions: Vec<u32> = (0..tokens.len()).map(|i| start + (i % time) as u32).collect();
         let words = embedding(tape, &p.get("wte.weight")?, tokens)?;
         let places = embedding(tape, &p.get("wpe.weight")?, &positions)?;
         let mut x = add(tape, &words, &places)?;

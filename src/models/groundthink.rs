@@ -91,8 +91,7 @@ impl GroundThinkConfig {
     fn mismatch(&self, target: &Census) -> f64 {
         let own = self.census();
         let off = |a: usize, b: usize| (a as f64 - b as f64).abs() / b as f64;
-        (off(own.total, target.total) / 0.01)
-            .max(off(own.non_embedding, target.non_embedding) / 0.05)
+        (off(own.total, target.total) / 0.01).max(off(own.non_embedding, target.non_embedding) / 0.05)
     }
 
     pub(super) fn declare(&self) -> Vec<Declared> {
@@ -100,11 +99,7 @@ impl GroundThinkConfig {
         let (zero, one, std) = (Init::Constant(0.0), Init::Constant(1.0), Init::Normal(0.02));
         let residual = Init::Normal(0.02 / (2.0 * l as f64).sqrt());
         let start = (GATE_START / (1.0 - GATE_START)).ln();
-        let mut all = vec![Declared::matrix(
-            "emb.weight",
-            &[self.vocab_size, d],
-            std.clone(),
-        )];
+        let mut all = vec![Declared::matrix("emb.weight", &[self.vocab_size, d], std.clone())];
         for i in 0..l {
             let name = |n: &str| format!("blocks.{i}.{n}");
             all.push(Declared::vector(name("ln_mix.weight"), &[d], one.clone()));
@@ -152,11 +147,7 @@ pub struct GroundThink {
 impl GroundThink {
     /// A model over given parameters.
     pub fn new(config: GroundThinkConfig, params: Params) -> Self {
-        Self {
-            config,
-            params,
-            ablated: None,
-        }
+        Self { config, params, ablated: None }
     }
 
     fn block(&self, tape: &Tape, x: &Var, state: &mut State, i: usize) -> Result<Var> {
@@ -176,20 +167,13 @@ impl GroundThink {
 
     fn keep(&self, y: Var, branch: Branch) -> Result<Var> {
         let zeroed = self.ablated == Some(branch);
-        if zeroed {
-            Ok(Var::constant(y.tensor().zeros_like()?))
-        } else {
-            Ok(y)
-        }
+        if zeroed { Ok(Var::constant(y.tensor().zeros_like()?)) } else { Ok(y) }
     }
 }
 
 fn feed_forward(p: &Scope<'_>, x: &Var) -> Result<Var> {
     let dense = |x: &Var, name: &str| {
-        let (w, b) = (
-            p.get(&format!("{name}.weight"))?,
-            p.get(&format!("{name}.bias"))?,
-        );
+        let (w, b) = (p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?);
         linear(p.tape, x, &w, Some(&b), Layout::OutIn)
     };
     dense(&gelu(p.tape, &dense(x, "ffn.fc")?)?, "ffn.proj")
@@ -211,10 +195,7 @@ impl LanguageModel for GroundThink {
             all.extend(c.mamba.new_state(batch, c.d_model, dtype)?);
             Ok(all)
         };
-        Ok(State::new(
-            batch,
-            (0..c.n_layer).map(|_| layer()).collect::<Result<_>>()?,
-        ))
+        Ok(State::new(batch, (0..c.n_layer).map(|_| layer()).collect::<Result<_>>()?))
     }
 
     fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
@@ -252,10 +233,6 @@ impl LanguageModel for GroundThink {
 
     fn without(&self, branch: Branch) -> Option<Box<dyn LanguageModel>> {
         let (config, params) = (self.config.clone(), self.params.clone());
-        Some(Box::new(Self {
-            config,
-            params,
-            ablated: Some(branch),
-        }))
+        Some(Box::new(Self { config, params, ablated: Some(branch) }))
     }
 }

@@ -40,13 +40,7 @@ impl MambaShape {
     /// The published shape from a width of 256 on; below, head and state in proportion.
     pub fn of(d_model: usize, head_dim: usize) -> Self {
         let state_size = (d_model / 2).min(128);
-        Self {
-            expand: 2,
-            head_dim,
-            state_size,
-            n_groups: 1,
-            conv_kernel: 4,
-        }
+        Self { expand: 2, head_dim, state_size, n_groups: 1, conv_kernel: 4 }
     }
 
     fn inner(&self, d: usize) -> usize {
@@ -97,22 +91,10 @@ impl MambaShape {
         let taps = Init::Uniform(fan(self.conv_kernel));
         let name = |n: &str| format!("{prefix}{n}");
         vec![
-            Declared::matrix(
-                name("in_proj.weight"),
-                &[self.in_width(d), d],
-                Init::Uniform(fan(d)),
-            ),
-            Declared::vector(
-                name("conv1d.weight"),
-                &[conv, 1, self.conv_kernel],
-                taps.clone(),
-            ),
+            Declared::matrix(name("in_proj.weight"), &[self.in_width(d), d], Init::Uniform(fan(d))),
+            Declared::vector(name("conv1d.weight"), &[conv, 1, self.conv_kernel], taps.clone()),
             Declared::vector(name("conv1d.bias"), &[conv], taps),
-            Declared::vector(
-                name("dt_bias"),
-                &[heads],
-                Init::Mapped(0.001f64.ln(), 0.1f64.ln(), step),
-            ),
+            Declared::vector(name("dt_bias"), &[heads], Init::Mapped(0.001f64.ln(), 0.1f64.ln(), step)),
             Declared::vector(name("A_log"), &[heads], Init::Mapped(1.0, 16.0, f64::ln)),
             Declared::vector(name("D"), &[heads], Init::Constant(1.0)),
             Declared::vector(name("norm.weight"), &[inner], Init::Constant(1.0)),

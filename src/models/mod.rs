@@ -114,9 +114,7 @@ pub const MODELS: &[ModelSpec] = &[
     ModelSpec {
         name: "groundthink",
         about: "RWKV-6 and Mamba-2 in parallel in every block, fused by a learned gate",
-        config: |scale, vocab, context| {
-            Config::Groundthink(GroundThinkConfig::of(scale, vocab, context))
-        },
+        config: |scale, vocab, context| Config::Groundthink(GroundThinkConfig::of(scale, vocab, context)),
     },
 ];
 

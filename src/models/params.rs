@@ -46,20 +46,12 @@ pub struct Declared {
 impl Declared {
     /// A matrix: weight decay applies.
     pub fn matrix(name: impl Into<String>, shape: &[usize], init: Init) -> Self {
-        Self {
-            name: name.into(),
-            shape: shape.to_vec(),
-            init,
-            decay: true,
-        }
+        Self { name: name.into(), shape: shape.to_vec(), init, decay: true }
     }
 
     /// A bias, norm or per-channel vector: no weight decay.
     pub fn vector(name: impl Into<String>, shape: &[usize], init: Init) -> Self {
-        Self {
-            decay: false,
-            ..Self::matrix(name, shape, init)
-        }
+        Self { decay: false, ..Self::matrix(name, shape, init) }
     }
 
     fn len(&self) -> usize {
@@ -109,28 +101,14 @@ impl Params {
         for d in declared {
             let len = d.len();
             let (name, shape) = (d.name.clone(), d.shape.clone());
-            entries.push(Entry {
-                name,
-                shape,
-                offset,
-                len,
-                decay: d.decay,
-            });
+            entries.push(Entry { name, shape, offset, len, decay: d.decay });
             offset += len;
         }
         if flat.elem_count() != offset {
             bail!("{} values for {offset} parameters", flat.elem_count());
         }
-        let index = entries
-            .iter()
-            .enumerate()
-            .map(|(i, e)| (e.name.clone(), i))
-            .collect();
-        Ok(Self {
-            flat,
-            entries,
-            index,
-        })
+        let index = entries.iter().enumerate().map(|(i, e)| (e.name.clone(), i)).collect();
+        Ok(Self { flat, entries, index })
     }
 
     /// Parameters from named tensors; every declared name must be there with its shape.
@@ -141,16 +119,9 @@ impl Params {
     ) -> Result<Self> {
         let mut parts = Vec::with_capacity(declared.len());
         for d in declared {
-            let Some(t) = get(&d.name) else {
-                bail!("tensor {:?} is missing", d.name)
-            };
+            let Some(t) = get(&d.name) else { bail!("tensor {:?} is missing", d.name) };
             if t.dims() != d.shape {
-                bail!(
-                    "tensor {:?} has shape {:?}, expected {:?}",
-                    d.name,
-                    t.dims(),
-                    d.shape
-                );
+                bail!("tensor {:?} has shape {:?}, expected {:?}", d.name, t.dims(), d.shape);
             }
             parts.push(t.to_dtype(dtype)?.flatten_all()?);
         }
@@ -178,17 +149,12 @@ impl Params {
     /// The parameter at that place in the order: a view.
     pub fn view(&self, i: usize) -> Result<Tensor> {
         let e = &self.entries[i];
-        self.flat
-            .narrow(0, e.offset, e.len)?
-            .reshape(e.shape.as_slice())
+        self.flat.narrow(0, e.offset, e.len)?.reshape(e.shape.as_slice())
     }
 
     /// A copy that shares nothing.
     pub fn deep_clone(&self) -> Result<Self> {
-        Ok(Self {
-            flat: self.flat.copy()?,
-            ..self.clone()
-        })
+        Ok(Self { flat: self.flat.copy()?, ..self.clone() })
     }
 
     /// Digest of names, shapes and values: which weights these are.
@@ -205,11 +171,7 @@ impl Params {
 
     /// Names under `prefix`, as values on `tape`.
     pub fn scope<'a>(&'a self, tape: &'a Tape, prefix: impl Into<String>) -> Scope<'a> {
-        Scope {
-            params: self,
-            tape,
-            prefix: prefix.into(),
-        }
+        Scope { params: self, tape, prefix: prefix.into() }
     }
 }
 
@@ -269,13 +231,7 @@ fn orthogonal(rows: usize, cols: usize, gain: f64, rng: &mut ChaCha20Rng) -> Vec
         basis.push(v);
     }
     let at = |r: usize, c: usize| {
-        if rows <= cols {
-            basis[r][c]
-        } else {
-            basis[c][r]
-        }
+        if rows <= cols { basis[r][c] } else { basis[c][r] }
     };
-    (0..rows * cols)
-        .map(|i| gain * at(i / cols, i % cols))
-        .collect()
+    (0..rows * cols).map(|i| gain * at(i / cols, i % cols)).collect()
 }

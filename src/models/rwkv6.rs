@@ -18,8 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::params::{Declared, Init, Scope};
 use super::state::State;
 use crate::ops::{
-    Layout, MixWeights, Var, Wkv6Inputs, group_norm_gate, lerp, linear, low_rank_mix, tanh,
-    token_shift, wkv6,
+    Layout, MixWeights, Var, Wkv6Inputs, group_norm_gate, lerp, linear, low_rank_mix, tanh, token_shift, wkv6,
 };
 
 /// ε of the group norm is 1e-5 times the square of this (`head_size_divisor`).
@@ -42,11 +41,7 @@ impl RwkvShape {
     /// maps stay low.
     pub fn of(d_model: usize, head_size: usize) -> Self {
         let mix_rank = (d_model / 8).clamp(8, 32);
-        Self {
-            head_size,
-            mix_rank,
-            decay_rank: 2 * mix_rank,
-        }
+        Self { head_size, mix_rank, decay_rank: 2 * mix_rank }
     }
 
     pub(super) fn parameters(&self, d: usize) -> usize {
@@ -60,24 +55,14 @@ impl RwkvShape {
         maps + 4 * d * self.head_size
     }
 
-    pub(super) fn declare(
-        &self,
-        prefix: &str,
-        d: usize,
-        layer: usize,
-        n_layer: usize,
-    ) -> Vec<Declared> {
+    pub(super) fn declare(&self, prefix: &str, d: usize, layer: usize, n_layer: usize) -> Vec<Declared> {
         let depth = layer as f64 / (n_layer.max(2) - 1) as f64;
         let rest = 1.0 - layer as f64 / n_layer as f64;
         let channel = |f: &dyn Fn(f64) -> f64| -> Init {
             Init::Values((0..d).map(|i| f(i as f64 / d as f64)).collect())
         };
         let along = |f: &dyn Fn(f64, usize) -> f64| -> Init {
-            Init::Values(
-                (0..d)
-                    .map(|i| f(i as f64 / (d.max(2) - 1) as f64, i))
-                    .collect(),
-            )
+            Init::Values((0..d).map(|i| f(i as f64 / (d.max(2) - 1) as f64, i)).collect())
         };
         let maa = channel(&|c| 1.0 - c.powf(rest));
         let maa_v = channel(&|c| 1.0 - (c.powf(rest) + 0.3 * depth));
@@ -89,11 +74,7 @@ impl RwkvShape {
         let scale = ((1 + layer) as f64 / n_layer as f64).powf(0.7);
         let (zero, small) = (Init::Constant(0.0), Init::Uniform(0.01));
         let square = |gain: f64| {
-            if gain == 0.0 {
-                zero.clone()
-            } else {
-                Init::Orthogonal(gain)
-            }
+            if gain == 0.0 { zero.clone() } else { Init::Orthogonal(gain) }
         };
         let vector = |name: &str, shape: &[usize], init: Init| {
             Declared::vector(format!("{prefix}{name}"), shape, init)
@@ -133,14 +114,8 @@ impl RwkvShape {
     ) -> Result<Vec<(&'static str, Tensor)>> {
         let n = self.head_size;
         Ok(vec![
-            (
-                "rwkv.shift",
-                Tensor::zeros((batch, d), dtype, &Device::Cpu)?,
-            ),
-            (
-                "rwkv.wkv",
-                Tensor::zeros((batch, d / n, n, n), dtype, &Device::Cpu)?,
-            ),
+            ("rwkv.shift", Tensor::zeros((batch, d), dtype, &Device::Cpu)?),
+            ("rwkv.wkv", Tensor::zeros((batch, d / n, n, n), dtype, &Device::Cpu)?),
         ])
     }
 }
@@ -153,59 +128,27 @@ pub(super) fn time_mix(
     layer: usize,
 ) -> Result<(Var, Vec<(&'static str, Tensor)>)> {
     let tape = p.tape;
-    let (tail, wkv) = (
-        state.get(layer, "rwkv.shift")?,
-        state.get(layer, "rwkv.wkv")?,
-    );
+    let (tail, wkv) = (state.get(layer, "rwkv.shift")?, state.get(layer, "rwkv.wkv")?);
     let heads = wkv.dim(1)?;
     let delta = token_shift(tape, x, tail)?;
     let base = lerp(tape, x, &delta, &p.get("time_maa_x")?)?;
-    let low_rank = tanh(
-        tape,
-        &linear(tape, &base, &p.get("time_maa_w1")?, None, Layout::InOut)?,
-    )?;
+    let low_rank = tanh(tape, &linear(tape, &base, &p.get("time_maa_w1")?, None, Layout::InOut)?)?;
     let mu = ["w", "k", "v", "r", "g"].map(|n| p.get(&format!("time_maa_{n}")));
     let [mw, mk, mv, mr, mg] = mu;
     let mu = [&mw?, &mk?, &mv?, &mr?, &mg?];
-    let weights = MixWeights {
-        low_rank: &low_rank,
-        w2: &p.get("time_maa_w2")?,
-        mu,
-    };
+    let weights = MixWeights { low_rank: &low_rank, w2: &p.get("time_maa_w2")?, mu };
     let mixed = low_rank_mix(tape, x, &delta, &weights)?;
     let project = |i: usize, name: &str| {
-        linear(
-            tape,
-            &mixed[i],
-            &p.get(&format!("{name}.weight"))?,
-            None,
-            Layout::OutIn,
-        )
+        linear(tape, &mixed[i], &p.get(&format!("{name}.weight"))?, None, Layout::OutIn)
     };
-    let (k, v, r, g) = (
-        project(1, "key")?,
-        project(2, "value")?,
-        project(3, "receptance")?,
-        project(4, "gate")?,
-    );
-    let low = linear(
-        tape,
-        &mixed[0],
-        &p.get("time_decay_w1")?,
-        None,
-        Layout::InOut,
-    )?;
+    let (k, v, r, g) =
+        (project(1, "key")?, project(2, "value")?, project(3, "receptance")?, project(4, "gate")?);
+    let low = linear(tape, &mixed[0], &p.get("time_decay_w1")?, None, Layout::InOut)?;
     let bias = p.get("time_decay")?.reshape(&[x.dims()[1]])?;
     let w2 = p.get("time_decay_w2")?;
     let decay = linear(tape, &tanh(tape, &low)?, &w2, Some(&bias), Layout::InOut)?;
     let bonus = p.get("time_faaaa")?;
-    let inputs = Wkv6Inputs {
-        r: &r,
-        k: &k,
-        v: &v,
-        decay: &decay,
-        bonus: &bonus,
-    };
+    let inputs = Wkv6Inputs { r: &r, k: &k, v: &v, decay: &decay, bonus: &bonus };
     let (y, wkv) = wkv6(tape, &inputs, wkv)?;
     let eps = 1e-5 * HEAD_SIZE_DIVISOR * HEAD_SIZE_DIVISOR;
     let (w, b) = (p.get("ln_x.weight")?, p.get("ln_x.bias")?);
@@ -218,8 +161,5 @@ pub(super) fn time_mix(
 /// The last position of every sequence: [B·T, d] to [B, d].
 fn last_rows(x: &Tensor, batch: usize) -> Result<Tensor> {
     let (rows, d) = x.dims2()?;
-    x.reshape((batch, rows / batch, d))?
-        .narrow(1, rows / batch - 1, 1)?
-        .squeeze(1)?
-        .contiguous()
+    x.reshape((batch, rows / batch, d))?.narrow(1, rows / batch - 1, 1)?.squeeze(1)?.contiguous()
 }

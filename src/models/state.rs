@@ -19,23 +19,12 @@ pub struct State {
 }
 
 /// Every name that a layer's state may have; loading knows no other.
-const NAMES: &[&str] = &[
-    "k",
-    "v",
-    "rwkv.shift",
-    "rwkv.wkv",
-    "mamba.conv",
-    "mamba.ssm",
-];
+const NAMES: &[&str] = &["k", "v", "rwkv.shift", "rwkv.wkv", "mamba.conv", "mamba.ssm"];
 
 impl State {
     /// A state of given tensors, before any token.
     pub fn new(batch: usize, layers: Vec<Vec<(&'static str, Tensor)>>) -> Self {
-        Self {
-            batch,
-            position: 0,
-            layers,
-        }
+        Self { batch, position: 0, layers }
     }
 
     /// Sequences in the state.
@@ -85,12 +74,7 @@ impl State {
         if self.position != other.position || self.layers.len() != other.layers.len() {
             return Ok(false);
         }
-        for ((an, a), (bn, b)) in self
-            .layers
-            .iter()
-            .flatten()
-            .zip(other.layers.iter().flatten())
-        {
+        for ((an, a), (bn, b)) in self.layers.iter().flatten().zip(other.layers.iter().flatten()) {
             let bits = |t: &Tensor| -> Result<Vec<u64>> {
                 Ok(to_vec_f64(t)?.into_iter().map(f64::to_bits).collect())
             };
@@ -116,26 +100,18 @@ impl State {
     /// Reads a state that [`State::save`] wrote.
     pub fn load(path: &Path) -> Result<Self> {
         let all = candle_core::safetensors::load(path, &Device::Cpu)?;
-        let Some(meta) = all.get("meta") else {
-            bail!("{}: not a state", path.display())
-        };
+        let Some(meta) = all.get("meta") else { bail!("{}: not a state", path.display()) };
         let meta = meta.to_vec1::<i64>()?;
         let mut layers = Vec::new();
         loop {
-            let named = |n: &&'static str| {
-                all.get(&format!("layers.{}.{n}", layers.len()))
-                    .map(|t| (*n, t.clone()))
-            };
+            let named =
+                |n: &&'static str| all.get(&format!("layers.{}.{n}", layers.len())).map(|t| (*n, t.clone()));
             let layer: Vec<_> = NAMES.iter().filter_map(named).collect();
             if layer.is_empty() {
                 break;
             }
             layers.push(layer);
         }
-        Ok(Self {
-            batch: meta[0] as usize,
-            position: meta[1] as usize,
-            layers,
-        })
+        Ok(Self { batch: meta[0] as usize, position: meta[1] as usize, layers })
     }
 }

@@ -39,15 +39,11 @@ impl Shape {
     }
     fn tasks(&self) -> impl IndexedParallelIterator<Item = (usize, usize)> + use<> {
         let heads = self.heads;
-        (0..self.batch * heads)
-            .into_par_iter()
-            .map(move |i| (i / heads, i % heads))
+        (0..self.batch * heads).into_par_iter().map(move |i| (i / heads, i % heads))
     }
     fn blocks(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
         let time = self.time;
-        (0..time)
-            .step_by(QUERIES)
-            .map(move |q| q..(q + QUERIES).min(time))
+        (0..time).step_by(QUERIES).map(move |q| q..(q + QUERIES).min(time))
     }
 }
 
@@ -63,22 +59,12 @@ impl<'a, T: Real> Head<'a, T> {
     fn new(s: Shape, qkv: &'a [T], k: &'a [T], v: &'a [T], (b, h): (usize, usize)) -> Self {
         let column = h * s.head();
         let keys = b * s.keys() * s.width + column;
-        Self {
-            s,
-            q: &qkv[b * s.time * 3 * s.width + column..],
-            k: &k[keys..],
-            v: &v[keys..],
-        }
+        Self { s, q: &qkv[b * s.time * 3 * s.width + column..], k: &k[keys..], v: &v[keys..] }
     }
 
     fn queries(&self, rows: &std::ops::Range<usize>) -> Mat<'a, T> {
         let stride = 3 * self.s.width;
-        Mat::strided(
-            &self.q[rows.start * stride..],
-            rows.len(),
-            self.s.head(),
-            stride,
-        )
+        Mat::strided(&self.q[rows.start * stride..], rows.len(), self.s.head(), stride)
     }
 
     fn keys(&self, n: usize) -> Mat<'a, T> {
@@ -107,10 +93,7 @@ impl<'a, T: Real> Head<'a, T> {
 #[inline(always)]
 fn softmax<T: Real>(row: &mut [T], seen: usize) {
     let (seen, masked) = row.split_at_mut(seen);
-    let max = seen
-        .iter()
-        .copied()
-        .fold(T::neg_infinity(), |a, b| if b > a { b } else { a });
+    let max = seen.iter().copied().fold(T::neg_infinity(), |a, b| if b > a { b } else { a });
     let mut lanes = [T::zero(); 16];
     for chunk in seen.chunks_mut(16) {
         for (x, lane) in chunk.iter_mut().zip(&mut lanes) {
@@ -155,14 +138,7 @@ fn forward<T: Real>(s: Shape, qkv: &[T], k: &[T], v: &[T]) -> Vec<T> {
                 let n = s.past + rows.end;
                 head.probabilities(&rows, n, &mut p);
                 let out = &mut y[rows.start * size..rows.end * size];
-                matmul(
-                    Mat::new(&p, rows.len(), n),
-                    head.values(n),
-                    out,
-                    size,
-                    false,
-                    T::one(),
-                );
+                matmul(Mat::new(&p, rows.len(), n), head.values(n), out, size, false, T::one());
             }
             y
         })
@@ -177,10 +153,7 @@ fn forward<T: Real>(s: Shape, qkv: &[T], k: &[T], v: &[T]) -> Vec<T> {
 
 /// Writes [T, size] into columns of a wider matrix.
 fn place<T: Copy>(to: &mut [T], part: &[T], row: usize, width: usize, column: usize, size: usize) {
-    for (to, part) in to[row * width..]
-        .chunks_exact_mut(width)
-        .zip(part.chunks_exact(size))
-    {
+    for (to, part) in to[row * width..].chunks_exact_mut(width).zip(part.chunks_exact(size)) {
         to[column..column + size].copy_from_slice(part);
     }
 }
@@ -188,10 +161,8 @@ fn place<T: Copy>(to: &mut [T], part: &[T], row: usize, width: usize, column: us
 /// The gradient of qkv.
 fn backward<T: Real>(s: Shape, qkv: &[T], k: &[T], v: &[T], dy: &[T]) -> Vec<T> {
     let size = s.head();
-    let parts: Vec<[Vec<T>; 3]> = s
-        .tasks()
-        .map(|task| head_backward(&Head::new(s, qkv, k, v, task), dy, task))
-        .collect();
+    let parts: Vec<[Vec<T>; 3]> =
+        s.tasks().map(|task| head_backward(&Head::new(s, qkv, k, v, task), dy, task)).collect();
     let mut dqkv = vec![T::zero(); s.batch * s.time * 3 * s.width];
     for (i, part) in parts.iter().enumerate() {
         let (b, h) = (i / s.heads, i % s.heads);
@@ -217,23 +188,14 @@ fn head_backward<T: Real>(head: &Head<'_, T>, dy: &[T], (b, h): (usize, usize)) 
         let n = s.past + rows.end;
         let dy = Mat::strided(&dy[rows.start * s.width..], rows.len(), size, s.width);
         head.probabilities(&rows, n, &mut p);
-        matmul(
-            Mat::new(&p, rows.len(), n).t(),
-            dy,
-            &mut dv,
-            size,
-            true,
-            T::one(),
-        );
+        matmul(Mat::new(&p, rows.len(), n).t(), dy, &mut dv, size, true, T::one());
         dp.clear();
         dp.resize(rows.len() * n, T::zero());
         matmul(dy, head.values(n).t(), &mut dp, n, false, T::one());
         simd(|| {
             for (p, dp) in p.chunks_exact(n).zip(dp.chunks_exact_mut(n)) {
                 let along = dot(p, dp);
-                dp.iter_mut()
-                    .zip(p)
-                    .for_each(|(d, p)| *d = *p * (*d - along));
+                dp.iter_mut().zip(p).for_each(|(d, p)| *d = *p * (*d - along));
             }
         });
         let ds = Mat::new(&dp, rows.len(), n);
@@ -259,13 +221,7 @@ pub fn causal_attention(
         bail!("attention: {rows} rows of {width} columns, batch {batch}, {heads} heads");
     }
     let past_len = past.map_or(Ok(0), |(k, _)| k.dim(1))?;
-    let s = Shape {
-        batch,
-        time: rows / batch,
-        past: past_len,
-        width,
-        heads,
-    };
+    let s = Shape { batch, time: rows / batch, past: past_len, width, heads };
     let dtype = qkv.tensor().dtype();
     let cache_shape = [batch, s.keys(), width];
     let (y, k, v) = real!(dtype, T => {
@@ -302,22 +258,11 @@ fn reference(qkv: &Tensor, b: usize, h: usize, past: Option<&(Tensor, Tensor)>) 
         v = Tensor::cat(&[pv, &v], 1)?;
     }
     let n = k.dim(1)?;
-    let heads = |x: &Tensor| {
-        x.reshape((b, x.dim(1)?, h, d / h))?
-            .transpose(1, 2)?
-            .contiguous()
-    };
+    let heads = |x: &Tensor| x.reshape((b, x.dim(1)?, h, d / h))?.transpose(1, 2)?.contiguous();
     let (q, k, v) = (heads(&part(0)?)?, heads(&k)?, heads(&v)?);
     let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? / ((d / h) as f64).sqrt())?;
-    let mask: Vec<f64> = (0..t * n)
-        .map(|i| {
-            if i % n > n - t + i / n {
-                f64::NEG_INFINITY
-            } else {
-                0.0
-            }
-        })
-        .collect();
+    let mask: Vec<f64> =
+        (0..t * n).map(|i| if i % n > n - t + i / n { f64::NEG_INFINITY } else { 0.0 }).collect();
     let mask = Tensor::from_vec(mask, (1, 1, t, n), qkv.device())?.to_dtype(DType::F64)?;
     let p = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
     p.matmul(&v)?.transpose(1, 2)?.reshape((rows, d))
@@ -325,21 +270,14 @@ fn reference(qkv: &Tensor, b: usize, h: usize, past: Option<&(Tensor, Tensor)>) 
 
 pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (b, t, h, d, p) in [
-        (1, 1, 1, 3, 0),
-        (2, 7, 3, 12, 0),
-        (1, 70, 2, 8, 0),
-        (2, 5, 2, 6, 4),
-    ] {
+    for (b, t, h, d, p) in [(1, 1, 1, 3, 0), (2, 7, 3, 12, 0), (1, 70, 2, 8, 0), (2, 5, 2, 6, 4)] {
         let past = (p > 0).then(|| (normal(&[b, p, d]), normal(&[b, p, d])));
         let again = past.clone();
         cases.push(Case::new(
             format!("B{b} T{t} H{h} d{d} past {p}"),
             vec![normal(&[b * t, 3 * d])],
             move |tape, v| {
-                let past = past
-                    .as_ref()
-                    .map(|(k, w)| Ok::<_, Error>((like(k, &v[0])?, like(w, &v[0])?)));
+                let past = past.as_ref().map(|(k, w)| Ok::<_, Error>((like(k, &v[0])?, like(w, &v[0])?)));
                 let past = past.transpose()?;
                 Ok(vec![causal_attention(tape, &v[0], b, h, past.as_ref())?.0])
             },

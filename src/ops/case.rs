@@ -26,12 +26,7 @@ impl Case {
         op: impl Fn(&Tape, &[Var]) -> Result<Vec<Var>> + 'static,
         reference: impl Fn(&[Tensor]) -> Result<Vec<Tensor>> + 'static,
     ) -> Self {
-        Self {
-            name: name.into(),
-            inputs,
-            op: Box::new(op),
-            reference: Box::new(reference),
-        }
+        Self { name: name.into(), inputs, op: Box::new(op), reference: Box::new(reference) }
     }
 }
 

@@ -27,9 +27,7 @@ struct Shape {
 
 /// [C, 1, K] to K rows of C.
 fn by_tap<T: Real>(w: &[T], s: Shape) -> Vec<T> {
-    (0..s.taps * s.channels)
-        .map(|i| w[i % s.channels * s.taps + i / s.channels])
-        .collect()
+    (0..s.taps * s.channels).map(|i| w[i % s.channels * s.taps + i / s.channels]).collect()
 }
 
 /// One sequence with its tail in front: [K−1+T, C].
@@ -58,18 +56,8 @@ fn convolve<T: Real>(x: &[T], w: &[T], bias: &[T], s: Shape, y: &mut [T]) {
 
 /// y, and the new tail.
 fn forward<T: Real>(x: [&Tensor; 4], s: Shape) -> Result<(Vec<T>, Vec<T>)> {
-    let [x, w, b, tail] = [
-        Data::of(x[0])?,
-        Data::of(x[1])?,
-        Data::of(x[2])?,
-        Data::of(x[3])?,
-    ];
-    let (x, w, b, tail) = (
-        x.get::<T>()?,
-        by_tap(w.get::<T>()?, s),
-        b.get::<T>()?,
-        tail.get::<T>()?,
-    );
+    let [x, w, b, tail] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(x[2])?, Data::of(x[3])?];
+    let (x, w, b, tail) = (x.get::<T>()?, by_tap(w.get::<T>()?, s), b.get::<T>()?, tail.get::<T>()?);
     let mut y = vec![T::zero(); x.len()];
     let tails: Vec<Vec<T>> = y
         .par_chunks_mut(s.time * s.channels)
@@ -89,18 +77,8 @@ fn forward<T: Real>(x: [&Tensor; 4], s: Shape) -> Result<(Vec<T>, Vec<T>)> {
 /// Gradients of x, W and b.
 fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor, s: Shape) -> Result<[Tensor; 3]> {
     let shapes = [x[0].dims(), x[1].dims(), x[2].dims()];
-    let [x, w, b, tail] = [
-        Data::of(x[0])?,
-        Data::of(x[1])?,
-        Data::of(x[2])?,
-        Data::of(x[3])?,
-    ];
-    let (x, w, b, tail) = (
-        x.get::<T>()?,
-        by_tap(w.get::<T>()?, s),
-        b.get::<T>()?,
-        tail.get::<T>()?,
-    );
+    let [x, w, b, tail] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(x[2])?, Data::of(x[3])?];
+    let (x, w, b, tail) = (x.get::<T>()?, by_tap(w.get::<T>()?, s), b.get::<T>()?, tail.get::<T>()?);
     let dyd = Data::of(dy)?;
     let dy = dyd.get::<T>()?;
     let (c, size) = (s.channels, s.time * s.channels);
@@ -117,21 +95,12 @@ fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor, s: Shape) -> Result<[Tensor; 
         })
         .unzip();
     let dw = sum_in_order(&partial.0, s.taps * c);
-    let dw = (0..dw.len())
-        .map(|i| dw[i % s.taps * c + i / s.taps])
-        .collect();
-    Ok([
-        tensor(dx, shapes[0])?,
-        tensor(dw, shapes[1])?,
-        tensor(sum_in_order(&partial.1, c), shapes[2])?,
-    ])
+    let dw = (0..dw.len()).map(|i| dw[i % s.taps * c + i / s.taps]).collect();
+    Ok([tensor(dx, shapes[0])?, tensor(dw, shapes[1])?, tensor(sum_in_order(&partial.1, c), shapes[2])?])
 }
 
 #[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one inner loop, its inputs and its three outputs"
-)]
+#[expect(clippy::too_many_arguments, reason = "one inner loop, its inputs and its three outputs")]
 fn sequence_backward<T: Real>(
     x: &[T],
     w: &[T],
@@ -145,9 +114,7 @@ fn sequence_backward<T: Real>(
     let (c, before) = (s.channels, s.taps - 1);
     let mut d = vec![T::zero(); dy.len()];
     convolve(x, w, bias, s, &mut d);
-    d.iter_mut()
-        .zip(dy)
-        .for_each(|(d, dy)| *d = *dy * d.silu_slope());
+    d.iter_mut().zip(dy).for_each(|(d, dy)| *d = *dy * d.silu_slope());
     for (t, d) in d.chunks_exact(c).enumerate() {
         for i in 0..c {
             db[i] += d[i];
@@ -169,36 +136,15 @@ fn sequence_backward<T: Real>(
 }
 
 /// Convolves and applies SiLU; returns y [B·T, C] and the new tail [B, K−1, C].
-pub fn causal_conv_silu(
-    tape: &Tape,
-    x: &Var,
-    w: &Var,
-    b: &Var,
-    tail: &Tensor,
-) -> Result<(Var, Tensor)> {
+pub fn causal_conv_silu(tape: &Tape, x: &Var, w: &Var, b: &Var, tail: &Tensor) -> Result<(Var, Tensor)> {
     let (batch, before, channels) = tail.dims3()?;
     let (rows, cols) = x.tensor().dims2()?;
     if cols != channels || w.dims() != [channels, 1, before + 1] || rows % batch != 0 {
-        bail!(
-            "convolution: x {:?}, filters {:?}, tail {:?}",
-            x.dims(),
-            w.dims(),
-            tail.dims()
-        );
+        bail!("convolution: x {:?}, filters {:?}, tail {:?}", x.dims(), w.dims(), tail.dims());
     }
-    let s = Shape {
-        batch,
-        time: rows / batch,
-        channels,
-        taps: before + 1,
-    };
+    let s = Shape { batch, time: rows / batch, channels, taps: before + 1 };
     let dtype = x.tensor().dtype();
-    let inputs = [
-        x.tensor().clone(),
-        w.tensor().clone(),
-        b.tensor().clone(),
-        tail.clone(),
-    ];
+    let inputs = [x.tensor().clone(), w.tensor().clone(), b.tensor().clone(), tail.clone()];
     let (y, new_tail) = real!(dtype, T => {
         let (y, new_tail) = forward::<T>(inputs.each_ref(), s)?;
         (tensor(y, &[s.batch * s.time, cols])?, tensor(new_tail, tail.dims())?)
@@ -209,10 +155,7 @@ pub fn causal_conv_silu(
     let slots = [x.slot(), w.slot(), b.slot()];
     let y = tape.push_one(y, move |dy, sink| {
         let gradients = real!(dtype, T => backward::<T>(inputs.each_ref(), &dy, s))?;
-        slots
-            .into_iter()
-            .zip(gradients)
-            .try_for_each(|(slot, g)| sink.add(slot, g))
+        slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
     });
     Ok((y, new_tail))
 }

@@ -31,10 +31,7 @@ struct Out<T> {
 /// Turns a row of logits into its loss and, in place, softmax.
 #[inline(always)]
 fn softmax_loss<T: Real>(row: &mut [T], target: usize) -> f64 {
-    let max = row
-        .iter()
-        .copied()
-        .fold(T::neg_infinity(), |a, b| if b > a { b } else { a });
+    let max = row.iter().copied().fold(T::neg_infinity(), |a, b| if b > a { b } else { a });
     let at_target = row[target];
     let mut lanes = [T::zero(); 16];
     for chunk in row.chunks_mut(16) {
@@ -52,41 +49,20 @@ fn softmax_loss<T: Real>(row: &mut [T], target: usize) -> f64 {
 fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool) -> Result<Out<T>> {
     let ((rows, width), (vocab, w_width)) = (h.dims2()?, w.dims2()?);
     if rows != targets.len() || width != w_width {
-        bail!(
-            "loss: hidden {:?}, head {:?}, {} targets",
-            h.dims(),
-            w.dims(),
-            targets.len()
-        );
+        bail!("loss: hidden {:?}, head {:?}, {} targets", h.dims(), w.dims(), targets.len());
     }
-    if let Some((i, t)) = targets
-        .iter()
-        .enumerate()
-        .find(|(_, t)| **t as usize >= vocab)
-    {
+    if let Some((i, t)) = targets.iter().enumerate().find(|(_, t)| **t as usize >= vocab) {
         bail!("target id {t} at position {i} is outside the vocabulary of {vocab}");
     }
     let (hd, wd) = (Data::of(h)?, Data::of(w)?);
     let (h, weight) = (hd.get::<T>()?, Mat::new(wd.get::<T>()?, vocab, width));
-    let sizes = if gradients {
-        (rows * width, vocab * width)
-    } else {
-        (0, 0)
-    };
+    let sizes = if gradients { (rows * width, vocab * width) } else { (0, 0) };
     let (dh, dw) = (vec![T::zero(); sizes.0], vec![T::zero(); sizes.1]);
-    let mut out = Out {
-        losses: Vec::with_capacity(rows),
-        dh,
-        dw,
-    };
+    let mut out = Out { losses: Vec::with_capacity(rows), dh, dw };
     let block = block_rows(vocab);
     let mut logits = vec![T::zero(); block.min(rows) * vocab];
     let scale = T::of(1.0 / rows as f64);
-    for (i, (h, targets)) in h
-        .chunks(block * width)
-        .zip(targets.chunks(block))
-        .enumerate()
-    {
+    for (i, (h, targets)) in h.chunks(block * width).zip(targets.chunks(block)).enumerate() {
         let n = targets.len();
         let logits = &mut logits[..n * vocab];
         let h = Mat::new(h, n, width);

@@ -27,19 +27,13 @@ impl<'a> Data<'a> {
         if !matches!(&*storage, Storage::Cpu(_)) {
             bail!("this op has no path for {:?}", tensor.device());
         }
-        Ok(Self {
-            storage,
-            start,
-            len: end - start,
-        })
+        Ok(Self { storage, start, len: end - start })
     }
 
     /// The elements.
     pub fn get<T: Real>(&self) -> Result<&[T]> {
         match &*self.storage {
-            Storage::Cpu(cpu) => {
-                Ok(&T::cpu_storage_as_slice(cpu)?[self.start..self.start + self.len])
-            }
+            Storage::Cpu(cpu) => Ok(&T::cpu_storage_as_slice(cpu)?[self.start..self.start + self.len]),
             _ => bail!("not a CPU tensor"),
         }
     }
@@ -69,13 +63,7 @@ impl InplaceOp2 for AddInPlace {
         "add_in_place"
     }
 
-    fn cpu_fwd(
-        &self,
-        to: &mut CpuStorage,
-        l1: &Layout,
-        from: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<()> {
+    fn cpu_fwd(&self, to: &mut CpuStorage, l1: &Layout, from: &CpuStorage, l2: &Layout) -> Result<()> {
         fn go<T: Real>(to: &mut [T], from: &[T]) {
             super::simd(|| to.iter_mut().zip(from).for_each(|(a, b)| *a += *b));
         }
@@ -93,11 +81,7 @@ impl InplaceOp2 for AddInPlace {
 /// `sum += t`, in memory order; shapes may differ, element counts may not.
 pub(crate) fn add_in_place(sum: &Tensor, t: &Tensor) -> Result<()> {
     if sum.elem_count() != t.elem_count() {
-        bail!(
-            "gradient has {} elements, expected {}",
-            t.elem_count(),
-            sum.elem_count()
-        );
+        bail!("gradient has {} elements, expected {}", t.elem_count(), sum.elem_count());
     }
     sum.inplace_op2(t, &AddInPlace)
 }

@@ -13,11 +13,9 @@ fn map<T: Real>(x: &Tensor, f: impl Fn(T) -> T + Sync) -> Result<Tensor> {
     let data = Data::of(x)?;
     let x_all = data.get::<T>()?;
     let mut y = vec![T::zero(); x_all.len()];
-    y.par_chunks_mut(BLOCK)
-        .zip(x_all.par_chunks(BLOCK))
-        .for_each(|(y, x)| {
-            simd(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)));
-        });
+    y.par_chunks_mut(BLOCK).zip(x_all.par_chunks(BLOCK)).for_each(|(y, x)| {
+        simd(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)));
+    });
     tensor(y, x.dims())
 }
 
@@ -28,15 +26,9 @@ fn zip<T: Real>(x: &Tensor, z: &Tensor, f: impl Fn(T, T) -> T + Sync) -> Result<
         candle_core::bail!("shapes {:?} and {:?} differ", x.dims(), z.dims());
     }
     let mut y = vec![T::zero(); x_all.len()];
-    let blocks = y
-        .par_chunks_mut(BLOCK)
-        .zip(x_all.par_chunks(BLOCK).zip(z_all.par_chunks(BLOCK)));
+    let blocks = y.par_chunks_mut(BLOCK).zip(x_all.par_chunks(BLOCK).zip(z_all.par_chunks(BLOCK)));
     blocks.for_each(|(y, (x, z))| {
-        simd(|| {
-            y.iter_mut()
-                .zip(x.iter().zip(z))
-                .for_each(|(y, (x, z))| *y = f(*x, *z))
-        });
+        simd(|| y.iter_mut().zip(x.iter().zip(z)).for_each(|(y, (x, z))| *y = f(*x, *z)));
     });
     tensor(y, x.dims())
 }
@@ -114,13 +106,11 @@ fn cut<T: Real>(x: &Tensor, sizes: &[usize]) -> Result<Vec<Tensor>> {
     let mut parts = Vec::with_capacity(sizes.len());
     for &size in sizes {
         let mut part = vec![T::zero(); rows * size];
-        part.par_chunks_mut(ROWS * size.max(1))
-            .zip(x.par_chunks(ROWS * cols))
-            .for_each(|(p, x)| {
-                for (p, x) in p.chunks_exact_mut(size).zip(x.chunks_exact(cols)) {
-                    p.copy_from_slice(&x[start..start + size]);
-                }
-            });
+        part.par_chunks_mut(ROWS * size.max(1)).zip(x.par_chunks(ROWS * cols)).for_each(|(p, x)| {
+            for (p, x) in p.chunks_exact_mut(size).zip(x.chunks_exact(cols)) {
+                p.copy_from_slice(&x[start..start + size]);
+            }
+        });
         parts.push(tensor(part, &[rows, size])?);
         start += size;
     }
@@ -134,10 +124,7 @@ fn join<T: Real>(parts: &[Option<Tensor>], sizes: &[usize], rows: usize) -> Resu
     for (part, &size) in parts.iter().zip(sizes) {
         if let Some(part) = part {
             let data = Data::of(part)?;
-            for (x, p) in x
-                .chunks_exact_mut(cols)
-                .zip(data.get::<T>()?.chunks_exact(size))
-            {
+            for (x, p) in x.chunks_exact_mut(cols).zip(data.get::<T>()?.chunks_exact(size)) {
                 x[start..start + size].copy_from_slice(p);
             }
         }
@@ -159,10 +146,7 @@ pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
     }
     let (slot, sizes) = (x.slot(), sizes.to_vec());
     Ok(tape.push(parts, move |gradients, sink| {
-        sink.add(
-            slot,
-            real!(dtype, T => join::<T>(&gradients, &sizes, rows))?,
-        )
+        sink.add(slot, real!(dtype, T => join::<T>(&gradients, &sizes, rows))?)
     }))
 }
 

@@ -26,10 +26,7 @@ fn scatter<T: Real>(dy: &Tensor, ids: &[u32], dims: &[usize]) -> Result<Tensor> 
     let mut table = vec![T::zero(); dims[0] * width];
     for (&id, row) in ids.iter().zip(data.get::<T>()?.chunks_exact(width)) {
         let start = id as usize * width;
-        table[start..start + width]
-            .iter_mut()
-            .zip(row)
-            .for_each(|(t, r)| *t += *r);
+        table[start..start + width].iter_mut().zip(row).for_each(|(t, r)| *t += *r);
     }
     tensor(table, dims)
 }
@@ -42,9 +39,7 @@ pub fn embedding(tape: &Tape, table: &Var, ids: &[u32]) -> Result<Var> {
         return Ok(Var::constant(y));
     }
     let (slot, dims, ids) = (table.slot(), table.dims().to_vec(), ids.to_vec());
-    Ok(tape.push_one(y, move |dy, sink| {
-        sink.add(slot, real!(dtype, T => scatter::<T>(&dy, &ids, &dims))?)
-    }))
+    Ok(tape.push_one(y, move |dy, sink| sink.add(slot, real!(dtype, T => scatter::<T>(&dy, &ids, &dims))?)))
 }
 
 pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
@@ -53,10 +48,6 @@ pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
         "repeated ids",
         vec![normal(&[7, 5])],
         move |tape, v| Ok(vec![embedding(tape, &v[0], &ids)?]),
-        move |t| {
-            Ok(vec![
-                t[0].index_select(&Tensor::new(&ids, t[0].device())?, 0)?,
-            ])
-        },
+        move |t| Ok(vec![t[0].index_select(&Tensor::new(&ids, t[0].device())?, 0)?]),
     )]
 }

@@ -23,33 +23,21 @@ fn gate<T: Real>(a: &[T], b: &[T], w: &[T], bias: T) -> T {
 
 fn forward<T: Real>(x: [&Tensor; 4]) -> Result<Tensor> {
     let (rows, d) = rows_cols(x[0]);
-    let [a, b, w, c] = [
-        Data::of(x[0])?,
-        Data::of(x[1])?,
-        Data::of(x[2])?,
-        Data::of(x[3])?,
-    ];
-    let (a, b, w, c) = (
-        a.get::<T>()?,
-        b.get::<T>()?,
-        w.get::<T>()?,
-        c.get::<T>()?[0],
-    );
+    let [a, b, w, c] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(x[2])?, Data::of(x[3])?];
+    let (a, b, w, c) = (a.get::<T>()?, b.get::<T>()?, w.get::<T>()?, c.get::<T>()?[0]);
     let mut y = vec![T::zero(); rows * d];
     let n = ROWS * d;
-    y.par_chunks_mut(n)
-        .zip(a.par_chunks(n).zip(b.par_chunks(n)))
-        .for_each(|(y, (a, b))| {
-            simd(|| {
-                let rows = a.chunks_exact(d).zip(b.chunks_exact(d));
-                for (y, (a, b)) in y.chunks_exact_mut(d).zip(rows) {
-                    let g = gate(a, b, w, c);
-                    for i in 0..d {
-                        y[i] = g * a[i] + (T::one() - g) * b[i];
-                    }
+    y.par_chunks_mut(n).zip(a.par_chunks(n).zip(b.par_chunks(n))).for_each(|(y, (a, b))| {
+        simd(|| {
+            let rows = a.chunks_exact(d).zip(b.chunks_exact(d));
+            for (y, (a, b)) in y.chunks_exact_mut(d).zip(rows) {
+                let g = gate(a, b, w, c);
+                for i in 0..d {
+                    y[i] = g * a[i] + (T::one() - g) * b[i];
                 }
-            });
+            }
         });
+    });
     tensor(y, &[rows, d])
 }
 
@@ -57,26 +45,13 @@ fn forward<T: Real>(x: [&Tensor; 4]) -> Result<Tensor> {
 fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor) -> Result<[Tensor; 4]> {
     let shapes = x.map(Tensor::dims);
     let (rows, d) = rows_cols(x[0]);
-    let [a, b, w, c] = [
-        Data::of(x[0])?,
-        Data::of(x[1])?,
-        Data::of(x[2])?,
-        Data::of(x[3])?,
-    ];
-    let (a, b, w, c) = (
-        a.get::<T>()?,
-        b.get::<T>()?,
-        w.get::<T>()?,
-        c.get::<T>()?[0],
-    );
+    let [a, b, w, c] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(x[2])?, Data::of(x[3])?];
+    let (a, b, w, c) = (a.get::<T>()?, b.get::<T>()?, w.get::<T>()?, c.get::<T>()?[0]);
     let dyd = Data::of(dy)?;
     let (mut da, mut db) = (vec![T::zero(); rows * d], vec![T::zero(); rows * d]);
     let n = ROWS * d;
     let outs = da.par_chunks_mut(n).zip(db.par_chunks_mut(n));
-    let ins = a
-        .par_chunks(n)
-        .zip(b.par_chunks(n))
-        .zip(dyd.get::<T>()?.par_chunks(n));
+    let ins = a.par_chunks(n).zip(b.par_chunks(n)).zip(dyd.get::<T>()?.par_chunks(n));
     // The last element of a partial sum is the bias's gradient.
     let partial: Vec<Vec<T>> = outs
         .zip(ins)
@@ -94,12 +69,7 @@ fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor) -> Result<[Tensor; 4]> {
         .collect();
     let mut dw = sum_in_order(&partial, 2 * d + 1);
     let dc = dw.split_off(2 * d);
-    Ok([
-        tensor(da, shapes[0])?,
-        tensor(db, shapes[1])?,
-        tensor(dw, shapes[2])?,
-        tensor(dc, shapes[3])?,
-    ])
+    Ok([tensor(da, shapes[0])?, tensor(db, shapes[1])?, tensor(dw, shapes[2])?, tensor(dc, shapes[3])?])
 }
 
 #[inline(always)]
@@ -124,12 +94,7 @@ fn row_backward<T: Real>([a, b, w, dy]: [&[T]; 4], c: T, da: &mut [T], db: &mut 
 pub fn gated_fusion(tape: &Tape, a: &Var, b: &Var, w: &Var, c: &Var) -> Result<Var> {
     let (_, d) = rows_cols(a.tensor());
     if a.dims() != b.dims() || w.tensor().elem_count() != 2 * d || c.tensor().elem_count() != 1 {
-        bail!(
-            "fusion: {:?} and {:?} with gate {:?}",
-            a.dims(),
-            b.dims(),
-            w.dims()
-        );
+        bail!("fusion: {:?} and {:?} with gate {:?}", a.dims(), b.dims(), w.dims());
     }
     let dtype = a.tensor().dtype();
     let vars = [a, b, w, c];
@@ -141,10 +106,7 @@ pub fn gated_fusion(tape: &Tape, a: &Var, b: &Var, w: &Var, c: &Var) -> Result<V
     let slots = vars.map(Var::slot);
     Ok(tape.push_one(y, move |dy, sink| {
         let gradients = real!(dtype, T => backward::<T>(inputs.each_ref(), &dy))?;
-        slots
-            .into_iter()
-            .zip(gradients)
-            .try_for_each(|(slot, g)| sink.add(slot, g))
+        slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
     }))
 }
 
@@ -152,22 +114,13 @@ pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
     let (n, d) = (67, 5);
     vec![Case::new(
         "random gate",
-        vec![
-            normal(&[n, d]),
-            normal(&[n, d]),
-            normal(&[1, 2 * d]),
-            normal(&[1]),
-        ],
+        vec![normal(&[n, d]), normal(&[n, d]), normal(&[1, 2 * d]), normal(&[1])],
         |tape, v| Ok(vec![gated_fusion(tape, &v[0], &v[1], &v[2], &v[3])?]),
         |x| {
-            let z = Tensor::cat(&[&x[0], &x[1]], 1)?
-                .matmul(&x[2].t()?)?
-                .broadcast_add(&x[3])?;
+            let z = Tensor::cat(&[&x[0], &x[1]], 1)?.matmul(&x[2].t()?)?.broadcast_add(&x[3])?;
             let g = ((z.neg()?.exp()? + 1.0)?).recip()?;
             let rest = (1.0 - &g)?;
-            Ok(vec![
-                (x[0].broadcast_mul(&g)? + x[1].broadcast_mul(&rest)?)?,
-            ])
+            Ok(vec![(x[0].broadcast_mul(&g)? + x[1].broadcast_mul(&rest)?)?])
         },
     )]
 }

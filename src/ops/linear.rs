@@ -34,42 +34,18 @@ pub(crate) struct Mat<'a, T> {
 impl<'a, T> Mat<'a, T> {
     /// A row-major matrix.
     pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
-        Self {
-            data,
-            rows,
-            cols,
-            row_stride: cols,
-            col_stride: 1,
-        }
+        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
     /// Rows of `cols` elements that lie `row_stride` apart.
     pub fn strided(data: &'a [T], rows: usize, cols: usize, row_stride: usize) -> Self {
-        Self {
-            data,
-            rows,
-            cols,
-            row_stride,
-            col_stride: 1,
-        }
+        Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
     /// The transpose, without moving anything.
     pub fn t(self) -> Self {
-        let Self {
-            data,
-            rows,
-            cols,
-            row_stride,
-            col_stride,
-        } = self;
-        Self {
-            data,
-            rows: cols,
-            cols: rows,
-            row_stride: col_stride,
-            col_stride: row_stride,
-        }
+        let Self { data, rows, cols, row_stride, col_stride } = self;
+        Self { data, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride }
     }
 
     fn last_index(&self) -> usize {
@@ -81,10 +57,7 @@ impl<'a, T> Mat<'a, T> {
 }
 
 /// `out = keep·out + scale·a·b`, rows of `out` lying `stride` apart.
-#[expect(
-    unsafe_code,
-    reason = "the matrix product of the `gemm` crate takes pointers"
-)]
+#[expect(unsafe_code, reason = "the matrix product of the `gemm` crate takes pointers")]
 pub(crate) fn matmul<T: Real>(
     a: Mat<'_, T>,
     b: Mat<'_, T>,
@@ -164,25 +137,14 @@ fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, layout: Layout) 
     let (xd, wd) = (Data::of(x)?, Data::of(w)?);
     let weight = oriented(Mat::new(wd.get::<T>()?, w_rows, w_cols), layout);
     if weight.rows != inner {
-        bail!(
-            "linear: input has {inner} columns, weight {:?} takes {}",
-            w.dims(),
-            weight.rows
-        );
+        bail!("linear: input has {inner} columns, weight {:?} takes {}", w.dims(), weight.rows);
     }
     let outer = weight.cols;
     let mut y = match b {
         Some(b) => Data::of(b)?.get::<T>()?.repeat(rows),
         None => vec![T::zero(); rows * outer],
     };
-    matmul(
-        Mat::new(xd.get::<T>()?, rows, inner),
-        weight,
-        &mut y,
-        outer,
-        b.is_some(),
-        T::one(),
-    );
+    matmul(Mat::new(xd.get::<T>()?, rows, inner), weight, &mut y, outer, b.is_some(), T::one());
     tensor(y, &[rows, outer])
 }
 
@@ -208,9 +170,7 @@ fn backward<T: Real>(
         Layout::OutIn => matmul(dy.t(), x, &mut dw, w_cols, false, T::one()),
         Layout::InOut => matmul(x.t(), dy, &mut dw, w_cols, false, T::one()),
     }
-    let db = with_bias
-        .then(|| tensor(column_sums(dy.data, outer), &[outer]))
-        .transpose()?;
+    let db = with_bias.then(|| tensor(column_sums(dy.data, outer), &[outer])).transpose()?;
     Ok((tensor(dx, &[rows, inner])?, tensor(dw, w.dims())?, db))
 }
 
@@ -236,21 +196,13 @@ pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
     let mut cases = Vec::new();
     for (rows, inner, outer) in [(1, 1, 1), (7, 5, 3), (70, 33, 17)] {
         for layout in [Layout::OutIn, Layout::InOut] {
-            let shape = if layout == Layout::OutIn {
-                [outer, inner]
-            } else {
-                [inner, outer]
-            };
+            let shape = if layout == Layout::OutIn { [outer, inner] } else { [inner, outer] };
             cases.push(Case::new(
                 format!("{rows}x{inner}x{outer} {layout:?}"),
                 vec![normal(&[rows, inner]), normal(&shape), normal(&[outer])],
                 move |tape, v| Ok(vec![linear(tape, &v[0], &v[1], Some(&v[2]), layout)?]),
                 move |t| {
-                    let w = if layout == Layout::OutIn {
-                        t[1].t()?
-                    } else {
-                        t[1].clone()
-                    };
+                    let w = if layout == Layout::OutIn { t[1].t()? } else { t[1].clone() };
                     Ok(vec![t[0].matmul(&w)?.broadcast_add(&t[2])?])
                 },
             ));

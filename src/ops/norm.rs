@@ -32,11 +32,7 @@ struct Shape {
 #[inline(always)]
 fn moments<T: Real>(x: &[T], s: Shape) -> (T, T) {
     let n = T::of(x.len() as f64);
-    let mean = if s.centred {
-        lanes_sum(x, |v| v) / n
-    } else {
-        T::zero()
-    };
+    let mean = if s.centred { lanes_sum(x, |v| v) / n } else { T::zero() };
     let square = lanes_sum(x, |v| (v - mean) * (v - mean)) / n;
     (mean, T::one() / (square + T::of(s.eps)).sqrt())
 }
@@ -65,15 +61,13 @@ fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, s: Shape) -> Res
     let b = bd.as_ref().map(|b| b.get::<T>()).transpose()?;
     let mut y = vec![T::zero(); x_all.len()];
     let block = ROWS * s.cols;
-    y.par_chunks_mut(block)
-        .zip(x_all.par_chunks(block))
-        .for_each(|(y, x)| {
-            simd(|| {
-                for (y, x) in y.chunks_exact_mut(s.cols).zip(x.chunks_exact(s.cols)) {
-                    normalise_row(x, y, w, b, s);
-                }
-            });
+    y.par_chunks_mut(block).zip(x_all.par_chunks(block)).for_each(|(y, x)| {
+        simd(|| {
+            for (y, x) in y.chunks_exact_mut(s.cols).zip(x.chunks_exact(s.cols)) {
+                normalise_row(x, y, w, b, s);
+            }
         });
+    });
     tensor(y, x.dims())
 }
 
@@ -100,10 +94,7 @@ fn backward<T: Real>(x: &Tensor, w: &Tensor, dy: &Tensor, s: Shape) -> Result<[T
     let (x_all, w, dy_all) = (xd.get::<T>()?, wd.get::<T>()?, dyd.get::<T>()?);
     let mut dx = vec![T::zero(); x_all.len()];
     let block = ROWS * s.cols;
-    let blocks = dx
-        .par_chunks_mut(block)
-        .zip(x_all.par_chunks(block))
-        .zip(dy_all.par_chunks(block));
+    let blocks = dx.par_chunks_mut(block).zip(x_all.par_chunks(block)).zip(dy_all.par_chunks(block));
     let partial: (Vec<Vec<T>>, Vec<Vec<T>>) = blocks
         .map(|((dx, x), dy)| {
             let (mut dw, mut db) = (vec![T::zero(); s.cols], vec![T::zero(); s.cols]);
@@ -124,15 +115,7 @@ fn backward<T: Real>(x: &Tensor, w: &Tensor, dy: &Tensor, s: Shape) -> Result<[T
 }
 
 #[inline(always)]
-fn row_backward<T: Real>(
-    x: &[T],
-    dy: &[T],
-    w: &[T],
-    dx: &mut [T],
-    dw: &mut [T],
-    db: &mut [T],
-    s: Shape,
-) {
+fn row_backward<T: Real>(x: &[T], dy: &[T], w: &[T], dx: &mut [T], dw: &mut [T], db: &mut [T], s: Shape) {
     let size = s.cols / s.groups;
     let n = T::of(size as f64);
     for g in 0..s.groups {
@@ -150,11 +133,7 @@ fn row_backward<T: Real>(
         for i in 0..size {
             dx[i] = dy[i] * w[i];
         }
-        let shift = if s.centred {
-            lanes_sum(dx, |v| v) / n
-        } else {
-            T::zero()
-        };
+        let shift = if s.centred { lanes_sum(dx, |v| v) / n } else { T::zero() };
         for i in 0..size {
             dx[i] = (dx[i] - shift - (x[i] - mean) * inv * along) * inv;
         }
@@ -172,17 +151,9 @@ fn norm(
 ) -> Result<Var> {
     let (_, cols) = rows_cols(x.tensor());
     if w.tensor().elem_count() != cols || groups == 0 || !cols.is_multiple_of(groups) {
-        bail!(
-            "norm: {cols} columns, weight {:?}, {groups} groups",
-            w.dims()
-        );
+        bail!("norm: {cols} columns, weight {:?}, {groups} groups", w.dims());
     }
-    let s = Shape {
-        cols,
-        groups,
-        centred,
-        eps,
-    };
+    let s = Shape { cols, groups, centred, eps };
     let dtype = x.tensor().dtype();
     let y = real!(dtype, T => forward::<T>(x.tensor(), w.tensor(), b.map(Var::tensor), s))?;
     if !tape.follows(&[x, w]) {
@@ -250,15 +221,9 @@ fn product<T: Real>(gate: &Tensor, x: &Tensor) -> Result<Tensor> {
     let (gd, xd) = (Data::of(gate)?, Data::of(x)?);
     let (g, x_all) = (gd.get::<T>()?, xd.get::<T>()?);
     let mut y = vec![T::zero(); x_all.len()];
-    y.par_chunks_mut(BLOCK)
-        .zip(g.par_chunks(BLOCK).zip(x_all.par_chunks(BLOCK)))
-        .for_each(|(y, (g, x))| {
-            simd(|| {
-                y.iter_mut()
-                    .zip(g.iter().zip(x))
-                    .for_each(|(y, (g, x))| *y = g.silu() * *x)
-            });
-        });
+    y.par_chunks_mut(BLOCK).zip(g.par_chunks(BLOCK).zip(x_all.par_chunks(BLOCK))).for_each(|(y, (g, x))| {
+        simd(|| y.iter_mut().zip(g.iter().zip(x)).for_each(|(y, (g, x))| *y = g.silu() * *x));
+    });
     tensor(y, x.dims())
 }
 
@@ -268,10 +233,7 @@ fn product_backward<T: Real>(gate: &Tensor, x: &Tensor, dy: &Tensor) -> Result<[
     let mut dg = vec![T::zero(); g.len()];
     let mut dx = vec![T::zero(); g.len()];
     let outs = dg.par_chunks_mut(BLOCK).zip(dx.par_chunks_mut(BLOCK));
-    let ins = g
-        .par_chunks(BLOCK)
-        .zip(x_all.par_chunks(BLOCK))
-        .zip(dy.par_chunks(BLOCK));
+    let ins = g.par_chunks(BLOCK).zip(x_all.par_chunks(BLOCK)).zip(dy.par_chunks(BLOCK));
     outs.zip(ins).for_each(|((dg, dx), ((g, x), dy))| {
         simd(|| {
             for i in 0..g.len() {
@@ -294,16 +256,9 @@ fn reference(
 ) -> Result<Tensor> {
     let (rows, cols) = x.dims2()?;
     let g = x.reshape((rows, groups, cols / groups))?;
-    let g = if centred {
-        g.broadcast_sub(&g.mean_keepdim(2)?)?
-    } else {
-        g
-    };
+    let g = if centred { g.broadcast_sub(&g.mean_keepdim(2)?)? } else { g };
     let scale = (g.sqr()?.mean_keepdim(2)? + eps)?.sqrt()?;
-    let y = g
-        .broadcast_div(&scale)?
-        .reshape((rows, cols))?
-        .broadcast_mul(w)?;
+    let y = g.broadcast_div(&scale)?.reshape((rows, cols))?.broadcast_mul(w)?;
     b.map_or(Ok(y.clone()), |b| y.broadcast_add(b))
 }
 
@@ -334,11 +289,7 @@ pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
         Case::new(
             "group norm and gate",
             inputs(2),
-            |tape, v| {
-                Ok(vec![group_norm_gate(
-                    tape, &v[0], &v[1], &v[2], &v[3], 3, 64e-5,
-                )?])
-            },
+            |tape, v| Ok(vec![group_norm_gate(tape, &v[0], &v[1], &v[2], &v[3], 3, 64e-5)?]),
             |t| {
                 let y = reference(&t[0], &t[2], Some(&t[3]), 3, true, 64e-5)?;
                 Ok(vec![(y * silu_reference(&t[1])?)?])

@@ -59,9 +59,7 @@ impl Real for f32 {
         let r = (x - n * LN2_HIGH) - n * LN2_LOW;
         let p = 1.0
             + r * (1.0
-                + r * (0.5
-                    + r * (0.166_666_67
-                        + r * (0.041_666_42 + r * (0.008_333_76 + r * 0.001_394_9)))));
+                + r * (0.5 + r * (0.166_666_67 + r * (0.041_666_42 + r * (0.008_333_76 + r * 0.001_394_9)))));
         // 2^n built in the exponent bits; the integer n sits in the low bits of `shifted`.
         let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
         let y = p * scale;

@@ -120,9 +120,7 @@ impl<'a, T: Real> Head<'a, T> {
         let (x, b) = (self.x(self.x, t), self.map(self.bm, t));
         for (row, x) in state.chunks_exact_mut(self.s.state).zip(x) {
             let input = dt * *x;
-            row.iter_mut()
-                .zip(b)
-                .for_each(|(h, b)| *h = decay * *h + input * *b);
+            row.iter_mut().zip(b).for_each(|(h, b)| *h = decay * *h + input * *b);
         }
     }
 
@@ -191,11 +189,7 @@ impl<'a, T: Real> Head<'a, T> {
         let (p, n) = (self.s.size, self.s.state);
         let (dt, slope) = self.step(t);
         let decay = (dt * self.a).fast_exp();
-        let (x, b, c) = (
-            self.x(self.x, t),
-            self.map(self.bm, t),
-            self.map(self.cm, t),
-        );
+        let (x, b, c) = (self.x(self.x, t), self.map(self.bm, t), self.map(self.cm, t));
         let (dx, db) = (&mut g.x[t * p..(t + 1) * p], &mut g.bm[t * n..(t + 1) * n]);
         let dc = &mut g.cm[t * n..(t + 1) * n];
         let (mut through_input, mut through_decay) = (T::zero(), T::zero());
@@ -270,23 +264,11 @@ fn forward<T: Real>(s: Shape, x: &[Tensor; 7], state: &Tensor, keep: bool) -> Re
     for (i, (part, _)) in parts.iter().enumerate() {
         scatter(&mut y, part, i, s, s.heads, i % s.heads, s.size);
     }
-    Ok(Forward {
-        y,
-        state,
-        kept: parts.into_iter().map(|(_, kept)| kept).collect(),
-    })
+    Ok(Forward { y, state, kept: parts.into_iter().map(|(_, kept)| kept).collect() })
 }
 
 /// Adds [T, size] of task i into column block `block` of [B·T, blocks·size].
-fn scatter<T: Real>(
-    to: &mut [T],
-    part: &[T],
-    i: usize,
-    s: Shape,
-    blocks: usize,
-    block: usize,
-    size: usize,
-) {
+fn scatter<T: Real>(to: &mut [T], part: &[T], i: usize, s: Shape, blocks: usize, block: usize, size: usize) {
     let width = blocks * size;
     let rows = to[i / s.heads * s.time * width..].chunks_exact_mut(width);
     for (to, part) in rows.zip(part.chunks_exact(size)) {
@@ -295,12 +277,7 @@ fn scatter<T: Real>(
     }
 }
 
-fn backward<T: Real>(
-    s: Shape,
-    x: &[Tensor; 7],
-    dy: &Tensor,
-    kept: &[Vec<T>],
-) -> Result<Vec<Tensor>> {
+fn backward<T: Real>(s: Shape, x: &[Tensor; 7], dy: &Tensor, kept: &[Vec<T>]) -> Result<Vec<Tensor>> {
     let (inputs, dyd) = (Inputs::of(x)?, Data::of(dy)?);
     let dy = dyd.get::<T>()?;
     let parts = kept
@@ -323,10 +300,7 @@ fn backward<T: Real>(
         sums[5][h] += g.bias;
         sums[6][h] += g.skip;
     }
-    sums.into_iter()
-        .zip(x)
-        .map(|(g, t)| tensor(g, t.dims()))
-        .collect()
+    sums.into_iter().zip(x).map(|(g, t)| tensor(g, t.dims())).collect()
 }
 
 /// Runs the recurrence from `state` [B, H, P, N]; returns y [B·T, H·P] and the state after it.
@@ -336,29 +310,13 @@ pub fn ssd(tape: &Tape, x: &SsdInputs<'_>, state: &Tensor) -> Result<(Var, Tenso
     let (rows, width) = x.x.tensor().dims2()?;
     let maps = x.groups * n;
     if width != heads * size || x.b.dims() != [rows, maps] || x.c.dims() != [rows, maps] {
-        bail!(
-            "ssd: x [{rows}, {width}], B {:?}, state {:?}",
-            x.b.dims(),
-            state.dims()
-        );
+        bail!("ssd: x [{rows}, {width}], B {:?}, state {:?}", x.b.dims(), state.dims());
     }
     if x.dt.dims() != [rows, heads] || rows % batch != 0 || heads % x.groups != 0 {
-        bail!(
-            "ssd: steps {:?}, {heads} heads, {} groups",
-            x.dt.dims(),
-            x.groups
-        );
+        bail!("ssd: steps {:?}, {heads} heads, {} groups", x.dt.dims(), x.groups);
     }
     let (groups, limit) = (x.groups, x.dt_limit);
-    let s = Shape {
-        batch,
-        time: rows / batch,
-        heads,
-        size,
-        state: n,
-        groups,
-        limit,
-    };
+    let s = Shape { batch, time: rows / batch, heads, size, state: n, groups, limit };
     let vars = [x.x, x.dt, x.b, x.c, x.a_log, x.dt_bias, x.d];
     let follows = tape.follows(&vars);
     let (slots, inputs) = (vars.map(Var::slot), vars.map(|v| v.tensor().clone()));
@@ -382,17 +340,11 @@ pub fn ssd(tape: &Tape, x: &SsdInputs<'_>, state: &Tensor) -> Result<(Var, Tenso
 fn reference(x: &[Tensor], state: &Tensor, groups: usize) -> Result<Vec<Tensor>> {
     let (b, h, p, n) = state.dims4()?;
     let t = x[0].dim(0)? / b;
-    let dt = (x[1].broadcast_add(&x[5])?.exp()? + 1.0)?
-        .log()?
-        .reshape((b, t, h))?;
+    let dt = (x[1].broadcast_add(&x[5])?.exp()? + 1.0)?.log()?.reshape((b, t, h))?;
     let a = x[4].exp()?.neg()?;
     let maps = |m: &Tensor, i: usize| {
-        let m = m
-            .reshape((b, t, groups, 1, n))?
-            .narrow(1, i, 1)?
-            .squeeze(1)?;
-        m.broadcast_as((b, groups, h / groups, n))?
-            .reshape((b, h, 1, n))
+        let m = m.reshape((b, t, groups, 1, n))?.narrow(1, i, 1)?.squeeze(1)?;
+        m.broadcast_as((b, groups, h / groups, n))?.reshape((b, h, 1, n))
     };
     let mut state = state.clone();
     let mut ys = Vec::new();
@@ -430,17 +382,7 @@ pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
             move |tape, v| {
                 let [x, dt, bm, c, a_log, dt_bias, d] = [0, 1, 2, 3, 4, 5, 6].map(|i| &v[i]);
                 let dt_limit = (0.0, f64::INFINITY);
-                let x = SsdInputs {
-                    x,
-                    dt,
-                    b: bm,
-                    c,
-                    a_log,
-                    dt_bias,
-                    d,
-                    groups: g,
-                    dt_limit,
-                };
+                let x = SsdInputs { x, dt, b: bm, c, a_log, dt_bias, d, groups: g, dt_limit };
                 Ok(vec![ssd(tape, &x, &like(&state, &v[0])?)?.0])
             },
             move |x| reference(x, &again, g),

@@ -43,10 +43,7 @@ impl Var {
     pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
         // Gradients are handed on flat in memory, so a reshape needs no node of its own: readers
         // look at elements, and shapes are restored by the op that owns the slot.
-        Ok(Self {
-            tensor: self.tensor.reshape(shape)?,
-            slot: self.slot,
-        })
+        Ok(Self { tensor: self.tensor.reshape(shape)?, slot: self.slot })
     }
 }
 
@@ -88,18 +85,12 @@ pub struct Tape {
 impl Tape {
     /// A tape that records; slots `0..leaves` belong to the parameters.
     pub fn recording(leaves: usize) -> Self {
-        Self {
-            nodes: Some(RefCell::default()),
-            slots: Cell::new(leaves),
-        }
+        Self { nodes: Some(RefCell::default()), slots: Cell::new(leaves) }
     }
 
     /// A tape that records nothing: inference.
     pub fn off() -> Self {
-        Self {
-            nodes: None,
-            slots: Cell::new(0),
-        }
+        Self { nodes: None, slots: Cell::new(0) }
     }
 
     /// Whether gradients are wanted.
@@ -109,10 +100,7 @@ impl Tape {
 
     /// Parameter `index` as a value on this tape.
     pub fn leaf(&self, index: usize, tensor: &Tensor) -> Var {
-        Var {
-            tensor: tensor.clone(),
-            slot: self.is_recording().then_some(index),
-        }
+        Var { tensor: tensor.clone(), slot: self.is_recording().then_some(index) }
     }
 
     /// Whether an op with these inputs has to keep what its backward pass needs.
@@ -132,17 +120,9 @@ impl Tape {
         };
         let first_output = self.slots.get();
         self.slots.set(first_output + outputs.len());
-        nodes.borrow_mut().push(Node {
-            first_output,
-            outputs: outputs.len(),
-            backward: Box::new(backward),
-        });
+        nodes.borrow_mut().push(Node { first_output, outputs: outputs.len(), backward: Box::new(backward) });
         let vars = outputs.into_iter().enumerate();
-        vars.map(|(i, tensor)| Var {
-            tensor,
-            slot: Some(first_output + i),
-        })
-        .collect()
+        vars.map(|(i, tensor)| Var { tensor, slot: Some(first_output + i) }).collect()
     }
 
     /// Records an op with one output.
@@ -156,20 +136,12 @@ impl Tape {
         };
         let first_output = self.slots.get();
         self.slots.set(first_output + 1);
-        let backward: Backward =
-            Box::new(move |mut gradients, sink| match gradients.pop().flatten() {
-                Some(gradient) => backward(gradient, sink),
-                None => Ok(()),
-            });
-        nodes.borrow_mut().push(Node {
-            first_output,
-            outputs: 1,
-            backward,
+        let backward: Backward = Box::new(move |mut gradients, sink| match gradients.pop().flatten() {
+            Some(gradient) => backward(gradient, sink),
+            None => Ok(()),
         });
-        Var {
-            tensor: output,
-            slot: Some(first_output),
-        }
+        nodes.borrow_mut().push(Node { first_output, outputs: 1, backward });
+        Var { tensor: output, slot: Some(first_output) }
     }
 
     /// Runs backwards from `output`, whose gradient is `seed`, and returns what the leaves
@@ -180,9 +152,7 @@ impl Tape {
 
     /// The same from several outputs at once.
     pub fn backward_many(self, seeds: &[(&Var, Tensor)]) -> Result<Gradients> {
-        let Some(nodes) = self.nodes else {
-            bail!("backward on a tape that recorded nothing")
-        };
+        let Some(nodes) = self.nodes else { bail!("backward on a tape that recorded nothing") };
         let mut gradients = Gradients((0..self.slots.get()).map(|_| None).collect());
         for (output, seed) in seeds {
             // A copy, because gradients are added to in place.

@@ -44,12 +44,10 @@ fn shift_backward<T: Real>(dy: &Tensor, batch: usize) -> Result<Tensor> {
     let data = Data::of(dy)?;
     let sequence = rows / batch * d;
     let mut dx = vec![T::zero(); rows * d];
-    dx.par_chunks_mut(sequence)
-        .zip(data.get::<T>()?.par_chunks(sequence))
-        .for_each(|(dx, dy)| {
-            dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = -*dy);
-            dx.iter_mut().zip(&dy[d..]).for_each(|(dx, dy)| *dx += *dy);
-        });
+    dx.par_chunks_mut(sequence).zip(data.get::<T>()?.par_chunks(sequence)).for_each(|(dx, dy)| {
+        dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = -*dy);
+        dx.iter_mut().zip(&dy[d..]).for_each(|(dx, dy)| *dx += *dy);
+    });
     tensor(dx, &[rows, d])
 }
 
@@ -62,9 +60,7 @@ pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
         return Ok(Var::constant(y));
     }
     let slot = x.slot();
-    Ok(tape.push_one(y, move |dy, sink| {
-        sink.add(slot, real!(dtype, T => shift_backward::<T>(&dy, batch))?)
-    }))
+    Ok(tape.push_one(y, move |dy, sink| sink.add(slot, real!(dtype, T => shift_backward::<T>(&dy, batch))?)))
 }
 
 /// `x + Δ·μ`.
@@ -86,12 +82,7 @@ pub struct MixWeights<'a> {
 /// The five mixed inputs, in the order w, k, v, r, g.
 pub fn low_rank_mix(tape: &Tape, x: &Var, delta: &Var, m: &MixWeights<'_>) -> Result<Vec<Var>> {
     let mu = m.mu.map(Var::tensor);
-    let mixes = mix_forward(
-        x.tensor(),
-        delta.tensor(),
-        &mu,
-        Some((m.low_rank.tensor(), m.w2.tensor())),
-    )?;
+    let mixes = mix_forward(x.tensor(), delta.tensor(), &mu, Some((m.low_rank.tensor(), m.w2.tensor())))?;
     finish(tape, x, delta, mixes, Some((m.low_rank, m.w2)), &m.mu)
 }
 
@@ -101,16 +92,8 @@ struct Mixed {
     coefficients: Vec<Tensor>,
 }
 
-fn mix_forward(
-    x: &Tensor,
-    delta: &Tensor,
-    mu: &[&Tensor],
-    low: Option<(&Tensor, &Tensor)>,
-) -> Result<Mixed> {
-    let mut mixed = Mixed {
-        outputs: Vec::new(),
-        coefficients: Vec::new(),
-    };
+fn mix_forward(x: &Tensor, delta: &Tensor, mu: &[&Tensor], low: Option<(&Tensor, &Tensor)>) -> Result<Mixed> {
+    let mut mixed = Mixed { outputs: Vec::new(), coefficients: Vec::new() };
     for (i, mu) in mu.iter().enumerate() {
         let (y, c) = real!(x.dtype(), T => mix_one::<T>(x, delta, mu, low, i))?;
         mixed.outputs.push(y);
@@ -143,16 +126,15 @@ fn mix_one<T: Real>(
     let mut y = vec![T::zero(); rows * d];
     let (x, delta) = (xd.get::<T>()?, dd.get::<T>()?);
     let n = ROWS * d;
-    y.par_chunks_mut(n)
-        .zip(c.par_chunks(n))
-        .zip(x.par_chunks(n).zip(delta.par_chunks(n)))
-        .for_each(|((y, c), (x, delta))| {
+    y.par_chunks_mut(n).zip(c.par_chunks(n)).zip(x.par_chunks(n).zip(delta.par_chunks(n))).for_each(
+        |((y, c), (x, delta))| {
             simd(|| {
                 for i in 0..y.len() {
                     y[i] = x[i] + delta[i] * c[i];
                 }
             });
-        });
+        },
+    );
     Ok((tensor(y, &[rows, d])?, tensor(c, &[rows, d])?))
 }
 
@@ -208,12 +190,7 @@ fn mix_backward<T: Real>(
     let mut dx = vec![T::zero(); rows * d];
     let mut ddelta = vec![T::zero(); rows * d];
     let mut dmu = Vec::new();
-    let mut lows = low.map(|(a, w)| {
-        (
-            vec![T::zero(); a.elem_count()],
-            vec![T::zero(); w.elem_count()],
-        )
-    });
+    let mut lows = low.map(|(a, w)| (vec![T::zero(); a.elem_count()], vec![T::zero(); w.elem_count()]));
     for (i, (c, dy)) in coefficients.iter().zip(dys).enumerate() {
         let Some(dy) = dy else {
             dmu.push(tensor(vec![T::zero(); d], &[d])?);
@@ -223,24 +200,17 @@ fn mix_backward<T: Real>(
         let (c, dy) = (cd.get::<T>()?, dyd.get::<T>()?);
         let mut dm = vec![T::zero(); rows * d];
         let n = ROWS * d;
-        let outs = dx
-            .par_chunks_mut(n)
-            .zip(ddelta.par_chunks_mut(n))
-            .zip(dm.par_chunks_mut(n));
-        let ins = c
-            .par_chunks(n)
-            .zip(dy.par_chunks(n))
-            .zip(delta.par_chunks(n));
-        outs.zip(ins)
-            .for_each(|(((dx, ddelta), dm), ((c, dy), delta))| {
-                simd(|| {
-                    for j in 0..dy.len() {
-                        dx[j] += dy[j];
-                        ddelta[j] += dy[j] * c[j];
-                        dm[j] = dy[j] * delta[j];
-                    }
-                });
+        let outs = dx.par_chunks_mut(n).zip(ddelta.par_chunks_mut(n)).zip(dm.par_chunks_mut(n));
+        let ins = c.par_chunks(n).zip(dy.par_chunks(n)).zip(delta.par_chunks(n));
+        outs.zip(ins).for_each(|(((dx, ddelta), dm), ((c, dy), delta))| {
+            simd(|| {
+                for j in 0..dy.len() {
+                    dx[j] += dy[j];
+                    ddelta[j] += dy[j] * c[j];
+                    dm[j] = dy[j] * delta[j];
+                }
             });
+        });
         dmu.push(tensor(column_sums(&dm, d), &[d])?);
         if let (Some((a, w2)), Some((da, dw))) = (low, &mut lows) {
             low_backward(a, w2, i, &dm, da, dw)?;
@@ -250,12 +220,7 @@ fn mix_backward<T: Real>(
         (Some((a, w)), Some((da, dw))) => Some((tensor(da, a.dims())?, tensor(dw, w.dims())?)),
         _ => None,
     };
-    Ok(MixGradients {
-        dx: tensor(dx, &[rows, d])?,
-        ddelta: tensor(ddelta, &[rows, d])?,
-        dmu,
-        low,
-    })
+    Ok(MixGradients { dx: tensor(dx, &[rows, d])?, ddelta: tensor(ddelta, &[rows, d])?, dmu, low })
 }
 
 /// Gradients of a_i and W₂_i from that of their product.
@@ -274,14 +239,7 @@ fn low_backward<T: Real>(
     let block = i * rank * d..(i + 1) * rank * d;
     let w = Mat::new(&wd.get::<T>()?[block.clone()], rank, d);
     let dm = Mat::new(dm, rows, d);
-    matmul(
-        dm,
-        w.t(),
-        &mut da[i * rank..],
-        parts * rank,
-        false,
-        T::one(),
-    );
+    matmul(dm, w.t(), &mut da[i * rank..], parts * rank, false, T::one());
     matmul(a.t(), dm, &mut dw[block], d, false, T::one());
     Ok(())
 }
@@ -291,11 +249,7 @@ pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
     let tail = normal(&[b, d]);
     let again = tail.clone();
     let rows = b * t;
-    let mut inputs = vec![
-        normal(&[rows, d]),
-        normal(&[rows, d]),
-        normal(&[rows, 5 * r]),
-    ];
+    let mut inputs = vec![normal(&[rows, d]), normal(&[rows, d]), normal(&[rows, 5 * r])];
     inputs.push(normal(&[5, r, d]));
     inputs.extend((0..5).map(|_| normal(&[d])));
     vec![
@@ -320,16 +274,7 @@ pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
             inputs,
             |tape, v| {
                 let mu = [&v[4], &v[5], &v[6], &v[7], &v[8]];
-                low_rank_mix(
-                    tape,
-                    &v[0],
-                    &v[1],
-                    &MixWeights {
-                        low_rank: &v[2],
-                        w2: &v[3],
-                        mu,
-                    },
-                )
+                low_rank_mix(tape, &v[0], &v[1], &MixWeights { low_rank: &v[2], w2: &v[3], mu })
             },
             move |x| {
                 let one = |i: usize| {

@@ -112,8 +112,7 @@ impl<'a, T: Real> Head<'a, T> {
     #[inline(always)]
     fn backward(&self, dy: &'a [T], kept: &[T]) -> [Vec<T>; 5] {
         let (n, time) = (self.s.size, self.s.time);
-        let mut d: [Vec<T>; 5] =
-            std::array::from_fn(|i| vec![T::zero(); if i == 4 { n } else { time * n }]);
+        let mut d: [Vec<T>; 5] = std::array::from_fn(|i| vec![T::zero(); if i == 4 { n } else { time * n }]);
         let mut ds = vec![T::zero(); n * n];
         let mut states = vec![T::zero(); CHUNK * n * n];
         let mut w = vec![T::zero(); n];
@@ -138,25 +137,13 @@ impl<'a, T: Real> Head<'a, T> {
     /// One step in reverse: `state` is S before the step, `ds` the gradient of S after it and,
     /// on return, of S before it.
     #[inline(always)]
-    fn step_backward(
-        &self,
-        t: usize,
-        dy: &[T],
-        state: &[T],
-        w: &[T],
-        ds: &mut [T],
-        d: &mut [Vec<T>; 5],
-    ) {
+    fn step_backward(&self, t: usize, dy: &[T], state: &[T], w: &[T], ds: &mut [T], d: &mut [Vec<T>; 5]) {
         let n = self.s.size;
         let (r, k, v) = (self.at(self.r, t), self.at(self.k, t), self.at(self.v, t));
         let raw = self.at(self.decay, t);
         let [dr, dk, dv, dw, du] = d;
         let row = t * n..(t + 1) * n;
-        let (dr, dk, dw) = (
-            &mut dr[row.clone()],
-            &mut dk[row.clone()],
-            &mut dw[row.clone()],
-        );
+        let (dr, dk, dw) = (&mut dr[row.clone()], &mut dk[row.clone()], &mut dw[row.clone()]);
         let dv = &mut dv[row];
         let v_dy = dot(v, dy);
         let mut bonus = T::zero();
@@ -174,9 +161,7 @@ impl<'a, T: Real> Head<'a, T> {
                 ds[j] = w[i] * ds[j] + r[i] * dy[j];
             }
         }
-        dv.iter_mut()
-            .zip(dy)
-            .for_each(|(dv, dy)| *dv += bonus * *dy);
+        dv.iter_mut().zip(dy).for_each(|(dv, dy)| *dv += bonus * *dy);
     }
 }
 
@@ -195,13 +180,7 @@ struct Inputs<'a>([Data<'a>; 5]);
 impl<'a> Inputs<'a> {
     fn of(tensors: &'a [Tensor; 5]) -> Result<Self> {
         let [r, k, v, w, u] = tensors;
-        Ok(Self([
-            Data::of(r)?,
-            Data::of(k)?,
-            Data::of(v)?,
-            Data::of(w)?,
-            Data::of(u)?,
-        ]))
+        Ok(Self([Data::of(r)?, Data::of(k)?, Data::of(v)?, Data::of(w)?, Data::of(u)?]))
     }
 
     fn head<T: Real>(&self, s: Shape, i: usize) -> Result<Head<'_, T>> {
@@ -209,15 +188,7 @@ impl<'a> Inputs<'a> {
         let [r, k, v, decay, u] = &self.0;
         let offset = b * s.time * s.heads * s.size + h * s.size;
         let u = &u.get::<T>()?[h * s.size..(h + 1) * s.size];
-        Ok(Head {
-            s,
-            offset,
-            r: r.get()?,
-            k: k.get()?,
-            v: v.get()?,
-            decay: decay.get()?,
-            u,
-        })
+        Ok(Head { s, offset, r: r.get()?, k: k.get()?, v: v.get()?, decay: decay.get()?, u })
     }
 }
 
@@ -239,23 +210,11 @@ fn forward<T: Real>(s: Shape, x: &[Tensor; 5], state: &Tensor, keep: bool) -> Re
         })
         .collect::<Result<Vec<_>>>()?;
     let mut y = vec![T::zero(); s.batch * s.time * s.heads * s.size];
-    parts
-        .iter()
-        .enumerate()
-        .for_each(|(i, (part, _))| place(s, &mut y, i, part));
-    Ok(Forward {
-        y,
-        state,
-        kept: parts.into_iter().map(|(_, kept)| kept).collect(),
-    })
+    parts.iter().enumerate().for_each(|(i, (part, _))| place(s, &mut y, i, part));
+    Ok(Forward { y, state, kept: parts.into_iter().map(|(_, kept)| kept).collect() })
 }
 
-fn backward<T: Real>(
-    s: Shape,
-    x: &[Tensor; 5],
-    dy: &Tensor,
-    kept: &[Vec<T>],
-) -> Result<[Tensor; 5]> {
+fn backward<T: Real>(s: Shape, x: &[Tensor; 5], dy: &Tensor, kept: &[Vec<T>]) -> Result<[Tensor; 5]> {
     let (inputs, dyd) = (Inputs::of(x)?, Data::of(dy)?);
     let dy = dyd.get::<T>()?;
     let parts = kept
@@ -269,9 +228,7 @@ fn backward<T: Real>(
     let mut du = vec![T::zero(); s.heads * s.size];
     let mut d: [Vec<T>; 4] = std::array::from_fn(|_| vec![T::zero(); dy.len()]);
     for (i, part) in parts.iter().enumerate() {
-        d.iter_mut()
-            .zip(part)
-            .for_each(|(d, part)| place(s, d, i, part));
+        d.iter_mut().zip(part).for_each(|(d, part)| place(s, d, i, part));
         let h = i % s.heads;
         let du = &mut du[h * s.size..(h + 1) * s.size];
         du.iter_mut().zip(&part[4]).for_each(|(a, b)| *a += *b);
@@ -293,17 +250,9 @@ pub fn wkv6(tape: &Tape, x: &Wkv6Inputs<'_>, state: &Tensor) -> Result<(Var, Ten
     let (batch, heads, size, _) = state.dims4()?;
     let (rows, width) = x.r.tensor().dims2()?;
     if width != heads * size || x.bonus.tensor().elem_count() != width || rows % batch != 0 {
-        bail!(
-            "wkv6: inputs [{rows}, {width}] do not fit a state of {:?}",
-            state.dims()
-        );
+        bail!("wkv6: inputs [{rows}, {width}] do not fit a state of {:?}", state.dims());
     }
-    let s = Shape {
-        batch,
-        time: rows / batch,
-        heads,
-        size,
-    };
+    let s = Shape { batch, time: rows / batch, heads, size };
     let vars = [x.r, x.k, x.v, x.decay, x.bonus];
     let follows = tape.follows(&vars);
     let (slots, inputs) = (vars.map(Var::slot), vars.map(|v| v.tensor().clone()));
@@ -353,13 +302,7 @@ pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
             format!("B{b} T{t} H{h} N{n}"),
             inputs,
             move |tape, v| {
-                let x = Wkv6Inputs {
-                    r: &v[0],
-                    k: &v[1],
-                    v: &v[2],
-                    decay: &v[3],
-                    bonus: &v[4],
-                };
+                let x = Wkv6Inputs { r: &v[0], k: &v[1], v: &v[2], decay: &v[3], bonus: &v[4] };
                 Ok(vec![wkv6(tape, &x, &like(&state, &v[0])?)?.0])
             },
             move |x| reference(x, &again),

@@ -11,13 +11,7 @@ use crate::models::LanguageModel;
 pub(super) const PROBE: Probe = Probe {
     id: "language-modeling",
     about: "loss on held-out text in disjoint windows, beside what counting achieves",
-    metrics: &[
-        M::ValidationLoss,
-        M::ValidationPerplexity,
-        M::UniformLoss,
-        M::UnigramLoss,
-        M::BigramLoss,
-    ],
+    metrics: &[M::ValidationLoss, M::ValidationPerplexity, M::UniformLoss, M::UnigramLoss, M::BigramLoss],
     ask,
 };
 

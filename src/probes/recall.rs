@@ -124,7 +124,8 @@ fn examine(
     if let Some(items) = usable(tokenizer, "document_wording") {
         let marks = mark(&items, &with(&items)?);
         let value = mean(&by_template(&items, &marks, |m| m.credit));
-        readings.push(Reading { n: Some(items.len() as u64), ..Reading::new(M::DocumentWordingAccuracy, value) });
+        readings
+            .push(Reading { n: Some(items.len() as u64), ..Reading::new(M::DocumentWordingAccuracy, value) });
     }
     Ok(readings.into_iter().map(|r| r.under(condition)).collect())
 }
@@ -183,7 +184,15 @@ pub fn copy_oracle(items: &[ClozeItem]) -> Vec<Scores> {
         let found = item.candidates.iter().position(stands);
         let n = item.candidates.len() as f64;
         let (sure, rest) = (1.0 - 1e-9, 1e-9 / (n - 1.0));
-        let p = |i| if found.is_none() { 1.0 / n } else if found == Some(i) { sure } else { rest };
+        let p = |i| {
+            if found.is_none() {
+                1.0 / n
+            } else if found == Some(i) {
+                sure
+            } else {
+                rest
+            }
+        };
         (0..item.candidates.len()).map(p).collect()
     };
     items.iter().map(one).collect()

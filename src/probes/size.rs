@@ -20,7 +20,8 @@ pub(super) const PROBE: Probe = Probe {
 fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
     let census = s.model.census();
     let mut state = s.model.new_state(1)?;
-    let tokens: Vec<u32> = s.dataset.valid.tokens(0..s.recipe.context_length.min(s.dataset.valid.len())).collect();
+    let tokens: Vec<u32> =
+        s.dataset.valid.tokens(0..s.recipe.context_length.min(s.dataset.valid.len())).collect();
     s.model.hidden(&tokens, &mut state)?;
     let count = |metric, n: usize| Reading::new(metric, n as f64);
     Ok(vec![

@@ -26,13 +26,7 @@ pub fn markdown(ledger: &Ledger, judgement: &Judgement) -> String {
         line_of(&mut text, &format!("\n## {}\n", escaped(&t.title)));
         table(&mut text, &t);
     }
-    line_of(
-        &mut text,
-        &format!(
-            "\n**Verdict: {verdict}** (exit code {})",
-            judgement.verdict.exit_code()
-        ),
-    );
+    line_of(&mut text, &format!("\n**Verdict: {verdict}** (exit code {})", judgement.verdict.exit_code()));
     text
 }
 
@@ -48,10 +42,7 @@ fn scale(text: &mut String, findings: &[Finding]) {
     line_of(text, &format!("\n## Scale {}\n", first.scale));
     if is_outside(findings) {
         let n = findings.len();
-        line_of(
-            text,
-            &format!("Outside this protocol: {n} criteria are not asked."),
-        );
+        line_of(text, &format!("Outside this protocol: {n} criteria are not asked."));
         return;
     }
     let mut rows = Vec::new();
@@ -62,17 +53,8 @@ fn scale(text: &mut String, findings: &[Finding]) {
             rows.push(cells.map(str::to_owned).to_vec());
         }
     }
-    let head = ["", "group", "criterion", "claim", "found", "demanded"]
-        .map(str::to_owned)
-        .to_vec();
-    table(
-        text,
-        &Table {
-            title: String::new(),
-            head,
-            rows,
-        },
-    );
+    let head = ["", "group", "criterion", "claim", "found", "demanded"].map(str::to_owned).to_vec();
+    table(text, &Table { title: String::new(), head, rows });
 }
 
 fn open(text: &mut String, judgement: &Judgement) {
@@ -110,7 +92,5 @@ fn table(text: &mut String, table: &Table) {
 
 /// Names come from the ledger, which may hold anything: keep them from becoming markup.
 fn escaped(text: &str) -> String {
-    text.replace('|', "\\|")
-        .replace('<', "&lt;")
-        .replace(['\n', '\r'], " ")
+    text.replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
 }

@@ -46,10 +46,7 @@ fn about(ledger: &Ledger) -> Vec<String> {
     };
     let seeds: Vec<String> = context.seeds.iter().map(u64::to_string).collect();
     vec![
-        format!(
-            "protocol {}, revision {}",
-            context.protocol, context.revision
-        ),
+        format!("protocol {}, revision {}", context.protocol, context.revision),
         format!(
             "models {}; scales {}; trials {}",
             context.models.join(", "),
@@ -62,11 +59,7 @@ fn about(ledger: &Ledger) -> Vec<String> {
 /// The verdict's reasons in one line.
 fn tally(judgement: &Judgement) -> String {
     let count = |status| judgement.count(Weight::Required, status);
-    let own = if judgement.own_criteria_met() {
-        "; everything that this protocol asks is met"
-    } else {
-        ""
-    };
+    let own = if judgement.own_criteria_met() { "; everything that this protocol asks is met" } else { "" };
     format!(
         "required: {} met, {} unmet, {} unproven, {} outside this protocol{own}",
         count(Status::Met),
@@ -92,9 +85,8 @@ fn is_outside(findings: &[Finding]) -> bool {
 
 /// What is required and not met, though the protocol asks for it.
 fn not_met(judgement: &Judgement) -> Vec<&Finding> {
-    let open = |f: &&Finding| {
-        f.weight == Weight::Required && matches!(f.status, Status::Unmet | Status::Unproven)
-    };
+    let open =
+        |f: &&Finding| f.weight == Weight::Required && matches!(f.status, Status::Unmet | Status::Unproven);
     let mut list: Vec<&Finding> = judgement.findings.iter().filter(open).collect();
     list.sort_by_key(|f| f.status);
     list

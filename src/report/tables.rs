@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use crate::evidence::{Condition, Ledger, Metric, RECALL_TESTS, Value};
 use crate::evidence::statistics::{mean, power_law, sd};
+use crate::evidence::{Condition, Ledger, Metric, RECALL_TESTS, Value};
 use crate::gate::{Evidence, GPT2, GROUNDTHINK};
 
 /// A table of text.
@@ -33,18 +33,14 @@ pub(super) fn tables(ledger: &Ledger) -> Vec<Table> {
     let evidence = Evidence::new(ledger);
     let scales = evidence.context().map_or(&[][..], |c| c.scales.as_slice());
     let models = models(&evidence, scales);
-    let scaled = |scale| Scaled {
-        evidence: &evidence,
-        models: &models,
-        scale,
-    };
+    let scaled = |scale| Scaled { evidence: &evidence, models: &models, scale };
     let scales: Vec<Scaled<'_>> = scales.iter().map(|scale| scaled(scale)).collect();
     let mut all = Vec::new();
     for at in &scales {
         all.push(at.listing("Models", |m| SIZES.contains(&m)));
-        all.push(at.listing("Measurements", |m| {
-            !m.is_time() && !SIZES.contains(&m) && !is_recall_accuracy(m)
-        }));
+        all.push(
+            at.listing("Measurements", |m| !m.is_time() && !SIZES.contains(&m) && !is_recall_accuracy(m)),
+        );
         all.extend(models.iter().map(|model| at.statefulness(model)));
     }
     all.push(effective_parameters(&scales));
@@ -64,17 +60,11 @@ fn models<'a>(evidence: &Evidence<'a>, scales: &[String]) -> Vec<&'a str> {
 
 /// Every time in one table: it is the only part of a report that changes when nothing else does.
 fn time(scales: &[Scaled<'_>]) -> Table {
-    let mut table = Table {
-        title: String::new(),
-        head: Vec::new(),
-        rows: Vec::new(),
-    };
+    let mut table = Table { title: String::new(), head: Vec::new(), rows: Vec::new() };
     for at in scales {
         let mut here = at.listing("", Metric::is_time);
         here.head.insert(0, "scale".to_owned());
-        here.rows
-            .iter_mut()
-            .for_each(|row| row.insert(0, at.scale.to_owned()));
+        here.rows.iter_mut().for_each(|row| row.insert(0, at.scale.to_owned()));
         table.head = here.head;
         table.rows.extend(here.rows);
     }
@@ -90,10 +80,7 @@ fn effective_parameters(scales: &[Scaled<'_>]) -> Table {
             let values = at.values(model, Condition::Trained, metric);
             (!values.is_empty()).then(|| mean(&values))
         };
-        Some((
-            average(Metric::NonEmbeddingParameters)?,
-            average(Metric::ValidationLoss)?,
-        ))
+        Some((average(Metric::NonEmbeddingParameters)?, average(Metric::ValidationLoss)?))
     };
     let baselines: Vec<_> = scales.iter().filter_map(|at| point(at, GPT2)).collect();
     let mut rows = Vec::new();
@@ -109,13 +96,7 @@ fn effective_parameters(scales: &[Scaled<'_>]) -> Table {
     }
     let (a, b) = fit.unwrap_or((f64::NAN, f64::NAN));
     let (a, b, n) = (Value::from(a), Value::from(b), baselines.len());
-    let head = [
-        "scale",
-        "loss",
-        "non-embedding parameters",
-        "effective parameters",
-        "multiplier",
-    ];
+    let head = ["scale", "loss", "non-embedding parameters", "effective parameters", "multiplier"];
     Table {
         title: format!("Effective parameters (GPT-2 at {n} scales: loss = {a}·N^-{b})"),
         head: head.map(str::to_owned).to_vec(),
@@ -143,27 +124,17 @@ impl Scaled<'_> {
         let mut rows = Vec::new();
         for &metric in Metric::ALL.iter().filter(|&&m| wanted(m)) {
             for &condition in Condition::ALL {
-                if !models
-                    .iter()
-                    .any(|&model| asked.contains(&(model, condition, metric)))
-                {
+                if !models.iter().any(|&model| asked.contains(&(model, condition, metric))) {
                     continue;
                 }
-                let cells: Vec<String> = models
-                    .iter()
-                    .map(|m| self.cell(m, condition, metric))
-                    .collect();
+                let cells: Vec<String> = models.iter().map(|m| self.cell(m, condition, metric)).collect();
                 if cells.iter().any(|c| c != NONE) {
                     let names = [metric.id().to_owned(), condition.name().to_owned()];
                     rows.push(names.into_iter().chain(cells).collect());
                 }
             }
         }
-        Table {
-            title: format!("{title}, {}", self.scale),
-            head,
-            rows,
-        }
+        Table { title: format!("{title}, {}", self.scale), head, rows }
     }
 
     /// Rows of tests, one column per condition, chance beside them (rulings R16 and R18).
@@ -172,31 +143,15 @@ impl Scaled<'_> {
         let score = ("statefulness_score", Metric::StatefulnessScore);
         let tests = RECALL_TESTS.iter().map(|t| (t.name, t.accuracy));
         for (name, metric) in tests.chain([score]) {
-            let cells: Vec<String> = Condition::ALL
-                .iter()
-                .map(|&c| self.cell(model, c, metric))
-                .collect();
+            let cells: Vec<String> = Condition::ALL.iter().map(|&c| self.cell(model, c, metric)).collect();
             if cells.iter().any(|c| c != NONE) {
                 let chance = self.cell(model, Condition::Trained, Metric::StatefulnessChance);
-                rows.push(
-                    [name.to_owned()]
-                        .into_iter()
-                        .chain(cells)
-                        .chain([chance])
-                        .collect(),
-                );
+                rows.push([name.to_owned()].into_iter().chain(cells).chain([chance]).collect());
             }
         }
         let conditions = Condition::ALL.iter().map(|c| c.name().to_owned());
-        let head = ["accuracy".to_owned()]
-            .into_iter()
-            .chain(conditions)
-            .chain(["chance".to_owned()]);
-        Table {
-            title: format!("Statefulness of {model}, {}", self.scale),
-            head: head.collect(),
-            rows,
-        }
+        let head = ["accuracy".to_owned()].into_iter().chain(conditions).chain(["chance".to_owned()]);
+        Table { title: format!("Statefulness of {model}, {}", self.scale), head: head.collect(), rows }
     }
 
     /// Mean and deviation over the trials, and how many there are if not all.
@@ -216,11 +171,7 @@ impl Scaled<'_> {
     /// What counts, trial by trial.
     fn values(&self, model: &str, condition: Condition, metric: Metric) -> Vec<f64> {
         let seeds = self.evidence.seeds().into_iter();
-        let found = seeds.filter_map(|s| {
-            self.evidence
-                .find(self.scale, s, model, condition, metric)
-                .ok()
-        });
+        let found = seeds.filter_map(|s| self.evidence.find(self.scale, s, model, condition, metric).ok());
         found.map(|m| m.value().raw()).collect()
     }
 }

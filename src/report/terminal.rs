@@ -19,14 +19,9 @@ pub struct Screen {
 impl Screen {
     /// The screen behind a terminal; 100 columns without colour where there is none.
     pub fn of(term: &Term) -> Self {
-        let width = term
-            .size_checked()
-            .map_or(100, |(_, columns)| usize::from(columns));
+        let width = term.size_checked().map_or(100, |(_, columns)| usize::from(columns));
         let colour = term.features().is_attended() && term.features().colors_supported();
-        Screen {
-            width: width.clamp(60, 200),
-            colour,
-        }
+        Screen { width: width.clamp(60, 200), colour }
     }
 
     fn paint(self, style: Style, text: &str) -> String {
@@ -36,10 +31,7 @@ impl Screen {
 
 /// The report as text for a terminal.
 pub fn terminal(ledger: &Ledger, judgement: &Judgement, screen: Screen) -> String {
-    let mut page = Page {
-        screen,
-        text: String::new(),
-    };
+    let mut page = Page { screen, text: String::new() };
     page.verdict(judgement);
     for line in about(ledger) {
         page.wrapped("  ", &line);
@@ -95,17 +87,11 @@ impl Page {
         if is_outside(findings) {
             let n = findings.len();
             let scale = first.scale;
-            self.heading(&format!(
-                "{scale}: outside this protocol, {n} criteria are not asked"
-            ));
+            self.heading(&format!("{scale}: outside this protocol, {n} criteria are not asked"));
             return;
         }
         self.heading(&format!("{}:", first.scale));
-        let pad = findings
-            .iter()
-            .map(|f| measure_text_width(f.criterion))
-            .max()
-            .unwrap_or(0);
+        let pad = findings.iter().map(|f| measure_text_width(f.criterion)).max().unwrap_or(0);
         for group in by_group(findings) {
             self.line(&format!("  {}", group[0].group));
             for f in group {
@@ -134,10 +120,7 @@ impl Page {
             let status = f.status.name();
             self.wrapped(
                 &format!("  {} ", mark(f)),
-                &format!(
-                    "{} at {}, {status}: {} ({})",
-                    f.criterion, f.scale, f.why, f.source
-                ),
+                &format!("{} at {}, {status}: {} ({})", f.criterion, f.scale, f.why, f.source),
             );
         }
     }
@@ -146,23 +129,13 @@ impl Page {
         self.heading(&table.title);
         let rows: Vec<&Vec<String>> = std::iter::once(&table.head).chain(&table.rows).collect();
         let used = |column: usize| {
-            column == 0
-                || table
-                    .rows
-                    .iter()
-                    .any(|row| row.get(column).is_some_and(|c| c != "–"))
+            column == 0 || table.rows.iter().any(|row| row.get(column).is_some_and(|c| c != "–"))
         };
         let columns: Vec<(usize, usize)> = (0..table.head.len())
             .filter(|&c| used(c))
             .map(|c| {
                 let cells = rows.iter().filter_map(|row| row.get(c));
-                (
-                    c,
-                    cells
-                        .map(|cell| measure_text_width(cell))
-                        .max()
-                        .unwrap_or(0),
-                )
+                (c, cells.map(|cell| measure_text_width(cell)).max().unwrap_or(0))
             })
             .collect();
         for row in rows {
@@ -203,8 +176,5 @@ impl Page {
 
 /// Names come from the ledger, which may hold anything: keep them from steering the terminal.
 fn plain(text: &str) -> String {
-    strip_ansi_codes(text)
-        .chars()
-        .filter(|c| !c.is_control())
-        .collect()
+    strip_ansi_codes(text).chars().filter(|c| !c.is_control()).collect()
 }

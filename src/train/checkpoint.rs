@@ -46,18 +46,11 @@ pub enum CheckpointError {
 impl CheckpointError {
     pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |error| Self::Io {
-            path: path.clone(),
-            error,
-        }
+        move |error| Self::Io { path: path.clone(), error }
     }
 
     pub(crate) fn unreadable(path: &Path, expected: &'static str, got: impl ToString) -> Self {
-        Self::Unreadable {
-            path: path.to_owned(),
-            expected,
-            got: got.to_string(),
-        }
+        Self::Unreadable { path: path.to_owned(), expected, got: got.to_string() }
     }
 }
 
@@ -97,12 +90,7 @@ pub(crate) fn read_tensors(path: &Path) -> Result<HashMap<String, Tensor>> {
 }
 
 /// Writes `config.json`, `model.safetensors` and `tokenizer.json` into `folder`.
-pub fn save_model(
-    folder: &Path,
-    config: &Config,
-    params: &Params,
-    tokenizer: &Tokenizer,
-) -> Result<()> {
+pub fn save_model(folder: &Path, config: &Config, params: &Params, tokenizer: &Tokenizer) -> Result<()> {
     write_json(&folder.join("config.json"), config)?;
     let path = folder.join("model.safetensors");
     let named = |i: usize| Ok((params.entries()[i].name.clone(), params.view(i)?));
@@ -118,8 +106,6 @@ pub fn load_model(folder: &Path) -> Result<Box<dyn LanguageModel>> {
     let path = folder.join("model.safetensors");
     let tensors = read_tensors(&path)?;
     let params = Params::from_tensors(&config.declare(), DType::F32, |n| tensors.get(n).cloned())
-        .map_err(|e| {
-        CheckpointError::unreadable(&path, "the tensors that config.json asks for", e)
-    })?;
+        .map_err(|e| CheckpointError::unreadable(&path, "the tensors that config.json asks for", e))?;
     Ok(config.build(params))
 }

@@ -46,21 +46,12 @@ impl AdamW {
     pub fn resume(model: &dyn LanguageModel, packed: Tensor, steps: u64) -> Result<Self> {
         let n = model.params().flat().elem_count();
         if packed.elem_count() != 3 * n {
-            bail!(
-                "optimizer state has {} values, expected {}",
-                packed.elem_count(),
-                3 * n
-            );
+            bail!("optimizer state has {} values, expected {}", packed.elem_count(), 3 * n);
         }
         let declared = model.config().declare();
         let params = Params::over(&declared, packed.narrow(0, 0, n)?)?;
         let branches = declared.iter().map(|d| model.branch_of(&d.name)).collect();
-        Ok(Self {
-            packed,
-            params,
-            branches,
-            steps,
-        })
+        Ok(Self { packed, params, branches, steps })
     }
 
     /// The parameters, which every step changes in place.
@@ -76,9 +67,7 @@ impl AdamW {
     /// Norms of the gradients, then one step along them. Nothing moves where the norm is not
     /// finite.
     pub fn step(&mut self, gradients: &mut Gradients, recipe: &Recipe, lr: f64) -> Result<Norms> {
-        let gradients: Vec<Option<Tensor>> = (0..self.branches.len())
-            .map(|i| gradients.take(i))
-            .collect();
+        let gradients: Vec<Option<Tensor>> = (0..self.branches.len()).map(|i| gradients.take(i)).collect();
         let norms = self.norms(&gradients)?;
         if !norms.total.is_finite() {
             return Ok(norms);
@@ -92,12 +81,7 @@ impl AdamW {
                 offset: entry.offset,
                 n,
                 scale: (recipe.grad_clip / (norms.total + 1e-6)).min(1.0),
-                keep: 1.0
-                    - lr * if entry.decay {
-                        recipe.weight_decay
-                    } else {
-                        0.0
-                    },
+                keep: 1.0 - lr * if entry.decay { recipe.weight_decay } else { 0.0 },
                 betas: recipe.betas,
                 lr: lr / (1.0 - b1.powf(self.steps as f64)),
                 correction: (1.0 - b2.powf(self.steps as f64)).sqrt(),
@@ -119,11 +103,7 @@ impl AdamW {
                 None => {}
             }
         }
-        Ok(Norms {
-            total: total.sqrt(),
-            rwkv: rwkv.map(f64::sqrt),
-            mamba: mamba.map(f64::sqrt),
-        })
+        Ok(Norms { total: total.sqrt(), rwkv: rwkv.map(f64::sqrt), mamba: mamba.map(f64::sqrt) })
     }
 }
 
@@ -180,13 +160,7 @@ impl InplaceOp2 for Update {
         "adamw"
     }
 
-    fn cpu_fwd(
-        &self,
-        packed: &mut CpuStorage,
-        _: &Layout,
-        g: &CpuStorage,
-        l: &Layout,
-    ) -> Result<()> {
+    fn cpu_fwd(&self, packed: &mut CpuStorage, _: &Layout, g: &CpuStorage, l: &Layout) -> Result<()> {
         let range = l.start_offset()..l.start_offset() + l.shape().elem_count();
         match (packed, g) {
             (CpuStorage::F32(p), CpuStorage::F32(g)) => self.apply(p, &g[range]),

@@ -103,70 +103,22 @@ impl Recipe {
     /// Refuses what no run can follow.
     pub fn check(&self) -> Result<(), RecipeError> {
         let rule = |ok: bool, field, expected, got: String| {
-            if ok {
-                Ok(())
-            } else {
-                Err(RecipeError {
-                    field,
-                    expected,
-                    got,
-                })
-            }
+            if ok { Ok(()) } else { Err(RecipeError { field, expected, got }) }
         };
         let text = |x: f64| x.to_string();
-        rule(
-            self.context_length > 0,
-            "context_length",
-            "at least 1",
-            self.context_length.to_string(),
-        )?;
-        rule(
-            self.batch_size > 0,
-            "batch_size",
-            "at least 1",
-            self.batch_size.to_string(),
-        )?;
+        rule(self.context_length > 0, "context_length", "at least 1", self.context_length.to_string())?;
+        rule(self.batch_size > 0, "batch_size", "at least 1", self.batch_size.to_string())?;
         let micro = self.micro_batch_size;
         let divides = micro > 0 && self.batch_size.is_multiple_of(micro);
-        rule(
-            divides,
-            "micro_batch_size",
-            "a divisor of batch_size",
-            micro.to_string(),
-        )?;
-        rule(
-            self.steps() > 0,
-            "token_count",
-            "at least one step",
-            self.token_count.to_string(),
-        )?;
-        rule(
-            self.max_lr > 0.0,
-            "max_lr",
-            "a positive number",
-            text(self.max_lr),
-        )?;
+        rule(divides, "micro_batch_size", "a divisor of batch_size", micro.to_string())?;
+        rule(self.steps() > 0, "token_count", "at least one step", self.token_count.to_string())?;
+        rule(self.max_lr > 0.0, "max_lr", "a positive number", text(self.max_lr))?;
         let low = self.min_lr >= 0.0 && self.min_lr <= self.max_lr;
         rule(low, "min_lr", "between 0 and max_lr", text(self.min_lr))?;
-        rule(
-            self.weight_decay >= 0.0,
-            "weight_decay",
-            "not negative",
-            text(self.weight_decay),
-        )?;
+        rule(self.weight_decay >= 0.0, "weight_decay", "not negative", text(self.weight_decay))?;
         rule(self.eps > 0.0, "eps", "a positive number", text(self.eps))?;
-        rule(
-            self.grad_clip > 0.0,
-            "grad_clip",
-            "a positive number",
-            text(self.grad_clip),
-        )?;
+        rule(self.grad_clip > 0.0, "grad_clip", "a positive number", text(self.grad_clip))?;
         let betas = self.betas.iter().all(|b| (0.0..1.0).contains(b));
-        rule(
-            betas,
-            "betas",
-            "two numbers in [0, 1)",
-            format!("{:?}", self.betas),
-        )
+        rule(betas, "betas", "two numbers in [0, 1)", format!("{:?}", self.betas))
     }
 }

@@ -156,10 +156,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
     }
 
     /// A training that starts from given weights.
-    pub fn from_model(
-        job: &'b TrainJob<'a>,
-        model: Box<dyn LanguageModel>,
-    ) -> Result<Self, TrainError> {
+    pub fn from_model(job: &'b TrainJob<'a>, model: Box<dyn LanguageModel>) -> Result<Self, TrainError> {
         let optimizer = AdamW::new(model.as_ref())?;
         let run = Run {
             identity: job.identity(),
@@ -176,12 +173,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
 
     fn over(job: &'b TrainJob<'a>, optimizer: AdamW, run: Run) -> Self {
         let model = job.config.build(optimizer.params().clone());
-        Self {
-            job,
-            model,
-            optimizer,
-            run,
-        }
+        Self { job, model, optimizer, run }
     }
 
     /// A training as a checkpoint left it.
@@ -239,10 +231,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
         let parts = recipe.batch_size / recipe.micro_batch_size;
         let (mut total, mut sum) = (0.0, None);
         for _ in 0..parts {
-            let batch = self
-                .job
-                .batches
-                .get(self.run.position as usize, recipe.micro_batch_size)?;
+            let batch = self.job.batches.get(self.run.position as usize, recipe.micro_batch_size)?;
             self.run.position += recipe.micro_batch_size as u64;
             self.run.fed = chain(&self.run.fed, &batch);
             let (loss, gradients) = self.backward(&batch, 1.0 / parts as f64)?;
@@ -341,11 +330,7 @@ impl RunDir {
         if run.identity == expected {
             return Ok(());
         }
-        Err(TrainError::OtherRun {
-            path: self.0.clone(),
-            expected,
-            got: run.identity.clone(),
-        })
+        Err(TrainError::OtherRun { path: self.0.clone(), expected, got: run.identity.clone() })
     }
 
     fn advance(
@@ -354,10 +339,7 @@ impl RunDir {
         screen: &Screen,
         stop: &dyn Fn(u64) -> bool,
     ) -> Result<(), TrainError> {
-        let (steps, per_step) = (
-            trainer.job.recipe.steps(),
-            trainer.job.recipe.tokens_per_step(),
-        );
+        let (steps, per_step) = (trainer.job.recipe.steps(), trainer.job.recipe.tokens_per_step());
         let task = screen.task(&trainer.job.label, trainer.run.curve.len() as u64, steps);
         let first = trainer.run.curve.len() as u64;
         let (start, before) = (Instant::now(), trainer.run.seconds);
@@ -365,8 +347,7 @@ impl RunDir {
             let Some(record) = trainer.step()? else { break };
             trainer.run.seconds = before + start.elapsed().as_secs_f64();
             task.at(record.step, || {
-                let speed =
-                    (record.step - first) as f64 * per_step as f64 / start.elapsed().as_secs_f64();
+                let speed = (record.step - first) as f64 * per_step as f64 / start.elapsed().as_secs_f64();
                 format!("loss {:.3}  {speed:.0} tokens/s ", record.loss)
             });
             if record.step.is_multiple_of(trainer.job.checkpoint_every) && !trainer.done() {
@@ -387,10 +368,7 @@ impl RunDir {
         }
         for entry in fs::read_dir(&self.0).map_err(CheckpointError::io(&self.0))? {
             let path = entry.map_err(CheckpointError::io(&self.0))?.path();
-            let name = path
-                .file_name()
-                .and_then(|n| n.to_str())
-                .unwrap_or_default();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
             if name.starts_with(WRITING) {
                 fs::remove_dir_all(&path).map_err(CheckpointError::io(&path))?;
             } else if let Some(step) = name.strip_prefix("step-").and_then(|n| n.parse().ok()) {
@@ -420,18 +398,10 @@ impl RunDir {
             .tempdir_in(&self.0)
             .map_err(CheckpointError::io(&self.0))?;
         let path = folder.path();
-        save_model(
-            path,
-            &trainer.job.config,
-            trainer.model.params(),
-            trainer.job.tokenizer,
-        )?;
+        save_model(path, &trainer.job.config, trainer.model.params(), trainer.job.tokenizer)?;
         if !ended {
             let packed = trainer.optimizer.packed().clone();
-            write_tensors(
-                &path.join("optimizer.safetensors"),
-                &[("packed".to_owned(), packed)],
-            )?;
+            write_tensors(&path.join("optimizer.safetensors"), &[("packed".to_owned(), packed)])?;
             write_json(&path.join("trainer.json"), &trainer.run)?;
         }
         if name.exists() {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use v5gate::evidence::{Condition, Direction, Field, Ledger, Line, Metric};
 use v5gate::gate::{
-    CRITERIA, Criterion, Effect, Finding, GPT2, GROUNDTHINK, Judgement, Of, Rule, Status, Verdict,
-    Weight, judge,
+    CRITERIA, Criterion, Effect, Finding, GPT2, GROUNDTHINK, Judgement, Of, Rule, Status, Verdict, Weight,
+    judge,
 };
 use v5gate::scale::{SCALES, Scale, Tier, find};
 
@@ -18,10 +18,7 @@ const HAIR: f64 = 1e-7;
 
 /// A scale at which the criterion is asked, smallest first.
 fn home(criterion: &Criterion) -> &'static Scale {
-    SCALES
-        .iter()
-        .find(|s| criterion.weight(s).is_some())
-        .expect("a criterion is asked somewhere")
+    SCALES.iter().find(|s| criterion.weight(s).is_some()).expect("a criterion is asked somewhere")
 }
 
 fn world_of(criterion: &Criterion) -> (World, &'static str) {
@@ -31,8 +28,7 @@ fn world_of(criterion: &Criterion) -> (World, &'static str) {
 
 fn finding<'j>(judgement: &'j Judgement, criterion: &Criterion, scale: &str) -> &'j Finding {
     let mut all = judgement.findings.iter();
-    all.find(|f| f.criterion == criterion.id && f.scale == scale)
-        .expect("a finding")
+    all.find(|f| f.criterion == criterion.id && f.scale == scale).expect("a finding")
 }
 
 fn status(world: &World, criterion: &Criterion, scale: &str) -> Status {
@@ -40,9 +36,7 @@ fn status(world: &World, criterion: &Criterion, scale: &str) -> Status {
 }
 
 fn measured_criteria() -> impl Iterator<Item = &'static Criterion> {
-    CRITERIA
-        .iter()
-        .filter(|c| !matches!(c.rule, Rule::Awaits(_)))
+    CRITERIA.iter().filter(|c| !matches!(c.rule, Rule::Awaits(_)))
 }
 
 /// Sets the first model's first metric: of the last trial, or of all.
@@ -70,12 +64,7 @@ fn relate(world: &mut World, c: &Criterion, scale: &str, seeds: &[u64], f: impl 
 }
 
 fn other_metric(world: &mut World, c: &Criterion, scale: &str, metric: Metric) -> f64 {
-    world
-        .select(scale, Some(c.of.models()[0]), c.condition, metric, Some(2))
-        .next()
-        .unwrap()
-        .1
-        .value
+    world.select(scale, Some(c.of.models()[0]), c.condition, metric, Some(2)).next().unwrap().1.value
 }
 
 /// Spoils a good world by as little as violates the rule.
@@ -158,11 +147,7 @@ fn every_criterion_is_met_in_a_good_world() {
         let judgement = judge(&World::good("test", &[scale.name], 3).ledger());
         for f in judgement.findings.iter().filter(|f| f.scale == scale.name) {
             let awaited = f.group == "awaited";
-            let expected = if awaited {
-                Status::Unproven
-            } else {
-                Status::Met
-            };
+            let expected = if awaited { Status::Unproven } else { Status::Met };
             assert_eq!(f.status, expected, "{} at {}: {f:?}", f.criterion, f.scale);
         }
     }
@@ -185,12 +170,7 @@ fn every_criterion_is_unmet_by_what_is_not_finite() {
                 let (mut world, scale) = world_of(c);
                 let facts = world.select(scale, Some(model), c.condition, c.metrics[0], Some(1));
                 facts.for_each(|(_, fact)| fact.value = bad);
-                assert_eq!(
-                    status(&world, c, scale),
-                    Status::Unmet,
-                    "{} {bad} of {model}",
-                    c.id
-                );
+                assert_eq!(status(&world, c, scale), Status::Unmet, "{} {bad} of {model}", c.id);
             }
         }
     }
@@ -201,9 +181,7 @@ fn what_a_value_is_held_against_must_be_finite_too() {
     for c in measured_criteria() {
         let against = match c.rule {
             Rule::LessThan(other) => other,
-            Rule::AboveChance | Rule::AtChance(_) | Rule::EitherAboveChance => {
-                Metric::StatefulnessChance
-            }
+            Rule::AboveChance | Rule::AtChance(_) | Rule::EitherAboveChance => Metric::StatefulnessChance,
             _ => continue,
         };
         let (mut world, scale) = world_of(c);
@@ -221,15 +199,8 @@ fn every_criterion_is_unproven_when_one_number_is_missing() {
         for &model in c.of.models() {
             for &metric in c.metrics {
                 let (mut world, scale) = world_of(c);
-                world
-                    .facts
-                    .remove(&(scale.to_owned(), model, c.condition, metric, 1));
-                assert_eq!(
-                    status(&world, c, scale),
-                    Status::Unproven,
-                    "{} {model}",
-                    c.id
-                );
+                world.facts.remove(&(scale.to_owned(), model, c.condition, metric, 1));
+                assert_eq!(status(&world, c, scale), Status::Unproven, "{} {model}", c.id);
             }
         }
     }
@@ -248,11 +219,7 @@ fn every_criterion_is_unproven_by_evidence_from_elsewhere() {
             if !matches!(c.rule, Rule::SameProvenance(_)) {
                 let lacking = f.lacking.clone().unwrap_or_default();
                 let name = field.name();
-                assert!(
-                    lacking.contains(&format!("from another {name}")),
-                    "{}: {lacking}",
-                    c.id
-                );
+                assert!(lacking.contains(&format!("from another {name}")), "{}: {lacking}", c.id);
                 assert!(lacking.contains("got other"), "{}: {lacking}", c.id);
             }
         }
@@ -264,27 +231,14 @@ fn every_criterion_is_unproven_by_contradictory_evidence() {
     for c in measured_criteria().filter(|c| !matches!(c.rule, Rule::SameProvenance(_))) {
         let (world, scale) = world_of(c);
         let mut lines = world.lines();
-        let key = (
-            scale.to_owned(),
-            c.of.models()[0],
-            c.condition,
-            c.metrics[0],
-            1,
-        );
+        let key = (scale.to_owned(), c.of.models()[0], c.condition, c.metrics[0], 1);
         let mut fact = world.facts[&key].clone();
         fact.value += HAIR;
         lines.push(Line::Measurement(measured(&key, &fact)));
         let judgement = judge(&Ledger::from_lines(lines));
         let f = finding(&judgement, c, scale);
         assert_eq!(f.status, Status::Unproven, "{}", c.id);
-        assert!(
-            f.lacking
-                .as_deref()
-                .unwrap_or_default()
-                .contains("contradictory"),
-            "{}",
-            c.id
-        );
+        assert!(f.lacking.as_deref().unwrap_or_default().contains("contradictory"), "{}", c.id);
     }
 }
 
@@ -294,12 +248,7 @@ fn nothing_is_met_without_a_promise() {
     let lines = world.lines().split_off(1);
     let judgement = judge(&Ledger::from_lines(lines));
     assert_eq!(judgement.verdict, Verdict::Incomplete);
-    assert!(
-        judgement
-            .findings
-            .iter()
-            .all(|f| f.status == Status::Outside)
-    );
+    assert!(judgement.findings.iter().all(|f| f.status == Status::Outside));
     assert!(!judgement.problems.is_empty());
     for spoil in [
         |w: &mut World| w.context.expected.clear(),
@@ -333,20 +282,13 @@ fn comparisons_over_trials_need_enough_of_them() {
                 | Rule::EitherAboveChance
         )
     };
-    for (protocol, trials, enough) in [
-        ("test", 2, false),
-        ("test", 3, true),
-        ("full", 9, false),
-        ("full", 10, true),
-    ] {
+    for (protocol, trials, enough) in
+        [("test", 2, false), ("test", 3, true), ("full", 9, false), ("full", 10, true)]
+    {
         let ledger = World::good(protocol, &["8M"], trials).ledger();
         let judgement = judge(&ledger);
         for c in CRITERIA.iter().filter(|c| over_trials(c.rule)) {
-            let expected = if enough {
-                Status::Met
-            } else {
-                Status::Unproven
-            };
+            let expected = if enough { Status::Met } else { Status::Unproven };
             let found = finding(&judgement, c, "8M").status;
             assert_eq!(found, expected, "{} {protocol} {trials}", c.id);
         }
@@ -355,10 +297,7 @@ fn comparisons_over_trials_need_enough_of_them() {
 
 #[test]
 fn an_advantage_needs_both_halves_of_ruling_r7() {
-    let c = CRITERIA
-        .iter()
-        .find(|c| c.id == "statefulness-significantly-better")
-        .unwrap();
+    let c = CRITERIA.iter().find(|c| c.id == "statefulness-significantly-better").unwrap();
     let trials = |ours: [f64; 3], theirs: [f64; 3]| {
         let mut world = World::good("test", &["8M"], 3);
         for (model, values) in [(GROUNDTHINK, ours), (GPT2, theirs)] {
@@ -371,20 +310,11 @@ fn an_advantage_needs_both_halves_of_ruling_r7() {
         status(&world, c, "8M")
     };
     // Clear of the scatter, but too small to matter; then large, but within the scatter.
-    assert_eq!(
-        trials([0.50, 0.501, 0.502], [0.46, 0.461, 0.462]),
-        Status::Unmet
-    );
+    assert_eq!(trials([0.50, 0.501, 0.502], [0.46, 0.461, 0.462]), Status::Unmet);
     assert_eq!(trials([0.3, 0.6, 0.9], [0.2, 0.5, 0.8]), Status::Unmet);
-    assert_eq!(
-        trials([0.50, 0.501, 0.502], [0.40, 0.401, 0.402]),
-        Status::Met
-    );
+    assert_eq!(trials([0.50, 0.501, 0.502], [0.40, 0.401, 0.402]), Status::Met);
     // Worse by as much is not better.
-    assert_eq!(
-        trials([0.40, 0.401, 0.402], [0.50, 0.501, 0.502]),
-        Status::Unmet
-    );
+    assert_eq!(trials([0.40, 0.401, 0.402], [0.50, 0.501, 0.502]), Status::Unmet);
 }
 
 #[test]
@@ -395,10 +325,7 @@ fn the_verdict_is_fail_incomplete_or_pass() {
     // Whatever is unproven here is what nothing measures yet.
     assert_eq!(judgement.verdict, Verdict::Incomplete);
     assert!(judgement.problems.is_empty());
-    let open = judgement
-        .findings
-        .iter()
-        .filter(|f| f.status != Status::Met);
+    let open = judgement.findings.iter().filter(|f| f.status != Status::Met);
     assert!(open.clone().count() > 0 && open.clone().all(|f| f.group == "awaited"));
 
     let mut bad = good.clone();
@@ -423,10 +350,7 @@ fn what_only_informs_cannot_fail() {
 
 #[test]
 fn a_difference_between_the_models_is_not_filtered_away() {
-    for c in CRITERIA
-        .iter()
-        .filter(|c| matches!(c.rule, Rule::SameProvenance(_)))
-    {
+    for c in CRITERIA.iter().filter(|c| matches!(c.rule, Rule::SameProvenance(_))) {
         let (mut world, scale) = world_of(c);
         violate(&mut world, c, scale);
         assert_eq!(judge(&world.ledger()).verdict, Verdict::Fail, "{}", c.id);
@@ -439,62 +363,26 @@ fn the_table_is_well_formed() {
     assert_eq!(ids.len(), CRITERIA.len(), "ids are unique");
     for c in CRITERIA {
         let texts = [c.id, c.group, c.claim, c.why, c.source];
-        assert!(
-            texts.iter().all(|t| !t.is_empty() && t.trim() == *t),
-            "{}",
-            c.id
-        );
-        assert!(
-            c.id.chars().all(|x| x.is_ascii_alphanumeric() || x == '-'),
-            "{}",
-            c.id
-        );
+        assert!(texts.iter().all(|t| !t.is_empty() && t.trim() == *t), "{}", c.id);
+        assert!(c.id.chars().all(|x| x.is_ascii_alphanumeric() || x == '-'), "{}", c.id);
         assert!(c.scales.iter().all(|s| find(s).is_some()), "{}", c.id);
-        assert!(
-            c.required.iter().all(|t| !c.informs.contains(t)),
-            "{}",
-            c.id
-        );
+        assert!(c.required.iter().all(|t| !c.informs.contains(t)), "{}", c.id);
         let awaits = matches!(c.rule, Rule::Awaits(_));
         assert_eq!(c.metrics.is_empty(), awaits, "{}", c.id);
-        assert!(
-            !c.metrics.iter().any(|m| m.is_time()),
-            "{}: times are not judged",
-            c.id
-        );
-        assert_eq!(
-            c.rule.compares() && !awaits,
-            c.of == Of::Pair && !awaits,
-            "{}",
-            c.id
-        );
+        assert!(!c.metrics.iter().any(|m| m.is_time()), "{}: times are not judged", c.id);
+        assert_eq!(c.rule.compares() && !awaits, c.of == Of::Pair && !awaits, "{}", c.id);
         if let Rule::SignificantlyBetter(_)
         | Rule::NotSignificantlyWorse(_)
         | Rule::MeasurablyBetter
         | Rule::NonInferior(_) = c.rule
         {
-            assert!(
-                c.metrics
-                    .iter()
-                    .all(|m| m.direction() != Direction::Neither),
-                "{}",
-                c.id
-            );
+            assert!(c.metrics.iter().all(|m| m.direction() != Direction::Neither), "{}", c.id);
         }
     }
     // Where the architecture is gated, the five lines of a PASS and both triggers decide.
     let gate = SCALES.iter().find(|s| s.tier == Tier::Gate).unwrap();
-    for line in [
-        "PASS 1",
-        "PASS 2",
-        "PASS 3",
-        "PASS 4",
-        "PASS 5",
-        "FAIL Triggers",
-    ] {
-        let mut rows = CRITERIA
-            .iter()
-            .filter(|c| c.weight(gate) == Some(Weight::Required));
+    for line in ["PASS 1", "PASS 2", "PASS 3", "PASS 4", "PASS 5", "FAIL Triggers"] {
+        let mut rows = CRITERIA.iter().filter(|c| c.weight(gate) == Some(Weight::Required));
         assert!(rows.any(|c| c.source.contains(line)), "{line}");
     }
 }
@@ -577,10 +465,7 @@ fn the_latest_context_governs() {
 
 #[test]
 fn non_inferiority_asks_for_the_bound_and_not_the_mean() {
-    let c = CRITERIA
-        .iter()
-        .find(|c| c.id == "perplexity-non-inferior")
-        .unwrap();
+    let c = CRITERIA.iter().find(|c| c.id == "perplexity-non-inferior").unwrap();
     let advantages = |advantages: [f64; 3]| {
         let mut world = World::good("test", &["8M"], 3);
         for (seed, advantage) in (0..).zip(advantages) {

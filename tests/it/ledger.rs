@@ -5,9 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use proptest::prelude::*;
-use v5gate::evidence::{
-    Condition, Curve, Ledger, LedgerError, Line, Measurement, Metric, Subject, Value,
-};
+use v5gate::evidence::{Condition, Curve, Ledger, LedgerError, Line, Measurement, Metric, Subject, Value};
 
 use crate::world::{World, provenance};
 
@@ -23,14 +21,7 @@ fn subject() -> Subject {
 fn line(value: f64) -> Line {
     let interval = Some([value, f64::INFINITY]);
     let p = provenance("smoke", 0);
-    Line::Measurement(Measurement::new(
-        subject(),
-        Metric::TrainLoss,
-        value,
-        Some(3),
-        interval,
-        p,
-    ))
+    Line::Measurement(Measurement::new(subject(), Metric::TrainLoss, value, Some(3), interval, p))
 }
 
 #[test]
@@ -44,11 +35,7 @@ fn what_is_written_is_read_again() {
     let curve = Curve::new(subject(), vec![1, 2], losses, provenance("smoke", 0)).unwrap();
     lines.push(Line::Curve(curve));
     assert_eq!(ledger.append(&lines).unwrap(), lines.len());
-    assert_eq!(
-        ledger.append(&lines).unwrap(),
-        0,
-        "identical lines are not added again"
-    );
+    assert_eq!(ledger.append(&lines).unwrap(), 0, "identical lines are not added again");
     assert_eq!(Ledger::open(&path).unwrap(), ledger);
     assert_eq!(ledger.lines(), lines);
 }
@@ -88,19 +75,10 @@ fn a_line_that_is_not_understood_is_named() {
         ("", "empty line"),
         ("{\"measurement\":", "EOF"),
         ("{\"opinion\":{}}", "unknown variant"),
-        (
-            &good.replace("train_loss", "brain_loss"),
-            "unknown metric \"brain_loss\"",
-        ),
+        (&good.replace("train_loss", "brain_loss"), "unknown metric \"brain_loss\""),
         (&good.replace("\"n\":3", "\"m\":3"), "unknown field"),
-        (
-            &good.replace("\"value\":1.0", "\"value\":\"big\""),
-            "\"nan\"",
-        ),
-        (
-            &good.replace("\"value\":1.0", "\"value\":null"),
-            "expected a number",
-        ),
+        (&good.replace("\"value\":1.0", "\"value\":\"big\""), "\"nan\""),
+        (&good.replace("\"value\":1.0", "\"value\":null"), "expected a number"),
         (&good.replace("trained", "drilled"), "unknown variant"),
         (&context.replace("\"schema\":1", "\"schema\":2"), "schema 2"),
         (
@@ -111,16 +89,10 @@ fn a_line_that_is_not_understood_is_named() {
     for (bad, says) in broken {
         fs::write(&path, format!("{good}\n{bad}\n{good}\n")).unwrap();
         let error = Ledger::open(&path).unwrap_err();
-        assert!(
-            matches!(error, LedgerError::Line { line: 2, .. }),
-            "{bad}: {error}"
-        );
+        assert!(matches!(error, LedgerError::Line { line: 2, .. }), "{bad}: {error}");
         let text = error.to_string();
         assert!(text.contains(says), "{bad}: {text}");
-        assert!(
-            text.contains("ledger.jsonl, line 2") && text.contains("measurement"),
-            "{text}"
-        );
+        assert!(text.contains("ledger.jsonl, line 2") && text.contains("measurement"), "{text}");
     }
 }
 
@@ -139,10 +111,7 @@ fn a_broken_ledger_is_not_added_to() {
     let path = folder.path().join("l");
     let mut ledger = Ledger::open_or_empty(&path).unwrap();
     fs::write(&path, "{\"measure").unwrap();
-    assert!(matches!(
-        ledger.append(&[line(1.0)]),
-        Err(LedgerError::Line { line: 1, .. })
-    ));
+    assert!(matches!(ledger.append(&[line(1.0)]), Err(LedgerError::Line { line: 1, .. })));
     assert_eq!(fs::read(&path).unwrap(), b"{\"measure");
 }
 
@@ -151,16 +120,9 @@ fn a_failed_write_names_the_path() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sub").join("l");
     let mut ledger = Ledger::open_or_empty(&path).unwrap();
-    fs::write(
-        folder.path().join("sub"),
-        "a file where the folder should be",
-    )
-    .unwrap();
+    fs::write(folder.path().join("sub"), "a file where the folder should be").unwrap();
     let error = ledger.append(&[line(1.0)]).unwrap_err();
-    assert!(
-        error.to_string().contains(&path.display().to_string()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     assert!(ledger.lines().is_empty());
 }
 
@@ -176,28 +138,21 @@ fn a_full_disk_leaves_the_old_file() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("l");
-    Ledger::open_or_empty(&path)
-        .unwrap()
-        .append(&[line(1.0)])
-        .unwrap();
+    Ledger::open_or_empty(&path).unwrap().append(&[line(1.0)]).unwrap();
     let before = fs::read(&path).unwrap();
     let output = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact ledger::a_full_disk_leaves_the_old_file"])
+        .args([
+            "-c",
+            "trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact ledger::a_full_disk_leaves_the_old_file",
+        ])
         .arg(std::env::current_exe().unwrap())
         .env(CHILD, &path)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}"
-    );
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
     assert_eq!(fs::read(&path).unwrap(), before);
-    assert_eq!(
-        fs::read_dir(folder.path()).unwrap().count(),
-        1,
-        "nothing is left behind"
-    );
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
 }
 
 fn fill_the_disk(path: &Path) {
@@ -205,10 +160,7 @@ fn fill_the_disk(path: &Path) {
     let lines: Vec<Line> = (0..1000).map(|i| line(f64::from(i))).collect();
     let error = ledger.append(&lines).unwrap_err();
     assert!(matches!(error, LedgerError::Write { .. }), "{error}");
-    assert!(
-        error.to_string().contains(&path.display().to_string()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     assert_eq!(ledger.lines().len(), 1);
 }
 
@@ -216,15 +168,8 @@ fn fill_the_disk(path: &Path) {
 fn every_metric_has_a_name_of_its_own() {
     for &metric in Metric::ALL {
         assert_eq!(Metric::find(metric.id()), Some(metric), "{}", metric.id());
-        let snake = metric
-            .id()
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        assert!(
-            snake && !metric.doc().is_empty() && !metric.unit().is_empty(),
-            "{}",
-            metric.id()
-        );
+        let snake = metric.id().chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        assert!(snake && !metric.doc().is_empty() && !metric.unit().is_empty(), "{}", metric.id());
     }
 }
 

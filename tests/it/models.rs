@@ -5,17 +5,14 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use v5gate::models::{
-    Branch, Config, Gpt2Config, GroundThinkConfig, LanguageModel, MODELS, MambaShape, Params,
-    RwkvShape, State,
+    Branch, Config, Gpt2Config, GroundThinkConfig, LanguageModel, MODELS, MambaShape, Params, RwkvShape,
+    State,
 };
 use v5gate::ops::{Tape, linear_cross_entropy, to_vec_f64};
 use v5gate::scale::{SCALES, Tier};
 
 fn fixture(name: &str) -> HashMap<String, Tensor> {
-    let path = format!(
-        "{}/fixtures/reference/{name}.safetensors",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let path = format!("{}/fixtures/reference/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
     candle_core::safetensors::load(path, &Device::Cpu).unwrap()
 }
 
@@ -42,36 +39,20 @@ fn small_groundthink() -> Config {
         d_model: 24,
         n_layer: 2,
         d_ff: 40,
-        rwkv: RwkvShape {
-            head_size: 8,
-            mix_rank: 4,
-            decay_rank: 6,
-        },
-        mamba: MambaShape {
-            expand: 2,
-            head_dim: 8,
-            state_size: 10,
-            n_groups: 1,
-            conv_kernel: 4,
-        },
+        rwkv: RwkvShape { head_size: 8, mix_rank: 4, decay_rank: 6 },
+        mamba: MambaShape { expand: 2, head_dim: 8, state_size: 10, n_groups: 1, conv_kernel: 4 },
     })
 }
 
 fn worst(a: &Tensor, b: &Tensor) -> f64 {
     let (a, b) = (to_vec_f64(a).unwrap(), to_vec_f64(b).unwrap());
     assert_eq!(a.len(), b.len());
-    a.iter()
-        .zip(&b)
-        .map(|(x, y)| (x - y).abs())
-        .fold(0.0, f64::max)
+    a.iter().zip(&b).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max)
 }
 
 fn tokens_of(all: &HashMap<String, Tensor>) -> (Vec<Vec<u32>>, usize) {
     let rows = all["tokens"].to_vec2::<i64>().unwrap();
-    let rows: Vec<Vec<u32>> = rows
-        .iter()
-        .map(|r| r.iter().map(|x| *x as u32).collect())
-        .collect();
+    let rows: Vec<Vec<u32>> = rows.iter().map(|r| r.iter().map(|x| *x as u32).collect()).collect();
     let time = rows[0].len();
     (rows, time)
 }
@@ -100,39 +81,21 @@ fn agrees_with_reference(config: &Config, name: &str) {
     let mut gradients = tape.backward(&loss, seed).unwrap();
     for (i, entry) in params.entries().iter().enumerate() {
         let expected = &all[&format!("g.{}", entry.name)];
-        let got = gradients
-            .take(i)
-            .unwrap_or_else(|| panic!("{name}: {} has no gradient", entry.name));
-        assert!(
-            worst(&got, expected) < 1e-12,
-            "{name}: gradient of {}",
-            entry.name
-        );
+        let got = gradients.take(i).unwrap_or_else(|| panic!("{name}: {} has no gradient", entry.name));
+        assert!(worst(&got, expected) < 1e-12, "{name}: gradient of {}", entry.name);
     }
 }
 
 fn states_agree(all: &HashMap<String, Tensor>, state: &State, name: &str) {
-    let pairs = [
-        ("rwkv.shift", "shift"),
-        ("rwkv.wkv", "wkv"),
-        ("mamba.ssm", "ssm"),
-        ("mamba.conv", "conv"),
-    ];
+    let pairs = [("rwkv.shift", "shift"), ("rwkv.wkv", "wkv"), ("mamba.ssm", "ssm"), ("mamba.conv", "conv")];
     for layer in 0..state.n_layer() {
         for (ours, theirs) in pairs {
             let Some(expected) = all.get(&format!("state.{layer}.{theirs}")) else {
                 continue;
             };
             let got = state.get(layer, ours).unwrap();
-            let got = if theirs == "conv" {
-                got.transpose(1, 2).unwrap()
-            } else {
-                got.clone()
-            };
-            assert!(
-                worst(&got, expected) < 1e-12,
-                "{name}: state {layer} {ours}"
-            );
+            let got = if theirs == "conv" { got.transpose(1, 2).unwrap() } else { got.clone() };
+            assert!(worst(&got, expected) < 1e-12, "{name}: state {layer} {ours}");
         }
     }
 }
@@ -151,9 +114,7 @@ fn random_model(config: &Config, seed: u64) -> Box<dyn LanguageModel> {
     // Every parameter random, in float64, so that no path is silent.
     let fresh = config.init(seed).unwrap();
     let n = fresh.params().flat().elem_count();
-    let noise: Vec<f64> = (0..n)
-        .map(|i| ((i as f64 + seed as f64) * 12.9898).sin() * 0.3)
-        .collect();
+    let noise: Vec<f64> = (0..n).map(|i| ((i as f64 + seed as f64) * 12.9898).sin() * 0.3).collect();
     let noise = Tensor::from_vec(noise, n, &Device::Cpu).unwrap();
     let flat = (fresh.params().flat().to_dtype(DType::F64).unwrap() + noise).unwrap();
     config.build(Params::over(&config.declare(), flat).unwrap())
@@ -221,10 +182,7 @@ fn a_saved_state_continues_the_same() {
 fn bytes_of_state_are_what_the_shapes_say() {
     let model = small_groundthink().init(0).unwrap();
     // per layer: shift 24, wkv 3·8·8, conv 3·68, ssm 6·8·10 float32
-    assert_eq!(
-        model.new_state(2).unwrap().bytes(),
-        2 * 2 * 4 * (24 + 192 + 204 + 480)
-    );
+    assert_eq!(model.new_state(2).unwrap().bytes(), 2 * 2 * 4 * (24 + 192 + 204 + 480));
     let model = small_gpt2().init(0).unwrap();
     let mut state = model.new_state(1).unwrap();
     model.forward(&[1, 2, 3], &mut state).unwrap();
@@ -238,23 +196,15 @@ fn gpt2_refuses_one_position_beyond_its_window() {
     let mut state = model.new_state(1).unwrap();
     model.forward(&tokens, &mut state).unwrap();
     let error = model.forward(&[0], &mut state).unwrap_err().to_string();
-    assert!(
-        error.contains("41 positions do not fit the window of 40"),
-        "{error}"
-    );
+    assert!(error.contains("41 positions do not fit the window of 40"), "{error}");
 }
 
 #[test]
 fn a_token_outside_the_vocabulary_is_refused() {
     for config in [small_gpt2(), small_groundthink()] {
         let model = config.init(0).unwrap();
-        let error = model
-            .forward(&[0, 61], &mut model.new_state(1).unwrap())
-            .unwrap_err();
-        assert!(
-            error.to_string().contains("token id 61 at position 1"),
-            "{error}"
-        );
+        let error = model.forward(&[0, 61], &mut model.new_state(1).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("token id 61 at position 1"), "{error}");
     }
 }
 
@@ -270,32 +220,16 @@ fn sizes_are_as_ruled() {
     for (name, total, blocks) in expected {
         let scale = v5gate::scale::find(name).unwrap();
         let census = Gpt2Config::of(scale, 50_257, 1024).census();
-        assert_eq!(
-            (census.total, census.non_embedding),
-            (total, blocks),
-            "{name}"
-        );
+        assert_eq!((census.total, census.non_embedding), (total, blocks), "{name}");
     }
     for scale in SCALES {
-        let (vocab, context) = if scale.tier == Tier::Gate {
-            (50_257, 1024)
-        } else {
-            (1024, 256)
-        };
+        let (vocab, context) = if scale.tier == Tier::Gate { (50_257, 1024) } else { (1024, 256) };
         let base = Gpt2Config::of(scale, vocab, context).census();
         let config = GroundThinkConfig::of(scale, vocab, context);
         let ours = config.census();
         let off = |a: usize, b: usize| (a as f64 / b as f64 - 1.0).abs();
-        assert!(
-            off(ours.total, base.total) <= 0.01,
-            "{}: {config:?}",
-            scale.name
-        );
-        assert!(
-            off(ours.non_embedding, base.non_embedding) <= 0.05,
-            "{}: {config:?}",
-            scale.name
-        );
+        assert!(off(ours.total, base.total) <= 0.01, "{}: {config:?}", scale.name);
+        assert!(off(ours.non_embedding, base.non_embedding) <= 0.05, "{}: {config:?}", scale.name);
     }
 }
 
@@ -305,17 +239,8 @@ fn census_counts_what_is_declared() {
     let scale = &SCALES[0];
     for spec in MODELS {
         let config = (spec.config)(scale, 300, 64);
-        let declared: usize = config
-            .declare()
-            .iter()
-            .map(|d| d.shape.iter().product::<usize>())
-            .sum();
-        assert_eq!(
-            config.init(1).unwrap().census().total,
-            declared,
-            "{}",
-            spec.name
-        );
+        let declared: usize = config.declare().iter().map(|d| d.shape.iter().product::<usize>()).sum();
+        assert_eq!(config.init(1).unwrap().census().total, declared, "{}", spec.name);
     }
 }
 
@@ -328,9 +253,6 @@ fn the_gate_starts_at_three_tenths_and_ablation_zeroes_a_branch() {
     let tokens = [1, 2, 3, 4];
     let run = |m: &dyn LanguageModel| m.forward(&tokens, &mut m.new_state(1).unwrap()).unwrap();
     let whole = run(model.as_ref());
-    assert_eq!(
-        worst(&whole, &run(model.without(Branch::Rwkv).unwrap().as_ref())),
-        0.0
-    );
+    assert_eq!(worst(&whole, &run(model.without(Branch::Rwkv).unwrap().as_ref())), 0.0);
     assert!(worst(&whole, &run(model.without(Branch::Mamba).unwrap().as_ref())) > 0.0);
 }

@@ -15,22 +15,14 @@ fn all_cases() -> Vec<(String, Case)> {
         Tensor::from_vec(data, shape, &Device::Cpu).unwrap()
     };
     let named = |(op, case): (&str, Case)| (format!("{op}: {}", case.name), case);
-    OPS.iter()
-        .flat_map(|o| (o.cases)(&mut normal).into_iter().map(|c| (o.name, c)))
-        .map(named)
-        .collect()
+    OPS.iter().flat_map(|o| (o.cases)(&mut normal).into_iter().map(|c| (o.name, c))).map(named).collect()
 }
 
 /// Fixed weights for each output, so that one scalar stands for all of them.
 fn cotangents(outputs: &[Tensor]) -> Vec<Tensor> {
     let cotangent = |(i, t): (usize, &Tensor)| {
-        let data: Vec<f64> = (0..t.elem_count())
-            .map(|j| ((i * 31 + j * 7 + 3) as f64 * 0.7).sin())
-            .collect();
-        Tensor::from_vec(data, t.shape(), &Device::Cpu)
-            .unwrap()
-            .to_dtype(t.dtype())
-            .unwrap()
+        let data: Vec<f64> = (0..t.elem_count()).map(|j| ((i * 31 + j * 7 + 3) as f64 * 0.7).sin()).collect();
+        Tensor::from_vec(data, t.shape(), &Device::Cpu).unwrap().to_dtype(t.dtype()).unwrap()
     };
     outputs.iter().enumerate().map(cotangent).collect()
 }
@@ -44,42 +36,23 @@ fn run_op(case: &Case, dtype: DType) -> (Vec<Tensor>, Vec<Option<Tensor>>) {
     let tensors: Vec<_> = outputs.iter().map(|v| v.tensor().clone()).collect();
     let seeds: Vec<_> = outputs.iter().zip(cotangents(&tensors)).collect();
     let mut gradients = tape.backward_many(&seeds).unwrap();
-    (
-        tensors,
-        (0..vars.len()).map(|i| gradients.take(i)).collect(),
-    )
+    (tensors, (0..vars.len()).map(|i| gradients.take(i)).collect())
 }
 
 fn run_reference(case: &Case) -> (Vec<Tensor>, Vec<Option<Tensor>>) {
-    let leaves: Vec<_> = case
-        .inputs
-        .iter()
-        .map(|t| Leaf::from_tensor(t).unwrap())
-        .collect();
+    let leaves: Vec<_> = case.inputs.iter().map(|t| Leaf::from_tensor(t).unwrap()).collect();
     let inputs: Vec<_> = leaves.iter().map(|l| l.as_tensor().clone()).collect();
     let outputs = (case.reference)(&inputs).unwrap();
-    let total = outputs
-        .iter()
-        .zip(cotangents(&outputs))
-        .map(|(o, c)| (o * c).unwrap().sum_all().unwrap());
+    let total = outputs.iter().zip(cotangents(&outputs)).map(|(o, c)| (o * c).unwrap().sum_all().unwrap());
     let total = total.reduce(|a, b| (a + b).unwrap()).unwrap();
     let store = total.backward().unwrap();
-    (
-        outputs,
-        inputs.iter().map(|t| store.get(t).cloned()).collect(),
-    )
+    (outputs, inputs.iter().map(|t| store.get(t).cloned()).collect())
 }
 
 /// Largest difference, relative to the largest magnitude of the expected tensor.
 fn distance(got: &Tensor, expected: &Tensor) -> f64 {
     let (a, b) = (to_vec_f64(got).unwrap(), to_vec_f64(expected).unwrap());
-    assert_eq!(
-        a.len(),
-        b.len(),
-        "{:?} against {:?}",
-        got.dims(),
-        expected.dims()
-    );
+    assert_eq!(a.len(), b.len(), "{:?} against {:?}", got.dims(), expected.dims());
     let scale = b.iter().fold(1e-6, |m: f64, x| m.max(x.abs()));
     let worst = a.iter().zip(&b).map(|(x, y)| (x - y).abs());
     worst.fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m }) / scale
@@ -91,22 +64,14 @@ fn compare(dtype: DType, tolerance: f64) {
         let (ry, rg) = run_reference(&case);
         for (i, (a, b)) in y.iter().zip(&ry).enumerate() {
             let d = distance(a, b);
-            assert!(
-                d <= tolerance,
-                "{name}: output {i} differs by {d:.2e} ({dtype:?})"
-            );
+            assert!(d <= tolerance, "{name}: output {i} differs by {d:.2e} ({dtype:?})");
         }
         for (i, (a, b)) in g.iter().zip(&rg).enumerate() {
-            let a = a
-                .as_ref()
-                .unwrap_or_else(|| panic!("{name}: no gradient for input {i}"));
+            let a = a.as_ref().unwrap_or_else(|| panic!("{name}: no gradient for input {i}"));
             // An input that a short sequence never uses has no gradient in candle and zero here.
             let b = b.clone().unwrap_or_else(|| a.zeros_like().unwrap());
             let d = distance(a, &b);
-            assert!(
-                d <= tolerance,
-                "{name}: gradient {i} differs by {d:.2e} ({dtype:?})"
-            );
+            assert!(d <= tolerance, "{name}: gradient {i} differs by {d:.2e} ({dtype:?})");
         }
     }
 }
@@ -135,11 +100,7 @@ fn gradients_equal_finite_differences() {
             for j in (0..gradient.len()).step_by(gradient.len().div_ceil(7)) {
                 let slope = (value_at(&case, i, j, 1e-6) - value_at(&case, i, j, -1e-6)) / 2e-6;
                 let d = (slope - gradient[j]).abs() / scale;
-                assert!(
-                    d < 1e-6,
-                    "{name}: input {i} element {j}: {} against {slope}",
-                    gradient[j]
-                );
+                assert!(d < 1e-6, "{name}: input {i} element {j}: {} against {slope}", gradient[j]);
             }
         }
     }
@@ -154,30 +115,21 @@ fn value_at(case: &Case, input: usize, element: usize, step: f64) -> f64 {
     let outputs: Vec<_> = (case.op)(&Tape::off(), &vars).unwrap();
     let tensors: Vec<_> = outputs.iter().map(|v| v.tensor().clone()).collect();
     let products = tensors.iter().zip(cotangents(&tensors));
-    products
-        .map(|(t, c)| to_vec_f64(&(t * c).unwrap()).unwrap().iter().sum::<f64>())
-        .sum()
+    products.map(|(t, c)| to_vec_f64(&(t * c).unwrap()).unwrap().iter().sum::<f64>()).sum()
 }
 
 #[test]
 fn results_do_not_depend_on_threads() {
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let all = all_cases();
-            let bits = |t: &Tensor| -> Vec<u64> {
-                to_vec_f64(t).unwrap().iter().map(|x| x.to_bits()).collect()
-            };
+            let bits =
+                |t: &Tensor| -> Vec<u64> { to_vec_f64(t).unwrap().iter().map(|x| x.to_bits()).collect() };
             all.iter()
                 .map(|(_, case)| {
                     let (y, g) = run_op(case, DType::F32);
-                    (
-                        y.iter().map(bits).collect::<Vec<_>>(),
-                        g.iter().flatten().map(bits).collect::<Vec<_>>(),
-                    )
+                    (y.iter().map(bits).collect::<Vec<_>>(), g.iter().flatten().map(bits).collect::<Vec<_>>())
                 })
                 .collect::<Vec<_>>()
         })

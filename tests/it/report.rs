@@ -10,24 +10,15 @@ fn small() -> Ledger {
     let mut world = World::good("smoke", &["smoke"], 3);
     let mut spoil = |model, metric, seed, value| {
         let at = Condition::Trained;
-        world
-            .select("smoke", Some(model), at, metric, seed)
-            .for_each(|(_, f)| f.value = value);
+        world.select("smoke", Some(model), at, metric, seed).for_each(|(_, f)| f.value = value);
     };
     spoil(GROUNDTHINK, Metric::OverfitLoss, Some(1), f64::NAN);
     spoil(GPT2, Metric::ValidationLoss, Some(0), 5.7);
     spoil(GROUNDTHINK, Metric::StateHalvesError, None, 0.25);
     world.facts.retain(|key, _| {
-        (key.1, key.3, key.4) != (GPT2, Metric::ResumeIdentical, 2)
-            && key.2 != Condition::CopyOracle
+        (key.1, key.3, key.4) != (GPT2, Metric::ResumeIdentical, 2) && key.2 != Condition::CopyOracle
     });
-    let here = world.select(
-        "smoke",
-        None,
-        Condition::Untrained,
-        Metric::InitialEntropyShare,
-        None,
-    );
+    let here = world.select("smoke", None, Condition::Untrained, Metric::InitialEntropyShare, None);
     here.for_each(|(_, f)| f.provenance.recipe = "0123456789abcdef0123".to_owned());
     world.ledger()
 }
@@ -35,10 +26,7 @@ fn small() -> Ledger {
 #[test]
 fn terminal_report() {
     let ledger = small();
-    let screen = Screen {
-        width: 100,
-        colour: false,
-    };
+    let screen = Screen { width: 100, colour: false };
     let text = terminal(&ledger, &judge(&ledger), screen);
     insta::assert_snapshot!(text);
     assert!(text.starts_with("V5 gate: FAIL\n"));
@@ -53,14 +41,7 @@ fn markdown_report() {
 #[test]
 fn findings_fit_eighty_columns() {
     let ledger = small();
-    let text = terminal(
-        &ledger,
-        &judge(&ledger),
-        Screen {
-            width: 80,
-            colour: false,
-        },
-    );
+    let text = terminal(&ledger, &judge(&ledger), Screen { width: 80, colour: false });
     let findings = text.split("\nModels,").next().unwrap();
     for line in findings.lines() {
         assert!(console::measure_text_width(line) <= 80, "{line}");
@@ -70,8 +51,8 @@ fn findings_fit_eighty_columns() {
 #[test]
 fn colour_only_decorates() {
     let ledger = small();
-    let [plain, colour] = [false, true]
-        .map(|colour| terminal(&ledger, &judge(&ledger), Screen { width: 100, colour }));
+    let [plain, colour] =
+        [false, true].map(|colour| terminal(&ledger, &judge(&ledger), Screen { width: 100, colour }));
     assert_ne!(plain, colour);
     assert_eq!(plain, console::strip_ansi_codes(&colour));
 }
@@ -83,15 +64,8 @@ fn json_holds_every_finding() {
     let report = json(&ledger, &judgement);
     assert_eq!(report["verdict"], "FAIL");
     assert_eq!(report["exit_code"], 10);
-    assert_eq!(
-        report["findings"].as_array().unwrap().len(),
-        judgement.findings.len()
-    );
-    let overfit = judgement
-        .findings
-        .iter()
-        .position(|f| f.criterion == "overfit")
-        .unwrap();
+    assert_eq!(report["findings"].as_array().unwrap().len(), judgement.findings.len());
+    let overfit = judgement.findings.iter().position(|f| f.criterion == "overfit").unwrap();
     assert_eq!(report["findings"][overfit]["values"][1]["value"], "nan");
 }
 
@@ -100,16 +74,11 @@ fn times_stand_apart() {
     let mut world = World::good("smoke", &["smoke"], 3);
     let before = world.ledger();
     let seconds = Metric::TrainSeconds;
-    world
-        .select("smoke", None, Condition::Trained, seconds, None)
-        .for_each(|(_, f)| f.value *= 2.0);
+    world.select("smoke", None, Condition::Trained, seconds, None).for_each(|(_, f)| f.value *= 2.0);
     let after = world.ledger();
     let [a, b] = [before, after].map(|ledger| {
         let text = markdown(&ledger, &judge(&ledger));
-        let (rest, time) = text
-            .split_once("\n## Time")
-            .map(|(a, b)| (a.to_owned(), b.to_owned()))
-            .unwrap();
+        let (rest, time) = text.split_once("\n## Time").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
         (rest, time)
     });
     assert_eq!(a.0, b.0);
@@ -122,14 +91,7 @@ fn names_in_a_ledger_cannot_steer_the_report() {
     world.context.scales.push("\u{1b}]0;x\u{7}".to_owned());
     let ledger = world.ledger();
     let judgement = judge(&ledger);
-    let text = terminal(
-        &ledger,
-        &judgement,
-        Screen {
-            width: 100,
-            colour: false,
-        },
-    );
+    let text = terminal(&ledger, &judgement, Screen { width: 100, colour: false });
     assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
     assert!(markdown(&ledger, &judgement).contains("\\|&lt;b>"));
 }
@@ -156,10 +118,7 @@ fn effective_parameters_need_two_baselines() {
     facts.for_each(|(_, f)| f.value = 4.0);
     let ledger = world.ledger();
     let text = markdown(&ledger, &judge(&ledger));
-    assert!(
-        text.contains("| 3.5M | 4 | 1,000,000 | 10,000,000 | 10"),
-        "{text}"
-    );
+    assert!(text.contains("| 3.5M | 4 | 1,000,000 | 10,000,000 | 10"), "{text}");
     assert!(!markdown(&small(), &judge(&small())).contains("Effective parameters"));
     assert_eq!(text.matches("\n## Time").count(), 1);
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use v5gate::evidence::{
-    Condition, Context, Expected, Ledger, Line, Measurement, Metric, Provenance, RECALL_TESTS,
-    SCHEMA, Subject,
+    Condition, Context, Expected, Ledger, Line, Measurement, Metric, Provenance, RECALL_TESTS, SCHEMA,
+    Subject,
 };
 use v5gate::gate::{GPT2, GROUNDTHINK};
 
@@ -30,9 +30,7 @@ pub struct World {
 impl World {
     pub fn good(protocol: &str, scales: &[&str], trials: u64) -> Self {
         let seeds: Vec<u64> = (0..trials).collect();
-        let expected = scales
-            .iter()
-            .flat_map(|scale| seeds.iter().map(|&seed| expected(scale, seed)));
+        let expected = scales.iter().flat_map(|scale| seeds.iter().map(|&seed| expected(scale, seed)));
         let context = Context {
             schema: SCHEMA,
             protocol: protocol.to_owned(),
@@ -42,10 +40,7 @@ impl World {
             revision: "code-1".to_owned(),
             expected: expected.collect(),
         };
-        let mut world = World {
-            context,
-            facts: BTreeMap::new(),
-        };
+        let mut world = World { context, facts: BTreeMap::new() };
         for scale in scales {
             for &seed in &seeds {
                 for model in [GROUNDTHINK, GPT2] {
@@ -60,14 +55,7 @@ impl World {
         world
     }
 
-    fn learn(
-        &mut self,
-        scale: &str,
-        seed: u64,
-        model: &'static str,
-        condition: Condition,
-        metric: Metric,
-    ) {
+    fn learn(&mut self, scale: &str, seed: u64, model: &'static str, condition: Condition, metric: Metric) {
         let Some(value) = good(model, condition, metric, seed) else {
             return;
         };
@@ -75,14 +63,7 @@ impl World {
         let interval = accuracy.then_some([value - 0.05, value + 0.05]);
         let provenance = provenance(scale, seed);
         let key = (scale.to_owned(), model, condition, metric, seed);
-        self.facts.insert(
-            key,
-            Fact {
-                value,
-                interval,
-                provenance,
-            },
-        );
+        self.facts.insert(key, Fact { value, interval, provenance });
     }
 
     /// The facts about these, over all models and seeds unless named.
@@ -105,11 +86,7 @@ impl World {
 
     pub fn lines(&self) -> Vec<Line> {
         let mut lines = vec![Line::Context(self.context.clone())];
-        lines.extend(
-            self.facts
-                .iter()
-                .map(|(key, fact)| Line::Measurement(measured(key, fact))),
-        );
+        lines.extend(self.facts.iter().map(|(key, fact)| Line::Measurement(measured(key, fact))));
         lines
     }
 
@@ -120,21 +97,9 @@ impl World {
 
 pub fn measured(key: &Key, fact: &Fact) -> Measurement {
     let (scale, model, condition, metric, seed) = key.clone();
-    let subject = Subject {
-        model: model.to_owned(),
-        scale,
-        seed,
-        condition,
-    };
+    let subject = Subject { model: model.to_owned(), scale, seed, condition };
     let n = fact.interval.map(|_| 96);
-    Measurement::new(
-        subject,
-        metric,
-        fact.value,
-        n,
-        fact.interval,
-        fact.provenance.clone(),
-    )
+    Measurement::new(subject, metric, fact.value, n, fact.interval, fact.provenance.clone())
 }
 
 fn expected(scale: &str, seed: u64) -> Expected {
@@ -180,9 +145,7 @@ fn good(model: &str, condition: Condition, metric: Metric, seed: u64) -> Option<
         Condition::CopyOracle => (recall || score).then_some(1.0),
         Condition::WindowMatched => (!ours && (recall || score)).then_some(0.3 + jitter),
         Condition::Untrained => untrained(metric, recall || score),
-        Condition::Trained if recall || score => {
-            Some(if ours { 0.7 + jitter } else { 0.4 + jitter })
-        }
+        Condition::Trained if recall || score => Some(if ours { 0.7 + jitter } else { 0.4 + jitter }),
         Condition::Trained => trained(ours, metric, jitter),
     }
 }
