@@ -19,7 +19,7 @@ use rayon::prelude::*;
 
 use super::case::like;
 use super::data::{Data, tensor};
-use super::real::dot;
+use super::real::{LANES, total};
 use super::{Case, Real, Tape, Var, real, simd};
 
 /// Steps between kept states.
@@ -113,15 +113,40 @@ impl<'a, T: Real> Head<'a, T> {
         }
     }
 
+    /// The state after step t, from the state before it.
     #[inline(always)]
-    fn advance(&self, t: usize, state: &mut [T]) {
+    fn advance(&self, t: usize, before: &[T], after: &mut [T]) {
         let (dt, _) = self.step(t);
         let decay = (dt * self.a).fast_exp();
         let (x, b) = (self.x(self.x, t), self.map(self.bm, t));
-        for (row, x) in state.chunks_exact_mut(self.s.state).zip(x) {
+        let n = self.s.state;
+        for ((after, before), x) in after.chunks_exact_mut(n).zip(before.chunks_exact(n)).zip(x) {
             let input = dt * *x;
-            row.iter_mut().zip(b).for_each(|(h, b)| *h = decay * *h + input * *b);
+            for ((new, old), b) in after.iter_mut().zip(before).zip(b) {
+                *new = decay * *old + input * *b;
+            }
         }
+    }
+
+    /// One step: updates a channel's state and reads it out, in one pass.
+    #[inline(always)]
+    fn channel(decay: T, input: T, b: &[T], c: &[T], row: &mut [T]) -> T {
+        let mut lanes = [T::zero(); LANES];
+        let cell = |lane: &mut T, h: &mut T, b: T, c: T| {
+            *h = decay * *h + input * b;
+            *lane += *h * c;
+        };
+        let ((row, row_rest), (b, b_rest), (c, c_rest)) =
+            (row.as_chunks_mut::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
+        for ((h, b), c) in row.iter_mut().zip(b).zip(c) {
+            for l in 0..LANES {
+                cell(&mut lanes[l], &mut h[l], b[l], c[l]);
+            }
+        }
+        for (l, ((h, b), c)) in row_rest.iter_mut().zip(b_rest).zip(c_rest).enumerate() {
+            cell(&mut lanes[l], h, *b, *c);
+        }
+        total(lanes)
     }
 
     #[inline(always)]
@@ -132,10 +157,11 @@ impl<'a, T: Real> Head<'a, T> {
             if keep && t % CHUNK == 0 {
                 kept.extend_from_slice(state);
             }
-            self.advance(t, state);
-            let (x, c) = (self.x(self.x, t), self.map(self.cm, t));
-            for ((y, row), x) in y.iter_mut().zip(state.chunks_exact(self.s.state)).zip(x) {
-                *y = dot(row, c) + self.skip * *x;
+            let (dt, _) = self.step(t);
+            let decay = (dt * self.a).fast_exp();
+            let (x, b, c) = (self.x(self.x, t), self.map(self.bm, t), self.map(self.cm, t));
+            for ((y, row), x) in y.iter_mut().zip(state.chunks_exact_mut(self.s.state)).zip(x) {
+                *y = Self::channel(decay, dt * *x, b, c, row) + self.skip * *x;
             }
         }
         (y, kept)
@@ -162,8 +188,7 @@ impl<'a, T: Real> Head<'a, T> {
             states[..p * n].copy_from_slice(&kept[chunk * p * n..(chunk + 1) * p * n]);
             for t in start..end {
                 let (before, after) = states.split_at_mut((t - start + 1) * p * n);
-                after[..p * n].copy_from_slice(&before[(t - start) * p * n..]);
-                self.advance(t, &mut after[..p * n]);
+                self.advance(t, &before[(t - start) * p * n..], &mut after[..p * n]);
             }
             for t in (start..end).rev() {
                 let at = (t - start) * p * n;
@@ -197,17 +222,11 @@ impl<'a, T: Real> Head<'a, T> {
             let cells = i * n..(i + 1) * n;
             let dh = &mut dh[cells.clone()];
             let (before, after) = (&before[cells.clone()], &after[cells]);
-            for j in 0..n {
-                dc[j] += dy[i] * after[j];
-                dh[j] += dy[i] * c[j];
-                db[j] += dt * x[i] * dh[j];
-            }
-            let along = dot(dh, b);
+            let [along, kept] = channel_backward([dy[i], dt * x[i], decay], [before, after, b, c], dh, dc, db);
             dx[i] = dt * along + self.skip * dy[i];
             through_input += along * x[i];
-            through_decay += dot(dh, before);
+            through_decay += kept;
             g.skip += dy[i] * x[i];
-            dh.iter_mut().for_each(|d| *d *= decay);
         }
         // decay = exp(Δ·A), A = −exp(A_log), so ∂decay/∂A_log = decay·Δ·A
         g.a_log += through_decay * decay * dt * self.a;
@@ -215,6 +234,42 @@ impl<'a, T: Real> Head<'a, T> {
         g.dt[t] = raw;
         g.bias += raw;
     }
+}
+
+/// One channel of a step in reverse, in one pass: dC += dy·h, dh += dy·C, dB += Δx·dh, then
+/// dh ← decay·dh. Returns Σ dh·B and Σ dh·h₋₁, both with dh before the decay.
+#[inline(always)]
+fn channel_backward<T: Real>(
+    [dy, input, decay]: [T; 3],
+    [before, after, b, c]: [&[T]; 4],
+    dh: &mut [T],
+    dc: &mut [T],
+    db: &mut [T],
+) -> [T; 2] {
+    let (mut along, mut kept) = ([T::zero(); LANES], [T::zero(); LANES]);
+    let ((before, before_rest), (after, after_rest)) = (before.as_chunks::<LANES>(), after.as_chunks::<LANES>());
+    let ((b, b_rest), (c, c_rest)) = (b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
+    let (dh, dh_rest) = dh.as_chunks_mut::<LANES>();
+    let ((dc, dc_rest), (db, db_rest)) = (dc.as_chunks_mut::<LANES>(), db.as_chunks_mut::<LANES>());
+    macro_rules! cell {
+        ($l:expr, $before:expr, $after:expr, $b:expr, $c:expr, $dh:expr, $dc:expr, $db:expr) => {
+            $dc += dy * $after;
+            let d = $dh + dy * $c;
+            $db += input * d;
+            along[$l] += d * $b;
+            kept[$l] += d * $before;
+            $dh = d * decay;
+        };
+    }
+    for i in 0..dh.len() {
+        for l in 0..LANES {
+            cell!(l, before[i][l], after[i][l], b[i][l], c[i][l], dh[i][l], dc[i][l], db[i][l]);
+        }
+    }
+    for l in 0..dh_rest.len() {
+        cell!(l, before_rest[l], after_rest[l], b_rest[l], c_rest[l], dh_rest[l], dc_rest[l], db_rest[l]);
+    }
+    [total(along), total(kept)]
 }
 
 /// Locked inputs: x, dt, B, C, A_log, dt_bias, D.

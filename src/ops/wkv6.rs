@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use super::case::like;
 use super::data::{Data, tensor};
-use super::real::dot;
+use super::real::{LANES, dot, total};
 use super::{Case, Real, Tape, Var, real, simd};
 
 /// Steps between kept states.
@@ -75,11 +75,11 @@ impl<'a, T: Real> Head<'a, T> {
 
     /// S ← w·S + k vᵀ.
     #[inline(always)]
-    fn advance(&self, t: usize, w: &[T], state: &mut [T]) {
-        let (k, v) = (self.at(self.k, t), self.at(self.v, t));
-        for (i, row) in state.chunks_exact_mut(self.s.size).enumerate() {
-            for (s, v) in row.iter_mut().zip(v) {
-                *s = w[i] * *s + k[i] * *v;
+    fn advance(&self, t: usize, w: &[T], before: &[T], after: &mut [T]) {
+        let (k, v, n) = (self.at(self.k, t), self.at(self.v, t), self.s.size);
+        for (i, (after, before)) in after.chunks_exact_mut(n).zip(before.chunks_exact(n)).enumerate() {
+            for ((new, old), v) in after.iter_mut().zip(before).zip(v) {
+                *new = w[i] * *old + k[i] * *v;
             }
         }
     }
@@ -121,9 +121,8 @@ impl<'a, T: Real> Head<'a, T> {
             states[..n * n].copy_from_slice(&kept[chunk * n * n..(chunk + 1) * n * n]);
             for t in start..end - 1 {
                 let (before, after) = states.split_at_mut((t - start + 1) * n * n);
-                after[..n * n].copy_from_slice(&before[(t - start) * n * n..]);
                 self.decay(t, &mut w);
-                self.advance(t, &w, &mut after[..n * n]);
+                self.advance(t, &w, &before[(t - start) * n * n..], &mut after[..n * n]);
             }
             for t in (start..end).rev() {
                 self.decay(t, &mut w);
@@ -150,19 +149,44 @@ impl<'a, T: Real> Head<'a, T> {
         for i in 0..n {
             let s = &state[i * n..(i + 1) * n];
             let ds = &mut ds[i * n..(i + 1) * n];
-            dr[i] = dot(s, dy) + self.u[i] * k[i] * v_dy;
-            dk[i] = r[i] * self.u[i] * v_dy + dot(ds, v);
+            let [s_dy, ds_v, ds_s] = row_backward([r[i], k[i], w[i]], [s, v, dy], ds, dv);
+            dr[i] = s_dy + self.u[i] * k[i] * v_dy;
+            dk[i] = r[i] * self.u[i] * v_dy + ds_v;
             du[i] += r[i] * k[i] * v_dy;
             // dw/dω = −w·exp(ω)
-            dw[i] = -dot(ds, s) * w[i] * raw[i].fast_exp();
+            dw[i] = -ds_s * w[i] * raw[i].fast_exp();
             bonus += r[i] * self.u[i] * k[i];
-            for j in 0..n {
-                dv[j] += ds[j] * k[i];
-                ds[j] = w[i] * ds[j] + r[i] * dy[j];
-            }
         }
         dv.iter_mut().zip(dy).for_each(|(dv, dy)| *dv += bonus * *dy);
     }
+}
+
+/// One key channel of a step in reverse, in one pass: dv += k·dS, then dS ← w·dS + r·dy. Returns
+/// Σ S·dy, Σ dS·v and Σ dS·S, with dS as it was.
+#[inline(always)]
+fn row_backward<T: Real>([r, k, w]: [T; 3], [s, v, dy]: [&[T]; 3], ds: &mut [T], dv: &mut [T]) -> [T; 3] {
+    let mut sums = [[T::zero(); LANES]; 3];
+    let ((s, s_rest), (v, v_rest)) = (s.as_chunks::<LANES>(), v.as_chunks::<LANES>());
+    let ((dy, dy_rest), (ds, ds_rest)) = (dy.as_chunks::<LANES>(), ds.as_chunks_mut::<LANES>());
+    let (dv, dv_rest) = dv.as_chunks_mut::<LANES>();
+    macro_rules! cell {
+        ($l:expr, $s:expr, $v:expr, $dy:expr, $ds:expr, $dv:expr) => {
+            sums[0][$l] += $s * $dy;
+            sums[1][$l] += $ds * $v;
+            sums[2][$l] += $ds * $s;
+            $dv += $ds * k;
+            $ds = w * $ds + r * $dy;
+        };
+    }
+    for i in 0..ds.len() {
+        for l in 0..LANES {
+            cell!(l, s[i][l], v[i][l], dy[i][l], ds[i][l], dv[i][l]);
+        }
+    }
+    for l in 0..ds_rest.len() {
+        cell!(l, s_rest[l], v_rest[l], dy_rest[l], ds_rest[l], dv_rest[l]);
+    }
+    sums.map(total)
 }
 
 /// Writes [T, N] of task i into [B·T, H·N].
