@@ -12,5 +12,7 @@ mod models;
 mod ops;
 #[path = "it/report.rs"]
 mod report;
+#[path = "it/tidy.rs"]
+mod tidy;
 #[path = "it/world.rs"]
 mod world;

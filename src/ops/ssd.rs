@@ -222,7 +222,8 @@ impl<'a, T: Real> Head<'a, T> {
             let cells = i * n..(i + 1) * n;
             let dh = &mut dh[cells.clone()];
             let (before, after) = (&before[cells.clone()], &after[cells]);
-            let [along, kept] = channel_backward([dy[i], dt * x[i], decay], [before, after, b, c], dh, dc, db);
+            let [along, kept] =
+                channel_backward([dy[i], dt * x[i], decay], [before, after, b, c], dh, dc, db);
             dx[i] = dt * along + self.skip * dy[i];
             through_input += along * x[i];
             through_decay += kept;
@@ -247,7 +248,8 @@ fn channel_backward<T: Real>(
     db: &mut [T],
 ) -> [T; 2] {
     let (mut along, mut kept) = ([T::zero(); LANES], [T::zero(); LANES]);
-    let ((before, before_rest), (after, after_rest)) = (before.as_chunks::<LANES>(), after.as_chunks::<LANES>());
+    let ((before, before_rest), (after, after_rest)) =
+        (before.as_chunks::<LANES>(), after.as_chunks::<LANES>());
     let ((b, b_rest), (c, c_rest)) = (b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
     let (dh, dh_rest) = dh.as_chunks_mut::<LANES>();
     let ((dc, dc_rest), (db, db_rest)) = (dc.as_chunks_mut::<LANES>(), db.as_chunks_mut::<LANES>());
