@@ -364,11 +364,7 @@ impl<'a> Collector<'a> {
     fn saved_order(&self, seed: u64) -> Result<Order, CollectError> {
         let order = order(self.protocol, &self.dataset, seed)?;
         let name = format!("seed-{seed}-{}.npy", &order.digest()[..12]);
-        let path = self.options.out.join("orders").join(name);
-        if !path.exists() {
-            order.save_npy(&path)?;
-        }
-        Ok(Order::load_npy(&path)?)
+        Ok(order.through_file(&self.options.out.join("orders").join(name))?)
     }
 }
 

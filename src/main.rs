@@ -1,6 +1,7 @@
 //! The command line: thin. Exit codes: 0 pass (or done), 10 fail, 11 incomplete, 2 could not run.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -149,10 +150,31 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Where not even stderr can be written there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "error: {}", message(&error));
             ExitCode::from(2)
         }
     }
+}
+
+/// An error and its causes in one message: what an error already tells of its cause is not
+/// repeated, and no backtrace follows.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        let cause = cause.split("\n   0: ").next().unwrap_or_default().trim_end();
+        if !text.contains(cause) {
+            text += if text.is_empty() { "" } else { ": " };
+            text += cause;
+        }
+    }
+    text
+}
+
+/// Writes to stdout; a full disk or a closed pipe is an error like any other.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("stdout")
 }
 
 fn run(command: Command, stop: &AtomicBool) -> Result<u8> {
@@ -187,10 +209,10 @@ fn gather(c: &Collect, stop: &AtomicBool) -> Result<(Ledger, PathBuf)> {
 fn judge_only(ledger: &Ledger, as_json: bool) -> Result<u8> {
     let judgement = judge(ledger);
     if as_json {
-        println!("{}", serde_json::to_string_pretty(&report::json(ledger, &judgement))?);
+        print_json(&report::json(ledger, &judgement))?;
     } else {
         let screen = report::Screen::of(&console::Term::stdout());
-        print!("{}", report::terminal(ledger, &judgement, screen));
+        print(&report::terminal(ledger, &judgement, screen))?;
     }
     Ok(judgement.verdict.exit_code())
 }
@@ -206,8 +228,7 @@ fn judge_and_report(ledger: &Ledger, out: &Path) -> Result<u8> {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    use std::io::Write as _;
-    let io = |e: std::io::Error| anyhow::anyhow!("{}: {e}", path.display());
+    let io = |e: io::Error| anyhow::anyhow!("{}: {e}", path.display());
     v5gate::data::files::write_atomically(path, io, |file| file.write_all(text.as_bytes()).map_err(io))
 }
 
@@ -215,8 +236,7 @@ fn list(what: Table, as_json: bool) -> Result<u8> {
     let rows: Vec<serde_json::Value> = match what {
         Table::Criteria if as_json => return print_json(&report::criteria_json()),
         Table::Criteria => {
-            print!("{}", report::criteria_markdown());
-            return Ok(0);
+            return print(&report::criteria_markdown()).map(|()| 0);
         }
         Table::Models => MODELS.iter().map(|m| json!({"name": m.name, "about": m.about})).collect(),
         Table::Scales => SCALES.iter().map(|s| json!(s)).collect(),
@@ -240,14 +260,13 @@ fn list(what: Table, as_json: bool) -> Result<u8> {
         let name = first.first().map_or("", |(_, v)| v.as_str());
         let others: Vec<_> =
             rest.iter().map(|(k, v)| if *k == "about" { v.clone() } else { format!("{k} {v}") }).collect();
-        println!("{name:28} {}", others.join(", "));
+        print(&format!("{name:28} {}\n", others.join(", ")))?;
     }
     Ok(0)
 }
 
 fn print_json(value: &serde_json::Value) -> Result<u8> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(0)
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?)).map(|()| 0)
 }
 
 fn train(
@@ -271,10 +290,8 @@ fn train(
     let windows = window_count(dataset.train.len(), protocol.recipe.context_length);
     let needed = protocol.recipe.steps() as usize * protocol.recipe.batch_size;
     let path = out.join(format!("order-seed-{seed}.npy"));
-    if !path.exists() {
-        Order::draw(windows, needed, seed)?.save_npy(&path)?;
-    }
-    let job = collect::job(&protocol, &dataset, spec, size, seed, Order::load_npy(&path)?)?;
+    let order = Order::draw(windows, needed, seed)?.through_file(&path)?;
+    let job = collect::job(&protocol, &dataset, spec, size, seed, order)?;
     let run = RunDir(out).train(&job, &Screen::default(), &|_| stop.load(Ordering::Relaxed))?;
     let loss = run.curve.last().map_or(f64::NAN, |r| r.loss);
     match run.ending {
@@ -290,6 +307,10 @@ fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
     let text = fs::read_to_string(tokens).with_context(|| tokens.display().to_string())?;
     let ids: Vec<u32> = serde_json::from_str(&text)
         .with_context(|| format!("{}: expected a list of token ids", tokens.display()))?;
+    let vocab = model.params().tensor(model.head())?.dim(0)?;
+    if let Some((position, id)) = ids.iter().enumerate().find(|(_, id)| **id as usize >= vocab) {
+        bail!("{}: position {position}: expected a token id below {vocab}, got {id}", tokens.display());
+    }
     let nll = match ids.len() {
         0 => bail!("{}: expected at least one token id, got none", tokens.display()),
         1 => Vec::new(),
@@ -298,7 +319,8 @@ fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
             losses.with_context(|| tokens.display().to_string())?
         }
     };
-    let sum: f64 = nll.iter().sum();
+    // From plus zero: the sum of nothing would be minus zero.
+    let sum = nll.iter().fold(0.0, |sum, loss| sum + loss);
     let mean = if nll.is_empty() { None } else { Some(sum / nll.len() as f64) };
     if as_json {
         let name = model.config().name();
@@ -306,8 +328,8 @@ fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
             &json!({"model_type": name, "tokens": ids.len(), "nll": nll, "sum": sum, "mean": mean}),
         );
     }
-    println!("{} tokens, {sum:.4} nats, {} nats per token", ids.len(), mean.unwrap_or(f64::NAN));
-    Ok(0)
+    let mean = mean.unwrap_or(f64::NAN);
+    print(&format!("{} tokens, {sum:.4} nats, {mean} nats per token\n", ids.len())).map(|()| 0)
 }
 
 fn generate(checkpoint: &Path, prompt: &str, tokens: usize) -> Result<u8> {
@@ -328,6 +350,5 @@ fn generate(checkpoint: &Path, prompt: &str, tokens: usize) -> Result<u8> {
         new.push(best);
         fed = vec![best];
     }
-    println!("{prompt}{}", tokenizer.decode(&new)?);
-    Ok(0)
+    print(&format!("{prompt}{}\n", tokenizer.decode(&new)?)).map(|()| 0)
 }

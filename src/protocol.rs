@@ -122,10 +122,15 @@ impl Protocol {
                 return unknown("scales", format!("some of {}", all.join(", ")), name);
             }
         }
-        let lists =
-            [("models", self.models.len()), ("scales", self.scales.len()), ("seeds", self.seeds.len())];
-        if let Some((field, _)) = lists.iter().find(|(_, n)| *n == 0) {
-            return unknown(field, "at least one".to_owned(), "none");
+        let seeds = self.seeds.iter().map(u64::to_string).collect();
+        for (field, list) in [("models", &self.models), ("scales", &self.scales), ("seeds", &seeds)] {
+            if list.is_empty() {
+                return unknown(field, "at least one".to_owned(), "none");
+            }
+            // Two trials of one name would train in one folder at the same time.
+            if let Some((_, twice)) = list.iter().enumerate().find(|(i, name)| list[..*i].contains(name)) {
+                return unknown(field, "each once".to_owned(), twice);
+            }
         }
         if self.checkpoint_every == 0 {
             return unknown("checkpoint_every", "at least 1".to_owned(), "0");

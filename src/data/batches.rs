@@ -118,6 +118,20 @@ impl Order {
         })
     }
 
+    /// Saves the order unless the file is there and reads it back, since the file is what is trained
+    /// on. A file that holds another order is refused.
+    pub fn through_file(&self, path: &Path) -> Result<Self, OrderError> {
+        if !path.exists() {
+            self.save_npy(path)?;
+        }
+        let saved = Self::load_npy(path)?;
+        if saved == *self {
+            return Ok(saved);
+        }
+        let message = format!("expected the order {}, got {}", self.digest(), saved.digest());
+        Err(OrderError::File { path: path.to_owned(), message })
+    }
+
     /// Reads what [`Order::save_npy`] or NumPy wrote.
     pub fn load_npy(path: &Path) -> Result<Self, OrderError> {
         let wrong = |message: String| OrderError::File { path: path.to_owned(), message };

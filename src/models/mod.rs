@@ -48,6 +48,23 @@ pub enum Config {
 }
 
 impl Config {
+    /// Refuses dimensions that do not divide as they must; the others show in the tensors.
+    pub fn check(&self) -> Result<()> {
+        let divides = |field: &str, part: usize, whole: usize| match part > 0 && whole.is_multiple_of(part) {
+            true => Ok(()),
+            false => bail!("{field} {part}, which is no divisor of {whole}"),
+        };
+        match self {
+            Self::Gpt2(c) => divides("n_head", c.n_head, c.n_embd),
+            Self::Groundthink(c) => {
+                divides("rwkv.head_size", c.rwkv.head_size, c.d_model)?;
+                let inner = c.mamba.expand.saturating_mul(c.d_model);
+                divides("mamba.head_dim", c.mamba.head_dim, inner)?;
+                divides("mamba.n_groups", c.mamba.n_groups, inner / c.mamba.head_dim)
+            }
+        }
+    }
+
     /// The parameters of such a model, with their initialisation.
     pub fn declare(&self) -> Vec<Declared> {
         match self {

@@ -102,7 +102,9 @@ pub fn save_model(folder: &Path, config: &Config, params: &Params, tokenizer: &T
 
 /// Reads a model from a checkpoint directory, in float32.
 pub fn load_model(folder: &Path) -> Result<Box<dyn LanguageModel>> {
-    let config: Config = read_json(&folder.join("config.json"), "a model configuration")?;
+    let path = folder.join("config.json");
+    let config: Config = read_json(&path, "a model configuration")?;
+    config.check().map_err(|e| CheckpointError::unreadable(&path, "dimensions that fit together", e))?;
     let path = folder.join("model.safetensors");
     let tensors = read_tensors(&path)?;
     let params = Params::from_tensors(&config.declare(), DType::F32, |n| tensors.get(n).cloned())

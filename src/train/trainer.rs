@@ -187,7 +187,13 @@ impl<'a, 'b> Trainer<'a, 'b> {
             .ok_or_else(|| CheckpointError::unreadable(&path, "the tensor \"packed\"", "none"))?;
         let optimizer = AdamW::resume(model.as_ref(), packed, run.optimizer_steps)
             .map_err(|e| CheckpointError::unreadable(&path, "an optimizer state", e))?;
-        Ok(Self::over(job, optimizer, run))
+        let resumed = Self::over(job, optimizer, run);
+        let (expected, got) = (&resumed.run.weights, resumed.model.params().digest()?);
+        if got != *expected {
+            let got = format!("{got} where trainer.json has {expected}");
+            return Err(CheckpointError::unreadable(&path, "the weights that were saved", got).into());
+        }
+        Ok(resumed)
     }
 
     /// The model as it is now.
@@ -391,6 +397,10 @@ impl RunDir {
             true => self.checkpoint(),
             false => self.0.join(format!("step-{:08}", trainer.run.curve.len())),
         };
+        if !ended && name.exists() {
+            // Stopped before its first step: the checkpoint it came from is this one.
+            return Ok(trainer.run.clone());
+        }
         trainer.run.weights = trainer.model.params().digest()?;
         fs::create_dir_all(&self.0).map_err(CheckpointError::io(&self.0))?;
         let folder = tempfile::Builder::new()
