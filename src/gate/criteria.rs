@@ -327,11 +327,21 @@ pub const CRITERIA: &[Criterion] = &[
         ..STATEFUL
     },
     Criterion {
+        id: "memory-is-seen",
+        claim: "GPT-2 recalls a fact stated three times: the probe sees memory where there is some",
+        why: "A probe that no model can pass would make every comparison vacuous.",
+        required: &[Tier::Smoke, Tier::Gate],
+        informs: &[Tier::Study],
+        of: Of::Gpt2,
+        metrics: &[M::ThreeTurnMemoryAccuracy],
+        ..RECALLS
+    },
+    Criterion {
         id: "three-turn-memory",
         claim: "Both models recall a fact stated three times",
         why: "Tier 1: without it no longer memory means anything.",
-        required: &[Tier::Smoke, Tier::Gate],
-        informs: &[Tier::Study],
+        required: GATE,
+        informs: SMALLER,
         metrics: &[M::ThreeTurnMemoryAccuracy],
         ..RECALLS
     },
@@ -339,8 +349,8 @@ pub const CRITERIA: &[Criterion] = &[
         id: "contextual-correction",
         claim: "Both models recall a corrected preference",
         why: "Tier 1: the latest statement wins.",
-        required: &[Tier::Smoke, Tier::Gate],
-        informs: &[Tier::Study],
+        required: GATE,
+        informs: SMALLER,
         metrics: &[M::ContextualCorrectionAccuracy],
         ..RECALLS
     },
@@ -521,6 +531,8 @@ pub const CRITERIA: &[Criterion] = &[
         why: "Below, one branch does all the work.",
         metrics: &[M::AblationSmallerShare],
         rule: Rule::AtLeast(0.05),
+        required: GATE,
+        informs: SMALLER,
         ..STATE
     },
     Criterion {

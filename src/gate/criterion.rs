@@ -25,6 +25,8 @@ pub enum Of {
     Each,
     /// The architecture on trial.
     GroundThink,
+    /// The baseline.
+    Gpt2,
     /// Both models, one against the other, trial by trial.
     Pair,
 }
@@ -35,6 +37,7 @@ impl Of {
         match self {
             Of::Each | Of::Pair => &[GROUNDTHINK, GPT2],
             Of::GroundThink => &[GROUNDTHINK],
+            Of::Gpt2 => &[GPT2],
         }
     }
 }

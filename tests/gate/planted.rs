@@ -114,7 +114,7 @@ fn about(m: &Measurement, model: &str, probe: &str) -> bool {
 fn untrained_weights(world: &'static World) -> Outcome {
     let swap =
         |_: &dyn LanguageModel, fresh: &dyn LanguageModel| Ok(fresh.config().build(fresh.params().clone()));
-    requestion(world, "three-turn-memory", "groundthink", "recall", swap)?;
+    requestion(world, "memory-is-seen", "gpt2", "recall", swap)?;
     requestion(world, "naive-bigram", "gpt2", "language-modeling", swap)
 }
 

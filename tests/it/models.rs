@@ -223,7 +223,11 @@ fn sizes_are_as_ruled() {
         assert_eq!((census.total, census.non_embedding), (total, blocks), "{name}");
     }
     for scale in SCALES {
-        let (vocab, context) = if scale.tier == Tier::Gate { (50_257, 1024) } else { (1024, 256) };
+        let (vocab, context) = match scale.tier {
+            Tier::Smoke => (1024, 128),
+            Tier::Study => (4096, 256),
+            Tier::Gate => (50_257, 1024),
+        };
         let base = Gpt2Config::of(scale, vocab, context).census();
         let config = GroundThinkConfig::of(scale, vocab, context);
         let ours = config.census();
