@@ -64,7 +64,7 @@ pub enum CollectError {
         /// Of whom.
         subject: String,
         /// What went wrong.
-        error: ProbeError,
+        error: Box<ProbeError>,
     },
     /// A curve that does not hold together.
     #[error(transparent)]
@@ -240,7 +240,7 @@ pub fn promise(protocol: &Protocol, dataset: &Dataset) -> Result<Context, Collec
 impl<'a> Collector<'a> {
     /// Prepares the data set, opens the ledger and writes down what the protocol promises.
     pub fn open(protocol: &'a Protocol, options: &'a Options<'a>) -> Result<Self, CollectError> {
-        let mut ledger = Ledger::open_or_empty(&options.out.join("ledger.jsonl"))?;
+        let mut ledger = Ledger::open_or_empty(options.out.join("ledger.jsonl"))?;
         let dataset = prepare(&protocol.data, options.data, &options.out.join("cache"))?;
         ledger.append(&[Line::Context(promise(protocol, &dataset)?)])?;
         Ok(Self { protocol, options, dataset, ledger: Mutex::new(ledger) })
@@ -421,7 +421,7 @@ pub fn question(
     let readings = (probe.ask)(subject).map_err(|error| CollectError::Probe {
         probe: probe.id,
         subject: format!("{model} {scale} seed {seed}"),
-        error,
+        error: Box::new(error),
     })?;
     let untrained = subject.untrained.params().digest()?;
     let line = |r: crate::probes::Reading| {

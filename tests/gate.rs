@@ -20,8 +20,11 @@ use v5gate::scale::{SCALES, Scale};
 
 /// What every trial looks at.
 pub struct World {
+    /// What to collect.
     pub protocol: Protocol,
+    /// Where evidence lies.
     pub out: PathBuf,
+    /// Where data paths start from.
     pub data: Option<PathBuf>,
     judgement: OnceLock<Result<Judgement, String>>,
 }

@@ -210,7 +210,7 @@ pub trait LanguageModel: Send + Sync {
 /// Checks what every `trunk` needs: whole sequences, and room for them.
 pub(crate) fn check_tokens(model: &dyn LanguageModel, tokens: &[u32], state: &State) -> Result<()> {
     let batch = state.batch();
-    if tokens.is_empty() || tokens.len() % batch != 0 {
+    if tokens.is_empty() || !tokens.len().is_multiple_of(batch) {
         bail!("{} tokens are not {batch} whole sequences", tokens.len());
     }
     let end = state.position() + tokens.len() / batch;

@@ -268,7 +268,7 @@ fn reference(qkv: &Tensor, b: usize, h: usize, past: Option<&(Tensor, Tensor)>) 
     p.matmul(&v)?.transpose(1, 2)?.reshape((rows, d))
 }
 
-pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for (b, t, h, d, p) in [(1, 1, 1, 3, 0), (2, 7, 3, 12, 0), (1, 70, 2, 8, 0), (2, 5, 2, 6, 4)] {
         let past = (p > 0).then(|| (normal(&[b, p, d]), normal(&[b, p, d])));

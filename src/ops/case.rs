@@ -35,10 +35,13 @@ pub(crate) fn like(state: &Tensor, input: &Var) -> Result<Tensor> {
     state.to_dtype(input.tensor().dtype())
 }
 
+/// A source of normally distributed float64 tensors of given shapes.
+pub type Normal<'a> = dyn FnMut(&[usize]) -> Tensor + 'a;
+
 /// A row of [`super::OPS`].
 pub struct OpSpec {
     /// The op's file.
     pub name: &'static str,
-    /// Its conformance cases, from a source of normally distributed float64 tensors.
-    pub cases: fn(&mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case>,
+    /// Its conformance cases, on inputs from that source.
+    pub cases: fn(&mut Normal<'_>) -> Vec<Case>,
 }

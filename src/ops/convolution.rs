@@ -160,7 +160,7 @@ pub fn causal_conv_silu(tape: &Tape, x: &Var, w: &Var, b: &Var, tail: &Tensor) -
     Ok((y, new_tail))
 }
 
-pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for (b, t, c, k) in [(2, 9, 5, 4), (1, 1, 3, 4), (3, 2, 2, 3)] {
         let tail = normal(&[b, k - 1, c]);

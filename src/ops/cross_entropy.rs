@@ -111,7 +111,7 @@ pub fn token_losses(h: &Tensor, w: &Tensor, targets: &[u32]) -> Result<Vec<f64>>
     real!(h.dtype(), T => Ok(run::<T>(h, w, targets, false)?.losses))
 }
 
-pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for (n, d, v) in [(1, 3, 5), (23, 4, 7), (600, 3, 11)] {
         let targets: Vec<u32> = (0..n).map(|i| (i * 5 % v) as u32).collect();

@@ -150,7 +150,7 @@ pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
     }))
 }
 
-pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     vec![
         Case::new(
             "gelu",

@@ -110,7 +110,7 @@ pub fn gated_fusion(tape: &Tape, a: &Var, b: &Var, w: &Var, c: &Var) -> Result<V
     }))
 }
 
-pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let (n, d) = (67, 5);
     vec![Case::new(
         "random gate",

@@ -192,7 +192,7 @@ pub fn linear(tape: &Tape, x: &Var, w: &Var, b: Option<&Var>, layout: Layout) ->
     }))
 }
 
-pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for (rows, inner, outer) in [(1, 1, 1), (7, 5, 3), (70, 33, 17)] {
         for layout in [Layout::OutIn, Layout::InOut] {

@@ -31,7 +31,7 @@ mod token_mix;
 mod wkv6;
 
 pub use attention::causal_attention;
-pub use case::{Case, OpSpec};
+pub use case::{Case, Normal, OpSpec};
 pub use convolution::causal_conv_silu;
 pub use cross_entropy::{linear_cross_entropy, token_losses};
 pub use data::{Data, to_vec_f64};

@@ -266,7 +266,7 @@ fn silu_reference(x: &Tensor) -> Result<Tensor> {
     x / (x.neg()?.exp()? + 1.0)?
 }
 
-pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let (rows, cols) = (67, 24);
     let mut inputs = |n: usize| -> Vec<Tensor> {
         let mut all: Vec<_> = (0..n).map(|_| normal(&[rows, cols])).collect();

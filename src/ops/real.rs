@@ -127,10 +127,7 @@ pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
 /// the order of operations is the source's, so results are the same on every processor.
 #[inline(always)]
 pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || f(),
-    )
+    pulp::Arch::new().dispatch(f)
 }
 
 /// Runs `$body` with `$T` bound to the element type named by a `DType`.

@@ -418,7 +418,7 @@ fn reference(x: &[Tensor], state: &Tensor, groups: usize) -> Result<Vec<Tensor>>
     Ok(vec![Tensor::stack(&ys, 1)?.reshape((b * t, h * p))?])
 }
 
-pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for (b, t, h, p, n, g) in [(1, 1, 1, 1, 1, 1), (2, 16, 2, 3, 5, 1), (1, 35, 4, 2, 3, 2)] {
         let state = normal(&[b, h, p, n]);

@@ -244,7 +244,7 @@ fn low_backward<T: Real>(
     Ok(())
 }
 
-pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let (b, t, d, r) = (2, 35, 6, 3);
     let tail = normal(&[b, d]);
     let again = tail.clone();

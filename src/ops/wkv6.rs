@@ -315,7 +315,7 @@ fn reference(x: &[Tensor], state: &Tensor) -> Result<Vec<Tensor>> {
     Ok(vec![Tensor::stack(&ys, 1)?.reshape((b * t, h * n))?])
 }
 
-pub(super) fn cases(normal: &mut dyn FnMut(&[usize]) -> Tensor) -> Vec<Case> {
+pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for (b, t, h, n) in [(1, 1, 1, 1), (2, 16, 2, 4), (1, 35, 3, 5)] {
         let state = normal(&[b, h, n, n]);

@@ -21,6 +21,7 @@ use v5gate::train::Trainer;
 use crate::World;
 
 type Outcome = Result<(), Failed>;
+type Plant = fn(&'static World) -> Outcome;
 
 fn fail<E: std::fmt::Display>(error: E) -> Failed {
     error.to_string().into()
@@ -28,7 +29,7 @@ fn fail<E: std::fmt::Display>(error: E) -> Failed {
 
 /// The trials; they question what SMOKE trained, so they belong to that protocol.
 pub fn trials(world: &'static World) -> Vec<Test> {
-    let list: [(&str, fn(&'static World) -> Outcome); 9] = [
+    let list: [(&str, Plant); 9] = [
         ("untrained-weights", untrained_weights),
         ("state-reset-every-token", state_reset_every_token),
         ("labels-shifted-by-one", labels_shifted),
@@ -61,7 +62,7 @@ fn expect(lines: Vec<Line>, criterion: &str, wanted: Status) -> Outcome {
 /// The collected ledger, in which `criterion` is green.
 fn green(world: &'static World, criterion: &str) -> Result<Vec<Line>, Failed> {
     world.judgement()?;
-    let ledger = Ledger::open(&world.out.join("ledger.jsonl")).map_err(fail)?;
+    let ledger = Ledger::open(world.out.join("ledger.jsonl")).map_err(fail)?;
     expect(ledger.lines().to_vec(), criterion, Status::Met)
         .map_err(|_| Failed::from(format!("{criterion} is not met without the defect: nothing to see")))?;
     Ok(ledger.lines().to_vec())
