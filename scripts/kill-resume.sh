@@ -36,28 +36,25 @@ eps = 1e-8
 grad_clip = 1.0
 precision = "float32"
 TOML
-train() {
-  "$binary" train --model groundthink --scale smoke --seed 1 --recipe "$folder/recipe.toml" --out "$folder/$1" 2>>"$folder/log"
-}
+arguments=(train --model groundthink --scale smoke --seed 1 --recipe "$folder/recipe.toml" --out)
 start=$(date +%s%N)
-train whole
+"$binary" "${arguments[@]}" "$folder/whole" 2>"$folder/log"
 took=$(( ($(date +%s%N) - start) / 1000000 ))
 RANDOM=${SEED:-$$}
 landed=0
 echo "uninterrupted: ${took} ms; random seed ${SEED:-$$}"
 for i in $(seq "$kills"); do
   if [ -e "$folder/killed/run.json" ]; then break; fi
-  train killed &
+  "$binary" "${arguments[@]}" "$folder/killed" 2>"$folder/log" &
   job=$!
-  # A moment anywhere in the first third of a run, so that many kills fit into one training.
-  wait_ms=$(( 60 + RANDOM % (took / 3 + 1) ))
+  # Moments so early that all kills fit into one training.
+  wait_ms=$(( 30 + RANDOM % (2 * took / (kills + 14) + 1) ))
   sleep "$(printf '%d.%03d' $((wait_ms / 1000)) $((wait_ms % 1000)))"
-  child=$(pgrep -P "$job" || true)
-  if kill -KILL ${child:-$job} 2>/dev/null; then landed=$((landed + 1)); fi
-  wait "$job" 2>/dev/null || true
-  echo "kill $i after ${wait_ms} ms: $(cd "$folder/killed" 2>/dev/null && echo step-* || true)"
+  if kill -KILL "$job" 2>/dev/null; then landed=$((landed + 1)); fi
+  { wait "$job" || true; } 2>/dev/null
+  echo "kill $i after ${wait_ms} ms: $(basename -a "$folder"/killed/step-* 2>/dev/null || true)"
 done
-train killed
+"$binary" "${arguments[@]}" "$folder/killed" 2>"$folder/log"
 without_time() { grep -v '"seconds"' "$folder/$1/run.json"; }
 if cmp -s <(without_time whole) <(without_time killed) &&
   cmp -s "$folder/whole/final/model.safetensors" "$folder/killed/final/model.safetensors"; then
