@@ -1,5 +1,7 @@
 //! The integration tests, one binary.
 
+#[path = "it/cli.rs"]
+mod cli;
 #[path = "it/data.rs"]
 mod data;
 #[path = "it/gate.rs"]
