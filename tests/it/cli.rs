@@ -368,7 +368,8 @@ fn train_refuses_a_spoilt_step() {
     let shared = Shared::get();
     let cut = |path: &Path| truncate(path, 500);
     let spoil = |path: &Path| flip(path, 100_001);
-    let ways: [(&str, &dyn Fn(&Path)); 4] = [
+    type Spoil<'a> = &'a dyn Fn(&Path);
+    let ways: [(&str, Spoil<'_>); 4] = [
         ("model.safetensors", &cut),
         ("optimizer.safetensors", &cut),
         ("optimizer.safetensors", &spoil),
