@@ -16,5 +16,7 @@ mod ops;
 mod report;
 #[path = "it/tidy.rs"]
 mod tidy;
+#[path = "it/train.rs"]
+mod train;
 #[path = "it/world.rs"]
 mod world;
