@@ -72,8 +72,17 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// What should be refused at once must not go on for ever where it is not.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn finish(command: Command) -> Output {
+    assert_cmd::Command::from_std(command).timeout(PATIENCE).output().unwrap()
+}
+
 fn run(arguments: &[&str]) -> Output {
-    program().args(arguments).output().unwrap()
+    let mut command = program();
+    command.args(arguments);
+    finish(command)
 }
 
 fn stdout(output: &Output) -> String {
@@ -134,6 +143,9 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+/// A way to damage a file.
+type Spoil = dyn Fn(&Path);
 
 fn truncate(path: &Path, bytes: u64) {
     let file = File::options().write(true).open(path).unwrap();
@@ -241,7 +253,7 @@ fn signal(child: &Child, which: &str) {
 fn wait_for(mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
-        assert!(start.elapsed() < Duration::from_secs(120), "waited in vain");
+        assert!(start.elapsed() < PATIENCE, "waited in vain");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -368,8 +380,7 @@ fn train_refuses_a_spoilt_step() {
     let shared = Shared::get();
     let cut = |path: &Path| truncate(path, 500);
     let spoil = |path: &Path| flip(path, 100_001);
-    type Spoil<'a> = &'a dyn Fn(&Path);
-    let ways: [(&str, Spoil<'_>); 4] = [
+    let ways: [(&str, &Spoil); 4] = [
         ("model.safetensors", &cut),
         ("optimizer.safetensors", &cut),
         ("optimizer.safetensors", &spoil),
@@ -401,7 +412,7 @@ fn train_refuses_another_order() {
     let run = shared.copy_of("interrupted");
     let order = run.path().join("order-seed-1.npy");
     for (spoil, says) in [
-        (&(|path: &Path| flip(path, 200)) as &dyn Fn(&Path), "expected the order"),
+        (&(|path: &Path| flip(path, 200)) as &Spoil, "expected the order"),
         (&|path: &Path| truncate(path, 150), "order-seed-1.npy: "),
     ] {
         spoil(&order);
@@ -589,7 +600,7 @@ fn on_a_full_disk(limit: u32, arguments: &[&str]) -> Output {
             None => command.env_remove(name),
         };
     }
-    command.output().unwrap()
+    finish(command)
 }
 
 #[test]
