@@ -19,7 +19,17 @@ pub mod report;
 pub mod scale;
 pub mod train;
 
-/// Freed memory stays in the process: returning it to the system and faulting it in again costs
-/// more than a training step's arithmetic.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Makes freed memory stay in the process: returning it to the system and faulting it in again
+/// costs more than much of a training step's arithmetic. For the start of a program.
+pub fn keep_freed_memory() {
+    /// `mi_option_purge_delay`: milliseconds until freed memory is returned, -1 for never.
+    const PURGE_DELAY: i32 = 15;
+    #[expect(unsafe_code, reason = "a setting of the allocator")]
+    // SAFETY: sets one number in the allocator's table of options.
+    unsafe {
+        libmimalloc_sys::mi_option_set(PURGE_DELAY, -1);
+    }
+}

@@ -137,6 +137,7 @@ enum Table {
 }
 
 fn main() -> ExitCode {
+    v5gate::keep_freed_memory();
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     let handled = ctrlc::set_handler(move || {

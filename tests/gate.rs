@@ -80,6 +80,7 @@ fn trial(world: &'static World, criterion: &'static str, group: &str, scale: &'s
 }
 
 fn main() {
+    v5gate::keep_freed_memory();
     let arguments = Arguments::from_args();
     let world: &'static World = match World::new() {
         Ok(world) => Box::leak(Box::new(world)),

@@ -102,7 +102,7 @@ impl MambaShape {
         ]
     }
 
-    /// The state before any token: [B, K−1, C] and [B, H, P, N].
+    /// The state before any token: [B, K−1, C] and [B, H, N, P].
     pub(super) fn new_state(
         &self,
         batch: usize,
@@ -110,7 +110,7 @@ impl MambaShape {
         dtype: DType,
     ) -> Result<Vec<(&'static str, Tensor)>> {
         let conv = (batch, self.conv_kernel - 1, self.conv_width(d));
-        let ssm = (batch, self.heads(d), self.head_dim, self.state_size);
+        let ssm = (batch, self.heads(d), self.state_size, self.head_dim);
         Ok(vec![
             ("mamba.conv", Tensor::zeros(conv, dtype, &Device::Cpu)?),
             ("mamba.ssm", Tensor::zeros(ssm, dtype, &Device::Cpu)?),

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::case::like;
 use super::data::{Data, tensor};
-use super::linear::{Mat, matmul};
+use super::linear::{Mat, matmul, product_into};
 use super::real::{dot, total};
 use super::{Case, Real, Tape, Var, real, simd};
 
@@ -77,15 +77,16 @@ impl<'a, T: Real> Head<'a, T> {
 
     /// Softmax probabilities of a block of queries: [rows, n], zero where masked.
     fn probabilities(&self, rows: &std::ops::Range<usize>, n: usize, p: &mut Vec<T>) {
-        p.clear();
-        p.resize(rows.len() * n, T::zero());
         let scale = T::one() / T::of(self.s.head() as f64).sqrt();
-        matmul(self.queries(rows), self.keys(n).t(), p, n, false, scale);
-        simd(|| {
-            for (row, t) in p.chunks_exact_mut(n).zip(rows.clone()) {
-                softmax(row, self.s.past + t + 1);
-            }
-        });
+        product_into(self.queries(rows), self.keys(n).t(), p, scale);
+        simd(
+            #[inline(always)]
+            || {
+                for (row, t) in p.chunks_exact_mut(n).zip(rows.clone()) {
+                    softmax(row, self.s.past + t + 1);
+                }
+            },
+        );
     }
 }
 
@@ -189,15 +190,16 @@ fn head_backward<T: Real>(head: &Head<'_, T>, dy: &[T], (b, h): (usize, usize)) 
         let dy = Mat::strided(&dy[rows.start * s.width..], rows.len(), size, s.width);
         head.probabilities(&rows, n, &mut p);
         matmul(Mat::new(&p, rows.len(), n).t(), dy, &mut dv, size, true, T::one());
-        dp.clear();
-        dp.resize(rows.len() * n, T::zero());
-        matmul(dy, head.values(n).t(), &mut dp, n, false, T::one());
-        simd(|| {
-            for (p, dp) in p.chunks_exact(n).zip(dp.chunks_exact_mut(n)) {
-                let along = dot(p, dp);
-                dp.iter_mut().zip(p).for_each(|(d, p)| *d = *p * (*d - along));
-            }
-        });
+        product_into(dy, head.values(n).t(), &mut dp, T::one());
+        simd(
+            #[inline(always)]
+            || {
+                for (p, dp) in p.chunks_exact(n).zip(dp.chunks_exact_mut(n)) {
+                    let along = dot(p, dp);
+                    dp.iter_mut().zip(p).for_each(|(d, p)| *d = *p * (*d - along));
+                }
+            },
+        );
         let ds = Mat::new(&dp, rows.len(), n);
         let out = &mut dq[rows.start * size..rows.end * size];
         matmul(ds, head.keys(n), out, size, false, scale);

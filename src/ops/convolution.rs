@@ -64,10 +64,13 @@ fn forward<T: Real>(x: [&Tensor; 4], s: Shape) -> Result<(Vec<T>, Vec<T>)> {
         .enumerate()
         .map(|(i, y)| {
             let x = padded(x, tail, s, i);
-            simd(|| {
-                convolve(&x, &w, b, s, y);
-                y.iter_mut().for_each(|y| *y = y.silu());
-            });
+            simd(
+                #[inline(always)]
+                || {
+                    convolve(&x, &w, b, s, y);
+                    y.iter_mut().for_each(|y| *y = y.silu());
+                },
+            );
             x[s.time * s.channels..].to_vec()
         })
         .collect();
@@ -90,7 +93,10 @@ fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor, s: Shape) -> Result<[Tensor; 
             let x = padded(x, tail, s, i);
             let dy = &dy[i * size..(i + 1) * size];
             let (mut dw, mut db) = (vec![T::zero(); s.taps * c], vec![T::zero(); c]);
-            simd(|| sequence_backward(&x, &w, b, dy, s, dx, &mut dw, &mut db));
+            simd(
+                #[inline(always)]
+                || sequence_backward(&x, &w, b, dy, s, dx, &mut dw, &mut db),
+            );
             (dw, db)
         })
         .unzip();

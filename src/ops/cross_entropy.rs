@@ -13,7 +13,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::data::{Data, tensor};
-use super::linear::{Mat, matmul};
+use super::linear::{Mat, matmul, product_into};
 use super::real::total;
 use super::{Case, Real, Tape, Var, real, simd};
 
@@ -60,21 +60,23 @@ fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool) -> Res
     let (dh, dw) = (vec![T::zero(); sizes.0], vec![T::zero(); sizes.1]);
     let mut out = Out { losses: Vec::with_capacity(rows), dh, dw };
     let block = block_rows(vocab);
-    let mut logits = vec![T::zero(); block.min(rows) * vocab];
+    let mut logits = Vec::new();
     let scale = T::of(1.0 / rows as f64);
     for (i, (h, targets)) in h.chunks(block * width).zip(targets.chunks(block)).enumerate() {
         let n = targets.len();
-        let logits = &mut logits[..n * vocab];
         let h = Mat::new(h, n, width);
-        matmul(h, weight.t(), logits, vocab, false, T::one());
-        simd(|| {
-            for (row, target) in logits.chunks_exact_mut(vocab).zip(targets) {
-                out.losses.push(softmax_loss(row, *target as usize));
-                row[*target as usize] -= T::one();
-            }
-        });
+        product_into(h, weight.t(), &mut logits, T::one());
+        simd(
+            #[inline(always)]
+            || {
+                for (row, target) in logits.chunks_exact_mut(vocab).zip(targets) {
+                    out.losses.push(softmax_loss(row, *target as usize));
+                    row[*target as usize] -= T::one();
+                }
+            },
+        );
         if gradients {
-            let dz = Mat::new(&*logits, n, vocab);
+            let dz = Mat::new(&logits, n, vocab);
             let start = i * block * width;
             let dh = &mut out.dh[start..start + n * width];
             matmul(dz, weight, dh, width, false, scale);

@@ -65,7 +65,10 @@ impl InplaceOp2 for AddInPlace {
 
     fn cpu_fwd(&self, to: &mut CpuStorage, l1: &Layout, from: &CpuStorage, l2: &Layout) -> Result<()> {
         fn go<T: Real>(to: &mut [T], from: &[T]) {
-            super::simd(|| to.iter_mut().zip(from).for_each(|(a, b)| *a += *b));
+            super::simd(
+                #[inline(always)]
+                || to.iter_mut().zip(from).for_each(|(a, b)| *a += *b),
+            );
         }
         let (a, b) = (l1.start_offset(), l2.start_offset());
         let n = l1.shape().elem_count();

@@ -10,26 +10,35 @@ use super::{Case, Real, Tape, Var, real, simd};
 const BLOCK: usize = 16 * 1024;
 
 fn map<T: Real>(x: &Tensor, f: impl Fn(T) -> T + Sync) -> Result<Tensor> {
-    let data = Data::of(x)?;
-    let x_all = data.get::<T>()?;
-    let mut y = vec![T::zero(); x_all.len()];
-    y.par_chunks_mut(BLOCK).zip(x_all.par_chunks(BLOCK)).for_each(|(y, x)| {
-        simd(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)));
-    });
-    tensor(y, x.dims())
+    zip(x, x, |x, _| f(x))
 }
 
-fn zip<T: Real>(x: &Tensor, z: &Tensor, f: impl Fn(T, T) -> T + Sync) -> Result<Tensor> {
+/// `f` of every pair of elements.
+pub(super) fn zip<T: Real>(x: &Tensor, z: &Tensor, f: impl Fn(T, T) -> T + Sync) -> Result<Tensor> {
     let (xd, zd) = (Data::of(x)?, Data::of(z)?);
     let (x_all, z_all) = (xd.get::<T>()?, zd.get::<T>()?);
     if x_all.len() != z_all.len() {
         candle_core::bail!("shapes {:?} and {:?} differ", x.dims(), z.dims());
     }
-    let mut y = vec![T::zero(); x_all.len()];
-    let blocks = y.par_chunks_mut(BLOCK).zip(x_all.par_chunks(BLOCK).zip(z_all.par_chunks(BLOCK)));
+    let n = x_all.len();
+    let mut y = Vec::with_capacity(n);
+    let room = &mut y.spare_capacity_mut()[..n];
+    let blocks = room.par_chunks_mut(BLOCK).zip(x_all.par_chunks(BLOCK).zip(z_all.par_chunks(BLOCK)));
     blocks.for_each(|(y, (x, z))| {
-        simd(|| y.iter_mut().zip(x.iter().zip(z)).for_each(|(y, (x, z))| *y = f(*x, *z)));
+        simd(
+            #[inline(always)]
+            || {
+                for (y, (x, z)) in y.iter_mut().zip(x.iter().zip(z)) {
+                    y.write(f(*x, *z));
+                }
+            },
+        );
     });
+    #[expect(unsafe_code, reason = "every element was written: zeros first would be one more pass")]
+    // SAFETY: the chunks of `room`, x and z are equally many and equally long, so all n are written.
+    unsafe {
+        y.set_len(n);
+    }
     tensor(y, x.dims())
 }
 

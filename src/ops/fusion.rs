@@ -28,15 +28,18 @@ fn forward<T: Real>(x: [&Tensor; 4]) -> Result<Tensor> {
     let mut y = vec![T::zero(); rows * d];
     let n = ROWS * d;
     y.par_chunks_mut(n).zip(a.par_chunks(n).zip(b.par_chunks(n))).for_each(|(y, (a, b))| {
-        simd(|| {
-            let rows = a.chunks_exact(d).zip(b.chunks_exact(d));
-            for (y, (a, b)) in y.chunks_exact_mut(d).zip(rows) {
-                let g = gate(a, b, w, c);
-                for i in 0..d {
-                    y[i] = g * a[i] + (T::one() - g) * b[i];
+        simd(
+            #[inline(always)]
+            || {
+                let rows = a.chunks_exact(d).zip(b.chunks_exact(d));
+                for (y, (a, b)) in y.chunks_exact_mut(d).zip(rows) {
+                    let g = gate(a, b, w, c);
+                    for i in 0..d {
+                        y[i] = g * a[i] + (T::one() - g) * b[i];
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     tensor(y, &[rows, d])
 }
@@ -57,13 +60,16 @@ fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor) -> Result<[Tensor; 4]> {
         .zip(ins)
         .map(|((da, db), ((a, b), dy))| {
             let mut dw = vec![T::zero(); 2 * d + 1];
-            simd(|| {
-                for r in (0..a.len()).step_by(d) {
-                    let row = r..r + d;
-                    let x = [&a[row.clone()], &b[row.clone()], w, &dy[row.clone()]];
-                    row_backward(x, c, &mut da[row.clone()], &mut db[row], &mut dw);
-                }
-            });
+            simd(
+                #[inline(always)]
+                || {
+                    for r in (0..a.len()).step_by(d) {
+                        let row = r..r + d;
+                        let x = [&a[row.clone()], &b[row.clone()], w, &dy[row.clone()]];
+                        row_backward(x, c, &mut da[row.clone()], &mut db[row], &mut dw);
+                    }
+                },
+            );
             dw
         })
         .collect();

@@ -57,7 +57,6 @@ impl<'a, T> Mat<'a, T> {
 }
 
 /// `out = keep·out + scale·a·b`, rows of `out` lying `stride` apart.
-#[expect(unsafe_code, reason = "the matrix product of the `gemm` crate takes pointers")]
 pub(crate) fn matmul<T: Real>(
     a: Mat<'_, T>,
     b: Mat<'_, T>,
@@ -66,19 +65,58 @@ pub(crate) fn matmul<T: Real>(
     keep: bool,
     scale: T,
 ) {
+    let (m, n) = (a.rows, b.cols);
+    assert!(m == 0 || n == 0 || (m - 1) * stride + n <= out.len());
+    #[expect(unsafe_code, reason = "the matrix product of the `gemm` crate takes pointers")]
+    // SAFETY: the assert above keeps what is written inside `out`, which is borrowed mutably, so it
+    // overlaps neither operand; its elements are initialised.
+    unsafe {
+        gemm_to(a, b, out.as_mut_ptr(), stride, keep, scale);
+    }
+}
+
+/// `scale·a·b` in `out`, whose old contents are dropped and whose memory is used again.
+pub(crate) fn product_into<T: Real>(a: Mat<'_, T>, b: Mat<'_, T>, out: &mut Vec<T>, scale: T) {
+    let (m, n) = (a.rows, b.cols);
+    out.clear();
+    if a.cols == 0 {
+        return out.resize(m * n, T::zero());
+    }
+    out.reserve(m * n);
+    #[expect(unsafe_code, reason = "the product writes every element: zeros first would be one more pass")]
+    // SAFETY: `out` has room for m·n elements, and with at least one term in every sum and `keep` off
+    // each of them is written and none is read.
+    unsafe {
+        gemm_to(a, b, out.as_mut_ptr(), n, false, scale);
+        out.set_len(m * n);
+    }
+}
+
+/// `scale·a·b`, row-major.
+pub(crate) fn product<T: Real>(a: Mat<'_, T>, b: Mat<'_, T>) -> Vec<T> {
+    let mut out = Vec::new();
+    product_into(a, b, &mut out, T::one());
+    out
+}
+
+/// # Safety
+///
+/// Rows of `b.cols` elements, `stride` apart, as many as `a` has, must be writable at `out`, overlap
+/// neither operand, and be initialised where `keep` is set.
+#[expect(unsafe_code, reason = "the matrix product of the `gemm` crate takes pointers")]
+unsafe fn gemm_to<T: Real>(a: Mat<'_, T>, b: Mat<'_, T>, out: *mut T, stride: usize, keep: bool, scale: T) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(b.rows, k, "matmul: inner dimensions differ");
     assert!(a.last_index() <= a.data.len() && b.last_index() <= b.data.len());
-    assert!(m == 0 || n == 0 || (m - 1) * stride + n <= out.len());
     let at = |x: usize| x as isize;
-    // SAFETY: the asserts above keep every element that is read or written inside its slice, and
-    // `out` is borrowed mutably, so it overlaps neither operand.
+    // SAFETY: the asserts above keep every element that is read inside its slice; the caller answers
+    // for what is written.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out,
             1,
             at(stride),
             keep,
@@ -104,11 +142,14 @@ pub(crate) fn column_sums<T: Real>(x: &[T], cols: usize) -> Vec<T> {
         .par_chunks(ROWS * cols.max(1))
         .map(|block| {
             let mut sum = vec![T::zero(); cols];
-            simd(|| {
-                for row in block.chunks_exact(cols) {
-                    sum.iter_mut().zip(row).for_each(|(s, v)| *s += *v);
-                }
-            });
+            simd(
+                #[inline(always)]
+                || {
+                    for row in block.chunks_exact(cols) {
+                        sum.iter_mut().zip(row).for_each(|(s, v)| *s += *v);
+                    }
+                },
+            );
             sum
         })
         .collect();
@@ -140,11 +181,10 @@ fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, layout: Layout) 
         bail!("linear: input has {inner} columns, weight {:?} takes {}", w.dims(), weight.rows);
     }
     let outer = weight.cols;
-    let mut y = match b {
-        Some(b) => Data::of(b)?.get::<T>()?.repeat(rows),
-        None => vec![T::zero(); rows * outer],
-    };
-    matmul(Mat::new(xd.get::<T>()?, rows, inner), weight, &mut y, outer, b.is_some(), T::one());
+    let x = Mat::new(xd.get::<T>()?, rows, inner);
+    let Some(b) = b else { return tensor(product(x, weight), &[rows, outer]) };
+    let mut y = Data::of(b)?.get::<T>()?.repeat(rows);
+    matmul(x, weight, &mut y, outer, true, T::one());
     tensor(y, &[rows, outer])
 }
 
@@ -162,14 +202,12 @@ fn backward<T: Real>(
     let weight = oriented(Mat::new(wd.get::<T>()?, w_rows, w_cols), layout);
     let outer = weight.cols;
     let dy = Mat::new(dyd.get::<T>()?, rows, outer);
-    let mut dx = vec![T::zero(); rows * inner];
-    matmul(dy, weight.t(), &mut dx, inner, false, T::one());
+    let dx = product(dy, weight.t());
     let x = Mat::new(xd.get::<T>()?, rows, inner);
-    let mut dw = vec![T::zero(); w_rows * w_cols];
-    match layout {
-        Layout::OutIn => matmul(dy.t(), x, &mut dw, w_cols, false, T::one()),
-        Layout::InOut => matmul(x.t(), dy, &mut dw, w_cols, false, T::one()),
-    }
+    let dw = match layout {
+        Layout::OutIn => product(dy.t(), x),
+        Layout::InOut => product(x.t(), dy),
+    };
     let db = with_bias.then(|| tensor(column_sums(dy.data, outer), &[outer])).transpose()?;
     Ok((tensor(dx, &[rows, inner])?, tensor(dw, w.dims())?, db))
 }

@@ -25,6 +25,7 @@ mod fusion;
 mod linear;
 mod norm;
 mod real;
+mod scan;
 mod ssd;
 mod tape;
 mod token_mix;

@@ -16,6 +16,7 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::data::{Data, ROWS, rows_cols, tensor};
+use super::elementwise::zip;
 use super::linear::sum_in_order;
 use super::real::total;
 use super::{Case, Real, Tape, Var, real, simd};
@@ -62,11 +63,14 @@ fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, s: Shape) -> Res
     let mut y = vec![T::zero(); x_all.len()];
     let block = ROWS * s.cols;
     y.par_chunks_mut(block).zip(x_all.par_chunks(block)).for_each(|(y, x)| {
-        simd(|| {
-            for (y, x) in y.chunks_exact_mut(s.cols).zip(x.chunks_exact(s.cols)) {
-                normalise_row(x, y, w, b, s);
-            }
-        });
+        simd(
+            #[inline(always)]
+            || {
+                for (y, x) in y.chunks_exact_mut(s.cols).zip(x.chunks_exact(s.cols)) {
+                    normalise_row(x, y, w, b, s);
+                }
+            },
+        );
     });
     tensor(y, x.dims())
 }
@@ -98,12 +102,15 @@ fn backward<T: Real>(x: &Tensor, w: &Tensor, dy: &Tensor, s: Shape) -> Result<[T
     let partial: (Vec<Vec<T>>, Vec<Vec<T>>) = blocks
         .map(|((dx, x), dy)| {
             let (mut dw, mut db) = (vec![T::zero(); s.cols], vec![T::zero(); s.cols]);
-            simd(|| {
-                let rows = x.chunks_exact(s.cols).zip(dy.chunks_exact(s.cols));
-                for (dx, (x, dy)) in dx.chunks_exact_mut(s.cols).zip(rows) {
-                    row_backward(x, dy, w, dx, &mut dw, &mut db, s);
-                }
-            });
+            simd(
+                #[inline(always)]
+                || {
+                    let rows = x.chunks_exact(s.cols).zip(dy.chunks_exact(s.cols));
+                    for (dx, (x, dy)) in dx.chunks_exact_mut(s.cols).zip(rows) {
+                        row_backward(x, dy, w, dx, &mut dw, &mut db, s);
+                    }
+                },
+            );
             (dw, db)
         })
         .unzip();
@@ -202,47 +209,19 @@ pub fn gated_rms_norm(tape: &Tape, x: &Var, gate: &Var, w: &Var, eps: f64) -> Re
 /// `SiLU(gate) · x`.
 fn silu_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let y = real!(dtype, T => product::<T>(gate.tensor(), x.tensor()))?;
+    let y = real!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.silu() * x))?;
     if !tape.follows(&[gate, x]) {
         return Ok(Var::constant(y));
     }
     let (gs, xs) = (gate.slot(), x.slot());
     let (gate, x) = (gate.tensor().clone(), x.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
-        let [dg, dx] = real!(dtype, T => product_backward::<T>(&gate, &x, &dy))?;
-        sink.add(gs, dg)?;
-        sink.add(xs, dx)
+        real!(dtype, T => {
+            let slope = zip::<T>(&gate, &x, |g, x| x * g.silu_slope())?;
+            sink.add(gs, zip::<T>(&slope, &dy, |s, dy| s * dy)?)?;
+            sink.add(xs, zip::<T>(&gate, &dy, |g, dy| g.silu() * dy)?)
+        })
     }))
-}
-
-const BLOCK: usize = 16 * 1024;
-
-fn product<T: Real>(gate: &Tensor, x: &Tensor) -> Result<Tensor> {
-    let (gd, xd) = (Data::of(gate)?, Data::of(x)?);
-    let (g, x_all) = (gd.get::<T>()?, xd.get::<T>()?);
-    let mut y = vec![T::zero(); x_all.len()];
-    y.par_chunks_mut(BLOCK).zip(g.par_chunks(BLOCK).zip(x_all.par_chunks(BLOCK))).for_each(|(y, (g, x))| {
-        simd(|| y.iter_mut().zip(g.iter().zip(x)).for_each(|(y, (g, x))| *y = g.silu() * *x));
-    });
-    tensor(y, x.dims())
-}
-
-fn product_backward<T: Real>(gate: &Tensor, x: &Tensor, dy: &Tensor) -> Result<[Tensor; 2]> {
-    let (gd, xd, dyd) = (Data::of(gate)?, Data::of(x)?, Data::of(dy)?);
-    let (g, x_all, dy) = (gd.get::<T>()?, xd.get::<T>()?, dyd.get::<T>()?);
-    let mut dg = vec![T::zero(); g.len()];
-    let mut dx = vec![T::zero(); g.len()];
-    let outs = dg.par_chunks_mut(BLOCK).zip(dx.par_chunks_mut(BLOCK));
-    let ins = g.par_chunks(BLOCK).zip(x_all.par_chunks(BLOCK)).zip(dy.par_chunks(BLOCK));
-    outs.zip(ins).for_each(|((dg, dx), ((g, x), dy))| {
-        simd(|| {
-            for i in 0..g.len() {
-                dg[i] = dy[i] * x[i] * g[i].silu_slope();
-                dx[i] = dy[i] * g[i].silu();
-            }
-        });
-    });
-    Ok([tensor(dg, gate.dims())?, tensor(dx, x.dims())?])
 }
 
 /// The slow obvious norm, in candle's differentiable functions.

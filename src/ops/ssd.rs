@@ -7,11 +7,20 @@
 //! | B, C | [B·T, G·N] | input and output maps, shared by H/G heads |
 //! | A | [H] | −exp(A_log) |
 //! | D | [H] | skip |
-//! | h | [B, H, P, N] | state |
+//! | h | [B, H, N, P] | state |
 //!
-//! h[p,n] ← exp(Δ·A)·h[p,n] + Δ·x[p]·B[n];  y[p] = Σₙ C[n]·h[p,n] + D·x[p]
+//! h[n,p] ← exp(Δ·A)·h[n,p] + B[n]·Δ·x[p];  y[p] = Σₙ C[n]·h[n,p] + D·x[p]
 //!
-//! As in `wkv6`, states are kept once a chunk and replayed in the backward pass.
+//! Forward and backward are four scans (`ops/scan.rs`), with x̃ = Δ·x:
+//!
+//! | | rows | lanes | |
+//! |---|---|---|---|
+//! | y | n | p | h from its start |
+//! | dC | p | n | h again, transposed |
+//! | dB | p | n | dh from the end, transposed |
+//! | dx̃ | n | p | dh again |
+//!
+//! and, as in `wkv6`, with a = exp(Δ·A): d ln a[m] = Σ_{t≥m} C[t]·dC[t] − Σ_{s≥m} B[s]·dB[s], head by head.
 
 use candle_core::{Result, Tensor, bail};
 use num_traits::Float;
@@ -19,11 +28,9 @@ use rayon::prelude::*;
 
 use super::case::like;
 use super::data::{Data, tensor};
-use super::real::{LANES, total};
+use super::real::dot;
+use super::scan::{Decay, Order, Scan, Strip, transposed};
 use super::{Case, Real, Tape, Var, real, simd};
-
-/// Steps between kept states.
-const CHUNK: usize = 16;
 
 /// The inputs of [`ssd`].
 #[derive(Clone)]
@@ -59,51 +66,70 @@ struct Shape {
     limit: (f64, f64),
 }
 
+impl Shape {
+    /// Task i's part, [T, size], of block `block` of a matrix [B·T, blocks·size].
+    fn strip<T>(self, x: &[T], i: usize, blocks: usize, block: usize, size: usize) -> Strip<'_, T> {
+        let (b, width) = (i / self.heads, blocks * size);
+        Strip::new(x, b * self.time * width + block * size, width, size)
+    }
+
+    /// Task i's part of a matrix [B·T, H·P].
+    fn channels<T>(self, x: &[T], i: usize) -> Strip<'_, T> {
+        self.strip(x, i, self.heads, i % self.heads, self.size)
+    }
+
+    /// The group whose maps task i shares.
+    fn group(self, i: usize) -> usize {
+        i % self.heads * self.groups / self.heads
+    }
+}
+
+/// What one head of one sequence reads.
 struct Head<'a, T> {
-    s: Shape,
-    b: usize,
-    h: usize,
-    x: &'a [T],
-    dt: &'a [T],
-    bm: &'a [T],
-    cm: &'a [T],
+    time: usize,
+    size: usize,
+    state: usize,
+    limit: (f64, f64),
+    x: Strip<'a, T>,
+    dt: Strip<'a, T>,
+    b: Strip<'a, T>,
+    c: Strip<'a, T>,
     a: T,
     bias: T,
     skip: T,
+}
+
+/// Steps of one head.
+struct Steps<T> {
+    /// Δ.
+    dt: Vec<T>,
+    /// dΔ/dδ.
+    slope: Vec<T>,
+    /// exp(Δ·A).
+    decay: Vec<T>,
+    /// Δ·x, [T, P].
+    input: Vec<T>,
 }
 
 /// Gradients of one head of one sequence.
 struct HeadGradients<T> {
     x: Vec<T>,
     dt: Vec<T>,
-    bm: Vec<T>,
-    cm: Vec<T>,
+    b: Vec<T>,
+    c: Vec<T>,
     a_log: T,
     bias: T,
     skip: T,
 }
 
 impl<'a, T: Real> Head<'a, T> {
-    #[inline(always)]
-    fn x(&self, x: &'a [T], t: usize) -> &'a [T] {
-        let start = ((self.b * self.s.time + t) * self.s.heads + self.h) * self.s.size;
-        &x[start..start + self.s.size]
-    }
-
-    #[inline(always)]
-    fn map(&self, m: &'a [T], t: usize) -> &'a [T] {
-        let group = self.h * self.s.groups / self.s.heads;
-        let start = ((self.b * self.s.time + t) * self.s.groups + group) * self.s.state;
-        &m[start..start + self.s.state]
-    }
-
     /// Δ and its slope with respect to δ.
     #[inline(always)]
     fn step(&self, t: usize) -> (T, T) {
-        let raw = self.dt[(self.b * self.s.time + t) * self.s.heads + self.h] + self.bias;
+        let raw = self.dt.at(t)[0] + self.bias;
         // softplus, exact in both tails
         let soft = Float::max(raw, T::zero()) + (-raw.abs()).exp().ln_1p();
-        let (low, high) = (T::of(self.s.limit.0), T::of(self.s.limit.1));
+        let (low, high) = (T::of(self.limit.0), T::of(self.limit.1));
         if soft < low {
             (low, T::zero())
         } else if soft > high {
@@ -113,165 +139,64 @@ impl<'a, T: Real> Head<'a, T> {
         }
     }
 
-    /// The state after step t, from the state before it.
     #[inline(always)]
-    fn advance(&self, t: usize, before: &[T], after: &mut [T]) {
-        let (dt, _) = self.step(t);
-        let decay = (dt * self.a).fast_exp();
-        let (x, b) = (self.x(self.x, t), self.map(self.bm, t));
-        let n = self.s.state;
-        for ((after, before), x) in after.chunks_exact_mut(n).zip(before.chunks_exact(n)).zip(x) {
-            let input = dt * *x;
-            for ((new, old), b) in after.iter_mut().zip(before).zip(b) {
-                *new = decay * *old + input * *b;
-            }
+    fn steps(&self) -> Steps<T> {
+        let (dt, slope): (Vec<T>, Vec<T>) = (0..self.time).map(|t| self.step(t)).unzip();
+        let decay = dt.iter().map(|dt| (*dt * self.a).fast_exp()).collect();
+        let mut input = Vec::with_capacity(self.time * self.size);
+        for (t, dt) in dt.iter().enumerate() {
+            input.extend(self.x.at(t).iter().map(|x| *dt * *x));
         }
+        Steps { dt, slope, decay, input }
     }
 
-    /// One step: updates a channel's state and reads it out, in one pass.
+    /// y of every step, [T, P]; `state` becomes the last one.
     #[inline(always)]
-    fn channel(decay: T, input: T, b: &[T], c: &[T], row: &mut [T]) -> T {
-        let mut lanes = [T::zero(); LANES];
-        let cell = |lane: &mut T, h: &mut T, b: T, c: T| {
-            *h = decay * *h + input * b;
-            *lane += *h * c;
-        };
-        let ((row, row_rest), (b, b_rest), (c, c_rest)) =
-            (row.as_chunks_mut::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
-        for ((h, b), c) in row.iter_mut().zip(b).zip(c) {
-            for l in 0..LANES {
-                cell(&mut lanes[l], &mut h[l], b[l], c[l]);
-            }
+    fn forward(&self, state: &mut [T]) -> Vec<T> {
+        let steps = self.steps();
+        let (order, decay) = (Order::ReadLast, Decay::All(&steps.decay));
+        let lanes = Strip::whole(&steps.input, self.size);
+        let scan = Scan { time: self.time, order, decay, rows: self.b, lanes, read: self.c };
+        let mut y = scan.run(state);
+        for (t, y) in y.chunks_exact_mut(self.size).enumerate() {
+            y.iter_mut().zip(self.x.at(t)).for_each(|(y, x)| *y += self.skip * *x);
         }
-        for (l, ((h, b), c)) in row_rest.iter_mut().zip(b_rest).zip(c_rest).enumerate() {
-            cell(&mut lanes[l], h, *b, *c);
-        }
-        total(lanes)
+        y
     }
 
+    /// Gradients from dy and the state at the start.
     #[inline(always)]
-    fn forward(&self, state: &mut [T], keep: bool) -> (Vec<T>, Vec<T>) {
-        let mut y = vec![T::zero(); self.s.time * self.s.size];
-        let mut kept = Vec::new();
-        for (t, y) in y.chunks_exact_mut(self.s.size).enumerate() {
-            if keep && t % CHUNK == 0 {
-                kept.extend_from_slice(state);
-            }
-            let (dt, _) = self.step(t);
-            let decay = (dt * self.a).fast_exp();
-            let (x, b, c) = (self.x(self.x, t), self.map(self.bm, t), self.map(self.cm, t));
-            for ((y, row), x) in y.iter_mut().zip(state.chunks_exact_mut(self.s.state)).zip(x) {
-                *y = Self::channel(decay, dt * *x, b, c, row) + self.skip * *x;
-            }
-        }
-        (y, kept)
-    }
+    fn backward(&self, dy: Strip<'a, T>, state: &[T]) -> HeadGradients<T> {
+        let (time, p, n) = (self.time, self.size, self.state);
+        let steps = self.steps();
+        let decay = Decay::All(&steps.decay);
+        let input = Strip::whole(&steps.input, p);
+        let order = Order::ReadLast;
+        let dc =
+            Scan { time, order, decay, rows: input, lanes: self.b, read: dy }.run(&mut transposed(state, p));
+        let order = Order::BackReadLast;
+        let mut dh = vec![T::zero(); p * n];
+        let db = Scan { time, order, decay, rows: dy, lanes: self.c, read: input }.run(&mut dh);
+        dh.fill(T::zero());
+        let mut dx = Scan { time, order, decay, rows: self.c, lanes: dy, read: self.b }.run(&mut dh);
 
-    #[inline(always)]
-    fn backward(&self, dy: &'a [T], kept: &[T]) -> HeadGradients<T> {
-        let (time, p, n) = (self.s.time, self.s.size, self.s.state);
-        let zeros = |len: usize| vec![T::zero(); len];
-        let mut g = HeadGradients {
-            x: zeros(time * p),
-            dt: zeros(time),
-            bm: zeros(time * n),
-            cm: zeros(time * n),
-            a_log: T::zero(),
-            bias: T::zero(),
-            skip: T::zero(),
-        };
-        let mut dh = zeros(p * n);
-        // states[i] is the state before step start + i
-        let mut states = zeros((CHUNK + 1) * p * n);
-        for chunk in (0..time.div_ceil(CHUNK)).rev() {
-            let (start, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(time));
-            states[..p * n].copy_from_slice(&kept[chunk * p * n..(chunk + 1) * p * n]);
-            for t in start..end {
-                let (before, after) = states.split_at_mut((t - start + 1) * p * n);
-                self.advance(t, &before[(t - start) * p * n..], &mut after[..p * n]);
-            }
-            for t in (start..end).rev() {
-                let at = (t - start) * p * n;
-                let (before, after) = states[at..at + 2 * p * n].split_at(p * n);
-                self.step_backward(t, self.x(dy, t), before, after, &mut dh, &mut g);
+        let mut ddt = vec![T::zero(); time];
+        let (mut log_decay, mut a_log, mut bias, mut skip) = (T::zero(), T::zero(), T::zero(), T::zero());
+        for t in (0..time).rev() {
+            let (x, dy, dx) = (self.x.at(t), dy.at(t), &mut dx[t * p..(t + 1) * p]);
+            let row = t * n..(t + 1) * n;
+            log_decay += dot(self.c.at(t), &dc[row.clone()]) - dot(self.b.at(t), &db[row]);
+            a_log += log_decay * steps.dt[t];
+            ddt[t] = (dot(dx, x) + log_decay * self.a) * steps.slope[t];
+            bias += ddt[t];
+            skip += dot(dy, x);
+            for (dx, dy) in dx.iter_mut().zip(dy) {
+                *dx = steps.dt[t] * *dx + self.skip * *dy;
             }
         }
-        g
+        // A = −exp(A_log), so dA/dA_log = A
+        HeadGradients { x: dx, dt: ddt, b: db, c: dc, a_log: a_log * self.a, bias, skip }
     }
-
-    /// One step in reverse: `dh` is the gradient of the state after the step and, on return, of
-    /// the state before it.
-    #[inline(always)]
-    fn step_backward(
-        &self,
-        t: usize,
-        dy: &[T],
-        before: &[T],
-        after: &[T],
-        dh: &mut [T],
-        g: &mut HeadGradients<T>,
-    ) {
-        let (p, n) = (self.s.size, self.s.state);
-        let (dt, slope) = self.step(t);
-        let decay = (dt * self.a).fast_exp();
-        let (x, b, c) = (self.x(self.x, t), self.map(self.bm, t), self.map(self.cm, t));
-        let (dx, db) = (&mut g.x[t * p..(t + 1) * p], &mut g.bm[t * n..(t + 1) * n]);
-        let dc = &mut g.cm[t * n..(t + 1) * n];
-        let (mut through_input, mut through_decay) = (T::zero(), T::zero());
-        for i in 0..p {
-            let cells = i * n..(i + 1) * n;
-            let dh = &mut dh[cells.clone()];
-            let (before, after) = (&before[cells.clone()], &after[cells]);
-            let [along, kept] =
-                channel_backward([dy[i], dt * x[i], decay], [before, after, b, c], dh, dc, db);
-            dx[i] = dt * along + self.skip * dy[i];
-            through_input += along * x[i];
-            through_decay += kept;
-            g.skip += dy[i] * x[i];
-        }
-        // decay = exp(Δ·A), A = −exp(A_log), so ∂decay/∂A_log = decay·Δ·A
-        g.a_log += through_decay * decay * dt * self.a;
-        let raw = (through_input + through_decay * decay * self.a) * slope;
-        g.dt[t] = raw;
-        g.bias += raw;
-    }
-}
-
-/// One channel of a step in reverse, in one pass: dC += dy·h, dh += dy·C, dB += Δx·dh, then
-/// dh ← decay·dh. Returns Σ dh·B and Σ dh·h₋₁, both with dh before the decay.
-#[inline(always)]
-fn channel_backward<T: Real>(
-    [dy, input, decay]: [T; 3],
-    [before, after, b, c]: [&[T]; 4],
-    dh: &mut [T],
-    dc: &mut [T],
-    db: &mut [T],
-) -> [T; 2] {
-    let (mut along, mut kept) = ([T::zero(); LANES], [T::zero(); LANES]);
-    let ((before, before_rest), (after, after_rest)) =
-        (before.as_chunks::<LANES>(), after.as_chunks::<LANES>());
-    let ((b, b_rest), (c, c_rest)) = (b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
-    let (dh, dh_rest) = dh.as_chunks_mut::<LANES>();
-    let ((dc, dc_rest), (db, db_rest)) = (dc.as_chunks_mut::<LANES>(), db.as_chunks_mut::<LANES>());
-    macro_rules! cell {
-        ($l:expr, $before:expr, $after:expr, $b:expr, $c:expr, $dh:expr, $dc:expr, $db:expr) => {
-            $dc += dy * $after;
-            let d = $dh + dy * $c;
-            $db += input * d;
-            along[$l] += d * $b;
-            kept[$l] += d * $before;
-            $dh = d * decay;
-        };
-    }
-    for i in 0..dh.len() {
-        for l in 0..LANES {
-            cell!(l, before[i][l], after[i][l], b[i][l], c[i][l], dh[i][l], dc[i][l], db[i][l]);
-        }
-    }
-    for l in 0..dh_rest.len() {
-        cell!(l, before_rest[l], after_rest[l], b_rest[l], c_rest[l], dh_rest[l], dc_rest[l], db_rest[l]);
-    }
-    [total(along), total(kept)]
 }
 
 /// Locked inputs: x, dt, B, C, A_log, dt_bias, D.
@@ -283,16 +208,18 @@ impl<'a> Inputs<'a> {
     }
 
     fn head<T: Real>(&self, s: Shape, i: usize) -> Result<Head<'_, T>> {
-        let (b, h) = (i / s.heads, i % s.heads);
         let get = |j: usize| self.0[j].get::<T>();
+        let h = i % s.heads;
+        let maps = |m| s.strip(m, i, s.groups, s.group(i), s.state);
         Ok(Head {
-            s,
-            b,
-            h,
-            x: get(0)?,
-            dt: get(1)?,
-            bm: get(2)?,
-            cm: get(3)?,
+            time: s.time,
+            size: s.size,
+            state: s.state,
+            limit: s.limit,
+            x: s.channels(get(0)?, i),
+            dt: s.strip(get(1)?, i, s.heads, h, 1),
+            b: maps(get(2)?),
+            c: maps(get(3)?),
             a: -get(4)?[h].exp(),
             bias: get(5)?[h],
             skip: get(6)?[h],
@@ -300,13 +227,8 @@ impl<'a> Inputs<'a> {
     }
 }
 
-struct Forward<T> {
-    y: Vec<T>,
-    state: Vec<T>,
-    kept: Vec<Vec<T>>,
-}
-
-fn forward<T: Real>(s: Shape, x: &[Tensor; 7], state: &Tensor, keep: bool) -> Result<Forward<T>> {
+/// y, and the last state.
+fn forward<T: Real>(s: Shape, x: &[Tensor; 7], state: &Tensor) -> Result<(Vec<T>, Vec<T>)> {
     let inputs = Inputs::of(x)?;
     let mut state = Data::of(state)?.get::<T>()?.to_vec();
     let parts = state
@@ -314,14 +236,17 @@ fn forward<T: Real>(s: Shape, x: &[Tensor; 7], state: &Tensor, keep: bool) -> Re
         .enumerate()
         .map(|(i, state)| {
             let head = inputs.head::<T>(s, i)?;
-            Ok(simd(|| head.forward(state, keep)))
+            Ok(simd(
+                #[inline(always)]
+                || head.forward(state),
+            ))
         })
         .collect::<Result<Vec<_>>>()?;
     let mut y = vec![T::zero(); s.batch * s.time * s.heads * s.size];
-    for (i, (part, _)) in parts.iter().enumerate() {
+    for (i, part) in parts.iter().enumerate() {
         scatter(&mut y, part, i, s, s.heads, i % s.heads, s.size);
     }
-    Ok(Forward { y, state, kept: parts.into_iter().map(|(_, kept)| kept).collect() })
+    Ok((y, state))
 }
 
 /// Adds [T, size] of task i into column block `block` of [B·T, blocks·size].
@@ -334,25 +259,29 @@ fn scatter<T: Real>(to: &mut [T], part: &[T], i: usize, s: Shape, blocks: usize,
     }
 }
 
-fn backward<T: Real>(s: Shape, x: &[Tensor; 7], dy: &Tensor, kept: &[Vec<T>]) -> Result<Vec<Tensor>> {
-    let (inputs, dyd) = (Inputs::of(x)?, Data::of(dy)?);
+fn backward<T: Real>(s: Shape, x: &[Tensor; 7], dy: &Tensor, state: &Tensor) -> Result<Vec<Tensor>> {
+    let (inputs, dyd, stated) = (Inputs::of(x)?, Data::of(dy)?, Data::of(state)?);
     let dy = dyd.get::<T>()?;
-    let parts = kept
-        .par_iter()
+    let parts = stated
+        .get::<T>()?
+        .par_chunks(s.size * s.state)
         .enumerate()
-        .map(|(i, kept)| {
+        .map(|(i, state)| {
             let head = inputs.head::<T>(s, i)?;
-            Ok(simd(|| head.backward(dy, kept)))
+            Ok(simd(
+                #[inline(always)]
+                || head.backward(s.channels(dy, i), state),
+            ))
         })
         .collect::<Result<Vec<_>>>()?;
     let mut sums: Vec<Vec<T>> = x.iter().map(|t| vec![T::zero(); t.elem_count()]).collect();
     for (i, g) in parts.iter().enumerate() {
         let h = i % s.heads;
-        let group = h * s.groups / s.heads;
+        let group = s.group(i);
         scatter(&mut sums[0], &g.x, i, s, s.heads, h, s.size);
         scatter(&mut sums[1], &g.dt, i, s, s.heads, h, 1);
-        scatter(&mut sums[2], &g.bm, i, s, s.groups, group, s.state);
-        scatter(&mut sums[3], &g.cm, i, s, s.groups, group, s.state);
+        scatter(&mut sums[2], &g.b, i, s, s.groups, group, s.state);
+        scatter(&mut sums[3], &g.c, i, s, s.groups, group, s.state);
         sums[4][h] += g.a_log;
         sums[5][h] += g.bias;
         sums[6][h] += g.skip;
@@ -360,10 +289,10 @@ fn backward<T: Real>(s: Shape, x: &[Tensor; 7], dy: &Tensor, kept: &[Vec<T>]) ->
     sums.into_iter().zip(x).map(|(g, t)| tensor(g, t.dims())).collect()
 }
 
-/// Runs the recurrence from `state` [B, H, P, N]; returns y [B·T, H·P] and the state after it.
+/// Runs the recurrence from `state` [B, H, N, P]; returns y [B·T, H·P] and the state after it.
 /// No gradient flows into or out of the state.
 pub fn ssd(tape: &Tape, x: &SsdInputs<'_>, state: &Tensor) -> Result<(Var, Tensor)> {
-    let (batch, heads, size, n) = state.dims4()?;
+    let (batch, heads, n, size) = state.dims4()?;
     let (rows, width) = x.x.tensor().dims2()?;
     let maps = x.groups * n;
     if width != heads * size || x.b.dims() != [rows, maps] || x.c.dims() != [rows, maps] {
@@ -378,30 +307,29 @@ pub fn ssd(tape: &Tape, x: &SsdInputs<'_>, state: &Tensor) -> Result<(Var, Tenso
     let follows = tape.follows(&vars);
     let (slots, inputs) = (vars.map(Var::slot), vars.map(|v| v.tensor().clone()));
     real!(inputs[0].dtype(), T => {
-        let out = forward::<T>(s, &inputs, state, follows)?;
-        let y = tensor(out.y, &[rows, width])?;
-        let state = tensor(out.state, state.dims())?;
+        let (y, last) = forward::<T>(s, &inputs, state)?;
+        let (y, last) = (tensor(y, &[rows, width])?, tensor(last, state.dims())?);
         if !follows {
-            return Ok((Var::constant(y), state));
+            return Ok((Var::constant(y), last));
         }
-        let kept = out.kept;
+        let start = state.clone();
         let y = tape.push_one(y, move |dy, sink| {
-            let gradients = backward::<T>(s, &inputs, &dy, &kept)?;
+            let gradients = backward::<T>(s, &inputs, &dy, &start)?;
             slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
         });
-        Ok((y, state))
+        Ok((y, last))
     })
 }
 
 /// The recurrence as the paper writes it, one step after the other (no limits on Δ).
 fn reference(x: &[Tensor], state: &Tensor, groups: usize) -> Result<Vec<Tensor>> {
-    let (b, h, p, n) = state.dims4()?;
+    let (b, h, n, p) = state.dims4()?;
     let t = x[0].dim(0)? / b;
     let dt = (x[1].broadcast_add(&x[5])?.exp()? + 1.0)?.log()?.reshape((b, t, h))?;
     let a = x[4].exp()?.neg()?;
     let maps = |m: &Tensor, i: usize| {
         let m = m.reshape((b, t, groups, 1, n))?.narrow(1, i, 1)?.squeeze(1)?;
-        m.broadcast_as((b, groups, h / groups, n))?.reshape((b, h, 1, n))
+        m.broadcast_as((b, groups, h / groups, n))?.reshape((b, h, n, 1))
     };
     let mut state = state.clone();
     let mut ys = Vec::new();
@@ -409,10 +337,10 @@ fn reference(x: &[Tensor], state: &Tensor, groups: usize) -> Result<Vec<Tensor>>
         let xi = x[0].reshape((b, t, h, p))?.narrow(1, i, 1)?.squeeze(1)?;
         let step = dt.narrow(1, i, 1)?.squeeze(1)?;
         let decay = step.broadcast_mul(&a)?.exp()?.reshape((b, h, 1, 1))?;
-        let input = xi.broadcast_mul(&step.unsqueeze(2)?)?.unsqueeze(3)?;
+        let input = xi.broadcast_mul(&step.unsqueeze(2)?)?.unsqueeze(2)?;
         let input = input.broadcast_mul(&maps(&x[2], i)?)?;
         state = (state.broadcast_mul(&decay)? + input)?;
-        let y = state.broadcast_mul(&maps(&x[3], i)?)?.sum(3)?;
+        let y = state.broadcast_mul(&maps(&x[3], i)?)?.sum(2)?;
         ys.push((y + xi.broadcast_mul(&x[6].reshape((1, h, 1))?)?)?);
     }
     Ok(vec![Tensor::stack(&ys, 1)?.reshape((b * t, h * p))?])
@@ -420,8 +348,10 @@ fn reference(x: &[Tensor], state: &Tensor, groups: usize) -> Result<Vec<Tensor>>
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (b, t, h, p, n, g) in [(1, 1, 1, 1, 1, 1), (2, 16, 2, 3, 5, 1), (1, 35, 4, 2, 3, 2)] {
-        let state = normal(&[b, h, p, n]);
+    for (b, t, h, p, n, g) in
+        [(1, 1, 1, 1, 1, 1), (2, 16, 2, 3, 5, 1), (1, 35, 4, 2, 3, 2), (1, 9, 1, 33, 37, 1)]
+    {
+        let state = normal(&[b, h, n, p]);
         let again = state.clone();
         let maps = [b * t, g * n];
         let inputs = vec![

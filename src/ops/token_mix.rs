@@ -27,14 +27,17 @@ fn shift<T: Real>(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
     let sequence = rows / batch * d;
     y.par_chunks_mut(sequence).enumerate().for_each(|(b, y)| {
         let x = &x_all[b * sequence..(b + 1) * sequence];
-        simd(|| {
-            for j in 0..d {
-                y[j] = tail[b * d + j] - x[j];
-            }
-            for ((y, now), before) in y[d..].iter_mut().zip(&x[d..]).zip(x) {
-                *y = *before - *now;
-            }
-        });
+        simd(
+            #[inline(always)]
+            || {
+                for j in 0..d {
+                    y[j] = tail[b * d + j] - x[j];
+                }
+                for ((y, now), before) in y[d..].iter_mut().zip(&x[d..]).zip(x) {
+                    *y = *before - *now;
+                }
+            },
+        );
     });
     tensor(y, &[rows, d])
 }
@@ -128,11 +131,14 @@ fn mix_one<T: Real>(
     let n = ROWS * d;
     y.par_chunks_mut(n).zip(c.par_chunks(n)).zip(x.par_chunks(n).zip(delta.par_chunks(n))).for_each(
         |((y, c), (x, delta))| {
-            simd(|| {
-                for i in 0..y.len() {
-                    y[i] = x[i] + delta[i] * c[i];
-                }
-            });
+            simd(
+                #[inline(always)]
+                || {
+                    for i in 0..y.len() {
+                        y[i] = x[i] + delta[i] * c[i];
+                    }
+                },
+            );
         },
     );
     Ok((tensor(y, &[rows, d])?, tensor(c, &[rows, d])?))
@@ -203,13 +209,16 @@ fn mix_backward<T: Real>(
         let outs = dx.par_chunks_mut(n).zip(ddelta.par_chunks_mut(n)).zip(dm.par_chunks_mut(n));
         let ins = c.par_chunks(n).zip(dy.par_chunks(n)).zip(delta.par_chunks(n));
         outs.zip(ins).for_each(|(((dx, ddelta), dm), ((c, dy), delta))| {
-            simd(|| {
-                for j in 0..dy.len() {
-                    dx[j] += dy[j];
-                    ddelta[j] += dy[j] * c[j];
-                    dm[j] = dy[j] * delta[j];
-                }
-            });
+            simd(
+                #[inline(always)]
+                || {
+                    for j in 0..dy.len() {
+                        dx[j] += dy[j];
+                        ddelta[j] += dy[j] * c[j];
+                        dm[j] = dy[j] * delta[j];
+                    }
+                },
+            );
         });
         dmu.push(tensor(column_sums(&dm, d), &[d])?);
         if let (Some((a, w2)), Some((da, dw))) = (low, &mut lows) {

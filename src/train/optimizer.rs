@@ -110,13 +110,16 @@ impl AdamW {
 fn sum_of_squares(t: &Tensor) -> Result<f64> {
     fn lanes<T: Real>(x: &[T]) -> f64 {
         let mut lanes = [0.0; 8];
-        simd(|| {
-            for chunk in x.chunks(8) {
-                for (lane, x) in lanes.iter_mut().zip(chunk) {
-                    *lane += x.wide() * x.wide();
+        simd(
+            #[inline(always)]
+            || {
+                for chunk in x.chunks(8) {
+                    for (lane, x) in lanes.iter_mut().zip(chunk) {
+                        *lane += x.wide() * x.wide();
+                    }
                 }
-            }
-        });
+            },
+        );
         lanes.iter().sum()
     }
     real!(t.dtype(), T => Ok(lanes(Data::of(t)?.get::<T>()?)))
@@ -144,14 +147,17 @@ impl Update {
         let [r1, r2] = self.betas.map(|b| T::of(1.0 - b));
         let (scale, keep, lr) = (T::of(self.scale), T::of(self.keep), T::of(self.lr));
         let (correction, eps) = (T::of(self.correction), T::of(self.eps));
-        simd(|| {
-            for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
-                let g = *g * scale;
-                *m = b1 * *m + r1 * g;
-                *v = b2 * *v + r2 * g * g;
-                *p = *p * keep - lr * *m / (v.sqrt() / correction + eps);
-            }
-        });
+        simd(
+            #[inline(always)]
+            || {
+                for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+                    let g = *g * scale;
+                    *m = b1 * *m + r1 * g;
+                    *v = b2 * *v + r2 * g * g;
+                    *p = *p * keep - lr * *m / (v.sqrt() / correction + eps);
+                }
+            },
+        );
     }
 }
 

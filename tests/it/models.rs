@@ -94,7 +94,11 @@ fn states_agree(all: &HashMap<String, Tensor>, state: &State, name: &str) {
                 continue;
             };
             let got = state.get(layer, ours).unwrap();
-            let got = if theirs == "conv" { got.transpose(1, 2).unwrap() } else { got.clone() };
+            let got = match theirs {
+                "conv" => got.transpose(1, 2).unwrap(),
+                "ssm" => got.transpose(2, 3).unwrap(),
+                _ => got.clone(),
+            };
             assert!(worst(&got, expected) < 1e-12, "{name}: state {layer} {ours}");
         }
     }
