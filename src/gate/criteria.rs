@@ -327,21 +327,11 @@ pub const CRITERIA: &[Criterion] = &[
         ..STATEFUL
     },
     Criterion {
-        id: "memory-is-seen",
-        claim: "GPT-2 recalls a fact stated three times: the probe sees memory where there is some",
-        why: "A probe that no model can pass would make every comparison vacuous.",
-        required: &[Tier::Smoke, Tier::Gate],
-        informs: &[Tier::Study],
-        of: Of::Gpt2,
-        metrics: &[M::ThreeTurnMemoryAccuracy],
-        ..RECALLS
-    },
-    Criterion {
         id: "three-turn-memory",
         claim: "Both models recall a fact stated three times",
         why: "Tier 1: without it no longer memory means anything.",
-        required: GATE,
-        informs: SMALLER,
+        required: &[Tier::Smoke, Tier::Gate],
+        informs: &[Tier::Study],
         metrics: &[M::ThreeTurnMemoryAccuracy],
         ..RECALLS
     },

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::case::like;
 use super::data::{Data, tensor};
 use super::linear::{Mat, matmul, product_into};
-use super::real::{dot, total};
+use super::real::{dot, largest, total};
 use super::{Case, Real, Tape, Var, real, simd};
 
 /// Queries per block.
@@ -94,7 +94,7 @@ impl<'a, T: Real> Head<'a, T> {
 #[inline(always)]
 fn softmax<T: Real>(row: &mut [T], seen: usize) {
     let (seen, masked) = row.split_at_mut(seen);
-    let max = seen.iter().copied().fold(T::neg_infinity(), |a, b| if b > a { b } else { a });
+    let max = largest(seen);
     let mut lanes = [T::zero(); 16];
     for chunk in seen.chunks_mut(16) {
         for (x, lane) in chunk.iter_mut().zip(&mut lanes) {

@@ -14,7 +14,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::data::{Data, tensor};
 use super::linear::{Mat, matmul, product_into};
-use super::real::total;
+use super::real::{largest, total};
 use super::{Case, Real, Tape, Var, real, simd};
 
 /// Logits held at a time: about four million.
@@ -31,7 +31,7 @@ struct Out<T> {
 /// Turns a row of logits into its loss and, in place, softmax.
 #[inline(always)]
 fn softmax_loss<T: Real>(row: &mut [T], target: usize) -> f64 {
-    let max = row.iter().copied().fold(T::neg_infinity(), |a, b| if b > a { b } else { a });
+    let max = largest(row);
     let at_target = row[target];
     let mut lanes = [T::zero(); 16];
     for chunk in row.chunks_mut(16) {

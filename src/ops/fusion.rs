@@ -82,10 +82,7 @@ fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor) -> Result<[Tensor; 4]> {
 fn row_backward<T: Real>([a, b, w, dy]: [&[T]; 4], c: T, da: &mut [T], db: &mut [T], dw: &mut [T]) {
     let d = a.len();
     let g = gate(a, b, w, c);
-    let mut dg = T::zero();
-    for i in 0..d {
-        dg += dy[i] * (a[i] - b[i]);
-    }
+    let dg = dot(dy, a) - dot(dy, b);
     let dz = dg * g * (T::one() - g);
     for i in 0..d {
         da[i] = g * dy[i] + dz * w[i];

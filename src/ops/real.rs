@@ -123,8 +123,22 @@ pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     total(lanes)
 }
 
-/// Runs `f` compiled for the widest vectors this processor has. Only the instruction set differs:
-/// the order of operations is the source's, so results are the same on every processor.
+/// The largest element, in sixteen lanes; NaN is passed over, nothing gives −∞.
+#[inline(always)]
+pub(crate) fn largest<T: Real>(x: &[T]) -> T {
+    let larger = |a: T, b: T| if b > a { b } else { a };
+    let mut lanes = [T::neg_infinity(); LANES];
+    for chunk in x.chunks(LANES) {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, *x);
+        }
+    }
+    lanes.into_iter().fold(T::neg_infinity(), larger)
+}
+
+/// Runs `f` compiled for the widest vectors this processor has; `f` has to be inlined, or it is
+/// compiled for the narrowest: `simd(#[inline(always)] || ...)`. Only the instruction set differs: the
+/// order of operations is the source's, so results are the same on every processor.
 #[inline(always)]
 pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)

@@ -83,11 +83,14 @@ impl<'a, T: Real> Head<'a, T> {
         all
     }
 
-    /// Σ r·u·k of step t.
+    /// Σ r·u·k of step t; `scratch` is as long as u.
     #[inline(always)]
-    fn bonus(&self, t: usize) -> T {
+    fn bonus(&self, t: usize, scratch: &mut [T]) -> T {
         let (r, k) = (self.r.at(t), self.k.at(t));
-        r.iter().zip(k).zip(self.u).fold(T::zero(), |sum, ((r, k), u)| sum + *r * *u * *k)
+        for (product, (u, k)) in scratch.iter_mut().zip(self.u.iter().zip(k)) {
+            *product = *u * *k;
+        }
+        dot(r, scratch)
     }
 
     /// y of every step, [T, N]; `state` becomes the last one.
@@ -98,8 +101,9 @@ impl<'a, T: Real> Head<'a, T> {
         let order = Order::ReadFirst;
         let scan = Scan { time: self.time, order, decay, rows: self.k, lanes: self.v, read: self.r };
         let mut y = scan.run(state);
+        let mut scratch = vec![T::zero(); self.size];
         for (t, y) in y.chunks_exact_mut(self.size).enumerate() {
-            let bonus = self.bonus(t);
+            let bonus = self.bonus(t, &mut scratch);
             y.iter_mut().zip(self.v.at(t)).for_each(|(y, v)| *y += bonus * *v);
         }
         y
@@ -123,7 +127,7 @@ impl<'a, T: Real> Head<'a, T> {
         let mut dv = scan.run(&mut ds);
 
         let (mut dw, mut du) = (vec![T::zero(); time * n], vec![T::zero(); n]);
-        let mut log_decay = vec![T::zero(); n];
+        let (mut log_decay, mut scratch) = (vec![T::zero(); n], vec![T::zero(); n]);
         for t in (0..time).rev() {
             let (r, k, v, raw, dy) = (self.r.at(t), self.k.at(t), self.v.at(t), self.raw.at(t), dy.at(t));
             let row = t * n..(t + 1) * n;
@@ -138,7 +142,7 @@ impl<'a, T: Real> Head<'a, T> {
                 dr[i] += self.u[i] * k[i] * v_dy;
                 dk[i] += self.u[i] * r[i] * v_dy;
             }
-            let bonus = self.bonus(t);
+            let bonus = self.bonus(t, &mut scratch);
             dv[row].iter_mut().zip(dy).for_each(|(dv, dy)| *dv += bonus * *dy);
         }
         [dr, dk, dv, dw, du]

@@ -104,7 +104,7 @@ fn shapes_right(config: &Config, state: &State) -> Result<bool> {
     let conv = inner + 2 * m.n_groups * m.state_size;
     let expected = [
         vec![1, d / n, n, n],
-        vec![1, inner / m.head_dim, m.head_dim, m.state_size],
+        vec![1, inner / m.head_dim, m.state_size, m.head_dim],
         vec![1, m.conv_kernel - 1, conv],
     ];
     let right = all(state)?.iter().enumerate().all(|(i, (_, _, t))| t.dims() == expected[i % 3]);

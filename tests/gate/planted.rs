@@ -115,7 +115,7 @@ fn about(m: &Measurement, model: &str, probe: &str) -> bool {
 fn untrained_weights(world: &'static World) -> Outcome {
     let swap =
         |_: &dyn LanguageModel, fresh: &dyn LanguageModel| Ok(fresh.config().build(fresh.params().clone()));
-    requestion(world, "memory-is-seen", "gpt2", "recall", swap)?;
+    requestion(world, "three-turn-memory", "groundthink", "recall", swap)?;
     requestion(world, "naive-bigram", "gpt2", "language-modeling", swap)
 }
 
@@ -180,7 +180,9 @@ fn faulty(sound: &dyn LanguageModel, fault: Fault) -> Result<Box<dyn LanguageMod
 }
 
 fn state_reset_every_token(world: &'static World) -> Outcome {
-    requestion(world, "memory-is-seen", "gpt2", "recall", |m, _| faulty(m, Fault::ForgetsEveryToken))
+    requestion(world, "three-turn-memory", "groundthink", "recall", |m, _| {
+        faulty(m, Fault::ForgetsEveryToken)
+    })
 }
 
 fn labels_shifted(world: &'static World) -> Outcome {
