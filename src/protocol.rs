@@ -110,6 +110,12 @@ impl Protocol {
             let (path, got) = (path.to_owned(), got.to_owned());
             Err(ProtocolError::Unknown { path, field, expected, got })
         };
+        // The name becomes a folder of its own.
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
+        if !self.name.chars().all(plain) || self.name.starts_with('.') || self.name.is_empty() {
+            let expected = "letters, digits, '-', '_' and '.', the first no '.'".to_owned();
+            return unknown("name", expected, &self.name);
+        }
         for name in &self.models {
             if models::find(name).is_none() {
                 let all: Vec<_> = models::MODELS.iter().map(|m| m.name).collect();

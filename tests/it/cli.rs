@@ -478,6 +478,7 @@ fn a_protocol_that_cannot_be_followed_is_refused() {
         ("[recipe]", "[recipe", "line 15", "TOML parse error"),
         ("warmup_steps = 1\n", "", "missing field", "warmup_steps"),
         ("scales = [\"smoke\"]", "scales = [\"smoky\"]", "scales: expected some of", "\"smoky\""),
+        ("name = \"mini\"", "name = \"../mini\"", "name: expected letters", "\"../mini\""),
         ("seeds = [1]", "seeds = []", "seeds: expected at least one", "none"),
         ("seeds = [1]", "seeds = [1, 2, 1]", "seeds: expected each once", "\"1\""),
         ("micro_batch_size = 2", "micro_batch_size = 3", "micro_batch_size: expected a divisor", "got 3"),
