@@ -9,7 +9,7 @@
 //! matrices are stored [in, out]. Initialisation is the publication's: normal with standard
 //! deviation 0.02 (0.01 for positions), residual projections divided by √(2·n_layer), biases zero.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
 use super::params::{Declared, Init, Params, Scope};
@@ -36,6 +36,9 @@ pub struct Gpt2Config {
     /// ε of every layer norm.
     #[serde(default = "default_eps")]
     pub layer_norm_epsilon: f64,
+    /// The only one is GELU in its tanh form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation_function: Option<String>,
 }
 
 fn default_eps() -> f64 {
@@ -53,6 +56,14 @@ impl Gpt2Config {
             n_head: scale.n_head,
             n_inner: Some(scale.d_ff),
             layer_norm_epsilon: default_eps(),
+            activation_function: None,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        match self.activation_function.as_deref() {
+            None | Some("gelu_new" | "gelu_pytorch_tanh") => Ok(()),
+            Some(other) => bail!("activation_function {other:?}, and only \"gelu_new\" is known"),
         }
     }
 

@@ -15,9 +15,9 @@ use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::gpt2::Gpt2Config;
-use super::mamba2::{MambaShape, mixer};
+use super::mamba2_mixer::{MambaShape, PUBLISHED, mixer};
 use super::params::{Declared, Init, Params, Scope};
-use super::rwkv6::{RwkvShape, time_mix};
+use super::rwkv6_time_mix::{HEAD_SIZE_DIVISOR, RwkvShape, time_mix};
 use super::{Branch, Census, Config, LanguageModel, State, check_tokens};
 use crate::ops::{Layout, Tape, Var, add, embedding, gated_fusion, gelu, linear, rms_norm};
 use crate::scale::Scale;
@@ -103,7 +103,7 @@ impl GroundThinkConfig {
         for i in 0..l {
             let name = |n: &str| format!("blocks.{i}.{n}");
             all.push(Declared::vector(name("ln_mix.weight"), &[d], one.clone()));
-            all.extend(self.rwkv.declare(&name("rwkv."), d, i, l));
+            all.extend(self.rwkv.declare(&name("rwkv."), (d, d), (i, l)));
             all.extend(self.mamba.declare(&name("mamba."), d, l));
             all.extend([
                 Declared::matrix(name("gate.weight"), &[1, 2 * d], zero.clone()),
@@ -154,8 +154,8 @@ impl GroundThink {
         let scope = |part: &str| self.params.scope(tape, format!("blocks.{i}.{part}"));
         let p = scope("");
         let h = rms_norm(tape, x, &p.get("ln_mix.weight")?, EPS)?;
-        let (a, mut new) = time_mix(&scope("rwkv."), &h, state, i)?;
-        let (b, more) = mixer(&scope("mamba."), &self.config.mamba, &h, state, i)?;
+        let (a, mut new) = time_mix(&scope("rwkv."), &h, state, i, HEAD_SIZE_DIVISOR)?;
+        let (b, more) = mixer(&scope("mamba."), &self.config.mamba, PUBLISHED, &h, state, i)?;
         new.extend(more);
         state.set(i, new);
         let (a, b) = (self.keep(a, Branch::Rwkv)?, self.keep(b, Branch::Mamba)?);
@@ -191,7 +191,7 @@ impl LanguageModel for GroundThink {
     fn new_state(&self, batch: usize) -> Result<State> {
         let (c, dtype) = (&self.config, self.params.flat().dtype());
         let layer = || -> Result<Vec<(&'static str, Tensor)>> {
-            let mut all = c.rwkv.new_state(batch, c.d_model, dtype)?;
+            let mut all = c.rwkv.new_state(batch, (c.d_model, c.d_model), dtype)?;
             all.extend(c.mamba.new_state(batch, c.d_model, dtype)?);
             Ok(all)
         };

@@ -1,151 +1,269 @@
-//! The Mamba-2 layer (Dao & Gu 2024, §7): in-projection, short convolution, SSD, gated norm.
+//! Mamba-2 as a language model of its own (Dao & Gu 2024, §7): x += mixer(RMSNorm(x)) in every layer.
 //!
-//! | symbol | |
-//! |---|---|
-//! | z, x, B, C, δ | in-projection of the input, in this order |
-//! | SSD | see `ops/ssd.rs` |
-//!
-//! y = out_proj(RMSNorm(SSD(silu(conv(x, B, C)), δ) · SiLU(z))). Names are those of the public
-//! release. Initialisation is the publication's: A uniform in [1, 16], Δ log-uniform in
-//! [0.001, 0.1] through the inverse softplus, D one, projections uniform in ±1/√fan-in as PyTorch
-//! does by default, the out-projection divided by √n_layer.
+//! Names and configuration keys are those of the public checkpoints in transformers' layout
+//! (`backbone.layers.N.mixer.…`); the head is the embedding or `lm_head.weight`, as
+//! `tie_word_embeddings` says. The gated norm runs over all channels, whatever the groups.
 
-use candle_core::{DType, Device, Result, Tensor};
-use serde::{Deserialize, Serialize};
+use candle_core::{Result, bail};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::params::{Declared, Init, Scope};
-use super::state::State;
-use crate::ops::{Layout, SsdInputs, Var, causal_conv_silu, gated_rms_norm, linear, split, ssd};
+use super::gpt2::Gpt2Config;
+use super::mamba2_mixer::{MambaShape, Settings, mixer};
+use super::params::{Declared, Init, Params};
+use super::{Census, Config, LanguageModel, State, check_tokens, count, layers_to_match};
+use crate::ops::{Tape, Var, add, embedding, rms_norm};
+use crate::scale::Scale;
 
-/// ε of the gated norm.
-const EPS: f64 = 1e-5;
-
-/// Dimensions of a Mamba-2 layer.
+/// Dimensions, under the public keys; what is absent is as published.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MambaShape {
-    /// Inner width over width (2 as published).
-    pub expand: usize,
-    /// Channels of a head (64 as published).
+pub struct Mamba2Config {
+    /// Vocabulary.
+    pub vocab_size: usize,
+    /// Width.
+    pub hidden_size: usize,
+    /// Layers.
+    pub num_hidden_layers: usize,
+    /// Heads of a layer.
+    #[serde(default = "published::num_heads")]
+    pub num_heads: usize,
+    /// Channels of a head.
+    #[serde(default = "published::head_dim")]
     pub head_dim: usize,
-    /// State columns of a channel (128 as published).
+    /// State columns of a channel.
+    #[serde(default = "published::state_size")]
     pub state_size: usize,
     /// Groups that share B and C.
+    #[serde(default = "published::n_groups")]
     pub n_groups: usize,
-    /// Taps of the convolution (4 as published).
+    /// Inner width over width.
+    #[serde(default = "published::expand")]
+    pub expand: usize,
+    /// Taps of the convolution.
+    #[serde(default = "published::conv_kernel")]
     pub conv_kernel: usize,
+    /// Whether the projections have biases.
+    #[serde(default)]
+    pub use_bias: bool,
+    /// Whether the convolution has one.
+    #[serde(default = "published::yes")]
+    pub use_conv_bias: bool,
+    /// Whether the head is the embedding.
+    #[serde(default)]
+    pub tie_word_embeddings: bool,
+    /// ε of every norm.
+    #[serde(default = "published::eps")]
+    pub layer_norm_epsilon: f64,
+    /// Lower and upper limit of Δ.
+    #[serde(
+        default = "published::dt_limit",
+        deserialize_with = "read_limits",
+        serialize_with = "write_limits"
+    )]
+    pub time_step_limit: (f64, f64),
+    /// The only one is SiLU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden_act: Option<String>,
 }
 
-impl MambaShape {
-    /// The published shape from a width of 256 on; below, head and state in proportion.
-    pub fn of(d_model: usize, head_dim: usize) -> Self {
-        let state_size = (d_model / 2).min(128);
-        Self { expand: 2, head_dim, state_size, n_groups: 1, conv_kernel: 4 }
+/// Defaults of transformers' configuration.
+mod published {
+    pub(super) fn num_heads() -> usize {
+        128
     }
-
-    fn inner(&self, d: usize) -> usize {
-        self.expand * d
+    pub(super) fn head_dim() -> usize {
+        64
     }
-
-    fn heads(&self, d: usize) -> usize {
-        self.inner(d) / self.head_dim
+    pub(super) fn state_size() -> usize {
+        128
     }
-
-    /// Width of one of B and C.
-    fn maps(&self) -> usize {
-        self.n_groups * self.state_size
+    pub(super) fn n_groups() -> usize {
+        8
     }
-
-    fn conv_width(&self, d: usize) -> usize {
-        self.inner(d) + 2 * self.maps()
+    pub(super) fn expand() -> usize {
+        2
     }
-
-    fn in_width(&self, d: usize) -> usize {
-        self.inner(d) + self.conv_width(d) + self.heads(d)
+    pub(super) fn conv_kernel() -> usize {
+        4
     }
-
-    pub(super) fn parameters(&self, d: usize) -> usize {
-        let inner = self.inner(d);
-        d * self.in_width(d)
-            + self.conv_width(d) * (self.conv_kernel + 1)
-            + 3 * self.heads(d)
-            + inner
-            + inner * d
+    pub(super) fn yes() -> bool {
+        true
     }
-
-    /// Multiply-adds of one token.
-    pub(super) fn macs(&self, d: usize) -> usize {
-        let inner = self.inner(d);
-        let scan = 4 * inner * self.state_size;
-        d * self.in_width(d) + self.conv_width(d) * self.conv_kernel + inner * d + scan
+    pub(super) fn eps() -> f64 {
+        1e-5
     }
-
-    pub(super) fn declare(&self, prefix: &str, d: usize, n_layer: usize) -> Vec<Declared> {
-        let (inner, heads, conv) = (self.inner(d), self.heads(d), self.conv_width(d));
-        let fan = |n: usize| 1.0 / (n as f64).sqrt();
-        let step = |u: f64| {
-            let dt = u.exp().max(1e-4);
-            dt + (-(-dt).exp_m1()).ln()
-        };
-        let out = fan(inner) / (n_layer as f64).sqrt();
-        let taps = Init::Uniform(fan(self.conv_kernel));
-        let name = |n: &str| format!("{prefix}{n}");
-        vec![
-            Declared::matrix(name("in_proj.weight"), &[self.in_width(d), d], Init::Uniform(fan(d))),
-            Declared::vector(name("conv1d.weight"), &[conv, 1, self.conv_kernel], taps.clone()),
-            Declared::vector(name("conv1d.bias"), &[conv], taps),
-            Declared::vector(name("dt_bias"), &[heads], Init::Mapped(0.001f64.ln(), 0.1f64.ln(), step)),
-            Declared::vector(name("A_log"), &[heads], Init::Mapped(1.0, 16.0, f64::ln)),
-            Declared::vector(name("D"), &[heads], Init::Constant(1.0)),
-            Declared::vector(name("norm.weight"), &[inner], Init::Constant(1.0)),
-            Declared::matrix(name("out_proj.weight"), &[d, inner], Init::Uniform(out)),
-        ]
-    }
-
-    /// The state before any token: [B, K−1, C] and [B, H, N, P].
-    pub(super) fn new_state(
-        &self,
-        batch: usize,
-        d: usize,
-        dtype: DType,
-    ) -> Result<Vec<(&'static str, Tensor)>> {
-        let conv = (batch, self.conv_kernel - 1, self.conv_width(d));
-        let ssm = (batch, self.heads(d), self.state_size, self.head_dim);
-        Ok(vec![
-            ("mamba.conv", Tensor::zeros(conv, dtype, &Device::Cpu)?),
-            ("mamba.ssm", Tensor::zeros(ssm, dtype, &Device::Cpu)?),
-        ])
+    pub(super) fn dt_limit() -> (f64, f64) {
+        (0.0, f64::INFINITY)
     }
 }
 
-/// One layer: x [B·T, d] to y [B·T, d], and the new state.
-pub(super) fn mixer(
-    p: &Scope<'_>,
-    shape: &MambaShape,
-    x: &Var,
-    state: &State,
-    layer: usize,
-) -> Result<(Var, Vec<(&'static str, Tensor)>)> {
-    let (tape, d) = (p.tape, x.dims()[1]);
-    let (inner, heads, maps) = (shape.inner(d), shape.heads(d), shape.maps());
-    let all = linear(tape, x, &p.get("in_proj.weight")?, None, Layout::OutIn)?;
-    let parts = split(tape, &all, &[inner, shape.conv_width(d), heads])?;
-    let (w, b) = (p.get("conv1d.weight")?, p.get("conv1d.bias")?);
-    let (xbc, conv) = causal_conv_silu(tape, &parts[1], &w, &b, state.get(layer, "mamba.conv")?)?;
-    let cut = split(tape, &xbc, &[inner, maps, maps])?;
-    let inputs = SsdInputs {
-        x: &cut[0],
-        dt: &parts[2],
-        b: &cut[1],
-        c: &cut[2],
-        a_log: &p.get("A_log")?,
-        dt_bias: &p.get("dt_bias")?,
-        d: &p.get("D")?,
-        groups: shape.n_groups,
-        dt_limit: (0.0, f64::INFINITY),
+/// A limit is a number, `Infinity` included, or transformers' `{"__float__": "Infinity"}`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Limit {
+    Number(f64),
+    Tagged {
+        #[serde(rename = "__float__")]
+        word: String,
+    },
+    /// What [`write_limits`] makes of an infinity, which JSON does not know.
+    None(()),
+}
+
+fn read_limits<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<(f64, f64), D::Error> {
+    let limit = |l: Limit| match l {
+        Limit::Number(x) => Ok(x),
+        Limit::Tagged { word } => word.parse().map_err(serde::de::Error::custom),
+        Limit::None(()) => Ok(f64::INFINITY),
     };
-    let (y, ssm) = ssd(tape, &inputs, state.get(layer, "mamba.ssm")?)?;
-    let y = gated_rms_norm(tape, &y, &parts[0], &p.get("norm.weight")?, EPS)?;
-    let y = linear(tape, &y, &p.get("out_proj.weight")?, None, Layout::OutIn)?;
-    Ok((y, vec![("mamba.conv", conv), ("mamba.ssm", ssm)]))
+    let (low, high) = <(Limit, Limit)>::deserialize(from)?;
+    Ok((limit(low)?, limit(high)?))
+}
+
+fn write_limits<S: Serializer>((low, high): &(f64, f64), to: S) -> std::result::Result<S::Ok, S::Error> {
+    let limit = |x: f64| if x.is_finite() { Some(x) } else { None };
+    (limit(*low), limit(*high)).serialize(to)
+}
+
+impl Mamba2Config {
+    /// At the width of a scale, with a tied head and as many layers as GPT-2's parameters allow.
+    pub fn of(scale: &Scale, vocab_size: usize, context: usize) -> Self {
+        let shape = MambaShape::of(scale.d_model, scale.d_model / scale.n_head);
+        let with = |num_hidden_layers| Self {
+            vocab_size,
+            hidden_size: scale.d_model,
+            num_hidden_layers,
+            num_heads: shape.expand * scale.n_head,
+            head_dim: shape.head_dim,
+            state_size: shape.state_size,
+            n_groups: shape.n_groups,
+            expand: shape.expand,
+            conv_kernel: shape.conv_kernel,
+            use_bias: false,
+            use_conv_bias: true,
+            tie_word_embeddings: true,
+            layer_norm_epsilon: published::eps(),
+            time_step_limit: published::dt_limit(),
+            hidden_act: None,
+        };
+        let target = Gpt2Config::of(scale, vocab_size, context).census().total;
+        with(layers_to_match(target, |layers| count(&with(layers).declare())))
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let inner = self.expand.saturating_mul(self.hidden_size);
+        if self.num_heads == 0 || self.num_heads.saturating_mul(self.head_dim) != inner {
+            bail!(
+                "num_heads {} times head_dim {}, which is not expand {} times hidden_size {}",
+                self.num_heads,
+                self.head_dim,
+                self.expand,
+                self.hidden_size
+            );
+        }
+        if self.n_groups == 0 || !self.num_heads.is_multiple_of(self.n_groups) {
+            bail!("n_groups {}, which is no divisor of num_heads {}", self.n_groups, self.num_heads);
+        }
+        if self.conv_kernel == 0 {
+            bail!("conv_kernel 0");
+        }
+        match self.hidden_act.as_deref() {
+            None | Some("silu" | "swish") => Ok(()),
+            Some(other) => bail!("hidden_act {other:?}, and only \"silu\" is known"),
+        }
+    }
+
+    fn shape(&self) -> MambaShape {
+        MambaShape {
+            expand: self.expand,
+            head_dim: self.head_dim,
+            state_size: self.state_size,
+            n_groups: self.n_groups,
+            conv_kernel: self.conv_kernel,
+        }
+    }
+
+    pub(super) fn declare(&self) -> Vec<Declared> {
+        let (d, l) = (self.hidden_size, self.num_hidden_layers);
+        let (zero, one) = (Init::Constant(0.0), Init::Constant(1.0));
+        let words = || Init::Normal(0.1);
+        let mut all = vec![Declared::matrix("backbone.embeddings.weight", &[self.vocab_size, d], words())];
+        for i in 0..l {
+            let layer = format!("backbone.layers.{i}.");
+            all.push(Declared::vector(format!("{layer}norm.weight"), &[d], one.clone()));
+            let mixer = format!("{layer}mixer.");
+            let conv_bias = format!("{mixer}conv1d.bias");
+            let parts = self.shape().declare(&mixer, d, l).into_iter();
+            let parts: Vec<_> = parts.filter(|p| self.use_conv_bias || p.name != conv_bias).collect();
+            if self.use_bias {
+                let width = parts[0].shape[0];
+                all.push(Declared::vector(format!("{mixer}in_proj.bias"), &[width], zero.clone()));
+                all.push(Declared::vector(format!("{mixer}out_proj.bias"), &[d], zero.clone()));
+            }
+            all.extend(parts);
+        }
+        all.push(Declared::vector("backbone.norm_f.weight", &[d], one));
+        if !self.tie_word_embeddings {
+            all.push(Declared::matrix("lm_head.weight", &[self.vocab_size, d], words()));
+        }
+        all
+    }
+}
+
+/// The model.
+pub struct Mamba2 {
+    config: Mamba2Config,
+    params: Params,
+}
+
+impl Mamba2 {
+    /// A model over given parameters.
+    pub fn new(config: Mamba2Config, params: Params) -> Self {
+        Self { config, params }
+    }
+}
+
+impl LanguageModel for Mamba2 {
+    fn config(&self) -> Config {
+        Config::Mamba2(self.config.clone())
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn new_state(&self, batch: usize) -> Result<State> {
+        let (c, dtype) = (&self.config, self.params.flat().dtype());
+        let layer = |_| c.shape().new_state(batch, c.hidden_size, dtype);
+        Ok(State::new(batch, (0..c.num_hidden_layers).map(layer).collect::<Result<_>>()?))
+    }
+
+    fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
+        check_tokens(self, tokens, state)?;
+        let (c, p) = (&self.config, self.params.scope(tape, "backbone."));
+        let settings = Settings { eps: c.layer_norm_epsilon, dt_limit: c.time_step_limit };
+        let mut x = embedding(tape, &p.get("embeddings.weight")?, tokens)?;
+        for i in 0..c.num_hidden_layers {
+            let h = rms_norm(tape, &x, &p.get(&format!("layers.{i}.norm.weight"))?, c.layer_norm_epsilon)?;
+            let scope = self.params.scope(tape, format!("backbone.layers.{i}.mixer."));
+            let (y, new) = mixer(&scope, &c.shape(), settings, &h, state, i)?;
+            state.set(i, new);
+            x = add(tape, &x, &y)?;
+        }
+        state.advance(tokens.len() / state.batch());
+        rms_norm(tape, &x, &p.get("norm_f.weight")?, c.layer_norm_epsilon)
+    }
+
+    fn head(&self) -> &'static str {
+        if self.config.tie_word_embeddings { "backbone.embeddings.weight" } else { "lm_head.weight" }
+    }
+
+    fn census(&self) -> Census {
+        let c = &self.config;
+        let layers = c.num_hidden_layers * c.shape().macs(c.hidden_size);
+        Census::of(&self.params, "backbone.embeddings.weight", self.head(), layers)
+    }
+
+    fn window(&self) -> Option<usize> {
+        None
+    }
 }

@@ -10,8 +10,10 @@
 mod gpt2;
 mod groundthink;
 mod mamba2;
+mod mamba2_mixer;
 mod params;
 mod rwkv6;
+mod rwkv6_time_mix;
 mod state;
 
 use candle_core::{Result, Tensor, bail};
@@ -22,9 +24,11 @@ use crate::scale::Scale;
 
 pub use gpt2::{Gpt2, Gpt2Config};
 pub use groundthink::{GroundThink, GroundThinkConfig};
-pub use mamba2::MambaShape;
+pub use mamba2::{Mamba2, Mamba2Config};
+pub use mamba2_mixer::MambaShape;
 pub use params::{Declared, Init, Params, Scope};
-pub use rwkv6::RwkvShape;
+pub use rwkv6::{Rwkv6, Rwkv6Config};
+pub use rwkv6_time_mix::RwkvShape;
 pub use state::State;
 
 /// One of GroundThink's parallel branches.
@@ -43,6 +47,10 @@ pub enum Branch {
 pub enum Config {
     /// GPT-2 (Radford et al. 2019).
     Gpt2(Gpt2Config),
+    /// Mamba-2 (Dao & Gu 2024).
+    Mamba2(Mamba2Config),
+    /// RWKV-6 (Peng et al. 2024).
+    Rwkv6(Rwkv6Config),
     /// GroundThink.
     Groundthink(GroundThinkConfig),
 }
@@ -55,7 +63,12 @@ impl Config {
             false => bail!("{field} {part}, which is no divisor of {whole}"),
         };
         match self {
-            Self::Gpt2(c) => divides("n_head", c.n_head, c.n_embd),
+            Self::Gpt2(c) => {
+                c.check()?;
+                divides("n_head", c.n_head, c.n_embd)
+            }
+            Self::Mamba2(c) => c.check(),
+            Self::Rwkv6(c) => c.check(),
             Self::Groundthink(c) => {
                 divides("rwkv.head_size", c.rwkv.head_size, c.d_model)?;
                 let inner = c.mamba.expand.saturating_mul(c.d_model);
@@ -65,10 +78,28 @@ impl Config {
         }
     }
 
+    /// The name by which a tensor of a checkpoint is declared: published GPT-2 checkpoints come with and
+    /// without a prefix.
+    pub fn public_name<'a>(&self, name: &'a str) -> &'a str {
+        match self {
+            Self::Gpt2(_) => name.strip_prefix("transformer.").unwrap_or(name),
+            _ => name,
+        }
+    }
+
+    /// Completes a configuration by what only the shapes of a checkpoint's tensors tell.
+    pub fn fit(&mut self, dims: &dyn Fn(&str) -> Option<Vec<usize>>) {
+        if let Self::Rwkv6(c) = self {
+            c.fit(dims);
+        }
+    }
+
     /// The parameters of such a model, with their initialisation.
     pub fn declare(&self) -> Vec<Declared> {
         match self {
             Self::Gpt2(c) => c.declare(),
+            Self::Mamba2(c) => c.declare(),
+            Self::Rwkv6(c) => c.declare(),
             Self::Groundthink(c) => c.declare(),
         }
     }
@@ -77,6 +108,8 @@ impl Config {
     pub fn build(&self, params: Params) -> Box<dyn LanguageModel> {
         match self {
             Self::Gpt2(c) => Box::new(Gpt2::new(c.clone(), params)),
+            Self::Mamba2(c) => Box::new(Mamba2::new(c.clone(), params)),
+            Self::Rwkv6(c) => Box::new(Rwkv6::new(c.clone(), params)),
             Self::Groundthink(c) => Box::new(GroundThink::new(c.clone(), params)),
         }
     }
@@ -90,9 +123,22 @@ impl Config {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Gpt2(_) => "gpt2",
+            Self::Mamba2(_) => "mamba2",
+            Self::Rwkv6(_) => "rwkv6",
             Self::Groundthink(_) => "groundthink",
         }
     }
+}
+
+/// As many layers as bring a model nearest to the parameters of a scale's GPT-2.
+fn layers_to_match(target: usize, total: impl Fn(usize) -> usize) -> usize {
+    let limit = 4 + target / (total(2) - total(1)).max(1);
+    (1..=limit).min_by_key(|&layers| total(layers).abs_diff(target)).unwrap_or(1)
+}
+
+/// Elements of all parameters.
+fn count(declared: &[Declared]) -> usize {
+    declared.iter().map(|d| d.shape.iter().product::<usize>()).sum()
 }
 
 /// How a model's parameters and work divide (rulings R1 and R3).
@@ -100,7 +146,7 @@ impl Config {
 pub struct Census {
     /// All parameters; a tied head counts once.
     pub total: usize,
-    /// Token embedding.
+    /// Token embedding, and the head where it is not tied.
     pub embedding: usize,
     /// Learned positions.
     pub positional: usize,
@@ -109,6 +155,17 @@ pub struct Census {
     /// Multiply-adds times two of one token's forward pass, with head and with attention or scan
     /// at half the trained context (the mean over positions).
     pub forward_flops_per_token: f64,
+}
+
+impl Census {
+    /// The counts of a model without positions, from its tensors and the multiply-adds of its layers.
+    fn of(params: &Params, embedding: &str, head: &str, layers: usize) -> Self {
+        let len = |name: &str| params.entries().iter().find(|e| e.name == name).map_or(0, |e| e.len);
+        let embedding = if embedding == head { len(head) } else { len(embedding) + len(head) };
+        let total = params.flat().elem_count();
+        let forward_flops_per_token = 2.0 * (layers + len(head)) as f64;
+        Self { total, embedding, positional: 0, non_embedding: total - embedding, forward_flops_per_token }
+    }
 }
 
 /// A row of [`MODELS`].
@@ -133,6 +190,16 @@ pub const MODELS: &[ModelSpec] = &[
         about: "RWKV-6 and Mamba-2 in parallel in every block, fused by a learned gate",
         config: |scale, vocab, context| Config::Groundthink(GroundThinkConfig::of(scale, vocab, context)),
     },
+    ModelSpec {
+        name: "mamba2",
+        about: "Mamba-2 alone (Dao & Gu 2024)",
+        config: |scale, vocab, context| Config::Mamba2(Mamba2Config::of(scale, vocab, context)),
+    },
+    ModelSpec {
+        name: "rwkv6",
+        about: "RWKV-6 alone (Peng et al. 2024)",
+        config: |scale, vocab, context| Config::Rwkv6(Rwkv6Config::of(scale, vocab, context)),
+    },
 ];
 
 /// The model of that name.
@@ -155,7 +222,7 @@ pub trait LanguageModel: Send + Sync {
     /// Returns the normed hidden states that the head reads, [B·T, d].
     fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var>;
 
-    /// The name of the tied embedding.
+    /// The name of the output embedding.
     fn head(&self) -> &'static str;
 
     /// Its parameter and work counts.

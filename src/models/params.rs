@@ -184,12 +184,18 @@ pub struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    /// The parameter `prefix` + `name`, if the model has it.
+    pub fn find(&self, name: &str) -> Result<Option<Var>> {
+        let full = format!("{}{name}", self.prefix);
+        let leaf = |&i: &usize| Ok(self.tape.leaf(i, &self.params.view(i)?));
+        self.params.index.get(&full).map(leaf).transpose()
+    }
+
     /// The parameter `prefix` + `name`.
     pub fn get(&self, name: &str) -> Result<Var> {
-        let full = format!("{}{name}", self.prefix);
-        match self.params.index.get(&full) {
-            Some(&i) => Ok(self.tape.leaf(i, &self.params.view(i)?)),
-            None => bail!("no parameter {full:?}"),
+        match self.find(name)? {
+            Some(parameter) => Ok(parameter),
+            None => bail!("no parameter \"{}{name}\"", self.prefix),
         }
     }
 }

@@ -1,165 +1,243 @@
-//! RWKV-6 time mixing ("Finch", x060; Peng et al. 2024, §4).
+//! RWKV-6 as a language model of its own ("Finch", x060; Peng et al. 2024, §4).
 //!
 //! | symbol | |
 //! |---|---|
-//! | Δ | previous input − this input (token shift) |
-//! | xw, xk, xv, xr, xg | inputs mixed with Δ by data-dependent amounts, eqs. 7–9 |
-//! | ω | raw decay: time_decay + tanh(xw W₁) W₂, eq. 10 |
-//! | S | per head an N × N state: see `ops/wkv6.rs`, eqs. 16–19 |
+//! | block | x += att(LN₁ x); x += ffn(LN₂ x); the first block normalises the embedding before (LN₀) |
+//! | ffn | sigmoid(R x_r) · V max(K x_k, 0)², with x_k and x_r mixed with the token before |
 //!
-//! y = output(GroupNorm(wkv(r, k, v, ω, u)) · SiLU(gate)). Names are those of the authors'
-//! release. Initialisation follows the authors' training code: mixing coefficients and decays from
-//! their formulas in the layer's depth, orthogonal receptance, key (gain 0.1), value and gate
-//! (gain 0.1), zero output, low-rank maps starting at zero.
+//! Names are those of the authors' release, the head is a matrix of its own. Ranks of the low-rank
+//! maps are no configuration keys there: a checkpoint's tensors tell them.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::params::{Declared, Init, Scope};
-use super::state::State;
+use super::gpt2::Gpt2Config;
+use super::params::{Declared, Init, Params, Scope};
+use super::rwkv6_time_mix::{HEAD_SIZE_DIVISOR, RwkvShape, last_rows, time_mix};
+use super::{Census, Config, LanguageModel, State, check_tokens, count, layers_to_match};
 use crate::ops::{
-    Layout, MixWeights, Var, Wkv6Inputs, group_norm_gate, lerp, linear, low_rank_mix, tanh, token_shift, wkv6,
+    Layout, Tape, Var, add, embedding, layer_norm, lerp, linear, relu_squared, sigmoid_product, token_shift,
 };
+use crate::scale::Scale;
 
-/// ε of the group norm is 1e-5 times the square of this (`head_size_divisor`).
-const HEAD_SIZE_DIVISOR: f64 = 8.0;
-
-/// Dimensions of a time-mixing layer.
+/// Dimensions, under the public keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RwkvShape {
-    /// Channels of a head; divides the width.
+pub struct Rwkv6Config {
+    /// Vocabulary.
+    pub vocab_size: usize,
+    /// Width.
+    pub hidden_size: usize,
+    /// Width inside the time mixing; the width where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_hidden_size: Option<usize>,
+    /// Blocks.
+    pub num_hidden_layers: usize,
+    /// Channels of a head.
+    #[serde(default = "published::head_size")]
     pub head_size: usize,
-    /// Rank of the mixing maps (32 as published).
-    pub mix_rank: usize,
-    /// Rank of the decay map (64 as published).
-    pub decay_rank: usize,
+    /// ε of the heads' norm is 1e-5 times its square.
+    #[serde(default = "published::head_size_divisor")]
+    pub head_size_divisor: f64,
+    /// Width inside the channel mixing; 3.5 times the width, down to a multiple of 32, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intermediate_size: Option<usize>,
+    /// ε of every layer norm.
+    #[serde(default = "published::eps")]
+    pub layer_norm_epsilon: f64,
+    /// Rank of the mixing maps; read off the tensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix_rank: Option<usize>,
+    /// Rank of the decay map; read off the tensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay_rank: Option<usize>,
 }
 
-impl RwkvShape {
-    /// The published ranks from a width of 256 on; below, in proportion, so that the low-rank
-    /// maps stay low.
-    pub fn of(d_model: usize, head_size: usize) -> Self {
-        let mix_rank = (d_model / 8).clamp(8, 32);
-        Self { head_size, mix_rank, decay_rank: 2 * mix_rank }
+/// Defaults of the authors' configuration.
+mod published {
+    pub(super) fn head_size() -> usize {
+        64
     }
-
-    pub(super) fn parameters(&self, d: usize) -> usize {
-        5 * d * d + 2 * 5 * self.mix_rank * d + 2 * self.decay_rank * d + 10 * d
+    pub(super) fn head_size_divisor() -> f64 {
+        super::HEAD_SIZE_DIVISOR
     }
-
-    /// Multiply-adds of one token.
-    pub(super) fn macs(&self, d: usize) -> usize {
-        let maps = 5 * d * d + 2 * 5 * self.mix_rank * d + 2 * self.decay_rank * d;
-        // Reading and updating the state: y += r·(S + u k v) and S = w S + k v.
-        maps + 4 * d * self.head_size
-    }
-
-    pub(super) fn declare(&self, prefix: &str, d: usize, layer: usize, n_layer: usize) -> Vec<Declared> {
-        let depth = layer as f64 / (n_layer.max(2) - 1) as f64;
-        let rest = 1.0 - layer as f64 / n_layer as f64;
-        let channel = |f: &dyn Fn(f64) -> f64| -> Init {
-            Init::Values((0..d).map(|i| f(i as f64 / d as f64)).collect())
-        };
-        let along = |f: &dyn Fn(f64, usize) -> f64| -> Init {
-            Init::Values((0..d).map(|i| f(i as f64 / (d.max(2) - 1) as f64, i)).collect())
-        };
-        let maa = channel(&|c| 1.0 - c.powf(rest));
-        let maa_v = channel(&|c| 1.0 - (c.powf(rest) + 0.3 * depth));
-        let maa_fast = channel(&|c| 1.0 - c.powf(0.5 * rest));
-        let decay = along(&|c, _| -6.0 + 5.0 * c.powf(0.7 + 1.3 * depth));
-        let zigzag = |i: usize| (((i + 1) % 3) as f64 - 1.0) * 0.1;
-        let bonus = along(&|c, i| depth * (1.0 - c) + zigzag(i));
-        let (r, r2, n) = (self.mix_rank, self.decay_rank, self.head_size);
-        let scale = ((1 + layer) as f64 / n_layer as f64).powf(0.7);
-        let (zero, small) = (Init::Constant(0.0), Init::Uniform(0.01));
-        let square = |gain: f64| {
-            if gain == 0.0 { zero.clone() } else { Init::Orthogonal(gain) }
-        };
-        let vector = |name: &str, shape: &[usize], init: Init| {
-            Declared::vector(format!("{prefix}{name}"), shape, init)
-        };
-        let matrix = |name: &str, shape: &[usize], init: Init| {
-            Declared::matrix(format!("{prefix}{name}"), shape, init)
-        };
-        vec![
-            vector("time_maa_x", &[1, 1, d], maa.clone()),
-            vector("time_maa_w", &[1, 1, d], maa.clone()),
-            vector("time_maa_k", &[1, 1, d], maa),
-            vector("time_maa_v", &[1, 1, d], maa_v),
-            vector("time_maa_r", &[1, 1, d], maa_fast.clone()),
-            vector("time_maa_g", &[1, 1, d], maa_fast),
-            matrix("time_maa_w1", &[d, 5 * r], zero.clone()),
-            matrix("time_maa_w2", &[5, r, d], small.clone()),
-            vector("time_decay", &[1, 1, d], decay),
-            matrix("time_decay_w1", &[d, r2], zero.clone()),
-            matrix("time_decay_w2", &[r2, d], small),
-            vector("time_faaaa", &[d / n, n], bonus),
-            matrix("receptance.weight", &[d, d], square(1.0)),
-            matrix("key.weight", &[d, d], square(0.1)),
-            matrix("value.weight", &[d, d], square(1.0)),
-            matrix("gate.weight", &[d, d], square(0.1)),
-            matrix("output.weight", &[d, d], square(0.0)),
-            vector("ln_x.weight", &[d], Init::Constant(scale)),
-            vector("ln_x.bias", &[d], zero.clone()),
-        ]
-    }
-
-    /// The state before any token: [B, d] and [B, H, N, N].
-    pub(super) fn new_state(
-        &self,
-        batch: usize,
-        d: usize,
-        dtype: DType,
-    ) -> Result<Vec<(&'static str, Tensor)>> {
-        let n = self.head_size;
-        Ok(vec![
-            ("rwkv.shift", Tensor::zeros((batch, d), dtype, &Device::Cpu)?),
-            ("rwkv.wkv", Tensor::zeros((batch, d / n, n, n), dtype, &Device::Cpu)?),
-        ])
+    pub(super) fn eps() -> f64 {
+        1e-5
     }
 }
 
-/// One layer: x [B·T, d] to y [B·T, d], and the new state.
-pub(super) fn time_mix(
-    p: &Scope<'_>,
-    x: &Var,
-    state: &State,
-    layer: usize,
-) -> Result<(Var, Vec<(&'static str, Tensor)>)> {
+impl Rwkv6Config {
+    /// At the width of a scale, with as many blocks as GPT-2's parameters allow. Its head is not tied.
+    pub fn of(scale: &Scale, vocab_size: usize, context: usize) -> Self {
+        let shape = RwkvShape::of(scale.d_model, scale.d_model / scale.n_head);
+        let with = |num_hidden_layers| Self {
+            vocab_size,
+            hidden_size: scale.d_model,
+            attention_hidden_size: None,
+            num_hidden_layers,
+            head_size: shape.head_size,
+            head_size_divisor: HEAD_SIZE_DIVISOR,
+            intermediate_size: None,
+            layer_norm_epsilon: published::eps(),
+            mix_rank: Some(shape.mix_rank),
+            decay_rank: Some(shape.decay_rank),
+        };
+        let target = Gpt2Config::of(scale, vocab_size, context).census().total;
+        with(layers_to_match(target, |layers| count(&with(layers).declare())))
+    }
+
+    fn inner(&self) -> usize {
+        self.attention_hidden_size.unwrap_or(self.hidden_size)
+    }
+
+    fn d_ff(&self) -> usize {
+        self.intermediate_size.unwrap_or(self.hidden_size * 7 / 2 / 32 * 32)
+    }
+
+    fn shape(&self) -> RwkvShape {
+        let large = self.hidden_size >= 4096;
+        RwkvShape {
+            head_size: self.head_size,
+            mix_rank: self.mix_rank.unwrap_or(if large { 64 } else { 32 }),
+            decay_rank: self.decay_rank.unwrap_or(if large { 128 } else { 64 }),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let inner = self.inner();
+        if self.head_size == 0 || !inner.is_multiple_of(self.head_size) {
+            bail!("head_size {}, which is no divisor of {inner}", self.head_size);
+        }
+        Ok(())
+    }
+
+    /// Takes the ranks from the shapes of a checkpoint's tensors.
+    pub(super) fn fit(&mut self, dims: &dyn Fn(&str) -> Option<Vec<usize>>) {
+        if let Some([_, rank, _]) = dims("blocks.0.att.time_maa_w2").as_deref() {
+            self.mix_rank = Some(*rank);
+        }
+        if let Some([_, rank]) = dims("blocks.0.att.time_decay_w1").as_deref() {
+            self.decay_rank = Some(*rank);
+        }
+    }
+
+    pub(super) fn declare(&self) -> Vec<Declared> {
+        let (d, ff, l, v) = (self.hidden_size, self.d_ff(), self.num_hidden_layers, self.vocab_size);
+        let (zero, one) = (Init::Constant(0.0), Init::Constant(1.0));
+        let mut all = vec![Declared::matrix("emb.weight", &[v, d], Init::Uniform(1e-4))];
+        let norm = |all: &mut Vec<Declared>, name: String| {
+            all.push(Declared::vector(format!("{name}.weight"), &[d], one.clone()));
+            all.push(Declared::vector(format!("{name}.bias"), &[d], zero.clone()));
+        };
+        for i in 0..l {
+            let name = |n: &str| format!("blocks.{i}.{n}");
+            if i == 0 {
+                norm(&mut all, name("ln0"));
+            }
+            norm(&mut all, name("ln1"));
+            norm(&mut all, name("ln2"));
+            all.extend(self.shape().declare(&name("att."), (d, self.inner()), (i, l)));
+            let rest = 1.0 - i as f64 / l as f64;
+            let mix = Init::Values((0..d).map(|c| 1.0 - (c as f64 / d as f64).powf(rest)).collect());
+            all.extend([
+                Declared::vector(name("ffn.time_maa_k"), &[1, 1, d], mix.clone()),
+                Declared::vector(name("ffn.time_maa_r"), &[1, 1, d], mix),
+                Declared::matrix(name("ffn.key.weight"), &[ff, d], Init::Orthogonal(1.0)),
+                Declared::matrix(name("ffn.receptance.weight"), &[d, d], zero.clone()),
+                Declared::matrix(name("ffn.value.weight"), &[d, ff], zero.clone()),
+            ]);
+        }
+        norm(&mut all, "ln_out".to_owned());
+        let gain = 0.5 * (v as f64 / d as f64).sqrt().max(1.0);
+        all.push(Declared::matrix("head.weight", &[v, d], Init::Orthogonal(gain)));
+        all
+    }
+}
+
+/// The model.
+pub struct Rwkv6 {
+    config: Rwkv6Config,
+    params: Params,
+}
+
+impl Rwkv6 {
+    /// A model over given parameters.
+    pub fn new(config: Rwkv6Config, params: Params) -> Self {
+        Self { config, params }
+    }
+
+    fn norm(&self, p: &Scope<'_>, x: &Var, name: &str) -> Result<Var> {
+        let (w, b) = (p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?);
+        layer_norm(p.tape, x, &w, &b, self.config.layer_norm_epsilon)
+    }
+
+    fn block(&self, tape: &Tape, x: &Var, state: &mut State, i: usize) -> Result<Var> {
+        let (c, p) = (&self.config, self.params.scope(tape, format!("blocks.{i}.")));
+        let att = self.params.scope(tape, format!("blocks.{i}.att."));
+        let first = if i == 0 { Some(self.norm(&p, x, "ln0")?) } else { None };
+        let x = first.as_ref().unwrap_or(x);
+        let h = self.norm(&p, x, "ln1")?;
+        let (y, mut new) = time_mix(&att, &h, state, i, c.head_size_divisor)?;
+        let x = add(tape, x, &y)?;
+        let h = self.norm(&p, &x, "ln2")?;
+        let y = channel_mix(&p, &h, state, i)?;
+        new.push(("rwkv.shift_ffn", last_rows(h.tensor(), state.batch())?));
+        state.set(i, new);
+        add(tape, &x, &y)
+    }
+}
+
+fn channel_mix(p: &Scope<'_>, x: &Var, state: &State, layer: usize) -> Result<Var> {
     let tape = p.tape;
-    let (tail, wkv) = (state.get(layer, "rwkv.shift")?, state.get(layer, "rwkv.wkv")?);
-    let heads = wkv.dim(1)?;
-    let delta = token_shift(tape, x, tail)?;
-    let base = lerp(tape, x, &delta, &p.get("time_maa_x")?)?;
-    let low_rank = tanh(tape, &linear(tape, &base, &p.get("time_maa_w1")?, None, Layout::InOut)?)?;
-    let mu = ["w", "k", "v", "r", "g"].map(|n| p.get(&format!("time_maa_{n}")));
-    let [mw, mk, mv, mr, mg] = mu;
-    let mu = [&mw?, &mk?, &mv?, &mr?, &mg?];
-    let weights = MixWeights { low_rank: &low_rank, w2: &p.get("time_maa_w2")?, mu };
-    let mixed = low_rank_mix(tape, x, &delta, &weights)?;
-    let project = |i: usize, name: &str| {
-        linear(tape, &mixed[i], &p.get(&format!("{name}.weight"))?, None, Layout::OutIn)
-    };
-    let (k, v, r, g) =
-        (project(1, "key")?, project(2, "value")?, project(3, "receptance")?, project(4, "gate")?);
-    let low = linear(tape, &mixed[0], &p.get("time_decay_w1")?, None, Layout::InOut)?;
-    let bias = p.get("time_decay")?.reshape(&[x.dims()[1]])?;
-    let w2 = p.get("time_decay_w2")?;
-    let decay = linear(tape, &tanh(tape, &low)?, &w2, Some(&bias), Layout::InOut)?;
-    let bonus = p.get("time_faaaa")?;
-    let inputs = Wkv6Inputs { r: &r, k: &k, v: &v, decay: &decay, bonus: &bonus };
-    let (y, wkv) = wkv6(tape, &inputs, wkv)?;
-    let eps = 1e-5 * HEAD_SIZE_DIVISOR * HEAD_SIZE_DIVISOR;
-    let (w, b) = (p.get("ln_x.weight")?, p.get("ln_x.bias")?);
-    let y = group_norm_gate(tape, &y, &g, &w, &b, heads, eps)?;
-    let y = linear(tape, &y, &p.get("output.weight")?, None, Layout::OutIn)?;
-    let shift = last_rows(x.tensor(), state.batch())?;
-    Ok((y, vec![("rwkv.shift", shift), ("rwkv.wkv", wkv)]))
+    let delta = token_shift(tape, x, state.get(layer, "rwkv.shift_ffn")?)?;
+    let mixed = |name: &str| lerp(tape, x, &delta, &p.get(&format!("ffn.time_maa_{name}"))?);
+    let dense =
+        |x: &Var, name: &str| linear(tape, x, &p.get(&format!("ffn.{name}.weight"))?, None, Layout::OutIn);
+    let k = relu_squared(tape, &dense(&mixed("k")?, "key")?)?;
+    sigmoid_product(tape, &dense(&mixed("r")?, "receptance")?, &dense(&k, "value")?)
 }
 
-/// The last position of every sequence: [B·T, d] to [B, d].
-fn last_rows(x: &Tensor, batch: usize) -> Result<Tensor> {
-    let (rows, d) = x.dims2()?;
-    x.reshape((batch, rows / batch, d))?.narrow(1, rows / batch - 1, 1)?.squeeze(1)?.contiguous()
+impl LanguageModel for Rwkv6 {
+    fn config(&self) -> Config {
+        Config::Rwkv6(self.config.clone())
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn new_state(&self, batch: usize) -> Result<State> {
+        let (c, dtype) = (&self.config, self.params.flat().dtype());
+        let layer = |_| {
+            let mut all = c.shape().new_state(batch, (c.hidden_size, c.inner()), dtype)?;
+            all.push(("rwkv.shift_ffn", all[0].1.zeros_like()?));
+            Ok(all)
+        };
+        Ok(State::new(batch, (0..c.num_hidden_layers).map(layer).collect::<Result<_>>()?))
+    }
+
+    fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
+        check_tokens(self, tokens, state)?;
+        let p = self.params.scope(tape, "");
+        let mut x = embedding(tape, &p.get("emb.weight")?, tokens)?;
+        for i in 0..self.config.num_hidden_layers {
+            x = self.block(tape, &x, state, i)?;
+        }
+        state.advance(tokens.len() / state.batch());
+        self.norm(&p, &x, "ln_out")
+    }
+
+    fn head(&self) -> &'static str {
+        "head.weight"
+    }
+
+    fn census(&self) -> Census {
+        let c = &self.config;
+        let ffn = 2 * c.hidden_size * c.d_ff() + c.hidden_size * c.hidden_size;
+        let layers = c.num_hidden_layers * (c.shape().macs(c.hidden_size) + ffn);
+        Census::of(&self.params, "emb.weight", self.head(), layers)
+    }
+
+    fn window(&self) -> Option<usize> {
+        None
+    }
 }

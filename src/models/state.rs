@@ -19,7 +19,7 @@ pub struct State {
 }
 
 /// Every name that a layer's state may have; loading knows no other.
-const NAMES: &[&str] = &["k", "v", "rwkv.shift", "rwkv.wkv", "mamba.conv", "mamba.ssm"];
+const NAMES: &[&str] = &["k", "v", "rwkv.shift", "rwkv.wkv", "rwkv.shift_ffn", "mamba.conv", "mamba.ssm"];
 
 impl State {
     /// A state of given tensors, before any token.

@@ -107,6 +107,49 @@ pub fn tanh(tape: &Tape, x: &Var) -> Result<Var> {
     }))
 }
 
+// Not `max`: NaN must stay NaN.
+#[inline(always)]
+fn rectified<T: Real>(x: T) -> T {
+    if x < T::zero() { T::zero() } else { x }
+}
+
+/// max(x, 0)², the activation of RWKV's channel mixing.
+pub fn relu_squared(tape: &Tape, x: &Var) -> Result<Var> {
+    let dtype = x.tensor().dtype();
+    let y = real!(dtype, T => map::<T>(x.tensor(), |x| rectified(x) * rectified(x)))?;
+    if !tape.follows(&[x]) {
+        return Ok(Var::constant(y));
+    }
+    let (slot, x) = (x.slot(), x.tensor().clone());
+    Ok(tape.push_one(y, move |dy, sink| {
+        let dx = real!(dtype, T => zip::<T>(&x, &dy, |x, dy| dy * (rectified(x) + rectified(x))))?;
+        sink.add(slot, dx)
+    }))
+}
+
+#[inline(always)]
+fn sigmoid_slope<T: Real>(x: T) -> T {
+    x.sigmoid() * (T::one() - x.sigmoid())
+}
+
+/// `sigmoid(gate) · x`.
+pub fn sigmoid_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
+    let dtype = x.tensor().dtype();
+    let y = real!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.sigmoid() * x))?;
+    if !tape.follows(&[gate, x]) {
+        return Ok(Var::constant(y));
+    }
+    let (gs, xs) = (gate.slot(), x.slot());
+    let (gate, x) = (gate.tensor().clone(), x.tensor().clone());
+    Ok(tape.push_one(y, move |dy, sink| {
+        real!(dtype, T => {
+            let along = zip::<T>(&x, &dy, |x, dy| x * dy)?;
+            sink.add(gs, zip::<T>(&gate, &along, |g, a| a * sigmoid_slope(g))?)?;
+            sink.add(xs, zip::<T>(&gate, &dy, |g, dy| g.sigmoid() * dy)?)
+        })
+    }))
+}
+
 fn cut<T: Real>(x: &Tensor, sizes: &[usize]) -> Result<Vec<Tensor>> {
     let (rows, cols) = rows_cols(x);
     let data = Data::of(x)?;
@@ -176,6 +219,18 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
             vec![normal(&[9, 11])],
             |tape, v| Ok(vec![tanh(tape, &v[0])?]),
             |t| Ok(vec![t[0].tanh()?]),
+        ),
+        Case::new(
+            "squared ReLU",
+            vec![normal(&[9, 11])],
+            |tape, v| Ok(vec![relu_squared(tape, &v[0])?]),
+            |t| Ok(vec![t[0].relu()?.sqr()?]),
+        ),
+        Case::new(
+            "sigmoid gate",
+            vec![normal(&[9, 11]), normal(&[9, 11])],
+            |tape, v| Ok(vec![sigmoid_product(tape, &v[0], &v[1])?]),
+            |t| Ok(vec![(&t[1] / (t[0].neg()?.exp()? + 1.0)?)?]),
         ),
         Case::new(
             "add",

@@ -737,7 +737,7 @@ fn an_unknown_model_or_scale_is_named() {
         refused(&[arguments, &["--out", text(&folder)]].concat(), says);
         assert!(!folder.exists());
     };
-    refuse(&arguments, &["--model: expected one of gpt2, groundthink, got \"gpt3\""]);
+    refuse(&arguments, &["--model: expected one of gpt2, groundthink, mamba2, rwkv6, got \"gpt3\""]);
     (arguments[2], arguments[4]) = ("gpt2", "huge");
     refuse(&arguments, &["--scale: expected one of smoke", "got \"huge\""]);
 }

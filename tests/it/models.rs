@@ -1,6 +1,8 @@
 //! The models against independent implementations, and the algebra of their state.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
@@ -10,6 +12,7 @@ use v5gate::models::{
 };
 use v5gate::ops::{Tape, linear_cross_entropy, to_vec_f64};
 use v5gate::scale::{SCALES, Tier};
+use v5gate::train::load_model;
 
 fn fixture(name: &str) -> HashMap<String, Tensor> {
     let path = format!("{}/fixtures/reference/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
@@ -30,6 +33,7 @@ fn small_gpt2() -> Config {
         n_head: 3,
         n_inner: None,
         layer_norm_epsilon: 1e-5,
+        activation_function: None,
     })
 }
 
@@ -42,6 +46,25 @@ fn small_groundthink() -> Config {
         rwkv: RwkvShape { head_size: 8, mix_rank: 4, decay_rank: 6 },
         mamba: MambaShape { expand: 2, head_dim: 8, state_size: 10, n_groups: 1, conv_kernel: 4 },
     })
+}
+
+/// Odd sizes, several groups, an inner width that is not the width: as configuration files say them.
+fn small_mamba2() -> Config {
+    let text = r#"{"model_type": "mamba2", "vocab_size": 61, "hidden_size": 20, "num_hidden_layers": 2,
+        "num_heads": 4, "head_dim": 10, "state_size": 7, "n_groups": 2, "use_bias": true,
+        "time_step_limit": [0.01, 0.5]}"#;
+    serde_json::from_str(text).unwrap()
+}
+
+fn small_rwkv6() -> Config {
+    let text = r#"{"model_type": "rwkv6", "vocab_size": 61, "hidden_size": 20, "num_hidden_layers": 2,
+        "attention_hidden_size": 24, "head_size": 8, "intermediate_size": 36, "mix_rank": 3, "decay_rank": 5}"#;
+    serde_json::from_str(text).unwrap()
+}
+
+/// Every model, small.
+fn small() -> [Config; 4] {
+    [small_gpt2(), small_groundthink(), small_mamba2(), small_rwkv6()]
 }
 
 fn worst(a: &Tensor, b: &Tensor) -> f64 {
@@ -129,9 +152,9 @@ proptest! {
 
     /// Any split of a sequence into pieces, the state carried, gives the logits of the whole.
     #[test]
-    fn pieces_equal_the_whole(seed in 0u64..1000, cuts in prop::collection::vec(1usize..12, 1..5), which in 0usize..2) {
-        let config = if which == 0 { small_gpt2() } else { small_groundthink() };
-        let model = random_model(&config, seed);
+    fn pieces_equal_the_whole(seed in 0u64..1000, cuts in prop::collection::vec(1usize..12, 1..5), which in 0usize..4) {
+        let config = &small()[which];
+        let model = random_model(config, seed);
         let total: usize = cuts.iter().sum::<usize>().min(40);
         let tokens: Vec<u32> = (0..total as u32).map(|i| (i * 17 + seed as u32) % 61).collect();
         let mut state = model.new_state(1).unwrap();
@@ -151,9 +174,9 @@ proptest! {
 
     /// What comes later changes nothing that was said before.
     #[test]
-    fn no_position_sees_the_future(seed in 0u64..1000, at in 1usize..19, which in 0usize..2) {
-        let config = if which == 0 { small_gpt2() } else { small_groundthink() };
-        let model = random_model(&config, seed);
+    fn no_position_sees_the_future(seed in 0u64..1000, at in 1usize..19, which in 0usize..4) {
+        let config = &small()[which];
+        let model = random_model(config, seed);
         let mut tokens: Vec<u32> = (0..20).map(|i| (i * 7 + seed as u32) % 61).collect();
         let before = model.forward(&tokens, &mut model.new_state(1).unwrap()).unwrap();
         tokens[at] = (tokens[at] + 1) % 61;
@@ -167,7 +190,7 @@ proptest! {
 #[test]
 fn a_saved_state_continues_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    for config in [small_gpt2(), small_groundthink()] {
+    for config in small() {
         let model = config.init(3).unwrap();
         let mut state = model.new_state(2).unwrap();
         model.forward(&[1, 2, 3, 4, 5, 6], &mut state).unwrap();
@@ -205,7 +228,7 @@ fn gpt2_refuses_one_position_beyond_its_window() {
 
 #[test]
 fn a_token_outside_the_vocabulary_is_refused() {
-    for config in [small_gpt2(), small_groundthink()] {
+    for config in small() {
         let model = config.init(0).unwrap();
         let error = model.forward(&[0, 61], &mut model.new_state(1).unwrap()).unwrap_err();
         assert!(error.to_string().contains("token id 61 at position 1"), "{error}");
@@ -263,4 +286,77 @@ fn the_gate_starts_at_three_tenths_and_ablation_zeroes_a_branch() {
     let whole = run(model.as_ref());
     assert_eq!(worst(&whole, &run(model.without(Branch::Rwkv).unwrap().as_ref())), 0.0);
     assert!(worst(&whole, &run(model.without(Branch::Mamba).unwrap().as_ref())) > 0.0);
+}
+
+/// Writes a model's weights as two shards under names that `rename` makes, with an index.
+fn write_shards(folder: &Path, model: &dyn LanguageModel, rename: impl Fn(&str) -> String) {
+    let config = serde_json::to_string(&model.config()).unwrap();
+    fs::write(folder.join("config.json"), config).unwrap();
+    let mut shards = [HashMap::new(), HashMap::new()];
+    let mut map = HashMap::new();
+    for (i, entry) in model.params().entries().iter().enumerate() {
+        let name = rename(&entry.name);
+        map.insert(name.clone(), format!("model-{}.safetensors", i % 2));
+        shards[i % 2].insert(name, model.params().view(i).unwrap().contiguous().unwrap());
+    }
+    for (i, shard) in shards.iter().enumerate() {
+        candle_core::safetensors::save(shard, folder.join(format!("model-{i}.safetensors"))).unwrap();
+    }
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map }).to_string();
+    fs::write(folder.join("model.safetensors.index.json"), index).unwrap();
+}
+
+#[test]
+fn sharded_checkpoints_load_under_public_names() {
+    for config in small() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = config.init(5).unwrap();
+        let prefix = if config.name() == "gpt2" { "transformer." } else { "" };
+        write_shards(folder.path(), model.as_ref(), |name| format!("{prefix}{name}"));
+        let loaded = load_model(folder.path()).unwrap();
+        assert_eq!(loaded.params().digest().unwrap(), model.params().digest().unwrap());
+        fs::remove_file(folder.path().join("model-1.safetensors")).unwrap();
+        let error = load_model(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("model-1.safetensors"), "{error}");
+    }
+}
+
+#[test]
+fn a_shard_may_not_lie_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.json"), serde_json::to_string(&small_gpt2()).unwrap()).unwrap();
+    let index = r#"{"weight_map": {"wte.weight": "../secret.safetensors"}}"#;
+    fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    let error = load_model(folder.path()).err().unwrap().to_string();
+    assert!(error.contains("names of files beside it, got ../secret.safetensors"), "{error}");
+}
+
+/// The ranks of RWKV-6's low-rank maps are no keys of the authors' configuration.
+#[test]
+fn ranks_are_read_off_the_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = small_rwkv6().init(5).unwrap();
+    write_shards(folder.path(), model.as_ref(), str::to_owned);
+    let path = folder.path().join("config.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let without = text.replace(r#","mix_rank":3,"decay_rank":5"#, "");
+    assert_ne!(text, without);
+    fs::write(&path, without).unwrap();
+    assert_eq!(load_model(folder.path()).unwrap().config(), small_rwkv6());
+}
+
+/// Python writes infinities that JSON does not know.
+#[test]
+fn infinite_limits_are_read() {
+    for limit in ["[0.0, Infinity]", r#"[0.0, {"__float__": "Infinity"}]"#, "[0.0, null]"] {
+        let folder = tempfile::tempdir().unwrap();
+        let model = small_mamba2().init(5).unwrap();
+        write_shards(folder.path(), model.as_ref(), str::to_owned);
+        let path = folder.path().join("config.json");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("[0.01,0.5]"));
+        fs::write(&path, text.replace("[0.01,0.5]", limit)).unwrap();
+        let Config::Mamba2(config) = load_model(folder.path()).unwrap().config() else { panic!() };
+        assert_eq!(config.time_step_limit, (0.0, f64::INFINITY), "{limit}");
+    }
 }

@@ -50,6 +50,7 @@ fn forty_steps_equal_pytorchs() {
         n_head: 3,
         n_inner: None,
         layer_norm_epsilon: 1e-5,
+        activation_function: None,
     });
     let get = |name: &str| weights.get(&format!("w.{name}")).cloned();
     let start = config.build(Params::from_tensors(&config.declare(), DType::F64, get).unwrap());

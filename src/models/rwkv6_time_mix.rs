@@ -1,0 +1,172 @@
+//! RWKV-6 time mixing ("Finch", x060; Peng et al. 2024, §4).
+//!
+//! | symbol | |
+//! |---|---|
+//! | Δ | previous input − this input (token shift) |
+//! | xw, xk, xv, xr, xg | inputs mixed with Δ by data-dependent amounts, eqs. 7–9 |
+//! | ω | raw decay: time_decay + tanh(xw W₁) W₂, eq. 10 |
+//! | S | per head an N × N state: see `ops/wkv6.rs`, eqs. 16–19 |
+//!
+//! y = output(GroupNorm(wkv(r, k, v, ω, u)) · SiLU(gate)). Names are those of the authors'
+//! release. Initialisation follows the authors' training code: mixing coefficients and decays from
+//! their formulas in the layer's depth, orthogonal receptance, key (gain 0.1), value and gate
+//! (gain 0.1), zero output, low-rank maps starting at zero.
+
+use candle_core::{DType, Device, Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::params::{Declared, Init, Scope};
+use super::state::State;
+use crate::ops::{
+    Layout, MixWeights, Var, Wkv6Inputs, group_norm_gate, lerp, linear, low_rank_mix, tanh, token_shift, wkv6,
+};
+
+/// ε of the group norm is 1e-5 times the square of this: `head_size_divisor` as published.
+pub(super) const HEAD_SIZE_DIVISOR: f64 = 8.0;
+
+/// Dimensions of a time-mixing layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RwkvShape {
+    /// Channels of a head; divides the width.
+    pub head_size: usize,
+    /// Rank of the mixing maps (32 as published).
+    pub mix_rank: usize,
+    /// Rank of the decay map (64 as published).
+    pub decay_rank: usize,
+}
+
+impl RwkvShape {
+    /// The published ranks from a width of 256 on; below, in proportion, so that the low-rank
+    /// maps stay low.
+    pub fn of(d_model: usize, head_size: usize) -> Self {
+        let mix_rank = (d_model / 8).clamp(8, 32);
+        Self { head_size, mix_rank, decay_rank: 2 * mix_rank }
+    }
+
+    pub(super) fn parameters(&self, d: usize) -> usize {
+        5 * d * d + 2 * 5 * self.mix_rank * d + 2 * self.decay_rank * d + 10 * d
+    }
+
+    /// Multiply-adds of one token.
+    pub(super) fn macs(&self, d: usize) -> usize {
+        let maps = 5 * d * d + 2 * 5 * self.mix_rank * d + 2 * self.decay_rank * d;
+        // Reading and updating the state: y += r·(S + u k v) and S = w S + k v.
+        maps + 4 * d * self.head_size
+    }
+
+    /// A layer's parameters, from width `d` to an inner width and back.
+    pub(super) fn declare(
+        &self,
+        prefix: &str,
+        (d, inner): (usize, usize),
+        (layer, n_layer): (usize, usize),
+    ) -> Vec<Declared> {
+        let depth = layer as f64 / (n_layer.max(2) - 1) as f64;
+        let rest = 1.0 - layer as f64 / n_layer as f64;
+        let channel = |f: &dyn Fn(f64) -> f64| -> Init {
+            Init::Values((0..d).map(|i| f(i as f64 / d as f64)).collect())
+        };
+        let along = |f: &dyn Fn(f64, usize) -> f64| -> Init {
+            Init::Values((0..inner).map(|i| f(i as f64 / (inner.max(2) - 1) as f64, i)).collect())
+        };
+        let maa = channel(&|c| 1.0 - c.powf(rest));
+        let maa_v = channel(&|c| 1.0 - (c.powf(rest) + 0.3 * depth));
+        let maa_fast = channel(&|c| 1.0 - c.powf(0.5 * rest));
+        let decay = along(&|c, _| -6.0 + 5.0 * c.powf(0.7 + 1.3 * depth));
+        let zigzag = |i: usize| (((i + 1) % 3) as f64 - 1.0) * 0.1;
+        let bonus = along(&|c, i| depth * (1.0 - c) + zigzag(i));
+        let (r, r2, n) = (self.mix_rank, self.decay_rank, self.head_size);
+        let scale = ((1 + layer) as f64 / n_layer as f64).powf(0.7);
+        let (zero, small) = (Init::Constant(0.0), Init::Uniform(0.01));
+        let square = |gain: f64| {
+            if gain == 0.0 { zero.clone() } else { Init::Orthogonal(gain) }
+        };
+        let vector = |name: &str, shape: &[usize], init: Init| {
+            Declared::vector(format!("{prefix}{name}"), shape, init)
+        };
+        let matrix = |name: &str, shape: &[usize], init: Init| {
+            Declared::matrix(format!("{prefix}{name}"), shape, init)
+        };
+        vec![
+            vector("time_maa_x", &[1, 1, d], maa.clone()),
+            vector("time_maa_w", &[1, 1, d], maa.clone()),
+            vector("time_maa_k", &[1, 1, d], maa),
+            vector("time_maa_v", &[1, 1, d], maa_v),
+            vector("time_maa_r", &[1, 1, d], maa_fast.clone()),
+            vector("time_maa_g", &[1, 1, d], maa_fast),
+            matrix("time_maa_w1", &[d, 5 * r], zero.clone()),
+            matrix("time_maa_w2", &[5, r, d], small.clone()),
+            vector("time_decay", &[1, 1, inner], decay),
+            matrix("time_decay_w1", &[d, r2], zero.clone()),
+            matrix("time_decay_w2", &[r2, inner], small),
+            vector("time_faaaa", &[inner / n, n], bonus),
+            matrix("receptance.weight", &[inner, d], square(1.0)),
+            matrix("key.weight", &[inner, d], square(0.1)),
+            matrix("value.weight", &[inner, d], square(1.0)),
+            matrix("gate.weight", &[inner, d], square(0.1)),
+            matrix("output.weight", &[d, inner], square(0.0)),
+            vector("ln_x.weight", &[inner], Init::Constant(scale)),
+            vector("ln_x.bias", &[inner], zero.clone()),
+        ]
+    }
+
+    /// The state before any token: [B, d] and [B, H, N, N].
+    pub(super) fn new_state(
+        &self,
+        batch: usize,
+        (d, inner): (usize, usize),
+        dtype: DType,
+    ) -> Result<Vec<(&'static str, Tensor)>> {
+        let n = self.head_size;
+        Ok(vec![
+            ("rwkv.shift", Tensor::zeros((batch, d), dtype, &Device::Cpu)?),
+            ("rwkv.wkv", Tensor::zeros((batch, inner / n, n, n), dtype, &Device::Cpu)?),
+        ])
+    }
+}
+
+/// One layer: x [B·T, d] to y [B·T, d], and the new state.
+pub(super) fn time_mix(
+    p: &Scope<'_>,
+    x: &Var,
+    state: &State,
+    layer: usize,
+    head_size_divisor: f64,
+) -> Result<(Var, Vec<(&'static str, Tensor)>)> {
+    let tape = p.tape;
+    let (tail, wkv) = (state.get(layer, "rwkv.shift")?, state.get(layer, "rwkv.wkv")?);
+    let heads = wkv.dim(1)?;
+    let delta = token_shift(tape, x, tail)?;
+    let base = lerp(tape, x, &delta, &p.get("time_maa_x")?)?;
+    let low_rank = tanh(tape, &linear(tape, &base, &p.get("time_maa_w1")?, None, Layout::InOut)?)?;
+    let mu = ["w", "k", "v", "r", "g"].map(|n| p.get(&format!("time_maa_{n}")));
+    let [mw, mk, mv, mr, mg] = mu;
+    let mu = [&mw?, &mk?, &mv?, &mr?, &mg?];
+    let weights = MixWeights { low_rank: &low_rank, w2: &p.get("time_maa_w2")?, mu };
+    let mixed = low_rank_mix(tape, x, &delta, &weights)?;
+    let project = |i: usize, name: &str| {
+        linear(tape, &mixed[i], &p.get(&format!("{name}.weight"))?, None, Layout::OutIn)
+    };
+    let (k, v, r, g) =
+        (project(1, "key")?, project(2, "value")?, project(3, "receptance")?, project(4, "gate")?);
+    let low = linear(tape, &mixed[0], &p.get("time_decay_w1")?, None, Layout::InOut)?;
+    let w2 = p.get("time_decay_w2")?;
+    let bias = p.get("time_decay")?.reshape(&[w2.dims()[1]])?;
+    let decay = linear(tape, &tanh(tape, &low)?, &w2, Some(&bias), Layout::InOut)?;
+    let bonus = p.get("time_faaaa")?;
+    let inputs = Wkv6Inputs { r: &r, k: &k, v: &v, decay: &decay, bonus: &bonus };
+    let (y, wkv) = wkv6(tape, &inputs, wkv)?;
+    let eps = 1e-5 * head_size_divisor * head_size_divisor;
+    let (w, b) = (p.get("ln_x.weight")?, p.get("ln_x.bias")?);
+    let y = group_norm_gate(tape, &y, &g, &w, &b, heads, eps)?;
+    let y = linear(tape, &y, &p.get("output.weight")?, None, Layout::OutIn)?;
+    let shift = last_rows(x.tensor(), state.batch())?;
+    Ok((y, vec![("rwkv.shift", shift), ("rwkv.wkv", wkv)]))
+}
+
+/// The last position of every sequence: [B·T, d] to [B, d].
+pub(super) fn last_rows(x: &Tensor, batch: usize) -> Result<Tensor> {
+    let (rows, d) = x.dims2()?;
+    x.reshape((batch, rows / batch, d))?.narrow(1, rows / batch - 1, 1)?.squeeze(1)?.contiguous()
+}
