@@ -339,8 +339,8 @@ pub const CRITERIA: &[Criterion] = &[
         id: "contextual-correction",
         claim: "Both models recall a corrected preference",
         why: "Tier 1: the latest statement wins.",
-        required: GATE,
-        informs: SMALLER,
+        required: &[Tier::Smoke, Tier::Gate],
+        informs: &[Tier::Study],
         metrics: &[M::ContextualCorrectionAccuracy],
         ..RECALLS
     },
