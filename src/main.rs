@@ -340,16 +340,6 @@ fn generate(checkpoint: &Path, prompt: &str, tokens: usize) -> Result<u8> {
     if fed.is_empty() {
         fed.push(tokenizer.eot());
     }
-    let room = model.window().map_or(tokens, |w| tokens.min((w + 1).saturating_sub(fed.len())));
-    let (mut state, mut new) = (model.new_state(1)?, Vec::new());
-    while new.len() < room {
-        let logits = v5gate::ops::to_vec_f64(&model.last_logits(&fed, &mut state)?)?;
-        let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0) as u32;
-        if best == tokenizer.eot() {
-            break;
-        }
-        new.push(best);
-        fed = vec![best];
-    }
+    let new = model.continue_greedily(&fed, tokens, Some(tokenizer.eot()))?;
     print(&format!("{prompt}{}\n", tokenizer.decode(&new)?)).map(|()| 0)
 }

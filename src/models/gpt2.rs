@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::params::{Declared, Init, Params, Scope};
 use super::{Census, Config, LanguageModel, State, check_tokens};
-use crate::ops::{Layout, Tape, Var, add, causal_attention, embedding, gelu, layer_norm, linear};
+use crate::ops::{
+    Layout, Tape, Var, add, causal_attention, embedding, gelu, layer_norm, linear, linear_onto,
+};
 use crate::scale::Scale;
 
 /// Dimensions, under the public keys.
@@ -136,22 +138,23 @@ impl Gpt2 {
 
     fn block(&self, p: &Scope<'_>, x: &Var, state: &mut State, i: usize) -> Result<Var> {
         let (c, tape) = (&self.config, p.tape);
-        let dense = |x: &Var, name: &str| {
+        let dense = |residual: Option<&Var>, x: &Var, name: &str| {
             let (w, b) = (p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?);
-            linear(tape, x, &w, Some(&b), Layout::InOut)
+            linear_onto(tape, residual, x, &w, Some(&b), Layout::InOut)
         };
         let norm = |x: &Var, name: &str| {
             let (w, b) = (p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?);
             layer_norm(tape, x, &w, &b, c.layer_norm_epsilon)
         };
-        let qkv = dense(&norm(x, "ln_1")?, "attn.c_attn")?;
+        let qkv = dense(None, &norm(x, "ln_1")?, "attn.c_attn")?;
         let past = (state.get(i, "k")?.clone(), state.get(i, "v")?.clone());
         let past = (state.position() > 0).then_some(past);
         let (y, (k, v)) = causal_attention(tape, &qkv, state.batch(), c.n_head, past.as_ref())?;
         state.set(i, vec![("k", k), ("v", v)]);
-        let x = add(tape, x, &dense(&y, "attn.c_proj")?)?;
-        let h = gelu(tape, &dense(&norm(&x, "ln_2")?, "mlp.c_fc")?)?;
-        add(tape, &x, &dense(&h, "mlp.c_proj")?)
+        let x = dense(Some(x), &y, "attn.c_proj")?;
+        let h = linear(tape, &norm(&x, "ln_2")?, &p.get("mlp.c_fc.weight")?, None, Layout::InOut)?;
+        let h = gelu(tape, &h, &p.get("mlp.c_fc.bias")?)?;
+        dense(Some(&x), &h, "mlp.c_proj")
     }
 }
 

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::gpt2::Gpt2Config;
 use super::mamba2_mixer::{MambaShape, PUBLISHED, mixer};
-use super::params::{Declared, Init, Params, Scope};
+use super::params::{Declared, Init, Params};
 use super::rwkv6_time_mix::{HEAD_SIZE_DIVISOR, RwkvShape, time_mix};
 use super::{Branch, Census, Config, LanguageModel, State, check_tokens};
-use crate::ops::{Layout, Tape, Var, add, embedding, gated_fusion, gelu, linear, rms_norm};
+use crate::ops::{Layout, Tape, Var, embedding, gated_fusion, gelu, linear, linear_onto, rms_norm};
 use crate::scale::Scale;
 
 /// ε of every RMS norm.
@@ -159,24 +159,18 @@ impl GroundThink {
         new.extend(more);
         state.set(i, new);
         let (a, b) = (self.keep(a, Branch::Rwkv)?, self.keep(b, Branch::Mamba)?);
-        let fused = gated_fusion(tape, &a, &b, &p.get("gate.weight")?, &p.get("gate.bias")?)?;
-        let x = add(tape, x, &fused)?;
+        let x = gated_fusion(tape, x, &a, &b, &p.get("gate.weight")?, &p.get("gate.bias")?)?;
         let h = rms_norm(tape, &x, &p.get("ln_ffn.weight")?, EPS)?;
-        add(tape, &x, &feed_forward(&p, &h)?)
+        let h = linear(tape, &h, &p.get("ffn.fc.weight")?, None, Layout::OutIn)?;
+        let h = gelu(tape, &h, &p.get("ffn.fc.bias")?)?;
+        let (w, b) = (p.get("ffn.proj.weight")?, p.get("ffn.proj.bias")?);
+        linear_onto(tape, Some(&x), &h, &w, Some(&b), Layout::OutIn)
     }
 
     fn keep(&self, y: Var, branch: Branch) -> Result<Var> {
         let zeroed = self.ablated == Some(branch);
         if zeroed { Ok(Var::constant(y.tensor().zeros_like()?)) } else { Ok(y) }
     }
-}
-
-fn feed_forward(p: &Scope<'_>, x: &Var) -> Result<Var> {
-    let dense = |x: &Var, name: &str| {
-        let (w, b) = (p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?);
-        linear(p.tape, x, &w, Some(&b), Layout::OutIn)
-    };
-    dense(&gelu(p.tape, &dense(x, "ffn.fc")?)?, "ffn.proj")
 }
 
 impl LanguageModel for GroundThink {

@@ -19,7 +19,7 @@ mod state;
 use candle_core::{Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Layout, Tape, Var, linear, token_losses};
+use crate::ops::{Layout, Tape, Var, likeliest, linear, token_losses};
 use crate::scale::Scale;
 
 pub use gpt2::{Gpt2, Gpt2Config};
@@ -259,6 +259,23 @@ pub trait LanguageModel: Send + Sync {
         let width = hidden.dim(1)?;
         let last = hidden.reshape((batch, rows / batch, width))?.narrow(1, rows / batch - 1, 1)?;
         self.logits(last.squeeze(1)?.contiguous()?)
+    }
+
+    /// The likeliest continuation of `prompt`: at most `limit` tokens, as many as the window has room for,
+    /// up to but without `end`.
+    fn continue_greedily(&self, prompt: &[u32], limit: usize, end: Option<u32>) -> Result<Vec<u32>> {
+        let room = self.window().map_or(limit, |w| limit.min((w + 1).saturating_sub(prompt.len())));
+        let (mut state, mut new) = (self.new_state(1)?, Vec::with_capacity(room));
+        let mut fed = prompt.to_vec();
+        while new.len() < room {
+            let best = likeliest(&self.last_logits(&fed, &mut state)?)?;
+            if Some(best) == end {
+                break;
+            }
+            new.push(best);
+            fed = vec![best];
+        }
+        Ok(new)
     }
 
     /// The head: hidden states [N, d] to logits [N, V].

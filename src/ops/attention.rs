@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::case::like;
 use super::data::{Data, tensor};
-use super::linear::{Mat, matmul, product_into};
+use super::linear::{Mat, Threads, append_product, matmul};
 use super::real::{dot, largest, total};
 use super::{Case, Real, Tape, Var, real, simd};
 
@@ -78,7 +78,8 @@ impl<'a, T: Real> Head<'a, T> {
     /// Softmax probabilities of a block of queries: [rows, n], zero where masked.
     fn probabilities(&self, rows: &std::ops::Range<usize>, n: usize, p: &mut Vec<T>) {
         let scale = T::one() / T::of(self.s.head() as f64).sqrt();
-        product_into(self.queries(rows), self.keys(n).t(), p, scale);
+        p.clear();
+        append_product(self.queries(rows), self.keys(n).t(), p, scale, Threads::This);
         simd(
             #[inline(always)]
             || {
@@ -139,7 +140,15 @@ fn forward<T: Real>(s: Shape, qkv: &[T], k: &[T], v: &[T]) -> Vec<T> {
                 let n = s.past + rows.end;
                 head.probabilities(&rows, n, &mut p);
                 let out = &mut y[rows.start * size..rows.end * size];
-                matmul(Mat::new(&p, rows.len(), n), head.values(n), out, size, false, T::one());
+                matmul(
+                    Mat::new(&p, rows.len(), n),
+                    head.values(n),
+                    out,
+                    size,
+                    false,
+                    T::one(),
+                    Threads::This,
+                );
             }
             y
         })
@@ -189,8 +198,9 @@ fn head_backward<T: Real>(head: &Head<'_, T>, dy: &[T], (b, h): (usize, usize)) 
         let n = s.past + rows.end;
         let dy = Mat::strided(&dy[rows.start * s.width..], rows.len(), size, s.width);
         head.probabilities(&rows, n, &mut p);
-        matmul(Mat::new(&p, rows.len(), n).t(), dy, &mut dv, size, true, T::one());
-        product_into(dy, head.values(n).t(), &mut dp, T::one());
+        matmul(Mat::new(&p, rows.len(), n).t(), dy, &mut dv, size, true, T::one(), Threads::This);
+        dp.clear();
+        append_product(dy, head.values(n).t(), &mut dp, T::one(), Threads::This);
         simd(
             #[inline(always)]
             || {
@@ -202,8 +212,8 @@ fn head_backward<T: Real>(head: &Head<'_, T>, dy: &[T], (b, h): (usize, usize)) 
         );
         let ds = Mat::new(&dp, rows.len(), n);
         let out = &mut dq[rows.start * size..rows.end * size];
-        matmul(ds, head.keys(n), out, size, false, scale);
-        matmul(ds.t(), head.queries(&rows), &mut dk, size, true, scale);
+        matmul(ds, head.keys(n), out, size, false, scale, Threads::This);
+        matmul(ds.t(), head.queries(&rows), &mut dk, size, true, scale, Threads::This);
     }
     [dq, dk, dv]
 }

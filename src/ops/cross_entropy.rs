@@ -1,5 +1,5 @@
-//! The language-model head and its loss in one: logits exist for a block of tokens at a time and
-//! probabilities for all positions are never stored.
+//! The language-model head and its loss in one, in the manner of flash attention (Dao et al. 2022): the
+//! vocabulary goes by in blocks that stay in the second-level cache, with a running maximum and sum.
 //!
 //! | symbol | shape | |
 //! |---|---|---|
@@ -7,20 +7,28 @@
 //! | W | [V, d] | output embedding |
 //! | loss | [] | mean over N of ln Σ exp(W h) − (W h)[target], nats per token (ruling R5) |
 //!
-//! The gradients are simple once the probabilities of a block are at hand, dz = (p − 1[target])/N,
-//! so they are formed in the forward pass and only scaled in the backward pass.
+//! The gradients need the probabilities p: dh = (p W − W[target])/N, dW = (p − 1[target])ᵀ h/N. What is
+//! kept of a block is e = exp(z − c), c being the running maximum when the block went by, for at most
+//! [`TOKENS`] tokens at a time; p itself is never formed. With s = Σ exp(z − m) and m the last maximum,
+//! p W is the running sum of e W over s, and pᵀ h is eᵀ h' with the rows of h' = h·exp(c − m)/s: small.
+//! Both are formed in the forward pass and only scaled in the backward pass.
 
 use candle_core::{DType, Result, Tensor, bail};
+use rayon::prelude::*;
 
 use super::data::{Data, tensor};
-use super::linear::{Mat, matmul, product_into};
+use super::linear::{Mat, Threads, append_product, matmul};
 use super::real::{largest, total};
 use super::{Case, Real, Tape, Var, real, simd};
 
-/// Logits held at a time: about four million.
-fn block_rows(vocab: usize) -> usize {
-    (4_194_304 / vocab.max(1)).clamp(16, 512)
-}
+/// Tokens whose e is kept at a time.
+const TOKENS: usize = 512;
+
+/// Words in a block: with 512 tokens, two megabytes of float32.
+const WORDS: usize = 1024;
+
+/// Rows of a block in one task.
+const ROWS: usize = 16;
 
 struct Out<T> {
     losses: Vec<f64>,
@@ -28,25 +36,146 @@ struct Out<T> {
     dw: Vec<T>,
 }
 
-/// Turns a row of logits into its loss and, in place, softmax.
-#[inline(always)]
-fn softmax_loss<T: Real>(row: &mut [T], target: usize) -> f64 {
-    let max = largest(row);
-    let at_target = row[target];
-    let mut lanes = [T::zero(); 16];
-    for chunk in row.chunks_mut(16) {
-        for (x, lane) in chunk.iter_mut().zip(&mut lanes) {
-            *x = (*x - max).fast_exp();
-            *lane += *x;
-        }
-    }
-    let sum: T = total(lanes);
-    let inverse = T::one() / sum;
-    row.iter_mut().for_each(|x| *x *= inverse);
-    sum.wide().ln() + max.wide() - at_target.wide()
+/// What is known of a token's distribution after some blocks.
+#[derive(Clone, Copy)]
+struct Running<T> {
+    max: T,
+    /// Σ exp(z − max).
+    sum: T,
+    at_target: T,
+    /// By how much the last block shrank what came before it: exp(old max − max).
+    shrink: T,
 }
 
-fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool) -> Result<Out<T>> {
+impl<T: Real> Running<T> {
+    fn new() -> Self {
+        Self { max: T::neg_infinity(), sum: T::zero(), at_target: T::nan(), shrink: T::zero() }
+    }
+
+    /// Takes in the logits of a block, which become exp(z − max).
+    #[inline(always)]
+    fn take(&mut self, z: &mut [T], target: Option<usize>) {
+        if let Some(target) = target {
+            self.at_target = z[target];
+        }
+        let before = self.max;
+        let in_block = largest(z);
+        self.max = if in_block > before { in_block } else { before };
+        self.shrink = (before - self.max).fast_exp();
+        let mut lanes = [T::zero(); 16];
+        for chunk in z.chunks_mut(16) {
+            for (x, lane) in chunk.iter_mut().zip(&mut lanes) {
+                *x = (*x - self.max).fast_exp();
+                *lane += *x;
+            }
+        }
+        self.sum = self.sum * self.shrink + total(lanes);
+    }
+
+    fn loss(&self) -> f64 {
+        self.sum.wide().ln() + self.max.wide() - self.at_target.wide()
+    }
+}
+
+/// Some tokens and the head.
+struct Part<'a, T> {
+    h: &'a [T],
+    targets: &'a [u32],
+    w: &'a [T],
+    width: usize,
+    /// Words in a block.
+    words: usize,
+}
+
+impl<T: Real> Part<'_, T> {
+    /// Losses; and where gradients are asked for, `scale` times theirs: dh is appended, dw is added to
+    /// or, where it is empty, filled.
+    fn run(&self, losses: &mut Vec<f64>, gradients: Option<(&mut Vec<T>, &mut Vec<T>)>, scale: T) {
+        let (n, width) = (self.targets.len(), self.width);
+        let mut rows = vec![Running::new(); n];
+        let Some((dh, dw)) = gradients else {
+            let mut e = Vec::new();
+            for (first, w) in self.blocks() {
+                e.clear();
+                self.block(first, w, &mut e, &mut rows);
+            }
+            return losses.extend(rows.iter().map(Running::loss));
+        };
+        let h = Mat::new(self.h, n, width);
+        let (mut e, mut maxima) = (Vec::with_capacity(n * self.w.len() / width), Vec::new());
+        let mut sum = vec![T::zero(); n * width];
+        for (first, w) in self.blocks() {
+            let start = e.len();
+            self.block(first, w, &mut e, &mut rows);
+            for (sum, row) in sum.chunks_exact_mut(width).zip(&rows) {
+                if first > 0 && row.shrink != T::one() {
+                    sum.iter_mut().for_each(|x| *x *= row.shrink);
+                }
+            }
+            matmul(Mat::new(&e[start..], n, w.rows), w, &mut sum, width, first > 0, T::one(), Threads::All);
+            maxima.push(rows.iter().map(|r| r.max).collect::<Vec<_>>());
+        }
+        losses.extend(rows.iter().map(Running::loss));
+
+        for ((sum, row), target) in sum.chunks_exact_mut(width).zip(&rows).zip(self.targets) {
+            let factor = scale / row.sum;
+            for (x, w) in sum.iter_mut().zip(&self.w[*target as usize * width..]) {
+                *x = *x * factor - scale * *w;
+            }
+        }
+        dh.extend_from_slice(&sum);
+
+        let (fresh, mut start) = (dw.is_empty(), 0);
+        for ((first, w), maxima) in self.blocks().zip(&maxima) {
+            for (((x, h), row), max) in
+                sum.chunks_exact_mut(width).zip(self.h.chunks_exact(width)).zip(&rows).zip(maxima)
+            {
+                let factor = (*max - row.max).fast_exp() * scale / row.sum;
+                x.iter_mut().zip(h).for_each(|(x, h)| *x = *h * factor);
+            }
+            let e = Mat::new(&e[start..start + n * w.rows], n, w.rows).t();
+            start += n * w.rows;
+            let scaled = Mat::new(&sum, n, width);
+            if fresh {
+                append_product(e, scaled, dw, T::one(), Threads::All);
+            } else {
+                let rows = first * width..(first + w.rows) * width;
+                matmul(e, scaled, &mut dw[rows], width, true, T::one(), Threads::All);
+            }
+        }
+        for (h, target) in h.data.chunks_exact(width).zip(self.targets) {
+            let row = &mut dw[*target as usize * width..][..width];
+            row.iter_mut().zip(h).for_each(|(dw, h)| *dw = *dw - scale * *h);
+        }
+    }
+
+    /// The blocks of the head, each with its first word.
+    fn blocks(&self) -> impl Iterator<Item = (usize, Mat<'_, T>)> {
+        let size = self.words * self.width;
+        let blocks = self.w.chunks(size).enumerate();
+        blocks.map(|(i, w)| (i * self.words, Mat::new(w, w.len() / self.width, self.width)))
+    }
+
+    /// Appends a block's e and takes it into the rows' statistics.
+    fn block(&self, first: usize, w: Mat<'_, T>, e: &mut Vec<T>, rows: &mut [Running<T>]) {
+        let (start, n) = (e.len(), rows.len());
+        append_product(Mat::new(self.h, n, self.width), w.t(), e, T::one(), Threads::All);
+        let parts = e[start..].par_chunks_mut(ROWS * w.rows).zip(rows.par_chunks_mut(ROWS));
+        parts.zip(self.targets.par_chunks(ROWS)).for_each(|((z, rows), targets)| {
+            simd(
+                #[inline(always)]
+                || {
+                    for ((z, row), target) in z.chunks_exact_mut(w.rows).zip(rows).zip(targets) {
+                        let target = (*target as usize).wrapping_sub(first);
+                        row.take(z, (target < w.rows).then_some(target));
+                    }
+                },
+            );
+        });
+    }
+}
+
+fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, words: usize) -> Result<Out<T>> {
     let ((rows, width), (vocab, w_width)) = (h.dims2()?, w.dims2()?);
     if rows != targets.len() || width != w_width {
         bail!("loss: hidden {:?}, head {:?}, {} targets", h.dims(), w.dims(), targets.len());
@@ -55,33 +184,13 @@ fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool) -> Res
         bail!("target id {t} at position {i} is outside the vocabulary of {vocab}");
     }
     let (hd, wd) = (Data::of(h)?, Data::of(w)?);
-    let (h, weight) = (hd.get::<T>()?, Mat::new(wd.get::<T>()?, vocab, width));
-    let sizes = if gradients { (rows * width, vocab * width) } else { (0, 0) };
-    let (dh, dw) = (vec![T::zero(); sizes.0], vec![T::zero(); sizes.1]);
-    let mut out = Out { losses: Vec::with_capacity(rows), dh, dw };
-    let block = block_rows(vocab);
-    let mut logits = Vec::new();
+    let (h, w) = (hd.get::<T>()?, wd.get::<T>()?);
+    let size = |n: usize| Vec::with_capacity(if gradients { n } else { 0 });
+    let mut out = Out { losses: Vec::with_capacity(rows), dh: size(rows * width), dw: size(vocab * width) };
     let scale = T::of(1.0 / rows as f64);
-    for (i, (h, targets)) in h.chunks(block * width).zip(targets.chunks(block)).enumerate() {
-        let n = targets.len();
-        let h = Mat::new(h, n, width);
-        product_into(h, weight.t(), &mut logits, T::one());
-        simd(
-            #[inline(always)]
-            || {
-                for (row, target) in logits.chunks_exact_mut(vocab).zip(targets) {
-                    out.losses.push(softmax_loss(row, *target as usize));
-                    row[*target as usize] -= T::one();
-                }
-            },
-        );
-        if gradients {
-            let dz = Mat::new(&logits, n, vocab);
-            let start = i * block * width;
-            let dh = &mut out.dh[start..start + n * width];
-            matmul(dz, weight, dh, width, false, scale);
-            matmul(dz.t(), h, &mut out.dw, width, true, scale);
-        }
+    for (h, targets) in h.chunks(TOKENS * width).zip(targets.chunks(TOKENS)) {
+        let wanted = gradients.then_some((&mut out.dh, &mut out.dw));
+        Part { h, targets, w, width, words }.run(&mut out.losses, wanted, scale);
     }
     Ok(out)
 }
@@ -91,7 +200,7 @@ pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> R
     let dtype = h.tensor().dtype();
     let gradients = tape.follows(&[h, w]);
     real!(dtype, T => {
-        let out = run::<T>(h.tensor(), w.tensor(), targets, gradients)?;
+        let out = run::<T>(h.tensor(), w.tensor(), targets, gradients, WORDS)?;
         let mean = out.losses.iter().sum::<f64>() / targets.len() as f64;
         let loss = tensor(vec![T::of(mean)], &[])?;
         if !gradients {
@@ -110,12 +219,12 @@ pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> R
 
 /// The loss of every token, in nats: what evaluation sums.
 pub fn token_losses(h: &Tensor, w: &Tensor, targets: &[u32]) -> Result<Vec<f64>> {
-    real!(h.dtype(), T => Ok(run::<T>(h, w, targets, false)?.losses))
+    real!(h.dtype(), T => Ok(run::<T>(h, w, targets, false, WORDS)?.losses))
 }
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (n, d, v) in [(1, 3, 5), (23, 4, 7), (600, 3, 11)] {
+    for (n, d, v) in [(1, 3, 5), (23, 4, 7), (600, 3, 11), (19, 3, 2100)] {
         let targets: Vec<u32> = (0..n).map(|i| (i * 5 % v) as u32).collect();
         let again = targets.clone();
         cases.push(Case::new(

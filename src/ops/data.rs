@@ -50,6 +50,16 @@ pub fn to_vec_f64(t: &Tensor) -> Result<Vec<f64>> {
     real!(t.dtype(), T => Ok(Data::of(&t)?.get::<T>()?.iter().map(|x| x.wide()).collect()))
 }
 
+/// The index of the largest element, the first of equals; NaN is passed over.
+pub fn likeliest(t: &Tensor) -> Result<u32> {
+    real!(t.dtype(), T => {
+        let data = Data::of(t)?;
+        let all = data.get::<T>()?;
+        let most = super::simd(#[inline(always)] || super::real::largest(all));
+        Ok(all.iter().position(|x| *x == most).unwrap_or(0) as u32)
+    })
+}
+
 /// (rows, columns) of a tensor seen as a matrix whose columns are its last dimension.
 pub(crate) fn rows_cols(t: &Tensor) -> (usize, usize) {
     let cols = t.dims().last().copied().unwrap_or(1);
@@ -87,4 +97,35 @@ pub(crate) fn add_in_place(sum: &Tensor, t: &Tensor) -> Result<()> {
         bail!("gradient has {} elements, expected {}", t.elem_count(), sum.elem_count());
     }
     sum.inplace_op2(t, &AddInPlace)
+}
+
+struct AddRows<'a>(&'a [u32]);
+
+impl InplaceOp2 for AddRows<'_> {
+    fn name(&self) -> &'static str {
+        "add_rows"
+    }
+
+    fn cpu_fwd(&self, to: &mut CpuStorage, l1: &Layout, from: &CpuStorage, l2: &Layout) -> Result<()> {
+        fn go<T: Real>(to: &mut [T], from: &[T], ids: &[u32]) {
+            let width = from.len() / ids.len().max(1);
+            for (&id, row) in ids.iter().zip(from.chunks_exact(width.max(1))) {
+                let to = &mut to[id as usize * width..][..width];
+                to.iter_mut().zip(row).for_each(|(t, r)| *t += *r);
+            }
+        }
+        let (a, b) = (l1.start_offset(), l2.start_offset());
+        let (n, m) = (l1.shape().elem_count(), l2.shape().elem_count());
+        match (to, from) {
+            (CpuStorage::F32(x), CpuStorage::F32(y)) => go(&mut x[a..a + n], &y[b..b + m], self.0),
+            (CpuStorage::F64(x), CpuStorage::F64(y)) => go(&mut x[a..a + n], &y[b..b + m], self.0),
+            _ => bail!("add_rows: element types differ"),
+        }
+        Ok(())
+    }
+}
+
+/// `table[ids[i]] += rows[i]`, in this order: the same sum every time.
+pub(crate) fn add_rows(table: &Tensor, ids: &[u32], rows: &Tensor) -> Result<()> {
+    table.inplace_op2(rows, &AddRows(ids))
 }

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::data::{Data, ROWS, rows_cols, tensor};
+use super::linear::column_sums;
 use super::{Case, Real, Tape, Var, real, simd};
 
 /// Elements handled by one task.
@@ -79,17 +80,54 @@ fn gelu_slope<T: Real>(x: T) -> T {
     s + T::of(2.0) * x * s * (T::one() - s) * du
 }
 
-/// GELU in GPT-2's tanh form: ½x(1 + tanh(√(2/π)(x + 0.044715x³))).
-pub fn gelu(tape: &Tape, x: &Var) -> Result<Var> {
+/// `f` of every element of [rows, cols] and of another that is one a column.
+fn along_rows<T: Real>(
+    x: &Tensor,
+    b: &Tensor,
+    z: &Tensor,
+    f: impl Fn(T, T, T) -> T + Sync,
+) -> Result<Tensor> {
+    let (rows, cols) = rows_cols(x);
+    let (xd, bd, zd) = (Data::of(x)?, Data::of(b)?, Data::of(z)?);
+    let (x_all, b, z_all) = (xd.get::<T>()?, bd.get::<T>()?, zd.get::<T>()?);
+    if b.len() != cols || z_all.len() != x_all.len() {
+        candle_core::bail!("shapes {:?} and {} do not fit {:?}", z.dims(), b.len(), x.dims());
+    }
+    let mut y = vec![T::zero(); rows * cols];
+    let n = ROWS * cols;
+    let blocks = y.par_chunks_mut(n).zip(x_all.par_chunks(n).zip(z_all.par_chunks(n)));
+    blocks.for_each(|(y, (x, z))| {
+        simd(
+            #[inline(always)]
+            || {
+                let rows = x.chunks_exact(cols).zip(z.chunks_exact(cols));
+                for (y, (x, z)) in y.chunks_exact_mut(cols).zip(rows) {
+                    for (((y, x), b), z) in y.iter_mut().zip(x).zip(b).zip(z) {
+                        *y = f(*x, *b, *z);
+                    }
+                }
+            },
+        );
+    });
+    tensor(y, x.dims())
+}
+
+/// GELU of `x + b` in GPT-2's tanh form, ½z(1 + tanh(√(2/π)(z + 0.044715z³))): x [rows, cols], b [cols].
+pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let y = real!(dtype, T => map::<T>(x.tensor(), gelu_of))?;
-    if !tape.follows(&[x]) {
+    let y = real!(dtype, T => along_rows::<T>(x.tensor(), b.tensor(), x.tensor(), |x, b, _| gelu_of(x + b)))?;
+    if !tape.follows(&[x, b]) {
         return Ok(Var::constant(y));
     }
-    let (slot, x) = (x.slot(), x.tensor().clone());
+    let (xs, bs) = (x.slot(), b.slot());
+    let (x, b) = (x.tensor().clone(), b.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
-        let dx = real!(dtype, T => zip::<T>(&x, &dy, |x, dy| dy * gelu_slope(x)))?;
-        sink.add(slot, dx)
+        real!(dtype, T => {
+            let dx = along_rows::<T>(&x, &b, &dy, |x, b, dy| dy * gelu_slope(x + b))?;
+            let db = column_sums(Data::of(&dx)?.get::<T>()?, b.elem_count());
+            sink.add(bs, tensor(db, b.dims())?)?;
+            sink.add(xs, dx)
+        })
     }))
 }
 
@@ -206,10 +244,10 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     vec![
         Case::new(
             "gelu",
-            vec![normal(&[9, 11])],
-            |tape, v| Ok(vec![gelu(tape, &v[0])?]),
+            vec![normal(&[70, 11]), normal(&[11])],
+            |tape, v| Ok(vec![gelu(tape, &v[0], &v[1])?]),
             |t| {
-                let x = &t[0];
+                let x = &t[0].broadcast_add(&t[1])?;
                 let u = ((x + (x.powf(3.0)? * GELU_CUBIC)?)? * GELU_SCALE)?;
                 Ok(vec![((x * (u.tanh()? + 1.0)?)? * 0.5)?])
             },

@@ -20,17 +20,6 @@ fn gather<T: Real>(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
     tensor(y, &[ids.len(), width])
 }
 
-fn scatter<T: Real>(dy: &Tensor, ids: &[u32], dims: &[usize]) -> Result<Tensor> {
-    let width = dims[1];
-    let data = Data::of(dy)?;
-    let mut table = vec![T::zero(); dims[0] * width];
-    for (&id, row) in ids.iter().zip(data.get::<T>()?.chunks_exact(width)) {
-        let start = id as usize * width;
-        table[start..start + width].iter_mut().zip(row).for_each(|(t, r)| *t += *r);
-    }
-    tensor(table, dims)
-}
-
 /// `y[i] = table[ids[i]]`: [vocab, width] to [ids, width].
 pub fn embedding(tape: &Tape, table: &Var, ids: &[u32]) -> Result<Var> {
     let dtype = table.tensor().dtype();
@@ -39,7 +28,7 @@ pub fn embedding(tape: &Tape, table: &Var, ids: &[u32]) -> Result<Var> {
         return Ok(Var::constant(y));
     }
     let (slot, dims, ids) = (table.slot(), table.dims().to_vec(), ids.to_vec());
-    Ok(tape.push_one(y, move |dy, sink| sink.add(slot, real!(dtype, T => scatter::<T>(&dy, &ids, &dims))?)))
+    Ok(tape.push_one(y, move |dy, sink| sink.add_rows(slot, &ids, &dims, &dy)))
 }
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {

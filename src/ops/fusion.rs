@@ -2,10 +2,11 @@
 //!
 //! | symbol | shape | |
 //! |---|---|---|
+//! | x | [N, d] | residual stream |
 //! | a, b | [N, d] | the branches' outputs (RWKV-6, Mamba-2) |
 //! | W, c | [1, 2d], [1] | gate weight (a's half first) and bias |
 //!
-//! g = sigmoid(W [a; b] + c), one number per position; y = g·a + (1 − g)·b
+//! g = sigmoid(W [a; b] + c), one number per position; y = x + g·a + (1 − g)·b
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
@@ -21,11 +22,13 @@ fn gate<T: Real>(a: &[T], b: &[T], w: &[T], bias: T) -> T {
     (dot(a, &w[..d]) + dot(b, &w[d..]) + bias).sigmoid()
 }
 
-fn forward<T: Real>(x: [&Tensor; 4]) -> Result<Tensor> {
+fn forward<T: Real>(residual: &Tensor, x: [&Tensor; 4]) -> Result<Tensor> {
     let (rows, d) = rows_cols(x[0]);
+    let rd = Data::of(residual)?;
+    let residual = rd.get::<T>()?;
     let [a, b, w, c] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(x[2])?, Data::of(x[3])?];
     let (a, b, w, c) = (a.get::<T>()?, b.get::<T>()?, w.get::<T>()?, c.get::<T>()?[0]);
-    let mut y = vec![T::zero(); rows * d];
+    let mut y = residual.to_vec();
     let n = ROWS * d;
     y.par_chunks_mut(n).zip(a.par_chunks(n).zip(b.par_chunks(n))).for_each(|(y, (a, b))| {
         simd(
@@ -35,7 +38,7 @@ fn forward<T: Real>(x: [&Tensor; 4]) -> Result<Tensor> {
                 for (y, (a, b)) in y.chunks_exact_mut(d).zip(rows) {
                     let g = gate(a, b, w, c);
                     for i in 0..d {
-                        y[i] = g * a[i] + (T::one() - g) * b[i];
+                        y[i] += g * a[i] + (T::one() - g) * b[i];
                     }
                 }
             },
@@ -93,23 +96,28 @@ fn row_backward<T: Real>([a, b, w, dy]: [&[T]; 4], c: T, da: &mut [T], db: &mut 
     dw[2 * d] += dz;
 }
 
-/// `g·a + (1 − g)·b` with `g = sigmoid(W [a; b] + c)`.
-pub fn gated_fusion(tape: &Tape, a: &Var, b: &Var, w: &Var, c: &Var) -> Result<Var> {
+/// `x + g·a + (1 − g)·b` with `g = sigmoid(W [a; b] + c)`.
+pub fn gated_fusion(tape: &Tape, x: &Var, a: &Var, b: &Var, w: &Var, c: &Var) -> Result<Var> {
     let (_, d) = rows_cols(a.tensor());
-    if a.dims() != b.dims() || w.tensor().elem_count() != 2 * d || c.tensor().elem_count() != 1 {
+    if a.dims() != b.dims()
+        || a.dims() != x.dims()
+        || w.tensor().elem_count() != 2 * d
+        || c.tensor().elem_count() != 1
+    {
         bail!("fusion: {:?} and {:?} with gate {:?}", a.dims(), b.dims(), w.dims());
     }
     let dtype = a.tensor().dtype();
     let vars = [a, b, w, c];
     let inputs = vars.map(|v| v.tensor().clone());
-    let y = real!(dtype, T => forward::<T>(inputs.each_ref()))?;
-    if !tape.follows(&vars) {
+    let y = real!(dtype, T => forward::<T>(x.tensor(), inputs.each_ref()))?;
+    if !tape.follows(&vars) && !tape.follows(&[x]) {
         return Ok(Var::constant(y));
     }
-    let slots = vars.map(Var::slot);
+    let (slots, xs) = (vars.map(Var::slot), x.slot());
     Ok(tape.push_one(y, move |dy, sink| {
         let gradients = real!(dtype, T => backward::<T>(inputs.each_ref(), &dy))?;
-        slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
+        slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))?;
+        sink.add(xs, dy)
     }))
 }
 
@@ -117,13 +125,13 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let (n, d) = (67, 5);
     vec![Case::new(
         "random gate",
-        vec![normal(&[n, d]), normal(&[n, d]), normal(&[1, 2 * d]), normal(&[1])],
-        |tape, v| Ok(vec![gated_fusion(tape, &v[0], &v[1], &v[2], &v[3])?]),
+        vec![normal(&[n, d]), normal(&[n, d]), normal(&[1, 2 * d]), normal(&[1]), normal(&[n, d])],
+        |tape, v| Ok(vec![gated_fusion(tape, &v[4], &v[0], &v[1], &v[2], &v[3])?]),
         |x| {
             let z = Tensor::cat(&[&x[0], &x[1]], 1)?.matmul(&x[2].t()?)?.broadcast_add(&x[3])?;
             let g = ((z.neg()?.exp()? + 1.0)?).recip()?;
             let rest = (1.0 - &g)?;
-            Ok(vec![(x[0].broadcast_mul(&g)? + x[1].broadcast_mul(&rest)?)?])
+            Ok(vec![((x[0].broadcast_mul(&g)? + x[1].broadcast_mul(&rest)?)? + &x[4])?])
         },
     )]
 }

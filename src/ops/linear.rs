@@ -10,6 +10,7 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::data::{Data, ROWS, rows_cols, tensor};
+use super::real::{LANES, total};
 use super::{Case, Real, Tape, Var, real, simd};
 
 /// How a weight matrix is stored.
@@ -56,6 +57,15 @@ impl<'a, T> Mat<'a, T> {
     }
 }
 
+/// Who computes a product.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// All threads share it.
+    All,
+    /// The calling one: the others have products of their own.
+    This,
+}
+
 /// `out = keep·out + scale·a·b`, rows of `out` lying `stride` apart.
 pub(crate) fn matmul<T: Real>(
     a: Mat<'_, T>,
@@ -64,6 +74,7 @@ pub(crate) fn matmul<T: Real>(
     stride: usize,
     keep: bool,
     scale: T,
+    threads: Threads,
 ) {
     let (m, n) = (a.rows, b.cols);
     assert!(m == 0 || n == 0 || (m - 1) * stride + n <= out.len());
@@ -71,31 +82,36 @@ pub(crate) fn matmul<T: Real>(
     // SAFETY: the assert above keeps what is written inside `out`, which is borrowed mutably, so it
     // overlaps neither operand; its elements are initialised.
     unsafe {
-        gemm_to(a, b, out.as_mut_ptr(), stride, keep, scale);
+        gemm_to(a, b, out.as_mut_ptr(), stride, keep, scale, threads);
     }
 }
 
-/// `scale·a·b` in `out`, whose old contents are dropped and whose memory is used again.
-pub(crate) fn product_into<T: Real>(a: Mat<'_, T>, b: Mat<'_, T>, out: &mut Vec<T>, scale: T) {
-    let (m, n) = (a.rows, b.cols);
-    out.clear();
+/// `scale·a·b`, row-major, after what `out` holds.
+pub(crate) fn append_product<T: Real>(
+    a: Mat<'_, T>,
+    b: Mat<'_, T>,
+    out: &mut Vec<T>,
+    scale: T,
+    threads: Threads,
+) {
+    let (old, new) = (out.len(), a.rows * b.cols);
     if a.cols == 0 {
-        return out.resize(m * n, T::zero());
+        return out.resize(old + new, T::zero());
     }
-    out.reserve(m * n);
+    out.reserve(new);
     #[expect(unsafe_code, reason = "the product writes every element: zeros first would be one more pass")]
-    // SAFETY: `out` has room for m·n elements, and with at least one term in every sum and `keep` off
-    // each of them is written and none is read.
+    // SAFETY: `out` has room for m·n elements more, and with at least one term in every sum and `keep`
+    // off each of them is written and none is read.
     unsafe {
-        gemm_to(a, b, out.as_mut_ptr(), n, false, scale);
-        out.set_len(m * n);
+        gemm_to(a, b, out.as_mut_ptr().add(old), b.cols, false, scale, threads);
+        out.set_len(old + new);
     }
 }
 
-/// `scale·a·b`, row-major.
+/// `a·b`, row-major.
 pub(crate) fn product<T: Real>(a: Mat<'_, T>, b: Mat<'_, T>) -> Vec<T> {
     let mut out = Vec::new();
-    product_into(a, b, &mut out, T::one());
+    append_product(a, b, &mut out, T::one(), Threads::All);
     out
 }
 
@@ -104,7 +120,19 @@ pub(crate) fn product<T: Real>(a: Mat<'_, T>, b: Mat<'_, T>) -> Vec<T> {
 /// Rows of `b.cols` elements, `stride` apart, as many as `a` has, must be writable at `out`, overlap
 /// neither operand, and be initialised where `keep` is set.
 #[expect(unsafe_code, reason = "the matrix product of the `gemm` crate takes pointers")]
-unsafe fn gemm_to<T: Real>(a: Mat<'_, T>, b: Mat<'_, T>, out: *mut T, stride: usize, keep: bool, scale: T) {
+unsafe fn gemm_to<T: Real>(
+    a: Mat<'_, T>,
+    b: Mat<'_, T>,
+    out: *mut T,
+    stride: usize,
+    keep: bool,
+    scale: T,
+    threads: Threads,
+) {
+    let parallelism = match threads {
+        Threads::All => gemm::Parallelism::Rayon(0),
+        Threads::This => gemm::Parallelism::None,
+    };
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(b.rows, k, "matmul: inner dimensions differ");
     assert!(a.last_index() <= a.data.len() && b.last_index() <= b.data.len());
@@ -131,7 +159,7 @@ unsafe fn gemm_to<T: Real>(a: Mat<'_, T>, b: Mat<'_, T>, out: *mut T, stride: us
             false,
             false,
             false,
-            gemm::Parallelism::Rayon(0),
+            parallelism,
         );
     }
 }
@@ -172,7 +200,99 @@ fn oriented<T>(w: Mat<'_, T>, layout: Layout) -> Mat<'_, T> {
     }
 }
 
-fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, layout: Layout) -> Result<Tensor> {
+/// Outputs of one task of [`row_product`].
+const OUTPUTS: usize = 512;
+
+/// `y += x·a` for a single row, where reading the weights is all there is to do and a blocked product
+/// would only copy them first. Four weight rows at a time, as they lie in memory.
+fn row_product<T: Real>(x: &[T], a: Mat<'_, T>, y: &mut [T]) {
+    y.par_chunks_mut(OUTPUTS).enumerate().for_each(|(i, y)| {
+        simd(
+            #[inline(always)]
+            || {
+                if a.row_stride == 1 {
+                    let w = &a.data[i * OUTPUTS * a.col_stride..];
+                    for (y, w) in y.chunks_mut(4).zip(w.chunks(4 * a.col_stride)) {
+                        let sums = dots(x, w, a.col_stride);
+                        y.iter_mut().zip(sums).for_each(|(y, s)| *y += s);
+                    }
+                } else {
+                    let w = &a.data[i * OUTPUTS..];
+                    for (x, w) in x.chunks(4).zip(w.chunks(4 * a.row_stride)) {
+                        add_rows(x, w, a.row_stride, y);
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// Σ x·w for up to four rows w, `stride` apart.
+#[inline(always)]
+fn dots<T: Real>(x: &[T], w: &[T], stride: usize) -> [T; 4] {
+    let row = |j: usize| w.get(j * stride..).and_then(|w| w.get(..x.len())).unwrap_or(x);
+    let rows = [row(0), row(1), row(2), row(3)];
+    let mut lanes = [[T::zero(); LANES]; 4];
+    let whole = x.len() / LANES * LANES;
+    for at in (0..whole).step_by(LANES) {
+        let x = &x[at..at + LANES];
+        for (lanes, row) in lanes.iter_mut().zip(rows) {
+            let w = &row[at..at + LANES];
+            for l in 0..LANES {
+                lanes[l] = x[l].mul_add(w[l], lanes[l]);
+            }
+        }
+    }
+    for (lanes, row) in lanes.iter_mut().zip(rows) {
+        for ((lane, x), w) in lanes.iter_mut().zip(&x[whole..]).zip(&row[whole..]) {
+            *lane = x.mul_add(*w, *lane);
+        }
+    }
+    lanes.map(total)
+}
+
+/// `y += Σᵢ x[i]·w[i]` over up to four rows w, `stride` apart.
+#[inline(always)]
+fn add_rows<T: Real>(x: &[T], w: &[T], stride: usize, y: &mut [T]) {
+    if let Ok(x) = <&[T; 4]>::try_from(x) {
+        let n = y.len();
+        let row = |j: usize| &w[j * stride..][..n];
+        let rows = [row(0), row(1), row(2), row(3)];
+        for (j, y) in y.iter_mut().enumerate() {
+            for (x, row) in x.iter().zip(rows) {
+                *y = x.mul_add(row[j], *y);
+            }
+        }
+        return;
+    }
+    for (x, row) in x.iter().zip(w.chunks(stride)) {
+        y.iter_mut().zip(row).for_each(|(y, w)| *y = x.mul_add(*w, *y));
+    }
+}
+
+/// What the product is added to: bias and residual, or nothing.
+fn base<T: Real>(rows: usize, b: Option<&[T]>, residual: Option<&[T]>) -> Option<Vec<T>> {
+    match (b, residual) {
+        (None, None) => None,
+        (Some(b), None) => Some(b.repeat(rows)),
+        (None, Some(r)) => Some(r.to_vec()),
+        (Some(b), Some(r)) => {
+            let mut y = r.to_vec();
+            y.par_chunks_mut(ROWS * b.len()).for_each(|y| {
+                y.chunks_exact_mut(b.len()).for_each(|y| y.iter_mut().zip(b).for_each(|(y, b)| *y += *b));
+            });
+            Some(y)
+        }
+    }
+}
+
+fn forward<T: Real>(
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    residual: Option<&Tensor>,
+    layout: Layout,
+) -> Result<Tensor> {
     let (rows, inner) = rows_cols(x);
     let (w_rows, w_cols) = w.dims2()?;
     let (xd, wd) = (Data::of(x)?, Data::of(w)?);
@@ -181,10 +301,25 @@ fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, layout: Layout) 
         bail!("linear: input has {inner} columns, weight {:?} takes {}", w.dims(), weight.rows);
     }
     let outer = weight.cols;
-    let x = Mat::new(xd.get::<T>()?, rows, inner);
-    let Some(b) = b else { return tensor(product(x, weight), &[rows, outer]) };
-    let mut y = Data::of(b)?.get::<T>()?.repeat(rows);
-    matmul(x, weight, &mut y, outer, true, T::one());
+    let (bd, rd) = (b.map(Data::of).transpose()?, residual.map(Data::of).transpose()?);
+    let b = bd.as_ref().map(|b| b.get::<T>()).transpose()?;
+    let residual = rd.as_ref().map(|r| r.get::<T>()).transpose()?;
+    if b.is_some_and(|b| b.len() != outer) || residual.is_some_and(|r| r.len() != rows * outer) {
+        bail!("linear: [{rows}, {outer}] out, {:?} added", residual.map(<[T]>::len).or(b.map(<[T]>::len)));
+    }
+    let x = xd.get::<T>()?;
+    let y = match base(rows, b, residual) {
+        y if rows == 1 => {
+            let mut y = y.unwrap_or_else(|| vec![T::zero(); outer]);
+            row_product(x, weight, &mut y);
+            y
+        }
+        None => product(Mat::new(x, rows, inner), weight),
+        Some(mut y) => {
+            matmul(Mat::new(x, rows, inner), weight, &mut y, outer, true, T::one(), Threads::All);
+            y
+        }
+    };
     tensor(y, &[rows, outer])
 }
 
@@ -214,35 +349,62 @@ fn backward<T: Real>(
 
 /// `y = x W (+ b)`: [rows, in] to [rows, out].
 pub fn linear(tape: &Tape, x: &Var, w: &Var, b: Option<&Var>, layout: Layout) -> Result<Var> {
+    linear_onto(tape, None, x, w, b, layout)
+}
+
+/// `y = residual + x W (+ b)`: what ends a residual branch, in one pass.
+pub fn linear_onto(
+    tape: &Tape,
+    residual: Option<&Var>,
+    x: &Var,
+    w: &Var,
+    b: Option<&Var>,
+    layout: Layout,
+) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let bias = b.map(|b| b.tensor());
-    let y = real!(dtype, T => forward::<T>(x.tensor(), w.tensor(), bias, layout))?;
-    if !(tape.follows(&[x, w]) || b.is_some_and(|b| tape.follows(&[b]))) {
+    let (bias, onto) = (b.map(Var::tensor), residual.map(Var::tensor));
+    let y = real!(dtype, T => forward::<T>(x.tensor(), w.tensor(), bias, onto, layout))?;
+    let more: Vec<&Var> = [Some(x), Some(w), b, residual].into_iter().flatten().collect();
+    if !tape.follows(&more) {
         return Ok(Var::constant(y));
     }
-    let (xs, ws, bs) = (x.slot(), w.slot(), b.and_then(Var::slot));
+    let (xs, ws, bs, rs) = (x.slot(), w.slot(), b.and_then(Var::slot), residual.and_then(Var::slot));
     let (x, w) = (x.tensor().clone(), w.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
         let (dx, dw, db) = real!(dtype, T => backward::<T>(&x, &w, &dy, layout, bs.is_some()))?;
         sink.add(xs, dx)?;
         sink.add(ws, dw)?;
-        db.map_or(Ok(()), |db| sink.add(bs, db))
+        db.map_or(Ok(()), |db| sink.add(bs, db))?;
+        sink.add(rs, dy)
     }))
+}
+
+fn reference(t: &[Tensor], layout: Layout) -> Result<Tensor> {
+    t[0].matmul(&if layout == Layout::OutIn { t[1].t()? } else { t[1].clone() })
 }
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (rows, inner, outer) in [(1, 1, 1), (7, 5, 3), (70, 33, 17)] {
+    for (rows, inner, outer) in [(1, 1, 1), (1, 35, 300), (7, 5, 3), (70, 33, 17)] {
         for layout in [Layout::OutIn, Layout::InOut] {
             let shape = if layout == Layout::OutIn { [outer, inner] } else { [inner, outer] };
             cases.push(Case::new(
                 format!("{rows}x{inner}x{outer} {layout:?}"),
                 vec![normal(&[rows, inner]), normal(&shape), normal(&[outer])],
                 move |tape, v| Ok(vec![linear(tape, &v[0], &v[1], Some(&v[2]), layout)?]),
-                move |t| {
-                    let w = if layout == Layout::OutIn { t[1].t()? } else { t[1].clone() };
-                    Ok(vec![t[0].matmul(&w)?.broadcast_add(&t[2])?])
-                },
+                move |t| Ok(vec![reference(t, layout)?.broadcast_add(&t[2])?]),
+            ));
+            cases.push(Case::new(
+                format!("{rows}x{inner}x{outer} {layout:?}, no bias"),
+                vec![normal(&[rows, inner]), normal(&shape)],
+                move |tape, v| Ok(vec![linear(tape, &v[0], &v[1], None, layout)?]),
+                move |t| Ok(vec![reference(t, layout)?]),
+            ));
+            cases.push(Case::new(
+                format!("{rows}x{inner}x{outer} {layout:?} onto"),
+                vec![normal(&[rows, inner]), normal(&shape), normal(&[outer]), normal(&[rows, outer])],
+                move |tape, v| Ok(vec![linear_onto(tape, Some(&v[3]), &v[0], &v[1], Some(&v[2]), layout)?]),
+                move |t| Ok(vec![(reference(t, layout)?.broadcast_add(&t[2])? + &t[3])?]),
             ));
         }
     }

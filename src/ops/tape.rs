@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 
 use candle_core::{Result, Tensor, bail};
 
-use super::data::add_in_place;
+use super::data::{add_in_place, add_rows};
 
 /// A tensor that a [`Tape`] may be following. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -59,6 +59,24 @@ impl Gradients {
             Some(sum) => add_in_place(sum, &gradient)?,
             empty => *empty = Some(gradient),
         }
+        Ok(())
+    }
+
+    /// Adds row i of `gradient` to row `ids[i]` of what `slot`, a table of `dims`, has collected so far.
+    pub(crate) fn add_rows(
+        &mut self,
+        slot: Slot,
+        ids: &[u32],
+        dims: &[usize],
+        gradient: &Tensor,
+    ) -> Result<()> {
+        let Some(slot) = slot else { return Ok(()) };
+        let table = match self.0[slot].take() {
+            Some(sum) => sum,
+            None => Tensor::zeros(dims, gradient.dtype(), gradient.device())?,
+        };
+        add_rows(&table, ids, gradient)?;
+        self.0[slot] = Some(table);
         Ok(())
     }
 

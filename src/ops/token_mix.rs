@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::case::like;
 use super::data::{Data, ROWS, rows_cols, tensor};
-use super::linear::{Mat, column_sums, matmul};
+use super::linear::{Mat, Threads, column_sums, matmul};
 use super::{Case, Real, Tape, Var, real, simd};
 
 fn shift<T: Real>(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
@@ -124,7 +124,7 @@ fn mix_one<T: Real>(
         let (parts, rank, _) = w2.dims3()?;
         let a = Mat::strided(&ad.get::<T>()?[i * rank..], rows, rank, parts * rank);
         let w = Mat::new(&wd.get::<T>()?[i * rank * d..(i + 1) * rank * d], rank, d);
-        matmul(a, w, &mut c, d, true, T::one());
+        matmul(a, w, &mut c, d, true, T::one(), Threads::All);
     }
     let mut y = vec![T::zero(); rows * d];
     let (x, delta) = (xd.get::<T>()?, dd.get::<T>()?);
@@ -248,8 +248,8 @@ fn low_backward<T: Real>(
     let block = i * rank * d..(i + 1) * rank * d;
     let w = Mat::new(&wd.get::<T>()?[block.clone()], rank, d);
     let dm = Mat::new(dm, rows, d);
-    matmul(dm, w.t(), &mut da[i * rank..], parts * rank, false, T::one());
-    matmul(a.t(), dm, &mut dw[block], d, false, T::one());
+    matmul(dm, w.t(), &mut da[i * rank..], parts * rank, false, T::one(), Threads::All);
+    matmul(a.t(), dm, &mut dw[block], d, false, T::one(), Threads::All);
     Ok(())
 }
 

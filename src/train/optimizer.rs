@@ -10,6 +10,7 @@
 //! saving is one file. Weight decay λ applies where the parameter was declared a matrix (R12).
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+use rayon::prelude::*;
 
 use super::recipe::Recipe;
 use crate::models::{Branch, LanguageModel, Params};
@@ -107,8 +108,11 @@ impl AdamW {
     }
 }
 
+/// Elements handled by one task. Fixed, so that sums do not depend on the number of threads.
+const BLOCK: usize = 64 * 1024;
+
 fn sum_of_squares(t: &Tensor) -> Result<f64> {
-    fn lanes<T: Real>(x: &[T]) -> f64 {
+    fn block<T: Real>(x: &[T]) -> f64 {
         let mut lanes = [0.0; 8];
         simd(
             #[inline(always)]
@@ -122,7 +126,11 @@ fn sum_of_squares(t: &Tensor) -> Result<f64> {
         );
         lanes.iter().sum()
     }
-    real!(t.dtype(), T => Ok(lanes(Data::of(t)?.get::<T>()?)))
+    real!(t.dtype(), T => {
+        let data = Data::of(t)?;
+        let blocks: Vec<f64> = data.get::<T>()?.par_chunks(BLOCK).map(block).collect();
+        Ok(blocks.iter().sum())
+    })
 }
 
 /// One parameter's part of a step.
@@ -147,17 +155,20 @@ impl Update {
         let [r1, r2] = self.betas.map(|b| T::of(1.0 - b));
         let (scale, keep, lr) = (T::of(self.scale), T::of(self.keep), T::of(self.lr));
         let (correction, eps) = (T::of(self.correction), T::of(self.eps));
-        simd(
-            #[inline(always)]
-            || {
-                for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
-                    let g = *g * scale;
-                    *m = b1 * *m + r1 * g;
-                    *v = b2 * *v + r2 * g * g;
-                    *p = *p * keep - lr * *m / (v.sqrt() / correction + eps);
-                }
-            },
-        );
+        let moments = m.par_chunks_mut(BLOCK).zip(v.par_chunks_mut(BLOCK));
+        p.par_chunks_mut(BLOCK).zip(moments).zip(g.par_chunks(BLOCK)).for_each(|((p, (m, v)), g)| {
+            simd(
+                #[inline(always)]
+                || {
+                    for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+                        let g = *g * scale;
+                        *m = b1 * *m + r1 * g;
+                        *v = b2 * *v + r2 * g * g;
+                        *p = *p * keep - lr * *m / (v.sqrt() / correction + eps);
+                    }
+                },
+            )
+        });
     }
 }
 
