@@ -6,6 +6,8 @@ mod cli;
 mod data;
 #[path = "it/gate.rs"]
 mod gate;
+#[path = "it/golden.rs"]
+mod golden;
 #[path = "it/ledger.rs"]
 mod ledger;
 #[path = "it/models.rs"]
