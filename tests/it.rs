@@ -6,6 +6,8 @@ mod cli;
 mod data;
 #[path = "it/gate.rs"]
 mod gate;
+#[path = "it/golden.rs"]
+mod golden;
 #[path = "it/ledger.rs"]
 mod ledger;
 #[path = "it/models.rs"]
@@ -14,6 +16,8 @@ mod models;
 mod ops;
 #[path = "it/report.rs"]
 mod report;
+#[path = "it/reverse.rs"]
+mod reverse;
 #[path = "it/tidy.rs"]
 mod tidy;
 #[path = "it/train.rs"]
