@@ -19,7 +19,7 @@ mod state;
 use candle_core::{Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Layout, Tape, Var, likeliest, linear, token_losses};
+use crate::ops::{Layout, Tape, Var, likeliest, linear, on_worker, token_losses};
 use crate::scale::Scale;
 
 pub use gpt2::{Gpt2, Gpt2Config};
@@ -243,7 +243,7 @@ pub trait LanguageModel: Send + Sync {
 
     /// Hidden states of every position without a record of how they came to be, [B·T, d].
     fn hidden(&self, tokens: &[u32], state: &mut State) -> Result<Tensor> {
-        Ok(self.trunk(&Tape::off(), tokens, state)?.tensor().clone())
+        on_worker(|| Ok(self.trunk(&Tape::off(), tokens, state)?.tensor().clone()))
     }
 
     /// Logits of every position, [B·T, V].
@@ -267,15 +267,17 @@ pub trait LanguageModel: Send + Sync {
         let room = self.window().map_or(limit, |w| limit.min((w + 1).saturating_sub(prompt.len())));
         let (mut state, mut new) = (self.new_state(1)?, Vec::with_capacity(room));
         let mut fed = prompt.to_vec();
-        while new.len() < room {
-            let best = likeliest(&self.last_logits(&fed, &mut state)?)?;
-            if Some(best) == end {
-                break;
+        on_worker(|| {
+            while new.len() < room {
+                let best = likeliest(&self.last_logits(&fed, &mut state)?)?;
+                if Some(best) == end {
+                    break;
+                }
+                new.push(best);
+                fed = vec![best];
             }
-            new.push(best);
-            fed = vec![best];
-        }
-        Ok(new)
+            Ok(new)
+        })
     }
 
     /// The head: hidden states [N, d] to logits [N, V].

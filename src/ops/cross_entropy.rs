@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use super::data::{Data, tensor};
 use super::linear::{Mat, Threads, append_product, matmul};
-use super::real::{largest, total};
+use super::real::{exponentials, largest};
 use super::{Case, Real, Tape, Var, real, simd};
 
 /// Tokens whose e is kept at a time.
@@ -62,14 +62,7 @@ impl<T: Real> Running<T> {
         let in_block = largest(z);
         self.max = if in_block > before { in_block } else { before };
         self.shrink = (before - self.max).fast_exp();
-        let mut lanes = [T::zero(); 16];
-        for chunk in z.chunks_mut(16) {
-            for (x, lane) in chunk.iter_mut().zip(&mut lanes) {
-                *x = (*x - self.max).fast_exp();
-                *lane += *x;
-            }
-        }
-        self.sum = self.sum * self.shrink + total(lanes);
+        self.sum = self.sum * self.shrink + exponentials(z, self.max);
     }
 
     fn loss(&self) -> f64 {

@@ -39,6 +39,12 @@ impl<'a> Data<'a> {
     }
 }
 
+/// Runs `f` on one of rayon's own threads. From any other thread every parallel loop is handed over and
+/// waited for, which for small tensors costs more than the loop.
+pub fn on_worker<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
+}
+
 /// A CPU tensor from elements.
 pub(crate) fn tensor<T: Real>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(data, shape, &Device::Cpu)

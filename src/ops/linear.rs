@@ -200,24 +200,28 @@ fn oriented<T>(w: Mat<'_, T>, layout: Layout) -> Mat<'_, T> {
     }
 }
 
-/// Outputs of one task of [`row_product`].
-const OUTPUTS: usize = 512;
+/// Outputs of one task of [`row_product`]: about four tasks, unless there is too little to share or much.
+fn outputs_at_a_time(inner: usize, outer: usize) -> usize {
+    if inner * outer < 16 * 1024 { outer } else { (outer / 4).next_multiple_of(32).min(2048) }
+}
 
-/// `y += x·a` for a single row, where reading the weights is all there is to do and a blocked product
+/// `x·a` for a single row, where reading the weights is all there is to do and a blocked product
 /// would only copy them first. Four weight rows at a time, as they lie in memory.
-fn row_product<T: Real>(x: &[T], a: Mat<'_, T>, y: &mut [T]) {
-    y.par_chunks_mut(OUTPUTS).enumerate().for_each(|(i, y)| {
+fn row_product<T: Real>(x: &[T], a: Mat<'_, T>) -> Vec<T> {
+    let mut y = vec![T::zero(); a.cols];
+    let size = outputs_at_a_time(x.len(), y.len());
+    y.par_chunks_mut(size).enumerate().for_each(|(i, y)| {
         simd(
             #[inline(always)]
             || {
-                if a.row_stride == 1 {
-                    let w = &a.data[i * OUTPUTS * a.col_stride..];
+                if a.row_stride == 1 && a.col_stride >= x.len() {
+                    let w = &a.data[i * size * a.col_stride..];
                     for (y, w) in y.chunks_mut(4).zip(w.chunks(4 * a.col_stride)) {
                         let sums = dots(x, w, a.col_stride);
-                        y.iter_mut().zip(sums).for_each(|(y, s)| *y += s);
+                        y.iter_mut().zip(sums).for_each(|(y, s)| *y = s);
                     }
                 } else {
-                    let w = &a.data[i * OUTPUTS..];
+                    let w = &a.data[i * size..];
                     for (x, w) in x.chunks(4).zip(w.chunks(4 * a.row_stride)) {
                         add_rows(x, w, a.row_stride, y);
                     }
@@ -225,6 +229,7 @@ fn row_product<T: Real>(x: &[T], a: Mat<'_, T>, y: &mut [T]) {
             },
         );
     });
+    y
 }
 
 /// Σ x·w for up to four rows w, `stride` apart.
@@ -270,19 +275,26 @@ fn add_rows<T: Real>(x: &[T], w: &[T], stride: usize, y: &mut [T]) {
     }
 }
 
-/// What the product is added to: bias and residual, or nothing.
-fn base<T: Real>(rows: usize, b: Option<&[T]>, residual: Option<&[T]>) -> Option<Vec<T>> {
-    match (b, residual) {
-        (None, None) => None,
-        (Some(b), None) => Some(b.repeat(rows)),
-        (None, Some(r)) => Some(r.to_vec()),
-        (Some(b), Some(r)) => {
-            let mut y = r.to_vec();
-            y.par_chunks_mut(ROWS * b.len()).for_each(|y| {
-                y.chunks_exact_mut(b.len()).for_each(|y| y.iter_mut().zip(b).for_each(|(y, b)| *y += *b));
-            });
-            Some(y)
-        }
+/// Adds bias and residual to a product.
+fn add_rest<T: Real>(y: &mut [T], b: Option<&[T]>, residual: Option<&[T]>, cols: usize) {
+    let block = ROWS * cols.max(1);
+    let each = |y: &mut [T], residual: Option<&[T]>| {
+        simd(
+            #[inline(always)]
+            || {
+                if let Some(r) = residual {
+                    y.iter_mut().zip(r).for_each(|(y, r)| *y += *r);
+                }
+                if let Some(b) = b {
+                    y.chunks_exact_mut(cols).for_each(|y| y.iter_mut().zip(b).for_each(|(y, b)| *y += *b));
+                }
+            },
+        );
+    };
+    match residual {
+        Some(r) => y.par_chunks_mut(block).zip(r.par_chunks(block)).for_each(|(y, r)| each(y, Some(r))),
+        None if b.is_some() => y.par_chunks_mut(block).for_each(|y| each(y, None)),
+        None => {}
     }
 }
 
@@ -308,18 +320,11 @@ fn forward<T: Real>(
         bail!("linear: [{rows}, {outer}] out, {:?} added", residual.map(<[T]>::len).or(b.map(<[T]>::len)));
     }
     let x = xd.get::<T>()?;
-    let y = match base(rows, b, residual) {
-        y if rows == 1 => {
-            let mut y = y.unwrap_or_else(|| vec![T::zero(); outer]);
-            row_product(x, weight, &mut y);
-            y
-        }
-        None => product(Mat::new(x, rows, inner), weight),
-        Some(mut y) => {
-            matmul(Mat::new(x, rows, inner), weight, &mut y, outer, true, T::one(), Threads::All);
-            y
-        }
+    let mut y = match rows {
+        1 => row_product(x, weight),
+        _ => product(Mat::new(x, rows, inner), weight),
     };
+    add_rest(&mut y, b, residual, outer);
     tensor(y, &[rows, outer])
 }
 
@@ -385,7 +390,7 @@ fn reference(t: &[Tensor], layout: Layout) -> Result<Tensor> {
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (rows, inner, outer) in [(1, 1, 1), (1, 35, 300), (7, 5, 3), (70, 33, 17)] {
+    for (rows, inner, outer) in [(1, 1, 1), (1, 35, 1), (1, 35, 300), (7, 5, 3), (70, 33, 17)] {
         for layout in [Layout::OutIn, Layout::InOut] {
             let shape = if layout == Layout::OutIn { [outer, inner] } else { [inner, outer] };
             cases.push(Case::new(

@@ -54,12 +54,11 @@ impl Real for f32 {
         // 1.5 · 2^23: adding it rounds to an integer in the low bits.
         const ROUND: f32 = 12_582_912.0;
         let x = if self > 88.7 { 88.7 } else { self };
-        let shifted = x * LOG2_E + ROUND;
+        let shifted = x.mul_add(LOG2_E, ROUND);
         let n = shifted - ROUND;
-        let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-        let p = 1.0
-            + r * (1.0
-                + r * (0.5 + r * (0.166_666_67 + r * (0.041_666_42 + r * (0.008_333_76 + r * 0.001_394_9)))));
+        let r = (-n).mul_add(LN2_LOW, (-n).mul_add(LN2_HIGH, x));
+        let terms = [0.008_333_76, 0.041_666_42, 0.166_666_67, 0.5, 1.0, 1.0];
+        let p = terms.into_iter().fold(0.001_394_9, |p: f32, term| p.mul_add(r, term));
         // 2^n built in the exponent bits; the integer n sits in the low bits of `shifted`.
         let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
         let y = p * scale;
@@ -128,12 +127,30 @@ pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
 pub(crate) fn largest<T: Real>(x: &[T]) -> T {
     let larger = |a: T, b: T| if b > a { b } else { a };
     let mut lanes = [T::neg_infinity(); LANES];
-    for chunk in x.chunks(LANES) {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = larger(*lane, *x);
-        }
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, x)| *lane = larger(*lane, *x));
     }
+    lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane = larger(*lane, *x));
     lanes.into_iter().fold(T::neg_infinity(), larger)
+}
+
+/// Turns every x into exp(x − shift); returns their sum, in sixteen lanes.
+#[inline(always)]
+pub(crate) fn exponentials<T: Real>(x: &mut [T], shift: T) -> T {
+    let mut lanes = [T::zero(); LANES];
+    let step = |(x, lane): (&mut T, &mut T)| {
+        *x = (*x - shift).fast_exp();
+        *lane += *x;
+    };
+    // Whole registers apart from the rest: a chunk of unknown length would not be one.
+    let mut chunks = x.chunks_exact_mut(LANES);
+    for chunk in &mut chunks {
+        chunk.iter_mut().zip(&mut lanes).for_each(step);
+    }
+    chunks.into_remainder().iter_mut().zip(&mut lanes).for_each(step);
+    total(lanes)
 }
 
 /// Runs `f` compiled for the widest vectors this processor has; `f` has to be inlined, or it is

@@ -108,20 +108,23 @@ impl AdamW {
     }
 }
 
+/// Lanes of a sum.
+const LANES: usize = 16;
+
 /// Elements handled by one task. Fixed, so that sums do not depend on the number of threads.
 const BLOCK: usize = 64 * 1024;
 
 fn sum_of_squares(t: &Tensor) -> Result<f64> {
     fn block<T: Real>(x: &[T]) -> f64 {
-        let mut lanes = [0.0; 8];
+        let mut lanes = [0.0; LANES];
         simd(
             #[inline(always)]
             || {
-                for chunk in x.chunks(8) {
-                    for (lane, x) in lanes.iter_mut().zip(chunk) {
-                        *lane += x.wide() * x.wide();
-                    }
-                }
+                let step = |(lane, x): (&mut f64, &T)| *lane += x.wide() * x.wide();
+                let chunks = x.chunks_exact(LANES);
+                let rest = chunks.remainder();
+                chunks.for_each(|chunk| lanes.iter_mut().zip(chunk).for_each(step));
+                lanes.iter_mut().zip(rest).for_each(step);
             },
         );
         lanes.iter().sum()

@@ -19,7 +19,7 @@ use crate::data::batches::{Batch, Batches, OrderError};
 use crate::data::files::sha256;
 use crate::data::tokenizer::Tokenizer;
 use crate::models::{Config, LanguageModel};
-use crate::ops::{Gradients, Tape, linear_cross_entropy};
+use crate::ops::{Gradients, Tape, linear_cross_entropy, on_worker};
 use crate::progress::Screen;
 
 /// Why a training could not be done.
@@ -211,8 +211,10 @@ impl<'a, 'b> Trainer<'a, 'b> {
         let recipe = &self.job.recipe;
         let step = self.run.curve.len() as u64;
         let lr = recipe.learning_rate(step);
-        let (loss, mut gradients) = self.gradients()?;
-        let norms: Norms = self.optimizer.step(&mut gradients, recipe, lr)?;
+        let (loss, norms) = on_worker(|| -> Result<(f64, Norms), TrainError> {
+            let (loss, mut gradients) = self.gradients()?;
+            Ok((loss, self.optimizer.step(&mut gradients, &self.job.recipe, lr)?))
+        })?;
         if !(loss.is_finite() && norms.total.is_finite()) {
             self.run.ending = Ending::Diverged(step + 1);
             return Ok(None);
