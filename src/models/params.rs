@@ -86,7 +86,7 @@ impl Params {
     /// Fresh float32 parameters, determined by `seed` (ChaCha20, in order of declaration).
     pub fn init(declared: &[Declared], seed: u64) -> Result<Self> {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let mut flat: Vec<f32> = Vec::new();
+        let mut flat: Vec<f32> = Vec::with_capacity(declared.iter().map(Declared::len).sum());
         for d in declared {
             flat.extend(draw(&d.init, &d.shape, &mut rng).iter().map(|x| *x as f32));
         }

@@ -10,7 +10,7 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::data::{Data, ROWS, rows_cols, tensor};
-use super::real::{LANES, total};
+use super::real::dot;
 use super::{Case, Real, Tape, Var, real, simd};
 
 /// How a weight matrix is stored.
@@ -200,79 +200,44 @@ fn oriented<T>(w: Mat<'_, T>, layout: Layout) -> Mat<'_, T> {
     }
 }
 
-/// Outputs of one task of [`row_product`]: about four tasks, unless there is too little to share or much.
-fn outputs_at_a_time(inner: usize, outer: usize) -> usize {
-    if inner * outer < 16 * 1024 { outer } else { (outer / 4).next_multiple_of(32).min(2048) }
-}
+/// Weights that a task of [`row_product`] reads, unless that makes more than [`TASKS`]. Both are fixed,
+/// because a sum depends on how it is cut.
+const WEIGHTS: usize = 64 * 1024;
+const TASKS: usize = 32;
 
 /// `x·a` for a single row, where reading the weights is all there is to do and a blocked product
-/// would only copy them first. Four weight rows at a time, as they lie in memory.
+/// would only copy them first. Each task reads one stretch of memory from end to end.
 fn row_product<T: Real>(x: &[T], a: Mat<'_, T>) -> Vec<T> {
-    let mut y = vec![T::zero(); a.cols];
-    let size = outputs_at_a_time(x.len(), y.len());
-    y.par_chunks_mut(size).enumerate().for_each(|(i, y)| {
+    let tasks = (a.rows * a.cols / WEIGHTS).clamp(1, TASKS);
+    if a.row_stride == 1 && a.col_stride >= x.len() {
+        let mut y = vec![T::zero(); a.cols];
+        let size = a.cols.div_ceil(tasks);
+        y.par_chunks_mut(size).zip(a.data.par_chunks(size * a.col_stride)).for_each(|(y, w)| {
+            simd(
+                #[inline(always)]
+                || {
+                    for (y, w) in y.iter_mut().zip(w.chunks(a.col_stride)) {
+                        *y = dot(x, w);
+                    }
+                },
+            );
+        });
+        return y;
+    }
+    let size = x.len().div_ceil(tasks);
+    let parts = x.par_chunks(size).zip(a.data.par_chunks(size * a.row_stride)).map(|(x, w)| {
+        let mut y = vec![T::zero(); a.cols];
         simd(
             #[inline(always)]
             || {
-                if a.row_stride == 1 && a.col_stride >= x.len() {
-                    let w = &a.data[i * size * a.col_stride..];
-                    for (y, w) in y.chunks_mut(4).zip(w.chunks(4 * a.col_stride)) {
-                        let sums = dots(x, w, a.col_stride);
-                        y.iter_mut().zip(sums).for_each(|(y, s)| *y = s);
-                    }
-                } else {
-                    let w = &a.data[i * size..];
-                    for (x, w) in x.chunks(4).zip(w.chunks(4 * a.row_stride)) {
-                        add_rows(x, w, a.row_stride, y);
-                    }
+                for (x, w) in x.iter().zip(w.chunks(a.row_stride)) {
+                    y.iter_mut().zip(w).for_each(|(y, w)| *y = x.mul_add(*w, *y));
                 }
             },
         );
+        y
     });
-    y
-}
-
-/// Σ x·w for up to four rows w, `stride` apart.
-#[inline(always)]
-fn dots<T: Real>(x: &[T], w: &[T], stride: usize) -> [T; 4] {
-    let row = |j: usize| w.get(j * stride..).and_then(|w| w.get(..x.len())).unwrap_or(x);
-    let rows = [row(0), row(1), row(2), row(3)];
-    let mut lanes = [[T::zero(); LANES]; 4];
-    let whole = x.len() / LANES * LANES;
-    for at in (0..whole).step_by(LANES) {
-        let x = &x[at..at + LANES];
-        for (lanes, row) in lanes.iter_mut().zip(rows) {
-            let w = &row[at..at + LANES];
-            for l in 0..LANES {
-                lanes[l] = x[l].mul_add(w[l], lanes[l]);
-            }
-        }
-    }
-    for (lanes, row) in lanes.iter_mut().zip(rows) {
-        for ((lane, x), w) in lanes.iter_mut().zip(&x[whole..]).zip(&row[whole..]) {
-            *lane = x.mul_add(*w, *lane);
-        }
-    }
-    lanes.map(total)
-}
-
-/// `y += Σᵢ x[i]·w[i]` over up to four rows w, `stride` apart.
-#[inline(always)]
-fn add_rows<T: Real>(x: &[T], w: &[T], stride: usize, y: &mut [T]) {
-    if let Ok(x) = <&[T; 4]>::try_from(x) {
-        let n = y.len();
-        let row = |j: usize| &w[j * stride..][..n];
-        let rows = [row(0), row(1), row(2), row(3)];
-        for (j, y) in y.iter_mut().enumerate() {
-            for (x, row) in x.iter().zip(rows) {
-                *y = x.mul_add(row[j], *y);
-            }
-        }
-        return;
-    }
-    for (x, row) in x.iter().zip(w.chunks(stride)) {
-        y.iter_mut().zip(row).for_each(|(y, w)| *y = x.mul_add(*w, *y));
-    }
+    sum_in_order(&parts.collect::<Vec<_>>(), a.cols)
 }
 
 /// Adds bias and residual to a product.
