@@ -39,7 +39,7 @@ const fn row(name: &'static str, tier: Tier, n_layer: usize, n_head: usize, d_mo
 
 /// Every scale, smallest first. Ruling R1 fixes the last four; ruling R2 gives 30M eight heads.
 pub const SCALES: &[Scale] = &[
-    row("smoke", Tier::Smoke, 2, 3, 96),
+    row("smoke", Tier::Smoke, 2, 2, 64),
     row("study", Tier::Study, 3, 4, 192),
     row("3.5M", Tier::Gate, 3, 4, 256),
     row("8M", Tier::Gate, 6, 6, 384),

@@ -28,7 +28,7 @@ pub struct Size {
 /// `smoke` is what people run daily, `tiny` shows what a step costs besides arithmetic, and the others are
 /// the two smallest gated scales.
 pub const SIZES: [Size; 4] = [
-    Size { name: "smoke", n_layer: 2, n_head: 3, d_model: 96, vocab: 1024, time: 128, batch: 4 },
+    Size { name: "smoke", n_layer: 2, n_head: 2, d_model: 64, vocab: 1024, time: 96, batch: 4 },
     Size { name: "tiny", n_layer: 2, n_head: 2, d_model: 64, vocab: 512, time: 128, batch: 8 },
     Size { name: "3.5M", n_layer: 3, n_head: 4, d_model: 256, vocab: 50_257, time: 256, batch: 4 },
     Size { name: "8M", n_layer: 6, n_head: 6, d_model: 384, vocab: 50_257, time: 256, batch: 2 },

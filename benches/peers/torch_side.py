@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 SIZES = {
-    "smoke": dict(n_layer=2, n_head=3, d_model=96, vocab=1024, time=128, batch=4),
+    "smoke": dict(n_layer=2, n_head=2, d_model=64, vocab=1024, time=96, batch=4),
     "tiny": dict(n_layer=2, n_head=2, d_model=64, vocab=512, time=128, batch=8),
     "3.5M": dict(n_layer=3, n_head=4, d_model=256, vocab=50257, time=256, batch=4),
     "8M": dict(n_layer=6, n_head=6, d_model=384, vocab=50257, time=256, batch=2),

@@ -12,6 +12,12 @@
 //! Results do not depend on the number of threads: reductions go over blocks of fixed size whose
 //! partial sums are added in order.
 //!
+//! The recurrences of RWKV-6 and Mamba-2 run step by step, not in chunks. The chunked form (Yang et al.
+//! 2024; Dao & Gu 2024, §6) exists to feed matrix units: a chunk of L steps costs 2·L·N multiply-adds a
+//! token and channel pair on top of the recurrence's own, and a decay per channel has to be split into
+//! factors that stay finite. With the state in vector registers there is nothing to feed: at 8M both
+//! recurrences, forward and backward, are a tenth of a step. A GPU path will want the chunks.
+//!
 //! To add an op: a file with the op, its `reference` and its `case`, and a row in [`OPS`].
 
 mod attention;

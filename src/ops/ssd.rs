@@ -141,11 +141,15 @@ impl<'a, T: Real> Head<'a, T> {
 
     #[inline(always)]
     fn steps(&self) -> Steps<T> {
-        let (dt, slope): (Vec<T>, Vec<T>) = (0..self.time).map(|t| self.step(t)).unzip();
-        let decay = dt.iter().map(|dt| (*dt * self.a).fast_exp()).collect();
-        let mut input = Vec::with_capacity(self.time * self.size);
-        for (t, dt) in dt.iter().enumerate() {
-            input.extend(self.x.at(t).iter().map(|x| *dt * *x));
+        let zeros = |n| vec![T::zero(); n];
+        let (mut dt, mut slope, mut decay) = (zeros(self.time), zeros(self.time), zeros(self.time));
+        let mut input = zeros(self.time * self.size);
+        for (t, input) in input.chunks_exact_mut(self.size).enumerate() {
+            (dt[t], slope[t]) = self.step(t);
+            input.iter_mut().zip(self.x.at(t)).for_each(|(input, x)| *input = dt[t] * *x);
+        }
+        for (decay, dt) in decay.iter_mut().zip(&dt) {
+            *decay = (*dt * self.a).fast_exp();
         }
         Steps { dt, slope, decay, input }
     }

@@ -78,8 +78,12 @@ impl<'a, T: Real> Head<'a, T> {
     /// w = exp(−exp(ω)) of every step: [T, N].
     #[inline(always)]
     fn decays(&self) -> Vec<T> {
-        let mut all = Vec::with_capacity(self.time * self.size);
-        (0..self.time).for_each(|t| all.extend(self.raw.at(t).iter().map(|d| (-d.fast_exp()).fast_exp())));
+        let mut all = vec![T::zero(); self.time * self.size];
+        for (t, w) in all.chunks_exact_mut(self.size).enumerate() {
+            for (w, raw) in w.iter_mut().zip(self.raw.at(t)) {
+                *w = (-raw.fast_exp()).fast_exp();
+            }
+        }
         all
     }
 

@@ -178,7 +178,7 @@ fn sizes_are_as_ruled() {
     }
     for scale in SCALES {
         let (vocab, context) = match scale.tier {
-            Tier::Smoke => (1024, 128),
+            Tier::Smoke => (1024, 96),
             Tier::Study => (4096, 256),
             Tier::Gate => (50_257, 1024),
         };

@@ -1,10 +1,14 @@
-//! The optimizer and the schedule against PyTorch's, step by step.
+//! The optimizer and the schedule against PyTorch's, step by step; training on any number of threads.
 
 use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
-use v5gate::models::{Config, Gpt2Config, Params};
+use v5gate::data::batches::Batches;
+use v5gate::data::cache::TokenFile;
+use v5gate::data::tokenizer::Tokenizer;
+use v5gate::models::{Config, Gpt2Config, MODELS, Params};
 use v5gate::ops::{Tape, linear_cross_entropy, to_vec_f64};
-use v5gate::train::{AdamW, Optimizer, Precision, Recipe, Schedule};
+use v5gate::scale;
+use v5gate::train::{AdamW, Optimizer, Precision, Recipe, Schedule, TrainJob, Trainer};
 
 fn recipe() -> Recipe {
     Recipe {
@@ -73,5 +77,40 @@ fn forty_steps_equal_pytorchs() {
             let off = (got - expected).abs() / expected;
             assert!(off < 1e-9, "step {step}: {name} is {got}, PyTorch has {expected}");
         }
+    }
+}
+
+/// Steps of the real trainer, large enough that its products are shared between threads: losses and
+/// weights are the same bits on one, two and three.
+#[test]
+fn training_does_not_depend_on_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = Tokenizer::train(&["a"], 257).unwrap();
+    let ids = (0..4000u32).map(|i| i * i % 257).collect();
+    let file = TokenFile::from_ids(&folder.path().join("ids"), "ids", &tokenizer, vec![ids]).unwrap();
+    let recipe = Recipe { token_count: 3 * 4 * 100, context_length: 100, warmup_steps: 1, ..recipe() };
+    for spec in MODELS {
+        let job = TrainJob {
+            config: (spec.config)(scale::find("smoke").unwrap(), 1500, 100),
+            recipe: recipe.clone(),
+            seed: 5,
+            batches: Batches::in_sequence(&file, 100).unwrap(),
+            data: file.digest().to_owned(),
+            tokenizer: &tokenizer,
+            checkpoint_every: u64::MAX,
+            label: spec.name.to_owned(),
+        };
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut trainer = Trainer::new(&job).unwrap();
+                let losses: Vec<u64> =
+                    (0..3).map(|_| trainer.step().unwrap().unwrap().loss.to_bits()).collect();
+                (losses, trainer.model().params().digest().unwrap())
+            })
+        };
+        let one = run(1);
+        assert_eq!(one, run(2), "{}", spec.name);
+        assert_eq!(one, run(3), "{}", spec.name);
     }
 }
