@@ -140,7 +140,7 @@ impl<T: Real> Part<'_, T> {
         }
         for (h, target) in h.data.chunks_exact(width).zip(self.targets) {
             let row = &mut dw[*target as usize * width..][..width];
-            row.iter_mut().zip(h).for_each(|(dw, h)| *dw = *dw - scale * *h);
+            row.iter_mut().zip(h).for_each(|(dw, h)| *dw -= scale * *h);
         }
     }
 

@@ -7,7 +7,15 @@ use num_traits::Float;
 
 /// float32 or float64.
 pub trait Real:
-    Float + WithDType + Default + Send + Sync + std::iter::Sum + std::ops::AddAssign + 'static
+    Float
+    + WithDType
+    + Default
+    + Send
+    + Sync
+    + std::iter::Sum
+    + std::ops::AddAssign
+    + std::ops::SubAssign
+    + 'static
 {
     /// e^x. The float32 version is a polynomial that vectorises: relative error below 3e-7 over
     /// [-87, 88], exactly 0 below it, infinity above, NaN for NaN.
