@@ -1,11 +1,11 @@
-//! `cargo bench --bench peers -- --python PYTHON --nanogpt DIR [--compile] [--rounds N] [CASE..]`: our
-//! program and PyTorch in turns (A B A B), each in a process of its own that waits while the other runs.
+//! `cargo bench --bench peers -- --python PYTHON --nanogpt DIR [--compile] [--tuned] [CASE..]`: our
+//! program and PyTorch in turns (A B B A), each in a process of its own that waits while the other runs.
 //! See `benches/peers/README.md`.
 
 mod cases;
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
@@ -20,12 +20,18 @@ struct Args {
     /// A Python with torch and transformers (versions in `benches/peers/requirements.txt`).
     #[arg(long, default_value = "python3")]
     python: PathBuf,
-    /// A checkout of nanoGPT.
-    #[arg(long, default_value = ".")]
-    nanogpt: PathBuf,
-    /// Compile PyTorch's models first.
+    /// A checkout of nanoGPT. Without one there is nothing to compare.
+    #[arg(long)]
+    nanogpt: Option<PathBuf>,
+    /// Compile PyTorch's models first (training and prefill).
     #[arg(long)]
     compile: bool,
+    /// Give PyTorch what its defaults leave out: freed memory kept by the process, fused AdamW.
+    #[arg(long)]
+    tuned: bool,
+    /// Threads of either side; as many as there are cores where left out.
+    #[arg(long)]
+    threads: Option<usize>,
     /// Pairs of measurements.
     #[arg(long, default_value_t = 9)]
     rounds: usize,
@@ -47,7 +53,7 @@ struct Side {
 }
 
 impl Side {
-    fn start(mut command: Command) -> Result<Self> {
+    fn start(command: &mut Command) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -99,42 +105,60 @@ fn main() -> Result<()> {
     if let Some(case) = &args.serve {
         return serve(case);
     }
+    let Some(nanogpt) = &args.nanogpt else {
+        println!("peers: no --nanogpt DIR, nothing to compare with (benches/peers/README.md)");
+        return Ok(());
+    };
     let mut chosen = args.cases.clone();
     if chosen.is_empty() {
         let kinds = ["train", "prefill", "generate", "wkv6", "ssd"];
         chosen = kinds.iter().flat_map(|k| cases::names(k)).filter(|n| !n.contains("groundthink")).collect();
     }
-    println!("peer / ours, {} rounds in turns; above 1 we are faster, or smaller\n", args.rounds);
+    let threads = args.threads.map_or_else(|| std::thread::available_parallelism().map(usize::from), Ok)?;
+    let memory = if args.tuned { "tuned" } else { "defaults" };
+    let mode = if args.compile { "compiled" } else { "eager" };
+    println!("PyTorch ({mode}, {memory}) / ours, {threads} threads, {} rounds in turns;", args.rounds);
+    println!("above 1 we are faster, or smaller\n");
     println!(
         "| case | ours | peer | ratio of medians | lowest, highest | peak memory, ours and peer | ratio |"
     );
     println!("|---|---|---|---|---|---|---|");
     for case in &chosen {
-        println!("{}", compare(&args, case)?);
+        println!("{}", compare(&args, nanogpt, &threads.to_string(), case)?);
     }
     Ok(())
 }
 
 /// A row of the table.
-fn compare(args: &Args, case: &str) -> Result<String> {
-    let mut ours = Command::new(std::env::current_exe()?);
-    ours.args(["--serve", case]);
-    let mut ours = Side::start(ours)?;
+fn compare(args: &Args, nanogpt: &Path, threads: &str, case: &str) -> Result<String> {
+    let serving = |case: &str| -> Result<Side> {
+        let mut ours = Command::new(std::env::current_exe()?);
+        Side::start(ours.args(["--serve", case]).env("RAYON_NUM_THREADS", threads))
+    };
+    let mut ours = serving(case)?;
     let mut peer = if case.contains("groundthink") {
         // No peer has the hybrid: it is compared with our own GPT-2.
-        let mut gpt2 = Command::new(std::env::current_exe()?);
-        gpt2.args(["--serve", &case.replace("groundthink", "gpt2")]);
-        Side::start(gpt2)?
+        serving(&case.replace("groundthink", "gpt2"))?
     } else {
         let mut torch = Command::new(&args.python);
         torch.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/torch_side.py")).arg(case);
-        torch.arg("--nanogpt").arg(&args.nanogpt).args(args.compile.then_some("--compile"));
-        Side::start(torch)?
+        torch.arg("--nanogpt").arg(nanogpt).args(args.compile.then_some("--compile"));
+        torch.env("OMP_NUM_THREADS", threads).env("MKL_NUM_THREADS", threads);
+        if args.tuned {
+            // glibc: no block gets a mapping of its own, and nothing is given back to the system.
+            torch.arg("--fused").env("MALLOC_MMAP_MAX_", "0").env("MALLOC_TRIM_THRESHOLD_", "100000000000");
+        }
+        Side::start(&mut torch)?
     };
     let (mut a, mut b) = (Vec::new(), Vec::new());
-    for _ in 0..args.rounds {
-        a.push(ours.seconds()?);
-        b.push(peer.seconds()?);
+    for round in 0..args.rounds {
+        if round % 2 == 0 {
+            a.push(ours.seconds()?);
+            b.push(peer.seconds()?);
+        } else {
+            b.push(peer.seconds()?);
+            a.push(ours.seconds()?);
+        }
     }
     let mut ratios: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b / a).collect();
     ratios.sort_by(f64::total_cmp);

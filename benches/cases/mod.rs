@@ -101,9 +101,16 @@ fn model_at(model: &str, size: &Size, context: usize) -> Result<Box<dyn Language
     Ok(config(model, size, context)?.init(1)?)
 }
 
-/// Token ids without a pattern, all below 256.
+/// Pseudo-random bits (the finaliser of MurmurHash3).
+fn bits(i: u32) -> u32 {
+    let i = (i ^ (i >> 16)).wrapping_mul(0x85eb_ca6b);
+    let i = (i ^ (i >> 13)).wrapping_mul(0xc2b2_ae35);
+    i ^ (i >> 16)
+}
+
+/// Pseudo-random token ids, all below 256.
 fn tokens(n: usize) -> Vec<u32> {
-    (0..n as u32).map(|i| i.wrapping_mul(2_654_435_761) >> 24).collect()
+    (0..n as u32).map(|i| bits(i) >> 24).collect()
 }
 
 /// A training step of the real trainer: batch, forward, backward, clipping, AdamW.
@@ -147,11 +154,11 @@ fn training(model: &str, size: &Size) -> Result<Work> {
     Ok(Box::new(move || trainer.step()?.map(|_| ()).context("the loss is not finite")))
 }
 
-/// Normal numbers without a generator: enough for timing, and none of them denormal.
-fn noise(shape: &[usize], scale: f32) -> Result<Var> {
-    let n: usize = shape.iter().product();
-    let values: Vec<f32> =
-        (0..n).map(|i| ((i as f32 * 12.9898).sin() * 43_758.547).fract() * scale).collect();
+/// Pseudo-random numbers in ±scale, other ones for every seed.
+fn noise(seed: u32, shape: &[usize], scale: f32) -> Result<Var> {
+    let n = shape.iter().product::<usize>() as u32;
+    let unit = |i: u32| bits(i ^ (seed << 24)) as f32 / u32::MAX as f32;
+    let values: Vec<f32> = (0..n).map(|i| (2.0 * unit(i) - 1.0) * scale).collect();
     Ok(Var::constant(Tensor::from_vec(values, shape, &Device::Cpu)?))
 }
 
@@ -178,8 +185,8 @@ fn forward_backward(inputs: Vec<Var>, op: impl Fn(&Tape, &[Var]) -> Result<Var> 
 fn wkv6_pass(size: &Size) -> Result<Work> {
     let c = branches(size)?;
     let (rows, d, n) = (size.batch * size.time, c.d_model, c.rwkv.head_size);
-    let wide = || noise(&[rows, d], 1.0);
-    let inputs = vec![wide()?, wide()?, wide()?, wide()?, noise(&[d / n, n], 1.0)?];
+    let wide = |seed: u32| noise(seed, &[rows, d], 1.0);
+    let inputs = vec![wide(1)?, wide(2)?, wide(3)?, wide(4)?, noise(5, &[d / n, n], 1.0)?];
     let state = Tensor::zeros((size.batch, d / n, n, n), candle_core::DType::F32, &Device::Cpu)?;
     Ok(forward_backward(inputs, move |tape, v| {
         let x = Wkv6Inputs { r: &v[0], k: &v[1], v: &v[2], decay: &v[3], bonus: &v[4] };
@@ -192,9 +199,10 @@ fn ssd_pass(size: &Size) -> Result<Work> {
     let (rows, m) = (size.batch * size.time, c.mamba);
     let (inner, maps) = (m.expand * c.d_model, m.n_groups * m.state_size);
     let heads = inner / m.head_dim;
-    let vector = || noise(&[heads], 1.0);
-    let mut inputs = vec![noise(&[rows, inner], 1.0)?, noise(&[rows, heads], 1.0)?];
-    inputs.extend([noise(&[rows, maps], 0.3)?, noise(&[rows, maps], 0.3)?, vector()?, vector()?, vector()?]);
+    let vector = |seed: u32| noise(seed, &[heads], 1.0);
+    let mut inputs = vec![noise(1, &[rows, inner], 1.0)?, noise(2, &[rows, heads], 1.0)?];
+    inputs.extend([noise(3, &[rows, maps], 0.3)?, noise(4, &[rows, maps], 0.3)?]);
+    inputs.extend([vector(5)?, vector(6)?, vector(7)?]);
     let state =
         Tensor::zeros((size.batch, heads, m.state_size, m.head_dim), candle_core::DType::F32, &Device::Cpu)?;
     Ok(forward_backward(inputs, move |tape, v| {

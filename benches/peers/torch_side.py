@@ -28,16 +28,21 @@ def tokens(*shape):
 
 
 def nanogpt(args, size, context):
-    sys.path.insert(0, args.nanogpt)
     from model import GPT, GPTConfig
 
-    return GPT(GPTConfig(block_size=context, vocab_size=size["vocab"], n_layer=size["n_layer"],
-                         n_head=size["n_head"], n_embd=size["d_model"], dropout=0.0, bias=True))
+    model = GPT(GPTConfig(block_size=context, vocab_size=size["vocab"], n_layer=size["n_layer"],
+                          n_head=size["n_head"], n_embd=size["d_model"], dropout=0.0, bias=True))
+    for block in model.transformer.h:
+        block.mlp.gelu = torch.nn.GELU(approximate="tanh")  # GPT-2's; nanoGPT has the erf form
+    return model
 
 
 def train(args, size):
     model = nanogpt(args, size, size["time"])
     optimizer = model.configure_optimizers(0.1, 1e-3, (0.9, 0.95), "cpu")
+    if args.fused:
+        groups = [dict(params=g["params"], weight_decay=g["weight_decay"]) for g in optimizer.param_groups]
+        optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=True)
     step_model = torch.compile(model) if args.compile else model
     data = tokens(64, size["batch"], size["time"] + 1)
     at = 0
@@ -79,7 +84,8 @@ def generate(args, size):
 
     @torch.inference_mode()
     def call():
-        out = model.generate(prompt, max_new_tokens=GENERATED, do_sample=False, use_cache=True)
+        out = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=GENERATED,
+                             do_sample=False, use_cache=True)
         assert out.shape[1] == PROMPT + GENERATED
 
     return call
@@ -145,10 +151,20 @@ def main():
     parser.add_argument("case")
     parser.add_argument("--nanogpt", default=".")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--fused", action="store_true")
     args = parser.parse_args()
     kind, *_, at = args.case.split("/")
+    # What is imported on first use belongs to the runtime, not to the model.
+    sys.path.insert(0, args.nanogpt)
     if kind == "generate":
-        import transformers  # noqa: F401  before the memory is read
+        import transformers.generation  # noqa: F401
+        from transformers import GPT2LMHeadModel  # noqa: F401
+    elif kind in ("train", "prefill"):
+        import model  # noqa: F401
+    toy = torch.nn.Linear(1, 1)
+    toy(torch.ones(1, 1)).sum().backward()
+    torch.nn.utils.clip_grad_norm_(toy.parameters(), 1.0)
+    torch.optim.AdamW(toy.parameters()).step()
     baseline = resident()
     torch.manual_seed(1)
     make = dict(train=train, prefill=prefill, generate=generate, wkv6=wkv6, ssd=ssd)[kind]

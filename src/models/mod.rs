@@ -19,7 +19,7 @@ mod state;
 use candle_core::{Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Layout, Tape, Var, likeliest, linear, on_worker, token_losses};
+use crate::ops::{Layout, Tape, Var, likeliest, linear, on_two_workers, on_worker, token_losses};
 use crate::scale::Scale;
 
 pub use gpt2::{Gpt2, Gpt2Config};
@@ -265,9 +265,9 @@ pub trait LanguageModel: Send + Sync {
     /// up to but without `end`.
     fn continue_greedily(&self, prompt: &[u32], limit: usize, end: Option<u32>) -> Result<Vec<u32>> {
         let room = self.window().map_or(limit, |w| limit.min((w + 1).saturating_sub(prompt.len())));
-        let (mut state, mut new) = (self.new_state(1)?, Vec::with_capacity(room));
+        let (mut state, mut new) = (self.new_state(1)?, Vec::new());
         let mut fed = prompt.to_vec();
-        on_worker(|| {
+        on_two_workers(|| {
             while new.len() < room {
                 let best = likeliest(&self.last_logits(&fed, &mut state)?)?;
                 if Some(best) == end {
@@ -283,13 +283,15 @@ pub trait LanguageModel: Send + Sync {
     /// The head: hidden states [N, d] to logits [N, V].
     fn logits(&self, hidden: Tensor) -> Result<Tensor> {
         let head = Var::constant(self.params().tensor(self.head())?);
-        Ok(linear(&Tape::off(), &Var::constant(hidden), &head, None, Layout::OutIn)?.tensor().clone())
+        let hidden = Var::constant(hidden);
+        on_worker(|| Ok(linear(&Tape::off(), &hidden, &head, None, Layout::OutIn)?.tensor().clone()))
     }
 
     /// The loss of every position in nats, given what follows each token.
     fn losses(&self, tokens: &[u32], targets: &[u32], state: &mut State) -> Result<Vec<f64>> {
         let hidden = self.hidden(tokens, state)?;
-        token_losses(&hidden, &self.params().tensor(self.head())?, targets)
+        let head = self.params().tensor(self.head())?;
+        on_worker(|| token_losses(&hidden, &head, targets))
     }
 }
 

@@ -262,7 +262,8 @@ fn head_backward<T: Real>(
 }
 
 /// Attends from every position to itself and everything before it, the cache included.
-/// Returns y [B·T, d] and the cache with the new keys and values appended (without a past, views of qkv).
+/// Returns y [B·T, d] and the cache with the new keys and values appended (without a past, views of qkv,
+/// which therefore lives until the next call).
 pub fn causal_attention(
     tape: &Tape,
     qkv: &Var,
@@ -272,10 +273,16 @@ pub fn causal_attention(
 ) -> Result<(Var, (Tensor, Tensor))> {
     let (rows, wide) = qkv.tensor().dims2()?;
     let width = wide / 3;
-    if heads == 0 || !width.is_multiple_of(heads) || !rows.is_multiple_of(batch) {
-        bail!("attention: {rows} rows of {width} columns, batch {batch}, {heads} heads");
+    let whole = |n: usize, part: usize| n > 0 && part > 0 && n.is_multiple_of(part);
+    if !(whole(width, heads) && whole(rows, batch) && wide == 3 * width) {
+        bail!("attention: {rows} rows of {wide} columns, batch {batch}, {heads} heads");
     }
     let past_len = past.map_or(Ok(0), |(k, _)| k.dim(1))?;
+    if let Some((k, v)) = past
+        && [k, v].into_iter().any(|t| t.dims() != [batch, past_len, width])
+    {
+        bail!("attention: a past of {:?} and {:?}, batch {batch}, width {width}", k.dims(), v.dims());
+    }
     let s = Shape { batch, time: rows / batch, past: past_len, width, heads };
     let dtype = qkv.tensor().dtype();
     let cache = real!(dtype, T => {

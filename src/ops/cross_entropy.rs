@@ -1,5 +1,6 @@
 //! The language-model head and its loss in one, in the manner of flash attention (Dao et al. 2022): the
-//! vocabulary goes by in blocks that stay in the second-level cache, with a running maximum and sum.
+//! vocabulary goes by in blocks, with a running maximum and sum. A block is small enough to be still in the
+//! second-level cache for the two steps that follow its product: exponentials and dh.
 //!
 //! | symbol | shape | |
 //! |---|---|---|
@@ -186,7 +187,7 @@ fn by_rows<T: Real>(x: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Syn
 
 fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, words: usize) -> Result<Out<T>> {
     let ((rows, width), (vocab, w_width)) = (h.dims2()?, w.dims2()?);
-    if rows != targets.len() || width != w_width {
+    if rows != targets.len() || width != w_width || width == 0 {
         bail!("loss: hidden {:?}, head {:?}, {} targets", h.dims(), w.dims(), targets.len());
     }
     if let Some((i, t)) = targets.iter().enumerate().find(|(_, t)| **t as usize >= vocab) {

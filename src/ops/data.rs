@@ -1,5 +1,7 @@
 //! Reading and making tensors as plain slices: the seam between candle's storage and CPU loops.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use parking_lot::RwLockReadGuard;
 
 use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Result, Storage, Tensor, bail};
@@ -45,6 +47,31 @@ pub fn on_worker<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
 }
 
+/// The same for work whose parallel loops are short and follow each other closely, as in decoding: a second
+/// thread is kept from falling asleep between them, since waking it would cost as much as a loop.
+pub fn on_two_workers<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let done = AtomicBool::new(false);
+    let work = || {
+        // Said on leaving, a panic included: the other thread waits for it.
+        let _done = Done(&done);
+        f()
+    };
+    let company = || {
+        while !done.load(Ordering::Acquire) {
+            if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                std::hint::spin_loop();
+            }
+        }
+    };
+    rayon::join(work, company).0
+}
+
 /// A CPU tensor from elements.
 pub(crate) fn tensor<T: Real>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(data, shape, &Device::Cpu)
@@ -56,11 +83,17 @@ pub fn to_vec_f64(t: &Tensor) -> Result<Vec<f64>> {
     real!(t.dtype(), T => Ok(Data::of(&t)?.get::<T>()?.iter().map(|x| x.wide()).collect()))
 }
 
-/// The index of the largest element, the first of equals; NaN is passed over.
-pub fn likeliest(t: &Tensor) -> Result<u32> {
-    real!(t.dtype(), T => {
-        let data = Data::of(t)?;
+/// The index of the largest logit of a single row, the first of equals. An error where one is NaN.
+pub fn likeliest(logits: &Tensor) -> Result<u32> {
+    real!(logits.dtype(), T => {
+        let data = Data::of(logits)?;
         let all = data.get::<T>()?;
+        if rows_cols(logits).0 != 1 || all.is_empty() {
+            bail!("the likeliest of logits {:?}: expected one row", logits.dims());
+        }
+        if let Some(i) = all.iter().position(|x| x.is_nan()) {
+            bail!("the logit of token {i} is not a number");
+        }
         let most = super::simd(#[inline(always)] || super::real::largest(all));
         Ok(all.iter().position(|x| *x == most).unwrap_or(0) as u32)
     })
@@ -133,5 +166,9 @@ impl InplaceOp2 for AddRows<'_> {
 
 /// `table[ids[i]] += rows[i]`, in this order: the same sum every time.
 pub(crate) fn add_rows(table: &Tensor, ids: &[u32], rows: &Tensor) -> Result<()> {
+    let ((vocab, width), inside) = (table.dims2()?, |id: &u32| (*id as usize) < table.dims()[0]);
+    if rows.elem_count() != ids.len() * width || !ids.iter().all(inside) {
+        bail!("{:?} rows for {} ids of a table [{vocab}, {width}]", rows.dims(), ids.len());
+    }
     table.inplace_op2(rows, &AddRows(ids))
 }

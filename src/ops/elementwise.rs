@@ -80,7 +80,7 @@ fn gelu_slope<T: Real>(x: T) -> T {
     s + T::of(2.0) * x * s * (T::one() - s) * du
 }
 
-/// `f` of every element of [rows, cols] and of another that is one a column.
+/// `f(x, b, z)`, element by element: x and z are [rows, cols], b is [cols].
 fn along_rows<T: Real>(
     x: &Tensor,
     b: &Tensor,
@@ -90,7 +90,7 @@ fn along_rows<T: Real>(
     let (rows, cols) = rows_cols(x);
     let (xd, bd, zd) = (Data::of(x)?, Data::of(b)?, Data::of(z)?);
     let (x_all, b, z_all) = (xd.get::<T>()?, bd.get::<T>()?, zd.get::<T>()?);
-    if b.len() != cols || z_all.len() != x_all.len() {
+    if cols == 0 || b.len() != cols || z_all.len() != x_all.len() {
         candle_core::bail!("shapes {:?} and {} do not fit {:?}", z.dims(), b.len(), x.dims());
     }
     let mut y = vec![T::zero(); rows * cols];
@@ -115,7 +115,7 @@ fn along_rows<T: Real>(
 /// GELU of `x + b` in GPT-2's tanh form, ½z(1 + tanh(√(2/π)(z + 0.044715z³))): x [rows, cols], b [cols].
 pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let y = real!(dtype, T => along_rows::<T>(x.tensor(), b.tensor(), x.tensor(), |x, b, _| gelu_of(x + b)))?;
+    let y = real!(dtype, T => along_rows::<T>(x.tensor(), b.tensor(), x.tensor(), #[inline(always)] |x, b, _| gelu_of(x + b)))?;
     if !tape.follows(&[x, b]) {
         return Ok(Var::constant(y));
     }
@@ -123,7 +123,7 @@ pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
     let (x, b) = (x.tensor().clone(), b.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
         real!(dtype, T => {
-            let dx = along_rows::<T>(&x, &b, &dy, |x, b, dy| dy * gelu_slope(x + b))?;
+            let dx = along_rows::<T>(&x, &b, &dy, #[inline(always)] |x, b, dy| dy * gelu_slope(x + b))?;
             let db = column_sums(Data::of(&dx)?.get::<T>()?, b.elem_count());
             sink.add(bs, tensor(db, b.dims())?)?;
             sink.add(xs, dx)

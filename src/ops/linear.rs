@@ -208,6 +208,9 @@ const TASKS: usize = 32;
 /// `x·a` for a single row, where reading the weights is all there is to do and a blocked product
 /// would only copy them first. Each task reads one stretch of memory from end to end.
 fn row_product<T: Real>(x: &[T], a: Mat<'_, T>) -> Vec<T> {
+    if a.rows * a.cols == 0 {
+        return vec![T::zero(); a.cols];
+    }
     let tasks = (a.rows * a.cols / WEIGHTS).clamp(1, TASKS);
     if a.row_stride == 1 && a.col_stride >= x.len() {
         let mut y = vec![T::zero(); a.cols];
@@ -231,7 +234,9 @@ fn row_product<T: Real>(x: &[T], a: Mat<'_, T>) -> Vec<T> {
             #[inline(always)]
             || {
                 for (x, w) in x.iter().zip(w.chunks(a.row_stride)) {
-                    y.iter_mut().zip(w).for_each(|(y, w)| *y = x.mul_add(*w, *y));
+                    for (y, w) in y.iter_mut().zip(w) {
+                        *y = x.mul_add(*w, *y);
+                    }
                 }
             },
         );
@@ -282,7 +287,8 @@ fn forward<T: Real>(
     let b = bd.as_ref().map(|b| b.get::<T>()).transpose()?;
     let residual = rd.as_ref().map(|r| r.get::<T>()).transpose()?;
     if b.is_some_and(|b| b.len() != outer) || residual.is_some_and(|r| r.len() != rows * outer) {
-        bail!("linear: [{rows}, {outer}] out, {:?} added", residual.map(<[T]>::len).or(b.map(<[T]>::len)));
+        let lens = (b.map(<[T]>::len), residual.map(<[T]>::len));
+        bail!("linear: [{rows}, {outer}] out, bias and residual of {lens:?} elements");
     }
     let x = xd.get::<T>()?;
     let mut y = match rows {

@@ -13,12 +13,12 @@
 //! partial sums are added in order.
 //!
 //! The recurrences of RWKV-6 and Mamba-2 run step by step, not in chunks. The chunked form (Yang et al.
-//! 2024; Dao & Gu 2024, §6) exists to feed matrix units: a chunk of L steps costs 2·L·N multiply-adds a
-//! token and channel pair on top of the recurrence's own, and a decay per channel has to be split into
-//! factors that stay finite. With the state in vector registers there is nothing to feed: at 8M both
-//! recurrences, forward and backward, are a tenth of a step. A GPU path will want the chunks.
+//! 2024; Dao & Gu 2024, §6) exists to feed matrix units: chunks of L steps cost about 2·L·N multiply-adds
+//! a token and head on top of the recurrence's own, and a decay per channel has to be split into factors
+//! that stay finite. With the state in vector registers there is nothing to feed (`cargo bench --bench
+//! training` shows what the two cost beside a step). A GPU path will want the chunks.
 //!
-//! To add an op: a file with the op, its `reference` and its `case`, and a row in [`OPS`].
+//! To add an op: a file with the op, its `reference` and its `cases`, and a row in [`OPS`].
 
 mod attention;
 mod case;
@@ -41,7 +41,7 @@ pub use attention::causal_attention;
 pub use case::{Case, Normal, OpSpec};
 pub use convolution::causal_conv_silu;
 pub use cross_entropy::{linear_cross_entropy, token_losses};
-pub use data::{Data, likeliest, on_worker, to_vec_f64};
+pub use data::{Data, likeliest, on_two_workers, on_worker, to_vec_f64};
 pub use elementwise::{add, gelu, relu_squared, sigmoid_product, split, tanh};
 pub use embedding::embedding;
 pub use fusion::gated_fusion;

@@ -158,16 +158,18 @@ pub(crate) fn largest<T: Real>(x: &[T]) -> T {
 #[inline(always)]
 pub(crate) fn exponentials<T: Real>(x: &mut [T], shift: T) -> T {
     let mut lanes = [T::zero(); LANES];
-    let step = |(x, lane): (&mut T, &mut T)| {
-        *x = (*x - shift).fast_exp();
-        *lane += *x;
-    };
     // Whole registers apart from the rest: a chunk of unknown length would not be one.
     let mut chunks = x.chunks_exact_mut(LANES);
     for chunk in &mut chunks {
-        chunk.iter_mut().zip(&mut lanes).for_each(step);
+        for (x, lane) in chunk.iter_mut().zip(&mut lanes) {
+            *x = (*x - shift).fast_exp();
+            *lane += *x;
+        }
     }
-    chunks.into_remainder().iter_mut().zip(&mut lanes).for_each(step);
+    for (x, lane) in chunks.into_remainder().iter_mut().zip(&mut lanes) {
+        *x = (*x - shift).fast_exp();
+        *lane += *x;
+    }
     total(lanes)
 }
 

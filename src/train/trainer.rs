@@ -213,6 +213,9 @@ impl<'a, 'b> Trainer<'a, 'b> {
         let lr = recipe.learning_rate(step);
         let (loss, norms) = on_worker(|| -> Result<(f64, Norms), TrainError> {
             let (loss, mut gradients) = self.gradients()?;
+            if !loss.is_finite() {
+                return Ok((loss, Norms::default()));
+            }
             Ok((loss, self.optimizer.step(&mut gradients, &self.job.recipe, lr)?))
         })?;
         if !(loss.is_finite() && norms.total.is_finite()) {

@@ -88,7 +88,14 @@ fn training_does_not_depend_on_threads() {
     let tokenizer = Tokenizer::train(&["a"], 257).unwrap();
     let ids = (0..4000u32).map(|i| i * i % 257).collect();
     let file = TokenFile::from_ids(&folder.path().join("ids"), "ids", &tokenizer, vec![ids]).unwrap();
-    let recipe = Recipe { token_count: 3 * 4 * 100, context_length: 100, warmup_steps: 1, ..recipe() };
+    let recipe = Recipe {
+        token_count: 3 * 6 * 100,
+        batch_size: 6,
+        micro_batch_size: 6,
+        context_length: 100,
+        warmup_steps: 1,
+        ..recipe()
+    };
     for spec in MODELS {
         let job = TrainJob {
             config: (spec.config)(scale::find("smoke").unwrap(), 1500, 100),
@@ -106,7 +113,8 @@ fn training_does_not_depend_on_threads() {
                 let mut trainer = Trainer::new(&job).unwrap();
                 let losses: Vec<u64> =
                     (0..3).map(|_| trainer.step().unwrap().unwrap().loss.to_bits()).collect();
-                (losses, trainer.model().params().digest().unwrap())
+                let said = trainer.model().continue_greedily(&[1, 2, 3], 20, None).unwrap();
+                (losses, said, trainer.model().params().digest().unwrap())
             })
         };
         let one = run(1);
