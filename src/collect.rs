@@ -11,15 +11,17 @@ use std::sync::{Mutex, PoisonError};
 use crate::data::batches::{Batches, Order, OrderError, window_count};
 use crate::data::dataset::{Dataset, DatasetError, prepare};
 use crate::evidence::{
-    Condition, Context, Curve, CurveError, Expected, Ledger, LedgerError, Line, Measurement, Provenance,
-    SCHEMA, Subject as Of, Value,
+    Condition, Context, Curve, CurveError, CurveKind, Expected, Ledger, LedgerError, Line, Measurement,
+    Provenance, SCHEMA, Subject as Of, Value,
 };
 use crate::models::{self, LanguageModel, ModelSpec};
 use crate::probes::{PROBES, Probe, ProbeError, Subject};
 use crate::progress::Screen;
 use crate::protocol::Protocol;
 use crate::scale::Scale;
-use crate::train::{CheckpointError, Ending, Precision, Run, RunDir, TrainError, TrainJob, load_model};
+use crate::train::{
+    CheckpointError, Ending, Precision, Run, RunDir, STOPPING, StepRecord, TrainError, TrainJob, load_model,
+};
 
 /// Digest of the code that makes numbers.
 pub const REVISION: &str = env!("V5_REVISION");
@@ -299,7 +301,7 @@ impl<'a> Collector<'a> {
         if run.ending == Ending::Interrupted {
             return Err(CollectError::Interrupted);
         }
-        let source = provenance(self.protocol, trial.scale, &job, &run);
+        let source = provenance(self.protocol, &self.dataset, trial, &job, &run);
         Ok(Trained { trial, job, run, source, folder })
     }
 
@@ -329,7 +331,7 @@ impl<'a> Collector<'a> {
         }
         let (model, untrained) = (trained.model()?, trained.untrained()?);
         let subject = self.subject(&trained, model.as_ref(), untrained.as_ref());
-        self.append(&[curve(&trial.of(Condition::Trained), &trained.run, &trained.source)?])?;
+        self.append(&curves(&trial.of(Condition::Trained), &trained.run, &trained.source)?)?;
         let task = self.options.screen.task(&format!("{}: probes", trial.label()), 0, lacking.len() as u64);
         for (i, probe) in lacking.into_iter().enumerate() {
             if self.options.stop.load(Ordering::Relaxed) {
@@ -395,9 +397,15 @@ fn folder_name(trial: &Trial, job: &TrainJob<'_>) -> String {
 }
 
 /// Where the numbers of a run come from.
-pub fn provenance(protocol: &Protocol, scale: &Scale, job: &TrainJob<'_>, run: &Run) -> Provenance {
+pub fn provenance(
+    protocol: &Protocol,
+    dataset: &Dataset,
+    trial: Trial,
+    job: &TrainJob<'_>,
+    run: &Run,
+) -> Provenance {
     Provenance {
-        recipe: protocol.recipe_digest(scale),
+        recipe: protocol.recipe_digest(trial.scale),
         data: job.data.clone(),
         order: job.batches.order().digest(),
         fed: run.fed.clone(),
@@ -406,6 +414,10 @@ pub fn provenance(protocol: &Protocol, scale: &Scale, job: &TrainJob<'_>, run: &
         revision: REVISION.to_owned(),
         device: device().to_owned(),
         precision: precision(job.recipe.precision).to_owned(),
+        validation: dataset.valid.digest().to_owned(),
+        preprocessing: protocol.preprocessing(),
+        tuning: protocol.tuning.get(trial.spec.name).map_or_else(String::new, u64::to_string),
+        stopping: STOPPING.to_owned(),
         probe: String::new(),
     }
 }
@@ -429,6 +441,7 @@ pub fn question(
         let weights = match r.condition {
             Condition::Untrained => untrained.clone(),
             Condition::Uniform | Condition::CopyOracle => "none".to_owned(),
+            Condition::Published => "published".to_owned(),
             Condition::Trained | Condition::StateReset | Condition::WindowMatched => source.weights.clone(),
         };
         let source = Provenance { probe: probe.id.to_owned(), weights, ..source.clone() };
@@ -437,13 +450,15 @@ pub fn question(
     Ok(readings.into_iter().map(line).collect())
 }
 
-/// The loss curve, thinned to what a plot shows.
-fn curve(of: &Of, run: &Run, source: &Provenance) -> Result<Line, CollectError> {
+/// Loss and gradient norm, thinned to what a plot shows.
+fn curves(of: &Of, run: &Run, source: &Provenance) -> Result<Vec<Line>, CollectError> {
     const POINTS: usize = 200;
     let thin = run.curve.len().div_ceil(POINTS).max(1);
-    let points: Vec<_> = run.curve.iter().step_by(thin).collect();
-    let tokens = points.iter().map(|r| r.tokens).collect();
-    let losses = points.iter().map(|r| Value::from(r.loss)).collect();
     let source = Provenance { probe: "training".to_owned(), ..source.clone() };
-    Ok(Line::Curve(Curve::new(of.clone(), tokens, losses, source)?))
+    let one = |kind, value: fn(&StepRecord) -> f64| -> Result<Line, CurveError> {
+        let points = run.curve.iter().step_by(thin);
+        let (x, y) = points.map(|r| (r.tokens, Value::from(value(r)))).unzip();
+        Ok(Line::Curve(Curve::new(of.clone(), kind, x, y, source.clone())?))
+    };
+    Ok(vec![one(CurveKind::TrainingLoss, |r| r.loss)?, one(CurveKind::GradientNorm, |r| r.grad_norm)?])
 }

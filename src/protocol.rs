@@ -1,6 +1,7 @@
 //! What to collect: models, scales, seeds, data and recipe, as one TOML document. The built-in
 //! protocols are such documents too, so there is one way to say it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,8 @@ pub struct Protocol {
     pub seeds: Vec<u64>,
     /// Steps between checkpoints; changes no result.
     pub checkpoint_every: u64,
+    /// Trainings that were spent on tuning the recipe, for every model (ruling R12).
+    pub tuning: BTreeMap<String, u64>,
     /// What to train on.
     pub data: DataSpec,
     /// How.
@@ -138,6 +141,10 @@ impl Protocol {
                 return unknown(field, "each once".to_owned(), twice);
             }
         }
+        if !self.models.iter().all(|m| self.tuning.contains_key(m)) {
+            let known: Vec<_> = self.tuning.keys().map(String::as_str).collect();
+            return unknown("tuning", "a number for every model".to_owned(), &known.join(", "));
+        }
         if self.checkpoint_every == 0 {
             return unknown("checkpoint_every", "at least 1".to_owned(), "0");
         }
@@ -153,5 +160,11 @@ impl Protocol {
     pub fn recipe_digest(&self, scale: &Scale) -> String {
         let scale = serde_json::to_string(scale).unwrap_or_default();
         sha256(format!("{}\n{scale}", self.recipe.digest()).as_bytes())
+    }
+
+    /// Digest of how text becomes tokens.
+    pub fn preprocessing(&self) -> String {
+        // Names and numbers: serialising them cannot fail.
+        sha256(serde_json::to_string(&self.data).unwrap_or_default().as_bytes())
     }
 }

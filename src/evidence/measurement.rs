@@ -23,6 +23,8 @@ pub enum Condition {
     Uniform,
     /// The model's answers replaced by an oracle that copies the stated fact.
     CopyOracle,
+    /// The published weights of the same architecture instead of ours (ruling R4).
+    Published,
 }
 
 impl Condition {
@@ -34,6 +36,7 @@ impl Condition {
         Condition::WindowMatched,
         Condition::Uniform,
         Condition::CopyOracle,
+        Condition::Published,
     ];
 
     /// The name used in reports.
@@ -45,6 +48,7 @@ impl Condition {
             Condition::WindowMatched => "window-matched",
             Condition::Uniform => "uniform",
             Condition::CopyOracle => "copy oracle",
+            Condition::Published => "published",
         }
     }
 }
@@ -223,70 +227,5 @@ impl Measurement {
     /// Whether both say the same number, whoever asked.
     pub fn agrees(&self, other: &Measurement) -> bool {
         self.value == other.value && self.interval == other.interval && self.n == other.n
-    }
-}
-
-/// A curve whose two columns do not belong together.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a curve needs as many losses as token counts: expected {tokens}, got {losses}")]
-pub struct CurveError {
-    tokens: usize,
-    losses: usize,
-}
-
-/// A training curve, kept for the plots; nothing is judged by it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RawCurve")]
-pub struct Curve {
-    subject: Subject,
-    tokens: Vec<u64>,
-    loss: Vec<Value>,
-    provenance: Provenance,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawCurve {
-    subject: Subject,
-    tokens: Vec<u64>,
-    loss: Vec<Value>,
-    provenance: Provenance,
-}
-
-impl TryFrom<RawCurve> for Curve {
-    type Error = CurveError;
-
-    fn try_from(raw: RawCurve) -> Result<Self, CurveError> {
-        Curve::new(raw.subject, raw.tokens, raw.loss, raw.provenance)
-    }
-}
-
-impl Curve {
-    /// A curve of as many losses as token counts.
-    pub fn new(
-        subject: Subject,
-        tokens: Vec<u64>,
-        loss: Vec<Value>,
-        provenance: Provenance,
-    ) -> Result<Self, CurveError> {
-        if tokens.len() != loss.len() {
-            return Err(CurveError { tokens: tokens.len(), losses: loss.len() });
-        }
-        Ok(Curve { subject, tokens, loss, provenance })
-    }
-
-    /// Whose curve it is.
-    pub fn subject(&self) -> &Subject {
-        &self.subject
-    }
-
-    /// Tokens seen and the loss there.
-    pub fn points(&self) -> impl Iterator<Item = (u64, Value)> + '_ {
-        self.tokens.iter().copied().zip(self.loss.iter().copied())
-    }
-
-    /// Where it came from.
-    pub fn provenance(&self) -> &Provenance {
-        &self.provenance
     }
 }

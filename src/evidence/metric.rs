@@ -57,9 +57,15 @@ metrics! {
     NonEmbeddingParameters, "non_embedding_parameters", "parameters", Neither, "Parameters of blocks and final norm.";
     ForwardFlopsPerToken, "forward_flops_per_token", "FLOP/token", Neither, "Forward FLOPs per token with head, attention and scan.";
     StateBytes, "state_bytes", "bytes", Lower, "Bytes carried from one call to the next.";
+    Compute6nd, "compute_6nd", "FLOP", Neither, "6·N·D: six times parameters times training tokens, as the document counts.";
+    TrainFlops, "train_flops", "FLOP", Neither, "Counted training FLOPs: three times the forward FLOPs of every token, head, attention and scan included.";
 
     RunCompleted, "run_completed", "yes/no", Higher, "1 when training reached its last step without diverging.";
     TrainTokens, "train_tokens", "tokens", Neither, "Tokens consumed in training.";
+    BatchSize, "batch_size", "sequences", Neither, "Sequences in a training step.";
+    WarmupShare, "warmup_share", "share", Neither, "Steps of warm-up divided by all steps (ruling R12).";
+    DecayOnVectors, "decay_on_vectors", "share", Lower, "Largest relative change that weight decay alone makes to a bias, norm or per-channel vector.";
+    ValidationOverlap, "validation_overlap", "share", Lower, "Share of the held-out split's 64-token windows that training text contains word for word.";
     TrainLoss, "train_loss", "nats/token", Lower, "Mean training loss of the last 100 steps.";
     LossFell, "loss_fell", "ratio", Lower, "Final training loss divided by the mean of the first steps.";
     GradientNorm, "gradient_norm", "norm", Neither, "Mean gradient norm before clipping over the last 100 steps.";
@@ -69,12 +75,30 @@ metrics! {
     LargestSpike, "largest_spike", "ratio", Lower, "Largest loss divided by its trailing 100-step mean, after warm-up.";
     TrainSeconds, "train_seconds", "s", Neither, "Wall-clock seconds of training.";
     TrainTokensPerSecond, "train_tokens_per_second", "tokens/s", Higher, "Training throughput.";
+    TrainPeakBytes, "train_peak_bytes", "bytes", Lower, "Peak memory of training.";
+    MemorisedLoss, "memorised_loss", "nats/token", Lower, "Loss on 10,000 tokens trained on until learnt by heart.";
+    PlateauImprovement, "plateau_improvement", "share", Neither, "Relative fall of the validation loss over the last 10 % of tokens.";
+    ReferenceLossRatio, "reference_loss_ratio", "ratio", Neither, "Final loss of GPT-2 trained here divided by that of a reference GPT-2 trained elsewhere from the same weights and batches.";
 
     ValidationLoss, "validation_loss", "nats/token", Lower, "Mean negative log-likelihood on the held-out split.";
     ValidationPerplexity, "validation_perplexity", "perplexity", Lower, "Exponential of the validation loss.";
     UniformLoss, "uniform_loss", "nats/token", Neither, "ln V: the loss of a uniform guess.";
     UnigramLoss, "unigram_loss", "nats/token", Neither, "Held-out loss of a unigram model of the training text.";
     BigramLoss, "bigram_loss", "nats/token", Neither, "Held-out loss of a bigram model of the training text.";
+    WikitextLoss, "wikitext_loss", "nats/word", Lower, "WikiText page text: negative log-likelihood per word of the original page; its exponential is the word perplexity.";
+    WikitextBitsPerByte, "wikitext_bits_per_byte", "bits/byte", Lower, "WikiText page text: bits per byte of the original page.";
+    PtbLoss, "ptb_loss", "nats/word", Lower, "Penn Treebank: negative log-likelihood per word.";
+    LambadaAccuracy, "lambada_accuracy", "accuracy", Higher, "LAMBADA (OpenAI): every token of the last word is the likeliest.";
+    LambadaLoss, "lambada_loss", "nats/word", Lower, "LAMBADA (OpenAI): negative log-likelihood of the last word.";
+    HellaswagAccuracy, "hellaswag_accuracy", "accuracy", Higher, "HellaSwag by summed log-likelihood.";
+    HellaswagAccuracyNorm, "hellaswag_accuracy_norm", "accuracy", Higher, "HellaSwag by log-likelihood per character.";
+    HellaswagMargin, "hellaswag_margin", "nats/byte", Higher, "HellaSwag: log-likelihood per byte of the true ending above the mean of the others.";
+
+    DailydialogLoss, "dailydialog_loss", "nats/token", Lower, "DailyDialog: loss of replies given the dialogue so far.";
+    DailydialogBleu, "dailydialog_bleu", "BLEU", Higher, "DailyDialog: BLEU of greedy replies (sacreBLEU, 13a, corpus level).";
+    PersonachatLoss, "personachat_loss", "nats/token", Lower, "PersonaChat: loss of replies given the dialogue so far.";
+    PersonachatBleu, "personachat_bleu", "BLEU", Higher, "PersonaChat: BLEU of greedy replies (sacreBLEU, 13a, corpus level).";
+    HumanPreference, "human_preference", "share", Higher, "Share of blinded comparisons in which raters prefer the model's reply; ties count half.";
 
     OverfitLoss, "overfit_loss", "nats/token", Lower, "Loss after 500 steps on 10 samples of 64 tokens.";
     ResumeIdentical, "resume_identical", "yes/no", Higher, "1 when save, kill, load and go on gives a bit-identical loss curve.";
@@ -86,6 +110,11 @@ metrics! {
     StateDifference, "state_difference", "ratio", Higher, "S2: smallest relative difference that two texts leave, over layers and branches.";
     StateRepeats, "state_repeats", "yes/no", Higher, "S3: 1 when the same text leaves a bit-identical state.";
     StateHalvesError, "state_halves_error", "ratio", Lower, "S3: relative error of two halves carried over against the whole.";
+    StateGrowth, "state_growth", "ratio", Lower, "D1: norm of the state after 512 tokens divided by that after 64, the largest over layers and branches.";
+    StateVariance, "state_variance", "ratio", Higher, "D2: variance of the state over inputs relative to its mean square, the smallest over layers and branches.";
+    FirstTokenInfluence, "first_token_influence", "ratio", Higher, "D4: relative change of the last logits when the first token changes.";
+    DecaySpread, "decay_spread", "ratio", Higher, "Relative variance over tokens of RWKV-6's decay and Mamba-2's step size, the smallest over layers.";
+    Causal, "causal", "yes/no", Higher, "1 when no logit changes with a token that comes after it.";
     AblationRwkvRise, "ablation_rwkv_rise", "nats/token", Higher, "S4: rise of the validation loss with the RWKV-6 output zeroed.";
     AblationMambaRise, "ablation_mamba_rise", "nats/token", Higher, "S4: rise of the validation loss with the Mamba-2 output zeroed.";
     AblationSmallerShare, "ablation_smaller_share", "ratio", Higher, "S4: the smaller rise divided by the sum of both.";
@@ -119,9 +148,47 @@ metrics! {
     Retention50Accuracy, "retention_50_accuracy", "accuracy", Higher, "Recall after 50 turns: accuracy.";
     Retention50Mrr, "retention_50_mrr", "reciprocal rank", Higher, "Recall after 50 turns: mean reciprocal rank.";
     Retention50Bits, "retention_50_bits", "bits", Higher, "Recall after 50 turns: bits retained.";
+    PersonaConsistencyAccuracy, "persona_consistency_accuracy", "accuracy", Higher, "Tier 3: the persona is kept where it belongs.";
+    TopicThreadingAccuracy, "topic_threading_accuracy", "accuracy", Higher, "Tier 3: a topic is taken up again.";
     StatefulnessScore, "statefulness_score", "accuracy", Higher, "Mean accuracy over the statefulness tests (ruling R17).";
     StatefulnessChance, "statefulness_chance", "accuracy", Neither, "1/K: the accuracy of a guess among K candidates.";
     DocumentWordingAccuracy, "document_wording_accuracy", "accuracy", Higher, "Accuracy with the document's question wording; reported, never gated (ruling R16).";
+    Sps, "sps", "turns", Higher, "State persistence score: largest distance whose lower bound of bits retained stays above half of the one-turn value (ruling R19).";
+    MqarAccuracy, "mqar_accuracy", "accuracy", Higher, "Multi-query associative recall, trained from scratch, best of the learning rates.";
+    RepeatedBigramLoss, "repeated_bigram_loss", "nats/token", Lower, "Loss on tokens that complete a bigram seen earlier in the document.";
+
+    CanaryC1a, "canary_c1a", "accuracy", Higher, "Canary C1a: a fact asked at once.";
+    CanaryC1b, "canary_c1b", "accuracy", Higher, "Canary C1b: a fact, five sentences between.";
+    CanaryC1b3, "canary_c1b3", "accuracy", Higher, "Canary C1b3: a fact, three sentences between.";
+    CanaryC1c, "canary_c1c", "accuracy", Higher, "Canary C1c: a fact, ten sentences between.";
+    CanaryC1d, "canary_c1d", "accuracy", Higher, "Canary C1d: two facts, five sentences between.";
+    CanaryC2a, "canary_c2a", "accuracy", Higher, "Canary C2a: three facts in 2,000 tokens.";
+    CanaryC2b, "canary_c2b", "accuracy", Higher, "Canary C2b: implicit synthesis.";
+    CanaryC3a, "canary_c3a", "accuracy", Higher, "Canary C3a: a preference after four to five topics.";
+    CanaryC3b, "canary_c3b", "accuracy", Higher, "Canary C3b: a reference resolved.";
+    CanaryC3c, "canary_c3c", "accuracy", Higher, "Canary C3c: a correction: the latest wins.";
+    CanaryC4a, "canary_c4a", "accuracy", Higher, "Canary C4a: a format instruction persists.";
+    CanaryC4b, "canary_c4b", "accuracy", Higher, "Canary C4b: a tone persists.";
+    CanaryC4c, "canary_c4c", "accuracy", Higher, "Canary C4c: three instructions persist.";
+    CanaryC5a, "canary_c5a", "accuracy", Higher, "Canary C5a: a persona emerges.";
+    CanaryC5b, "canary_c5b", "accuracy", Higher, "Canary C5b: a persona stays consistent.";
+    CanaryC5c, "canary_c5c", "accuracy", Higher, "Canary C5c: a contradicted persona does not revert.";
+    CanaryC6a, "canary_c6a", "accuracy", Higher, "Canary C6a: conversations A, B, A kept apart.";
+    CanaryC6b, "canary_c6b", "accuracy", Higher, "Canary C6b: two users kept apart.";
+
+    LongContextLoss, "long_context_loss", "nats/token", Lower, "Loss on tokens beyond the first 2K of documents of at least 32K (ruling R20).";
+    LongContextRise, "long_context_rise", "nats/token", Lower, "Loss of the farthest position bucket above that of the bucket that ends at 2K, paired by document.";
+    Ucw, "ucw", "tokens", Higher, "Useful context window: longest context bucket whose loss is not worse, paired, than at the trained length (ruling R19).";
+    CostTimeGrowth, "cost_time_growth", "ratio", Lower, "Time per token at 8K of context divided by that at 2K.";
+    CostMemoryGrowth, "cost_memory_growth", "ratio", Lower, "Memory per conversation at 8K of context divided by that at 2K.";
+
+    PrefillSeconds, "prefill_seconds", "s", Lower, "Time to process 1,024 tokens, batch 1, median of 100.";
+    GenerationTokensPerSecond, "generation_tokens_per_second", "tokens/s", Higher, "Tokens per second while generating 256, batch 1, median of 10.";
+    TokenLatency, "token_latency", "s", Lower, "Time per generated token at batch 1.";
+    PeakBytes, "peak_bytes", "bytes", Lower, "Peak memory of inference at 1,024 tokens.";
+    TimeExponent, "time_exponent", "exponent", Lower, "Exponent of the growth of prefill time with context, fitted over 256 to 2,048 tokens.";
+    Cer, "cer", "1/s", Higher, "Compute-efficiency ratio: 1 / (perplexity × seconds of prefill) (ruling R10).";
+    CerAsWritten, "cer_as_written", "1/s", Neither, "Perplexity ÷ seconds of prefill: the document's formula, which rewards being worse; shown for traceability (ruling R10).";
 }
 
 impl Metric {
@@ -132,7 +199,7 @@ impl Metric {
 
     /// Whether the number is a time, and so differs from one run of the same code to the next.
     pub fn is_time(self) -> bool {
-        matches!(self, Metric::TrainSeconds | Metric::TrainTokensPerSecond)
+        matches!(self.unit(), "s" | "tokens/s" | "1/s")
     }
 }
 

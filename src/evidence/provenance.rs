@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The layout of the ledger that this code writes and reads.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Hexadecimal digests or names; equal strings mean equal things.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +28,14 @@ pub struct Provenance {
     pub device: String,
     /// The arithmetic.
     pub precision: String,
+    /// Digest of the held-out split.
+    pub validation: String,
+    /// Digest of what made tokens out of text.
+    pub preprocessing: String,
+    /// Trainings spent on tuning the recipe for this model (ruling R12).
+    pub tuning: String,
+    /// The rule that ends a training.
+    pub stopping: String,
     /// Who asked.
     pub probe: String,
 }
@@ -52,6 +60,16 @@ pub enum Field {
     Device,
     /// See [`Provenance::precision`].
     Precision,
+    /// See [`Provenance::weights`].
+    Weights,
+    /// See [`Provenance::validation`].
+    Validation,
+    /// See [`Provenance::preprocessing`].
+    Preprocessing,
+    /// See [`Provenance::tuning`].
+    Tuning,
+    /// See [`Provenance::stopping`].
+    Stopping,
 }
 
 impl Field {
@@ -77,6 +95,11 @@ impl Field {
             Field::Tokenizer => "tokenizer",
             Field::Device => "device",
             Field::Precision => "precision",
+            Field::Weights => "weights",
+            Field::Validation => "validation",
+            Field::Preprocessing => "preprocessing",
+            Field::Tuning => "tuning",
+            Field::Stopping => "stopping",
         }
     }
 
@@ -91,6 +114,11 @@ impl Field {
             Field::Tokenizer => &provenance.tokenizer,
             Field::Device => &provenance.device,
             Field::Precision => &provenance.precision,
+            Field::Weights => &provenance.weights,
+            Field::Validation => &provenance.validation,
+            Field::Preprocessing => &provenance.preprocessing,
+            Field::Tuning => &provenance.tuning,
+            Field::Stopping => &provenance.stopping,
         }
     }
 }
@@ -156,7 +184,7 @@ impl Context {
             Field::Tokenizer => Some(&expected.tokenizer),
             Field::Device => Some(&expected.device),
             Field::Precision => Some(&expected.precision),
-            Field::Fed => None,
+            _ => None,
         }
     }
 }

@@ -10,3 +10,6 @@ pub use checkpoint::{CheckpointError, load_model, save_model};
 pub use optimizer::{AdamW, Norms};
 pub use recipe::{Optimizer, Precision, Recipe, RecipeError, Schedule};
 pub use trainer::{Ending, Run, RunDir, StepRecord, TrainError, TrainJob, Trainer};
+
+/// The rule that ends every training: there is no early stopping.
+pub const STOPPING: &str = "after the last step";

@@ -279,7 +279,7 @@ fn short_pair(world: &'static World, second: u64) -> Result<Vec<Line>, Failed> {
                     trainer.step().map_err(fail)?;
                 }
                 let run = trainer.run().clone();
-                let source = provenance(&protocol, scale, &job, &run);
+                let source = provenance(&protocol, dataset, Trial { spec, scale, seed }, &job, &run);
                 let source =
                     Provenance { weights: trainer.model().params().digest().map_err(fail)?, ..source };
                 let untrained = job.config.init(seed).map_err(fail)?;

@@ -31,6 +31,7 @@ models = ["gpt2", "groundthink"]
 scales = ["smoke"]
 seeds = [1]
 checkpoint_every = {checkpoint_every}
+tuning = {{ gpt2 = 0, groundthink = 0 }}
 
 [data]
 kind = "conversations"

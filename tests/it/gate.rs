@@ -138,6 +138,11 @@ fn field_of(p: &mut v5gate::evidence::Provenance, field: Field) -> &mut String {
         Field::Tokenizer => &mut p.tokenizer,
         Field::Device => &mut p.device,
         Field::Precision => &mut p.precision,
+        Field::Weights => &mut p.weights,
+        Field::Validation => &mut p.validation,
+        Field::Preprocessing => &mut p.preprocessing,
+        Field::Tuning => &mut p.tuning,
+        Field::Stopping => &mut p.stopping,
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use proptest::prelude::*;
-use v5gate::evidence::{Condition, Curve, Ledger, LedgerError, Line, Measurement, Metric, Subject, Value};
+use v5gate::evidence::{
+    Condition, Curve, CurveKind, Ledger, LedgerError, Line, Measurement, Metric, Subject, Value,
+};
 
 use crate::world::{World, provenance};
 
@@ -32,7 +34,8 @@ fn what_is_written_is_read_again() {
     let mut ledger = Ledger::open_or_empty(&path).unwrap();
     let mut lines = World::good("test", &["smoke"], 2).lines();
     let losses = vec![Value::from(4.5), Value::from(f64::NAN)];
-    let curve = Curve::new(subject(), vec![1, 2], losses, provenance("smoke", 0)).unwrap();
+    let curve =
+        Curve::new(subject(), CurveKind::TrainingLoss, vec![1, 2], losses, provenance("smoke", 0)).unwrap();
     lines.push(Line::Curve(curve));
     assert_eq!(ledger.append(&lines).unwrap(), lines.len());
     assert_eq!(ledger.append(&lines).unwrap(), 0, "identical lines are not added again");

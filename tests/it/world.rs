@@ -127,6 +127,10 @@ pub fn provenance(scale: &str, seed: u64) -> Provenance {
         revision: "code-1".to_owned(),
         device: "cpu".to_owned(),
         precision: "f32".to_owned(),
+        validation: "validation".to_owned(),
+        preprocessing: "preprocessing".to_owned(),
+        tuning: "0".to_owned(),
+        stopping: "last step".to_owned(),
         probe: "synthetic".to_owned(),
     }
 }
@@ -141,6 +145,7 @@ fn good(model: &str, condition: Condition, metric: Metric, seed: u64) -> Option<
         return Some(CHANCE);
     }
     match condition {
+        Condition::Published => None,
         Condition::Uniform | Condition::StateReset => (recall || score).then_some(CHANCE),
         Condition::CopyOracle => (recall || score).then_some(1.0),
         Condition::WindowMatched => (!ours && (recall || score)).then_some(0.3 + jitter),
