@@ -435,14 +435,15 @@ pub fn question(
         subject: format!("{model} {scale} seed {seed}"),
         error: Box::new(error),
     })?;
-    let untrained = subject.untrained.params().digest()?;
+    // Observed, not believed: the weights that were asked are those that answer.
+    let (trained, untrained) = (subject.model.params().digest()?, subject.untrained.params().digest()?);
     let line = |r: crate::probes::Reading| {
         let of = Of { model: model.to_owned(), scale: scale.clone(), seed, condition: r.condition };
         let weights = match r.condition {
             Condition::Untrained => untrained.clone(),
             Condition::Uniform | Condition::CopyOracle => "none".to_owned(),
             Condition::Published => "published".to_owned(),
-            Condition::Trained | Condition::StateReset | Condition::WindowMatched => source.weights.clone(),
+            Condition::Trained | Condition::StateReset | Condition::WindowMatched => trained.clone(),
         };
         let source = Provenance { probe: probe.id.to_owned(), weights, ..source.clone() };
         Line::Measurement(Measurement::new(of, r.metric, r.value, r.n, r.interval, source))

@@ -15,9 +15,9 @@ use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::gpt2::Gpt2Config;
-use super::mamba2_mixer::{MambaShape, PUBLISHED, mixer};
+use super::mamba2_mixer::{MambaShape, PUBLISHED, mixer, step_sizes};
 use super::params::{Declared, Init, Params};
-use super::rwkv6_time_mix::{HEAD_SIZE_DIVISOR, RwkvShape, time_mix};
+use super::rwkv6_time_mix::{HEAD_SIZE_DIVISOR, RwkvShape, decays, time_mix};
 use super::{Branch, Census, Config, LanguageModel, State, check_tokens};
 use crate::ops::{Layout, Tape, Var, embedding, gated_fusion, gelu, linear, linear_onto, rms_norm};
 use crate::scale::Scale;
@@ -137,6 +137,9 @@ impl GroundThinkConfig {
     }
 }
 
+/// Is shown the pace of both branches, layer by layer.
+type See<'a> = dyn FnMut(usize, &Tensor, &Tensor) -> Result<()> + 'a;
+
 /// The model.
 pub struct GroundThink {
     config: GroundThinkConfig,
@@ -150,15 +153,26 @@ impl GroundThink {
         Self { config, params, ablated: None }
     }
 
-    fn block(&self, tape: &Tape, x: &Var, state: &mut State, i: usize) -> Result<Var> {
+    fn run(&self, tape: &Tape, tokens: &[u32], state: &mut State, see: &mut See<'_>) -> Result<Var> {
+        check_tokens(self, tokens, state)?;
+        let p = self.params.scope(tape, "");
+        let mut x = embedding(tape, &p.get("emb.weight")?, tokens)?;
+        for i in 0..self.config.n_layer {
+            x = self.block(tape, &x, state, i, see)?;
+        }
+        state.advance(tokens.len() / state.batch());
+        rms_norm(tape, &x, &p.get("ln_out.weight")?, EPS)
+    }
+
+    fn block(&self, tape: &Tape, x: &Var, state: &mut State, i: usize, see: &mut See<'_>) -> Result<Var> {
         let scope = |part: &str| self.params.scope(tape, format!("blocks.{i}.{part}"));
         let p = scope("");
         let h = rms_norm(tape, x, &p.get("ln_mix.weight")?, EPS)?;
-        let (a, mut new) = time_mix(&scope("rwkv."), &h, state, i, HEAD_SIZE_DIVISOR)?;
-        let (b, more) = mixer(&scope("mamba."), &self.config.mamba, PUBLISHED, &h, state, i)?;
-        new.extend(more);
-        state.set(i, new);
-        let (a, b) = (self.keep(a, Branch::Rwkv)?, self.keep(b, Branch::Mamba)?);
+        let rwkv = time_mix(&scope("rwkv."), &h, state, i, HEAD_SIZE_DIVISOR)?;
+        let mamba = mixer(&scope("mamba."), &self.config.mamba, PUBLISHED, &h, state, i)?;
+        see(i, &rwkv.pace, &mamba.pace)?;
+        state.set(i, [rwkv.state, mamba.state].concat());
+        let (a, b) = (self.keep(rwkv.y, Branch::Rwkv)?, self.keep(mamba.y, Branch::Mamba)?);
         let x = gated_fusion(tape, x, &a, &b, &p.get("gate.weight")?, &p.get("gate.bias")?)?;
         let h = rms_norm(tape, &x, &p.get("ln_ffn.weight")?, EPS)?;
         let h = linear(tape, &h, &p.get("ffn.fc.weight")?, None, Layout::OutIn)?;
@@ -193,14 +207,7 @@ impl LanguageModel for GroundThink {
     }
 
     fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
-        check_tokens(self, tokens, state)?;
-        let p = self.params.scope(tape, "");
-        let mut x = embedding(tape, &p.get("emb.weight")?, tokens)?;
-        for i in 0..self.config.n_layer {
-            x = self.block(tape, &x, state, i)?;
-        }
-        state.advance(tokens.len() / state.batch());
-        rms_norm(tape, &x, &p.get("ln_out.weight")?, EPS)
+        self.run(tape, tokens, state, &mut |_, _, _| Ok(()))
     }
 
     fn head(&self) -> &'static str {
@@ -228,5 +235,21 @@ impl LanguageModel for GroundThink {
     fn without(&self, branch: Branch) -> Option<Box<dyn LanguageModel>> {
         let (config, params) = (self.config.clone(), self.params.clone());
         Some(Box::new(Self { config, params, ablated: Some(branch) }))
+    }
+
+    fn paces(&self, tokens: &[u32]) -> Result<Vec<(Branch, Tensor)>> {
+        let mut paces = Vec::new();
+        let mut see = |layer: usize, rwkv: &Tensor, mamba: &Tensor| {
+            let bias = self.params.tensor(&format!("blocks.{layer}.mamba.dt_bias"))?;
+            paces.push((Branch::Rwkv, decays(rwkv)?));
+            paces.push((Branch::Mamba, step_sizes(mamba, &bias)?));
+            Ok(())
+        };
+        self.run(&Tape::off(), tokens, &mut self.new_state(1)?, &mut see)?;
+        Ok(paces)
+    }
+
+    fn with_params(&self, params: Params) -> Box<dyn LanguageModel> {
+        Box::new(Self { config: self.config.clone(), params, ablated: self.ablated })
     }
 }

@@ -245,9 +245,9 @@ impl LanguageModel for Mamba2 {
         for i in 0..c.num_hidden_layers {
             let h = rms_norm(tape, &x, &p.get(&format!("layers.{i}.norm.weight"))?, c.layer_norm_epsilon)?;
             let scope = self.params.scope(tape, format!("backbone.layers.{i}.mixer."));
-            let (y, new) = mixer(&scope, &c.shape(), settings, &h, state, i)?;
-            state.set(i, new);
-            x = add(tape, &x, &y)?;
+            let mixed = mixer(&scope, &c.shape(), settings, &h, state, i)?;
+            state.set(i, mixed.state);
+            x = add(tape, &x, &mixed.y)?;
         }
         state.advance(tokens.len() / state.batch());
         rms_norm(tape, &x, &p.get("norm_f.weight")?, c.layer_norm_epsilon)

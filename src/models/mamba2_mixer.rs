@@ -13,6 +13,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::Mixed;
 use super::params::{Declared, Init, Scope};
 use super::state::State;
 use crate::ops::{Layout, SsdInputs, Var, causal_conv_silu, gated_rms_norm, linear, split, ssd};
@@ -135,7 +136,7 @@ pub(super) fn mixer(
     x: &Var,
     state: &State,
     layer: usize,
-) -> Result<(Var, Vec<(&'static str, Tensor)>)> {
+) -> Result<Mixed> {
     let (tape, d) = (p.tape, x.dims()[1]);
     let (inner, heads, maps) = (shape.inner(d), shape.heads(d), shape.maps());
     let all = linear(tape, x, &p.get("in_proj.weight")?, p.find("in_proj.bias")?.as_ref(), Layout::OutIn)?;
@@ -161,5 +162,13 @@ pub(super) fn mixer(
     let (y, ssm) = ssd(tape, &inputs, state.get(layer, "mamba.ssm")?)?;
     let y = gated_rms_norm(tape, &y, &parts[0], &p.get("norm.weight")?, settings.eps)?;
     let y = linear(tape, &y, &p.get("out_proj.weight")?, p.find("out_proj.bias")?.as_ref(), Layout::OutIn)?;
-    Ok((y, vec![("mamba.conv", conv), ("mamba.ssm", ssm)]))
+    let pace = parts[2].tensor().clone();
+    Ok(Mixed { y, state: vec![("mamba.conv", conv), ("mamba.ssm", ssm)], pace })
+}
+
+/// Δ = softplus(δ + δ_bias), exact in both tails; the published limits do not bind.
+pub(super) fn step_sizes(pace: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let raw = pace.broadcast_add(bias)?;
+    let tail = (raw.abs()?.neg()?.exp()? + 1.0)?.log()?;
+    raw.relu()? + tail
 }

@@ -31,6 +31,16 @@ pub use rwkv6::{Rwkv6, Rwkv6Config};
 pub use rwkv6_time_mix::RwkvShape;
 pub use state::State;
 
+/// What a mixing layer gives back.
+struct Mixed {
+    /// Its output, [B·T, d].
+    y: Var,
+    /// The new state.
+    state: Vec<(&'static str, Tensor)>,
+    /// What decides how much of the state stays, before its nonlinearity: ω or δ, [B·T, channels].
+    pace: Tensor,
+}
+
 /// One of GroundThink's parallel branches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -239,6 +249,17 @@ pub trait LanguageModel: Send + Sync {
     /// The same model with one branch's output zeroed, if it has branches (S4).
     fn without(&self, _branch: Branch) -> Option<Box<dyn LanguageModel>> {
         None
+    }
+
+    /// How fast each layer's branches forget at every position of a text read from an empty state, [T, channels]:
+    /// RWKV-6's decay w and Mamba-2's step size Δ. None for a model that has no such thing.
+    fn paces(&self, _tokens: &[u32]) -> Result<Vec<(Branch, Tensor)>> {
+        Ok(Vec::new())
+    }
+
+    /// The same model over other parameters.
+    fn with_params(&self, params: Params) -> Box<dyn LanguageModel> {
+        self.config().build(params)
     }
 
     /// Hidden states of every position without a record of how they came to be, [B·T, d].

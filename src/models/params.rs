@@ -152,6 +152,14 @@ impl Params {
         self.flat.narrow(0, e.offset, e.len)?.reshape(e.shape.as_slice())
     }
 
+    /// Other values under the same names.
+    pub fn replaced(&self, flat: Tensor) -> Result<Self> {
+        if flat.elem_count() != self.flat.elem_count() {
+            bail!("{} values for {} parameters", flat.elem_count(), self.flat.elem_count());
+        }
+        Ok(Self { flat, ..self.clone() })
+    }
+
     /// A copy that shares nothing.
     pub fn deep_clone(&self) -> Result<Self> {
         Ok(Self { flat: self.flat.copy()?, ..self.clone() })

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::gpt2::Gpt2Config;
 use super::params::{Declared, Init, Params, Scope};
 use super::rwkv6_time_mix::{HEAD_SIZE_DIVISOR, RwkvShape, last_rows, time_mix};
-use super::{Census, Config, LanguageModel, State, check_tokens, count, layers_to_match};
+use super::{Census, Config, LanguageModel, Mixed, State, check_tokens, count, layers_to_match};
 use crate::ops::{
     Layout, Tape, Var, add, embedding, layer_norm, lerp, linear, relu_squared, sigmoid_product, token_shift,
 };
@@ -176,7 +176,7 @@ impl Rwkv6 {
         let first = if i == 0 { Some(self.norm(&p, x, "ln0")?) } else { None };
         let x = first.as_ref().unwrap_or(x);
         let h = self.norm(&p, x, "ln1")?;
-        let (y, mut new) = time_mix(&att, &h, state, i, c.head_size_divisor)?;
+        let Mixed { y, state: mut new, .. } = time_mix(&att, &h, state, i, c.head_size_divisor)?;
         let x = add(tape, x, &y)?;
         let h = self.norm(&p, &x, "ln2")?;
         let y = channel_mix(&p, &h, state, i)?;

@@ -15,6 +15,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::Mixed;
 use super::params::{Declared, Init, Scope};
 use super::state::State;
 use crate::ops::{
@@ -133,7 +134,7 @@ pub(super) fn time_mix(
     state: &State,
     layer: usize,
     head_size_divisor: f64,
-) -> Result<(Var, Vec<(&'static str, Tensor)>)> {
+) -> Result<Mixed> {
     let tape = p.tape;
     let (tail, wkv) = (state.get(layer, "rwkv.shift")?, state.get(layer, "rwkv.wkv")?);
     let heads = wkv.dim(1)?;
@@ -162,7 +163,12 @@ pub(super) fn time_mix(
     let y = group_norm_gate(tape, &y, &g, &w, &b, heads, eps)?;
     let y = linear(tape, &y, &p.get("output.weight")?, None, Layout::OutIn)?;
     let shift = last_rows(x.tensor(), state.batch())?;
-    Ok((y, vec![("rwkv.shift", shift), ("rwkv.wkv", wkv)]))
+    Ok(Mixed { y, state: vec![("rwkv.shift", shift), ("rwkv.wkv", wkv)], pace: decay.tensor().clone() })
+}
+
+/// w = exp(−exp(ω)).
+pub(super) fn decays(pace: &Tensor) -> Result<Tensor> {
+    pace.exp()?.neg()?.exp()
 }
 
 /// The last position of every sequence: [B·T, d] to [B, d].

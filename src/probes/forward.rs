@@ -1,4 +1,5 @@
-//! Does a forward pass work at all, and does an untrained model start undecided? (G1, G2)
+//! Does a forward pass work at all, does it look only back, and does an untrained model start
+//! undecided? (G1, G2)
 
 use super::{Probe, Reading, Result, Subject};
 use crate::evidence::{Condition, Metric as M};
@@ -7,13 +8,16 @@ use crate::ops::to_vec_f64;
 
 pub(super) const PROBE: Probe = Probe {
     id: "forward",
-    about: "finite logits of the right shape, and the entropy an untrained model starts with",
-    metrics: &[M::ForwardFinite, M::InitialEntropyShare],
+    about: "finite logits of the right shape that no later token changes, and the entropy an untrained model starts with",
+    metrics: &[M::ForwardFinite, M::Causal, M::InitialEntropyShare],
     ask,
 };
 
 /// Tokens looked at.
 const TOKENS: usize = 64;
+/// Tokens between two places from which on the text is replaced: no divisor of a block that an
+/// implementation might read at once.
+const STRIDE: usize = 5;
 
 fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
     let length = TOKENS.min(s.recipe.context_length).min(s.dataset.valid.len());
@@ -28,8 +32,35 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
     let mean = entropies.iter().sum::<f64>() / entropies.len() as f64;
     Ok(vec![
         Reading::holds(M::ForwardFinite, shape && finite),
+        Reading::holds(M::Causal, causal(s.model, &tokens, vocab as u32)?),
         Reading::new(M::InitialEntropyShare, mean / (vocab as f64).ln()).under(Condition::Untrained),
     ])
+}
+
+/// Whether neither logits nor losses change in one bit where only later tokens change.
+fn causal(model: &dyn LanguageModel, text: &[u32], vocab: u32) -> Result<bool> {
+    // What is asked about ends one token early, so that every position has a target.
+    let length = text.len().saturating_sub(1);
+    let bits = |xs: &[f64]| xs.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    let read = |text: &[u32]| -> Result<(Vec<u64>, Vec<u64>)> {
+        let (inputs, targets) = (&text[..length], &text[1..]);
+        let logits = to_vec_f64(&model.forward(inputs, &mut model.new_state(1)?)?)?;
+        let losses = model.losses(inputs, targets, &mut model.new_state(1)?)?;
+        Ok((bits(&logits), bits(&losses)))
+    };
+    let (logits, losses) = read(text)?;
+    let width = logits.len() / length.max(1);
+    for first in (1..length).step_by(STRIDE) {
+        let mut changed = text.to_vec();
+        changed[first..].iter_mut().for_each(|id| *id = (*id + 1) % vocab);
+        let (new_logits, new_losses) = read(&changed)?;
+        // The token at `first` is an input there and the target of the position before.
+        let same_logits = logits[..first * width] == new_logits[..first * width];
+        if !same_logits || losses[..first - 1] != new_losses[..first - 1] {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Entropy of softmax(logits) in nats.
@@ -38,4 +69,78 @@ fn entropy(logits: &[f64]) -> f64 {
     let sum: f64 = logits.iter().map(|z| (z - max).exp()).sum();
     let mean: f64 = logits.iter().map(|z| (z - max).exp() * (z - max)).sum::<f64>() / sum;
     sum.ln() - mean
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Tensor;
+
+    use super::*;
+    use crate::models::{Census, Config, MODELS, Params, State};
+    use crate::ops::{Tape, Var};
+    use crate::scale;
+
+    fn text() -> Vec<u32> {
+        (0..40).map(|t| t * t % 300).collect()
+    }
+
+    #[test]
+    fn every_model_is_causal() {
+        for spec in MODELS {
+            let model = (spec.config)(scale::find("smoke").unwrap(), 300, 64).init(1).unwrap();
+            assert!(causal(model.as_ref(), &text(), 300).unwrap(), "{}", spec.name);
+        }
+    }
+
+    /// Adds to every position a little of the one that follows, or only shifts the losses.
+    struct Peeks(Box<dyn LanguageModel>, bool);
+
+    impl LanguageModel for Peeks {
+        fn config(&self) -> Config {
+            self.0.config()
+        }
+        fn params(&self) -> &Params {
+            self.0.params()
+        }
+        fn new_state(&self, batch: usize) -> candle_core::Result<State> {
+            self.0.new_state(batch)
+        }
+        fn head(&self) -> &'static str {
+            self.0.head()
+        }
+        fn census(&self) -> Census {
+            self.0.census()
+        }
+        fn window(&self) -> Option<usize> {
+            self.0.window()
+        }
+        fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> candle_core::Result<Var> {
+            let hidden = self.0.trunk(tape, tokens, state)?;
+            if !self.1 {
+                return Ok(hidden);
+            }
+            let (h, rows) = (hidden.tensor(), tokens.len());
+            let next = Tensor::cat(&[h.narrow(0, 1, rows - 1)?, h.narrow(0, 0, 1)?], 0)?;
+            Ok(Var::constant((h + (next * 1e-3)?)?))
+        }
+        fn losses(
+            &self,
+            tokens: &[u32],
+            targets: &[u32],
+            state: &mut State,
+        ) -> candle_core::Result<Vec<f64>> {
+            let mut losses = self.0.losses(tokens, targets, state)?;
+            losses.rotate_left(1);
+            Ok(losses)
+        }
+    }
+
+    #[test]
+    fn a_peek_is_seen_in_logits_and_in_losses() {
+        let config = (MODELS[1].config)(scale::find("smoke").unwrap(), 300, 64);
+        for in_trunk in [true, false] {
+            let model = Peeks(config.init(1).unwrap(), in_trunk);
+            assert!(!causal(&model, &text(), 300).unwrap());
+        }
+    }
 }

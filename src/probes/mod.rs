@@ -7,7 +7,9 @@ mod ablation;
 mod forward;
 mod language_modeling;
 mod ngram;
+mod optimizer;
 mod overfit;
+mod overlap;
 mod recall;
 mod resume;
 mod size;
@@ -22,7 +24,7 @@ use crate::scale::Scale;
 use crate::train::{Recipe, Run, TrainError};
 
 pub use ngram::{bigram_loss, unigram_loss};
-pub use recall::{Scores, copy_oracle, uniform};
+pub use recall::{ItemsOf, Scores, copy_oracle, recall_over, uniform};
 
 /// A trained model, and all that may be asked about how it came to be.
 pub struct Subject<'a> {
@@ -112,6 +114,8 @@ pub struct Probe {
 pub const PROBES: &[Probe] = &[
     size::PROBE,
     training::PROBE,
+    optimizer::PROBE,
+    overlap::PROBE,
     language_modeling::PROBE,
     forward::PROBE,
     state::PROBE,

@@ -62,10 +62,18 @@ const NOT_IN_SCORE: &str = "retention_1";
 pub type Scores = Vec<f64>;
 
 fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+    recall_over(s, &items)
+}
+
+/// The items of a test by its name; none where the test is left out.
+pub type ItemsOf<'a> = &'a dyn Fn(&str) -> Option<Vec<ClozeItem>>;
+
+/// The probe's question over other items.
+pub fn recall_over(s: &Subject<'_>, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
     let t = &s.dataset.tokenizer;
     let mut readings = Vec::new();
     let mut add = |condition, with: &dyn Fn(&[ClozeItem]) -> Result<Vec<Scores>>| -> Result<()> {
-        readings.extend(examine(t, condition, with)?);
+        readings.extend(examine(t, items, condition, with)?);
         Ok(())
     };
     let all = usize::MAX;
@@ -95,13 +103,14 @@ fn matched_window(s: &Subject<'_>) -> Result<Option<usize>> {
 /// All tests under one condition.
 fn examine(
     tokenizer: &Tokenizer,
+    items: ItemsOf<'_>,
     condition: Condition,
     with: &dyn Fn(&[ClozeItem]) -> Result<Vec<Scores>>,
 ) -> Result<Vec<Reading>> {
     let mut readings = Vec::new();
     let (mut scored, mut chance) = (Vec::new(), None);
     for test in RECALL_TESTS {
-        let Some(items) = usable(tokenizer, test.name) else { continue };
+        let Some(items) = usable(tokenizer, items(test.name)) else { continue };
         let marks = mark(&items, &with(&items)?);
         let accuracy = by_template(&items, &marks, |m| m.credit);
         let value = mean(&accuracy);
@@ -121,7 +130,7 @@ fn examine(
         readings.push(Reading::new(M::StatefulnessScore, mean(&scored)));
     }
     readings.extend(chance.map(|c| Reading::new(M::StatefulnessChance, c)));
-    if let Some(items) = usable(tokenizer, "document_wording") {
+    if let Some(items) = usable(tokenizer, items("document_wording")) {
         let marks = mark(&items, &with(&items)?);
         let value = mean(&by_template(&items, &marks, |m| m.credit));
         readings
@@ -131,9 +140,9 @@ fn examine(
 }
 
 /// The items of a test whose candidates are all single tokens (ruling R16); `None` if none are.
-fn usable(tokenizer: &Tokenizer, test: &str) -> Option<Vec<ClozeItem>> {
+fn usable(tokenizer: &Tokenizer, items: Option<Vec<ClozeItem>>) -> Option<Vec<ClozeItem>> {
     let single = |i: &ClozeItem| i.candidates.iter().all(|c| tokenizer.single_token(c).is_some());
-    let items: Vec<_> = items(test)?.into_iter().filter(single).collect();
+    let items: Vec<_> = items?.into_iter().filter(single).collect();
     (!items.is_empty()).then_some(items)
 }
 

@@ -4,14 +4,19 @@
 use super::{Probe, Reading, Result, Subject};
 use crate::evidence::Metric as M;
 use crate::evidence::statistics::mean;
+use crate::models::Census;
 use crate::train::{Ending, StepRecord};
 
 pub(super) const PROBE: Probe = Probe {
     id: "training",
-    about: "how the training went: ending, loss, gradient norms, slope, spikes",
+    about: "how the training went: ending, compute, loss, gradient norms, slope, spikes",
     metrics: &[
         M::RunCompleted,
         M::TrainTokens,
+        M::BatchSize,
+        M::WarmupShare,
+        M::Compute6nd,
+        M::TrainFlops,
         M::TrainLoss,
         M::LossFell,
         M::GradientNorm,
@@ -41,6 +46,10 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
     let mut readings = vec![
         Reading::holds(M::RunCompleted, completed),
         Reading::new(M::TrainTokens, tokens),
+        Reading::new(M::BatchSize, s.recipe.batch_size as f64),
+        Reading::new(M::WarmupShare, s.recipe.warmup_steps as f64 / s.recipe.steps() as f64),
+        Reading::new(M::Compute6nd, compute_6nd(&s.model.census(), tokens)),
+        Reading::new(M::TrainFlops, train_flops(&s.model.census(), tokens)),
         Reading::new(M::TrainLoss, last),
         Reading::new(M::GradientNormMedian, median(curve.iter().map(|r| r.grad_norm).collect())),
         Reading::new(M::LossSlope, slope(curve, s.recipe.warmup_steps)),
@@ -60,6 +69,16 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
         }
     }
     Ok(readings)
+}
+
+/// The document's estimate: six times all parameters times tokens.
+fn compute_6nd(census: &Census, tokens: f64) -> f64 {
+    6.0 * census.total as f64 * tokens
+}
+
+/// One forward pass and twice its work backwards, for every token.
+fn train_flops(census: &Census, tokens: f64) -> f64 {
+    3.0 * census.forward_flops_per_token * tokens
 }
 
 fn tail(curve: &[StepRecord]) -> &[StepRecord] {
@@ -97,4 +116,22 @@ fn slope(curve: &[StepRecord], warmup: u64) -> f64 {
 fn largest_spike(curve: &[StepRecord], warmup: usize) -> f64 {
     let ratio = |i: usize| curve[i].loss / mean_of(&curve[i - WINDOW..i], |r| r.loss);
     (warmup.max(WINDOW)..curve.len()).map(ratio).fold(f64::NAN, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compute_is_counted_as_written_and_as_done() {
+        let census = Census {
+            total: 15_497_728,
+            embedding: 12_865_792,
+            positional: 262_144,
+            non_embedding: 2_369_792,
+            forward_flops_per_token: 3.2e7,
+        };
+        assert_eq!(compute_6nd(&census, 2e9), 1.8597_2736e17);
+        assert_eq!(train_flops(&census, 1e6), 9.6e13);
+    }
 }

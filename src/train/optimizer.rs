@@ -49,9 +49,8 @@ impl AdamW {
         if packed.elem_count() != 3 * n {
             bail!("optimizer state has {} values, expected {}", packed.elem_count(), 3 * n);
         }
-        let declared = model.config().declare();
-        let params = Params::over(&declared, packed.narrow(0, 0, n)?)?;
-        let branches = declared.iter().map(|d| model.branch_of(&d.name)).collect();
+        let params = model.params().replaced(packed.narrow(0, 0, n)?)?;
+        let branches = params.entries().iter().map(|e| model.branch_of(&e.name)).collect();
         Ok(Self { packed, params, branches, steps })
     }
 

@@ -158,6 +158,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
     /// A training that starts from given weights.
     pub fn from_model(job: &'b TrainJob<'a>, model: Box<dyn LanguageModel>) -> Result<Self, TrainError> {
         let optimizer = AdamW::new(model.as_ref())?;
+        let model = model.with_params(optimizer.params().clone());
         let run = Run {
             identity: job.identity(),
             ending: Ending::Interrupted,
@@ -168,12 +169,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
             seconds: 0.0,
             weights: String::new(),
         };
-        Ok(Self::over(job, optimizer, run))
-    }
-
-    fn over(job: &'b TrainJob<'a>, optimizer: AdamW, run: Run) -> Self {
-        let model = job.config.build(optimizer.params().clone());
-        Self { job, model, optimizer, run }
+        Ok(Self { job, model, optimizer, run })
     }
 
     /// A training as a checkpoint left it.
@@ -187,7 +183,8 @@ impl<'a, 'b> Trainer<'a, 'b> {
             .ok_or_else(|| CheckpointError::unreadable(&path, "the tensor \"packed\"", "none"))?;
         let optimizer = AdamW::resume(model.as_ref(), packed, run.optimizer_steps)
             .map_err(|e| CheckpointError::unreadable(&path, "an optimizer state", e))?;
-        let resumed = Self::over(job, optimizer, run);
+        let model = model.with_params(optimizer.params().clone());
+        let resumed = Self { job, model, optimizer, run };
         let (expected, got) = (&resumed.run.weights, resumed.model.params().digest()?);
         if got != *expected {
             let got = format!("{got} where trainer.json has {expected}");

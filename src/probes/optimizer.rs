@@ -1,0 +1,111 @@
+//! Does weight decay leave alone what is no matrix? (Ruling R12.)
+
+use super::{Probe, Reading, Result, Subject};
+use crate::evidence::Metric as M;
+use crate::models::LanguageModel;
+use crate::ops::{Tape, Var, to_vec_f64};
+use crate::train::{AdamW, Recipe};
+
+pub(super) const PROBE: Probe = Probe {
+    id: "optimizer",
+    about: "what one step without gradients does to biases, norms and per-channel vectors",
+    metrics: &[M::DecayOnVectors],
+    ask,
+};
+
+/// Numbers for each channel that are stored as a table: RWKV-6's bonus, head by head, and the taps of
+/// Mamba-2's convolution.
+const PER_CHANNEL: &[&str] = &["time_faaaa", "conv1d.weight"];
+
+fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+    Ok(vec![Reading::new(M::DecayOnVectors, decay_on_vectors(s.model, s.recipe)?)])
+}
+
+/// The largest relative change of a parameter that is no matrix. With all gradients zero nothing but
+/// weight decay moves anything.
+fn decay_on_vectors(model: &dyn LanguageModel, recipe: &Recipe) -> Result<f64> {
+    let before = model.params();
+    let tape = Tape::recording(before.entries().len());
+    let leaves: Vec<Var> =
+        (0..before.entries().len()).map(|i| Ok(tape.leaf(i, &before.view(i)?))).collect::<Result<_>>()?;
+    let zeros = leaves.iter().map(|leaf| Ok((leaf, leaf.tensor().zeros_like()?)));
+    let mut gradients = tape.backward_many(&zeros.collect::<Result<Vec<_>>>()?)?;
+    let mut optimizer = AdamW::new(model)?;
+    optimizer.step(&mut gradients, recipe, recipe.max_lr)?;
+    let mut largest = 0.0;
+    for (i, entry) in before.entries().iter().enumerate() {
+        if is_matrix(&entry.name, &entry.shape) {
+            continue;
+        }
+        let (old, new) = (to_vec_f64(&before.view(i)?)?, to_vec_f64(&optimizer.params().view(i)?)?);
+        let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+        let moved = norm(&mut old.iter().zip(&new).map(|(a, b)| a - b));
+        // What was zero and stays so has not changed.
+        let change = if moved == 0.0 { 0.0 } else { moved / norm(&mut old.iter().copied()) };
+        largest = if change.is_nan() || change > largest { change } else { largest };
+    }
+    Ok(largest)
+}
+
+/// Whether a parameter mixes channels: judged by its shape, not by what was declared about it. A map to a
+/// single channel is a matrix of one row; a vector padded to three dimensions is none.
+fn is_matrix(name: &str, shape: &[usize]) -> bool {
+    let rank = shape.iter().filter(|&&n| n > 1).count();
+    (rank > 1 || shape.len() == 2) && !PER_CHANNEL.iter().any(|vector| name.ends_with(vector))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::*;
+    use crate::models::{MODELS, Params};
+    use crate::protocol::Protocol;
+    use crate::scale;
+
+    fn recipe() -> Recipe {
+        Protocol::load("smoke").unwrap().recipe
+    }
+
+    #[test]
+    fn no_model_declares_decay_on_a_vector() {
+        let scale = scale::find("smoke").unwrap();
+        for spec in MODELS {
+            let model = (spec.config)(scale, 300, 32).init(1).unwrap();
+            assert_eq!(decay_on_vectors(model.as_ref(), &recipe()).unwrap(), 0.0, "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn decay_on_one_vector_is_seen() {
+        let scale = scale::find("smoke").unwrap();
+        let config = (MODELS[1].config)(scale, 300, 32);
+        let sound = config.init(1).unwrap();
+        for name in ["ln_out.weight", "blocks.0.rwkv.time_faaaa", "blocks.0.mamba.conv1d.weight"] {
+            let mut declared = config.declare();
+            declared.iter_mut().filter(|d| d.name == name).for_each(|d| d.decay = true);
+            let tensor = |name: &str| sound.params().tensor(name).ok();
+            let params = Params::from_tensors(&declared, DType::F32, tensor).unwrap();
+            let (broken, r) = (config.build(params), recipe());
+            let change = decay_on_vectors(broken.as_ref(), &r).unwrap();
+            let expected = r.max_lr * r.weight_decay;
+            assert!((change / expected - 1.0).abs() < 1e-3, "{name}: {change} instead of {expected}");
+        }
+    }
+
+    #[test]
+    fn shapes_tell_matrices_from_vectors() {
+        for (name, shape, matrix) in [
+            ("emb.weight", &[1024, 64][..], true),
+            ("gate.weight", &[1, 128], true),
+            ("rwkv.time_maa_w2", &[5, 8, 64], true),
+            ("rwkv.time_maa_x", &[1, 1, 64], false),
+            ("ln_f.bias", &[64], false),
+            ("gate.bias", &[1], false),
+            ("rwkv.time_faaaa", &[2, 32], false),
+            ("mamba.conv1d.weight", &[192, 1, 4], false),
+        ] {
+            assert_eq!(is_matrix(name, shape), matrix, "{name}");
+        }
+    }
+}
