@@ -17,7 +17,7 @@ use crate::evidence::{
 use crate::models::{self, LanguageModel, ModelSpec};
 use crate::probes::{PROBES, Probe, ProbeError, Subject};
 use crate::progress::Screen;
-use crate::protocol::Protocol;
+use crate::protocol::{Protocol, recipe_digest};
 use crate::scale::Scale;
 use crate::train::{
     CheckpointError, Ending, Precision, Run, RunDir, STOPPING, StepRecord, TrainError, TrainJob, load_model,
@@ -405,7 +405,8 @@ pub fn provenance(
     run: &Run,
 ) -> Provenance {
     Provenance {
-        recipe: protocol.recipe_digest(trial.scale),
+        // The recipe that was followed, whatever the protocol asks for.
+        recipe: recipe_digest(&job.recipe, trial.scale),
         data: job.data.clone(),
         order: job.batches.order().digest(),
         fed: run.fed.clone(),

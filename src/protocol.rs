@@ -158,8 +158,7 @@ impl Protocol {
 
     /// Digest of hyper-parameters and scale: what evidence calls its recipe.
     pub fn recipe_digest(&self, scale: &Scale) -> String {
-        let scale = serde_json::to_string(scale).unwrap_or_default();
-        sha256(format!("{}\n{scale}", self.recipe.digest()).as_bytes())
+        recipe_digest(&self.recipe, scale)
     }
 
     /// Digest of how text becomes tokens.
@@ -167,4 +166,10 @@ impl Protocol {
         // Names and numbers: serialising them cannot fail.
         sha256(serde_json::to_string(&self.data).unwrap_or_default().as_bytes())
     }
+}
+
+/// Digest of these hyper-parameters at a scale.
+pub fn recipe_digest(recipe: &Recipe, scale: &Scale) -> String {
+    let scale = serde_json::to_string(scale).unwrap_or_default();
+    sha256(format!("{}\n{scale}", recipe.digest()).as_bytes())
 }

@@ -5,7 +5,7 @@ use super::{Probe, Reading, Result, Subject};
 use crate::evidence::Metric as M;
 use crate::evidence::statistics::mean;
 use crate::models::Census;
-use crate::train::{Ending, StepRecord};
+use crate::train::{Ending, Run, StepRecord};
 
 pub(super) const PROBE: Probe = Probe {
     id: "training",
@@ -46,7 +46,7 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
     let mut readings = vec![
         Reading::holds(M::RunCompleted, completed),
         Reading::new(M::TrainTokens, tokens),
-        Reading::new(M::BatchSize, s.recipe.batch_size as f64),
+        Reading::new(M::BatchSize, batch_size(s.run)),
         Reading::new(M::WarmupShare, s.recipe.warmup_steps as f64 / s.recipe.steps() as f64),
         Reading::new(M::Compute6nd, compute_6nd(&s.model.census(), tokens)),
         Reading::new(M::TrainFlops, train_flops(&s.model.census(), tokens)),
@@ -69,6 +69,12 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
         }
     }
     Ok(readings)
+}
+
+/// Sequences of a step: those that were read, not those that were asked for.
+fn batch_size(run: &Run) -> f64 {
+    let diverged = matches!(run.ending, Ending::Diverged(_));
+    run.position as f64 / (run.curve.len() + usize::from(diverged)) as f64
 }
 
 /// The document's estimate: six times all parameters times tokens.
@@ -133,5 +139,31 @@ mod tests {
         };
         assert_eq!(compute_6nd(&census, 2e9), 1.8597_2736e17);
         assert_eq!(train_flops(&census, 1e6), 9.6e13);
+    }
+
+    #[test]
+    fn the_batch_is_what_was_read() {
+        let step = |step| StepRecord {
+            step,
+            tokens: 0,
+            loss: 1.0,
+            grad_norm: 1.0,
+            rwkv_norm: None,
+            mamba_norm: None,
+            lr: 1.0,
+        };
+        let run = |ending, position| Run {
+            identity: String::new(),
+            ending,
+            curve: vec![step(1), step(2)],
+            fed: String::new(),
+            position,
+            optimizer_steps: 2,
+            seconds: 1.0,
+            weights: String::new(),
+        };
+        assert_eq!(batch_size(&run(Ending::Completed, 8)), 4.0);
+        // The step that diverged has read its batch.
+        assert_eq!(batch_size(&run(Ending::Diverged(3), 12)), 4.0);
     }
 }

@@ -432,7 +432,7 @@ fn a_wrong_readme_is_seen() {
 
 #[test]
 fn nothing_speaks_of_a_machine() {
-    for folder in ["src", "tests", "tests/it", "tests/gate", "scripts", "protocols"] {
+    for folder in ["src", "tests", "tests/it", "tests/common", "tests/mutants", "scripts", "protocols"] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let text = if path.is_file() { fs::read_to_string(&path).unwrap() } else { String::new() };

@@ -1,0 +1,114 @@
+//! Defects of the evidence itself: what is in the ledger is not what was promised.
+
+use std::time::Instant;
+
+use libtest_mimic::Failed;
+use v5gate::collect::promise;
+use v5gate::evidence::{Condition, Line, Measurement, Metric, Subject};
+use v5gate::models::LanguageModel;
+
+use crate::faulty::{Fault, faulty};
+use crate::lab::{Lab, SCALE, context, fail, measurements, relabel};
+use crate::table::Case;
+
+fn validation_loss(m: &Measurement) -> bool {
+    m.metric() == Metric::ValidationLoss && m.subject().model == "gpt2" && m.subject().seed == 2
+}
+
+fn without(lines: &[Line], which: impl Fn(&Measurement) -> bool) -> Vec<Line> {
+    lines.iter().filter(|line| !matches!(line, Line::Measurement(m) if which(m))).cloned().collect()
+}
+
+pub fn missing_measurement(lab: &Lab) -> Result<Case, Failed> {
+    let sound = lab.evidence()?;
+    Ok(Case { broken: without(&sound, validation_loss), sound })
+}
+
+pub fn missing_trial(lab: &Lab) -> Result<Case, Failed> {
+    let sound = lab.evidence()?;
+    let third = |m: &Measurement| m.subject().model == "groundthink" && m.subject().seed == 3;
+    Ok(Case { broken: without(&sound, third), sound })
+}
+
+/// A second answer to a question that was answered, from rounded weights.
+pub fn contradiction(lab: &Lab) -> Result<Case, Failed> {
+    let sound = lab.evidence()?;
+    let mut finished = lab.trained("gpt2", 1)?;
+    finished.model = faulty(finished.model.as_ref(), Fault::Worse(1e-6));
+    let broken = [sound.clone(), finished.ask("language-modeling")?].concat();
+    Ok(Case { sound, broken })
+}
+
+/// The code has moved on since the evidence was collected.
+pub fn stale(lab: &Lab) -> Result<Case, Failed> {
+    let sound = lab.evidence()?;
+    let mut promised = context(&sound)?;
+    promised.revision = promised.revision.chars().rev().collect();
+    let broken = [sound.clone(), vec![Line::Context(promised)]].concat();
+    Ok(Case { sound, broken })
+}
+
+/// What was promised is another recipe.
+pub fn other_recipe(lab: &Lab) -> Result<Case, Failed> {
+    let sound = lab.evidence()?;
+    let mut other = lab.protocol().clone();
+    other.recipe.max_lr *= 2.0;
+    let promised = promise(&other, lab.smoke()?.dataset()).map_err(fail)?;
+    let broken = [sound.clone(), vec![Line::Context(promised)]].concat();
+    Ok(Case { sound, broken })
+}
+
+/// Ten trials are promised, and the first is handed in ten times with ten orders' names.
+pub fn one_seed_ten_times(lab: &Lab) -> Result<Case, Failed> {
+    let sound = lab.evidence()?;
+    let mut ten = lab.protocol().clone();
+    ten.seeds = (1..=10).collect();
+    let promised = promise(&ten, lab.smoke()?.dataset()).map_err(fail)?;
+    let mut broken = Vec::new();
+    for expected in &promised.expected {
+        let first = measurements(&sound).filter(|m| m.subject().seed == 1);
+        broken.extend(first.map(|m| {
+            relabel(m, |subject, source| {
+                subject.seed = expected.seed;
+                source.order = expected.order.clone();
+            })
+        }));
+    }
+    broken.push(Line::Context(promised));
+    Ok(Case { sound, broken })
+}
+
+/// Tokens a second while generating, the median of a few.
+fn speed(model: &dyn LanguageModel) -> Result<f64, Failed> {
+    const TOKENS: usize = 64;
+    let mut rates = Vec::new();
+    for _ in 0..5 {
+        let start = Instant::now();
+        model.continue_greedily(&[1, 2, 3], TOKENS, None).map_err(fail)?;
+        rates.push(TOKENS as f64 / start.elapsed().as_secs_f64());
+    }
+    rates.sort_by(f64::total_cmp);
+    Ok(rates[2])
+}
+
+/// GroundThink against itself, and against itself dawdling; both are timed.
+pub fn slower_twin(lab: &Lab) -> Result<Case, Failed> {
+    let lines = lab.evidence()?;
+    let (mut sound, mut broken) =
+        (vec![Line::Context(context(&lines)?)], vec![Line::Context(context(&lines)?)]);
+    for &seed in &lab.protocol().seeds {
+        let ours = lab.trained("groundthink", seed)?;
+        let slow = faulty(ours.model.as_ref(), Fault::Dawdles);
+        let (base, twin) = (speed(ours.model.as_ref())?, speed(ours.model.as_ref())?);
+        let slow = speed(slow.as_ref())?;
+        let line = |name: &str, value: f64| {
+            let (model, scale) = (name.to_owned(), SCALE.to_owned());
+            let of = Subject { model, scale, seed, condition: Condition::Trained };
+            let metric = Metric::GenerationTokensPerSecond;
+            Line::Measurement(Measurement::new(of, metric, value, None, None, ours.source.clone()))
+        };
+        sound.extend([line("gpt2", base), line("groundthink", twin)]);
+        broken.extend([line("gpt2", base), line("groundthink", slow)]);
+    }
+    Ok(Case { sound, broken })
+}
