@@ -6,6 +6,12 @@
 //! must turn its criterion red; without the defect the same criterion is green, or it proves
 //! nothing. A defect that is not caught fails its trial. Evidence is that of SMOKE (`out/smoke`).
 
+#[path = "mutants/compare.rs"]
+mod compare;
+#[path = "mutants/differences.rs"]
+mod differences;
+#[path = "mutants/equals.rs"]
+mod equals;
 #[path = "mutants/faulty.rs"]
 mod faulty;
 #[path = "mutants/in_evidence.rs"]
@@ -21,19 +27,25 @@ mod table;
 #[path = "common/world.rs"]
 mod world;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use compare::Pool;
 use lab::{Lab, on_one_core, status};
 use libtest_mimic::{Arguments, Failed, Trial};
 use table::{MUTANTS, Mutant};
 use v5gate::gate::Status;
 
-/// Defects that were planted, that were caught, and that are known to survive.
+/// What the trials have found out, for the report.
 #[derive(Default)]
-struct Count {
-    planted: AtomicUsize,
-    caught: AtomicUsize,
-    survived: AtomicUsize,
+struct Findings {
+    /// Defect by defect: the mutant and what became of it.
+    mutants: Mutex<Vec<(&'static Mutant, &'static str)>>,
+    /// The other sections.
+    sections: Mutex<Vec<String>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Green without the defect, red with it.
@@ -46,18 +58,17 @@ fn catch(lab: &Lab, mutant: &Mutant) -> Result<bool, Failed> {
     Ok(status(case.broken, mutant.criterion)? == mutant.expected)
 }
 
-fn trial(lab: &'static Lab, count: &'static Count, mutant: &'static Mutant) -> Trial {
+fn mutant(lab: &'static Lab, findings: &'static Findings, mutant: &'static Mutant) -> Trial {
     let run = move || {
-        count.planted.fetch_add(1, Ordering::Relaxed);
-        match (catch(lab, mutant)?, mutant.survives) {
-            (true, None) => {
-                count.caught.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
-            (false, Some(_)) => {
-                count.survived.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
+        let caught = catch(lab, mutant);
+        let word = match (&caught, mutant.survives) {
+            (Ok(true), None) => "caught",
+            (Ok(false), Some(_)) => "known to survive",
+            _ => "NOT CAUGHT",
+        };
+        lock(&findings.mutants).push((mutant, word));
+        match (caught?, mutant.survives) {
+            (true, None) | (false, Some(_)) => Ok(()),
             (true, Some(_)) => Err("caught, and listed as one that survives".into()),
             (false, None) => {
                 let Mutant { defect, planted, criterion, expected, .. } = mutant;
@@ -66,6 +77,43 @@ fn trial(lab: &'static Lab, count: &'static Count, mutant: &'static Mutant) -> T
         }
     };
     Trial::test(format!("mutants::{}", mutant.name), run)
+}
+
+type Section = fn(&Pool) -> Result<(String, Vec<String>), Failed>;
+
+fn section(lab: &'static Lab, findings: &'static Findings, name: &str, run: Section) -> Trial {
+    let run = move || {
+        let (text, wrong) = run(lab.equals()?)?;
+        lock(&findings.sections).push(text);
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+    };
+    Trial::test(name.to_owned(), run)
+}
+
+/// Everything in words, and the figure that is printed last.
+fn report(findings: &Findings) -> (String, String) {
+    let mut all = lock(&findings.mutants).clone();
+    let place = |m: &Mutant| MUTANTS.iter().position(|other| other.name == m.name);
+    all.sort_by_key(|(m, _)| place(m));
+    let count = |word: &str| all.iter().filter(|(_, w)| *w == word).count();
+    let mut figure = format!("mutants: {} of {} caught", count("caught"), all.len());
+    let survivors: Vec<_> = all.iter().filter(|(m, _)| m.survives.is_some()).collect();
+    if !survivors.is_empty() {
+        figure += &format!(" ({} known to survive)", survivors.len());
+    }
+    let mut text = format!("# The gate on trial\n\n## Defects\n\n{figure}\n\n");
+    text += "| defect | planted in | criterion | becomes | |\n|---|---|---|---|---|\n";
+    for (m, word) in &all {
+        let becomes = m.expected.name();
+        text += &format!("| {} | {} | `{}` | {becomes} | {word} |\n", m.defect, m.planted, m.criterion);
+    }
+    for (m, _) in survivors {
+        text += &format!("\n{} survives: {}\n", m.name, m.survives.unwrap_or_default());
+    }
+    let mut sections = lock(&findings.sections).clone();
+    sections.sort_by_key(|section| !section.starts_with("## Equals"));
+    sections.iter().for_each(|section| text += &format!("\n{section}"));
+    (text, figure)
 }
 
 fn main() {
@@ -78,14 +126,23 @@ fn main() {
             std::process::exit(2);
         }
     };
-    let count: &'static Count = Box::leak(Box::default());
-    let trials = MUTANTS.iter().map(|mutant| trial(lab, count, mutant)).collect();
+    let findings: &'static Findings = Box::leak(Box::default());
+    let mut trials: Vec<Trial> = MUTANTS.iter().map(|m| mutant(lab, findings, m)).collect();
+    trials.push(section(lab, findings, "aa::equals", equals::run));
+    trials.push(section(lab, findings, "power::differences", differences::run));
+    let whole = arguments.filter.is_none() && arguments.skip.is_empty();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    if !arguments.list {
-        let [planted, caught, survived] =
-            [&count.planted, &count.caught, &count.survived].map(|n| n.load(Ordering::Relaxed));
-        let known = if survived > 0 { format!(", {survived} known to survive") } else { String::new() };
-        println!("mutants: {caught} of {planted} caught{known}");
+    if arguments.list {
+        conclusion.exit();
     }
+    let (text, figure) = report(findings);
+    for section in lock(&findings.sections).iter() {
+        println!("{section}");
+    }
+    // Part of the trials would leave part of a report.
+    if whole && let Err(error) = std::fs::write(lab.out.join("report.md"), text) {
+        eprintln!("{}: {error}", lab.out.join("report.md").display());
+    }
+    println!("{figure}");
     conclusion.exit();
 }

@@ -20,6 +20,7 @@ use v5gate::protocol::Protocol;
 use v5gate::scale;
 use v5gate::train::{Run, RunDir, Trainer};
 
+use crate::compare::Pool;
 use crate::world::World;
 
 /// Turns any error into a failed trial.
@@ -55,6 +56,7 @@ pub struct Lab {
     small: Once<Setup>,
     pair: Once<Vec<Line>>,
     short: Once<Vec<Line>>,
+    equals: Once<Pool>,
 }
 
 impl Lab {
@@ -63,8 +65,13 @@ impl Lab {
         let world = World::new("smoke", None)?;
         let out = world.out.with_file_name("trial");
         std::fs::create_dir_all(&out).map_err(|e| format!("{}: {e}", out.display()))?;
-        let (smoke, small, pair, short) = Default::default();
-        Ok(Self { world, out, smoke, small, pair, short })
+        let (smoke, small, pair, short, equals) = Default::default();
+        Ok(Self { world, out, smoke, small, pair, short, equals })
+    }
+
+    /// Equal models.
+    pub fn equals(&self) -> Result<&Pool, Failed> {
+        once(&self.equals, || Pool::make(self))
     }
 
     /// SMOKE's protocol.
@@ -216,6 +223,8 @@ pub struct Training<'a> {
     pub recorded: Order,
     /// What the trainer trains, where that is not simply the model.
     pub wrap: Option<crate::faulty::Fault>,
+    /// What it goes on from, where that is not a fresh model.
+    pub start: Option<Box<dyn LanguageModel>>,
 }
 
 /// Looks at the model before the first step, and at the one that is being trained, after each step.
@@ -226,18 +235,19 @@ impl<'a> Training<'a> {
     pub fn of(protocol: &'a Protocol, dataset: &'a Dataset, model: &str) -> Result<Self, Failed> {
         let trial = trial(model, 1)?;
         let order = order(protocol, dataset, trial.seed)?;
-        Ok(Self { protocol, dataset, trial, recorded: order.clone(), order, wrap: None })
+        Ok(Self { protocol, dataset, trial, recorded: order.clone(), order, wrap: None, start: None })
     }
 
     /// Trains, step by step.
     pub fn run(self, after: After<'_>) -> Result<Finished<'a>, Failed> {
-        let Self { protocol, dataset, trial, order, recorded, wrap } = self;
+        let Self { protocol, dataset, trial, order, recorded, wrap, start } = self;
         let given = job(protocol, dataset, trial.spec, trial.scale, trial.seed, order).map_err(fail)?;
         let untrained = given.config.init(trial.seed).map_err(fail)?;
-        let start = given.config.init(trial.seed).map_err(fail)?;
-        let start = wrap.map_or(start.with_params(start.params().clone()), |fault| {
-            crate::faulty::faulty(start.as_ref(), fault)
-        });
+        let start = start.map_or_else(|| given.config.init(trial.seed).map_err(fail), Ok)?;
+        let start = match wrap {
+            Some(fault) => crate::faulty::faulty(start.as_ref(), fault),
+            None => start,
+        };
         let mut trainer = Trainer::from_model(&given, start).map_err(fail)?;
         for _ in 0..protocol.recipe.steps() {
             trainer.step().map_err(fail)?.ok_or("the training diverged")?;

@@ -1,0 +1,281 @@
+//! GPT-2 against GPT-2: runs that differ by chance alone, and comparisons of them by the real judge.
+//!
+//! SMOKE's three GPT-2s go on learning with twelve orders, two of them with each order: 24 runs in 12
+//! pairs, a pair being what a trial is elsewhere. A comparison takes some pairs, calls one run of each
+//! GroundThink by the toss of a coin, and hands the ledger to the judge.
+
+use std::path::Path;
+
+use libtest_mimic::Failed;
+use v5gate::collect::{REVISION, Trial};
+use v5gate::data::files::sha256;
+use v5gate::data::random::Random;
+use v5gate::evidence::{Condition, Context, Expected, Ledger, Line, Measurement, Metric, SCHEMA};
+use v5gate::gate::{CRITERIA, Criterion, GPT2, GROUNDTHINK, Rule, Status, judge};
+use v5gate::models;
+use v5gate::scale;
+
+use crate::faulty::{Fault, faulty};
+use crate::lab::{
+    Finished, Lab, SCALE, Training, brief, fail, measurements, order, relabel, side_by_side, trial,
+};
+
+/// Orders, each with two runs.
+const PAIRS: usize = 12;
+/// Steps that a run goes on for.
+const STEPS: u64 = 250;
+/// Probability of a shrug that lowers the scores by about these amounts.
+pub const LOWERED: [f64; 4] = [0.02, 0.05, 0.1, 0.2];
+/// Perplexities of the worse model, divided by those of the sound one.
+pub const RATIOS: [f64; 6] = [1.02, 1.05, 1.10, 1.15, 1.2, 1.3];
+
+/// What comparisons are made of.
+const KNOWN: [Metric; 4] =
+    [Metric::ValidationLoss, Metric::StatefulnessScore, Metric::GradientNormMedian, Metric::LossSlope];
+
+/// What is known of every run.
+pub struct Pool {
+    runs: Vec<Vec<Measurement>>,
+    /// Scores of run r with answers replaced, by effect.
+    lowered: Vec<Vec<f64>>,
+}
+
+/// What is done to one side of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Handicap {
+    /// Nothing.
+    None,
+    /// Perplexity is so many times as high.
+    Perplexity(f64),
+    /// The score is lower by that effect of [`LOWERED`].
+    Score(usize),
+}
+
+/// A pair and whether its runs change sides.
+pub type Pick = (usize, bool);
+
+impl Pool {
+    /// Trains and asks, or reads what an earlier time has left.
+    pub fn make(lab: &Lab) -> Result<Self, Failed> {
+        let protocol = brief(lab.protocol(), STEPS);
+        let key = format!("{REVISION} {} {PAIRS} {LOWERED:?}", protocol.recipe.digest());
+        let folder = lab.out.join(format!("equals-{}", &sha256(key.as_bytes())[..12]));
+        std::fs::create_dir_all(&folder).map_err(fail)?;
+        let ask = |run: usize| keep(&folder.join(format!("{run:02}.jsonl")), || answers(lab, run));
+        let asked = side_by_side((0..2 * PAIRS).collect(), ask)?;
+        let score = |lines: &[Line], run: usize, effect: usize| {
+            let seed = shrug_seed(run, effect);
+            let mut found = measurements(lines)
+                .filter(|m| m.subject().seed == seed && m.metric() == Metric::StatefulnessScore);
+            Ok(found.next().ok_or("a score is missing")?.value().raw())
+        };
+        let mut pool = Self { runs: Vec::new(), lowered: Vec::new() };
+        for (run, lines) in asked.iter().enumerate() {
+            let wanted =
+                |m: &&Measurement| KNOWN.contains(&m.metric()) || m.metric() == Metric::StatefulnessChance;
+            let own = measurements(lines).filter(|m| m.subject().seed == run as u64).filter(wanted);
+            pool.runs.push(own.cloned().collect());
+            let lowered = (0..LOWERED.len()).map(|effect| score(lines, run, effect));
+            pool.lowered.push(lowered.collect::<Result<_, Failed>>()?);
+        }
+        Ok(pool)
+    }
+
+    /// How many pairs there are.
+    pub fn pairs(&self) -> usize {
+        self.runs.len() / 2
+    }
+
+    /// All values of a metric.
+    pub fn values(&self, metric: Metric) -> Vec<f64> {
+        let own = self.runs.iter().flatten().filter(|m| m.metric() == metric);
+        own.map(|m| m.value().raw()).collect()
+    }
+
+    /// By how much an effect has lowered the scores on average.
+    pub fn fall(&self, effect: usize) -> f64 {
+        let lowered: Vec<f64> = self.lowered.iter().map(|l| l[effect]).collect();
+        mean(&self.values(Metric::StatefulnessScore)) - mean(&lowered)
+    }
+
+    /// The judge's word on a comparison: per criterion its status, and whether GroundThink "exceeds".
+    pub fn judged(&self, picks: &[Pick], ours: Handicap, theirs: Handicap) -> Result<Vec<Word>, Failed> {
+        let mut lines = Vec::new();
+        let mut expected = Vec::new();
+        for (k, &(pair, turned)) in picks.iter().enumerate() {
+            let (a, b) = (2 * pair + usize::from(turned), 2 * pair + usize::from(!turned));
+            for (run, name, handicap) in [(a, GROUNDTHINK, ours), (b, GPT2, theirs)] {
+                lines.extend(self.runs[run].iter().map(|m| {
+                    let value = match (handicap, m.metric()) {
+                        (Handicap::Perplexity(ratio), Metric::ValidationLoss) => m.value().raw() + ratio.ln(),
+                        (Handicap::Score(effect), Metric::StatefulnessScore) => self.lowered[run][effect],
+                        _ => m.value().raw(),
+                    };
+                    let mut subject = m.subject().clone();
+                    (subject.model, subject.seed) = (name.to_owned(), k as u64);
+                    let source = m.provenance().clone();
+                    Line::Measurement(Measurement::new(subject, m.metric(), value, m.n(), None, source))
+                }));
+            }
+            expected.push(promised(&self.runs[a], k)?);
+        }
+        let revision = REVISION.to_owned();
+        let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect();
+        lines.push(Line::Context(Context {
+            schema: SCHEMA,
+            protocol: "smoke".to_owned(),
+            models: names(&[GPT2, GROUNDTHINK]),
+            scales: names(&[SCALE]),
+            seeds: (0..picks.len() as u64).collect(),
+            revision,
+            expected,
+        }));
+        let judgement = judge(&Ledger::from_lines(lines));
+        let of = |c: &'static Criterion| {
+            let finding = judgement.findings.iter().find(|f| f.criterion == c.id && f.scale == SCALE)?;
+            Some(Word { criterion: c, status: finding.status, exceeds: finding.found.ends_with(", exceeds") })
+        };
+        Ok(comparing().filter_map(of).collect())
+    }
+}
+
+/// What the judge says of a criterion.
+pub struct Word {
+    /// Which.
+    pub criterion: &'static Criterion,
+    /// Met, unmet, unproven.
+    pub status: Status,
+    /// Whether the finding says so.
+    pub exceeds: bool,
+}
+
+/// The criteria that compare numbers of both models at the smoke scale, and on which of them runs here
+/// have something to say.
+pub fn comparing() -> impl Iterator<Item = &'static Criterion> {
+    let smoke = scale::find(SCALE);
+    CRITERIA.iter().filter(move |c| {
+        smoke.is_some_and(|s| c.weight(s).is_some())
+            && matches!(
+                c.rule,
+                Rule::RatioWithin(..)
+                    | Rule::RatioAtMost(_)
+                    | Rule::RatioAtLeast(_)
+                    | Rule::NonInferior(_)
+                    | Rule::SignificantlyBetter(_)
+                    | Rule::NotSignificantlyWorse(_)
+                    | Rule::MeasurablyBetter
+            )
+            && c.condition == Condition::Trained
+            && c.metrics.iter().all(|m| KNOWN.contains(m))
+    })
+}
+
+fn promised(run: &[Measurement], k: usize) -> Result<Expected, Failed> {
+    let source = run.first().ok_or("a run without answers")?.provenance().clone();
+    Ok(Expected {
+        scale: SCALE.to_owned(),
+        seed: k as u64,
+        recipe: source.recipe,
+        data: source.data,
+        order: source.order,
+        tokenizer: source.tokenizer,
+        device: source.device,
+        precision: source.precision,
+    })
+}
+
+/// The arithmetic mean.
+pub fn mean(xs: &[f64]) -> f64 {
+    xs.iter().sum::<f64>() / xs.len() as f64
+}
+
+fn shrug_seed(run: usize, effect: usize) -> u64 {
+    (1000 * (effect + 1) + run) as u64
+}
+
+/// What is in the file, or what is made and put there.
+fn keep(path: &Path, make: impl FnOnce() -> Result<Vec<Line>, Failed>) -> Result<Vec<Line>, Failed> {
+    let mut ledger = Ledger::open_or_empty(path).map_err(fail)?;
+    if ledger.lines().is_empty() {
+        ledger.append(&make()?).map_err(fail)?;
+    }
+    Ok(ledger.lines().to_vec())
+}
+
+/// Trains a run and asks it; the runs of a pair begin with different checkpoints.
+fn answers(lab: &Lab, run: usize) -> Result<Vec<Line>, Failed> {
+    let (pair, arm) = (run / 2, run % 2);
+    let start = lab.trained(GPT2, 1 + ((pair + arm) % 3) as u64)?;
+    let protocol = brief(lab.protocol(), STEPS);
+    let dataset = lab.smoke()?.dataset();
+    let spec = models::find(GPT2).ok_or("no such model")?;
+    let trial = Trial { spec, seed: run as u64, ..trial(GPT2, 1)? };
+    let order = order(&protocol, dataset, 100 + pair as u64)?;
+    let training = Training {
+        protocol: &protocol,
+        dataset,
+        trial,
+        recorded: order.clone(),
+        order,
+        wrap: None,
+        start: Some(start.model),
+    };
+    let mut finished = training.run(&|_, _| Ok(()))?;
+    let mut lines = Vec::new();
+    for probe in ["training", "language-modeling", "recall"] {
+        lines.extend(finished.ask(probe)?);
+    }
+    check_shift(&mut finished, &lines)?;
+    let score = value(&lines, Metric::StatefulnessScore)?;
+    let chance = value(&lines, Metric::StatefulnessChance)?;
+    let sound = finished.model.with_params(finished.model.params().clone());
+    for (effect, fall) in LOWERED.iter().enumerate() {
+        let often = (1000.0 * fall / (TYPICAL - chance)).clamp(0.0, 1000.0);
+        finished.model = faulty(sound.as_ref(), Fault::Shrugs(often as u64));
+        let answers = finished.ask("recall")?;
+        let lower = measurements(&answers).filter(|m| m.metric() == Metric::StatefulnessScore);
+        lines.extend(lower.map(|m| relabel(m, |subject, _| subject.seed = shrug_seed(run, effect))));
+    }
+    if !(score.is_finite() && chance.is_finite()) {
+        return Err("a score that is not finite".into());
+    }
+    let trained =
+        |line: &Line| matches!(line, Line::Measurement(m) if m.subject().condition == Condition::Trained);
+    lines.retain(trained);
+    Ok(lines)
+}
+
+/// About what these runs score: how often to shrug follows from it, the same for all.
+const TYPICAL: f64 = 0.38;
+
+fn value(lines: &[Line], metric: Metric) -> Result<f64, Failed> {
+    let mut found =
+        measurements(lines).filter(|m| m.metric() == metric && m.subject().condition == Condition::Trained);
+    Ok(found.next().ok_or_else(|| format!("no {}", metric.id()))?.value().raw())
+}
+
+/// A model that adds so much to every loss is measured as that much worse: seen once, by the real
+/// probe, and added up ever after.
+fn check_shift(finished: &mut Finished<'_>, lines: &[Line]) -> Result<(), Failed> {
+    if finished.trial.seed != 0 {
+        return Ok(());
+    }
+    let sound = finished.model.with_params(finished.model.params().clone());
+    for ratio in [RATIOS[0], RATIOS[RATIOS.len() - 1]] {
+        finished.model = faulty(sound.as_ref(), Fault::Worse(ratio.ln()));
+        let worse = value(&finished.ask("language-modeling")?, Metric::ValidationLoss)?;
+        let off = worse - value(lines, Metric::ValidationLoss)? - ratio.ln();
+        if off.abs() > 1e-9 {
+            return Err(format!("a loss worse by {} is measured {off} off", ratio.ln()).into());
+        }
+    }
+    finished.model = sound;
+    Ok(())
+}
+
+/// Pairs for a comparison: so many different places among those given, each side by the toss of a coin.
+pub fn draw(random: &mut Random, places: &[usize], n: usize) -> Vec<Pick> {
+    let mut order: Vec<usize> = (0..places.len()).collect();
+    random.shuffle(&mut order);
+    order[..n].iter().map(|&place| (places[place], random.chance(50))).collect()
+}
