@@ -1,18 +1,20 @@
 //! GPT-2 against GPT-2: runs that differ by chance alone, and comparisons of them by the real judge.
 //!
-//! SMOKE's three GPT-2s go on learning with twelve orders, two of them with each order: 24 runs in 12
-//! pairs, a pair being what a trial is elsewhere. A comparison takes some pairs, calls one run of each
-//! GroundThink by the toss of a coin, and hands the ledger to the judge.
+//! SMOKE's three GPT-2s are shaken, each weight by noise of a fifth of its tensor's size, and go on
+//! learning with twelve orders, two of them with each order: 24 runs in 12 pairs, a pair being what a
+//! trial is elsewhere. (From scratch they would take an hour to remember anything.) A comparison takes
+//! some pairs, calls one run of each GroundThink by the toss of a coin, and hands the ledger to the judge.
 
 use std::path::Path;
 
+use candle_core::{Device, Tensor};
 use libtest_mimic::Failed;
 use v5gate::collect::{REVISION, Trial};
 use v5gate::data::files::sha256;
 use v5gate::data::random::Random;
 use v5gate::evidence::{Condition, Context, Expected, Ledger, Line, Measurement, Metric, SCHEMA};
 use v5gate::gate::{CRITERIA, Criterion, GPT2, GROUNDTHINK, Rule, Status, judge};
-use v5gate::models;
+use v5gate::models::{self, LanguageModel};
 use v5gate::scale;
 
 use crate::faulty::{Fault, faulty};
@@ -24,6 +26,8 @@ use crate::lab::{
 const PAIRS: usize = 12;
 /// Steps that a run goes on for.
 const STEPS: u64 = 250;
+/// Noise on the weights before that, relative to each tensor's root mean square.
+const SHAKE: f32 = 0.2;
 /// Probability of a shrug that lowers the scores by about these amounts.
 pub const LOWERED: [f64; 4] = [0.02, 0.05, 0.1, 0.2];
 /// Perplexities of the worse model, divided by those of the sound one.
@@ -58,7 +62,7 @@ impl Pool {
     /// Trains and asks, or reads what an earlier time has left.
     pub fn make(lab: &Lab) -> Result<Self, Failed> {
         let protocol = brief(lab.protocol(), STEPS);
-        let key = format!("{REVISION} {} {PAIRS} {LOWERED:?}", protocol.recipe.digest());
+        let key = format!("{REVISION} {} {PAIRS} {SHAKE} {LOWERED:?}", protocol.recipe.digest());
         let folder = lab.out.join(format!("equals-{}", &sha256(key.as_bytes())[..12]));
         std::fs::create_dir_all(&folder).map_err(fail)?;
         let ask = |run: usize| keep(&folder.join(format!("{run:02}.jsonl")), || answers(lab, run));
@@ -202,10 +206,30 @@ fn keep(path: &Path, make: impl FnOnce() -> Result<Vec<Line>, Failed>) -> Result
     Ok(ledger.lines().to_vec())
 }
 
-/// Trains a run and asks it; the runs of a pair begin with different checkpoints.
+/// The model with noise on its weights.
+fn shaken(model: &dyn LanguageModel, seed: u64) -> Result<Box<dyn LanguageModel>, Failed> {
+    let mut normal = normals(Random::new(seed, 5));
+    let params = model.params();
+    let mut values = params.flat().to_vec1::<f32>().map_err(fail)?;
+    for entry in params.entries() {
+        let tensor = &mut values[entry.offset..entry.offset + entry.len];
+        let size = (tensor.iter().map(|x| x * x).sum::<f32>() / entry.len as f32).sqrt();
+        tensor.iter_mut().for_each(|x| *x += SHAKE * size * normal() as f32);
+    }
+    let flat = Tensor::new(values, &Device::Cpu).map_err(fail)?;
+    Ok(model.with_params(params.replaced(flat).map_err(fail)?))
+}
+
+/// Normal numbers (Box and Muller).
+pub fn normals(mut random: Random) -> impl FnMut() -> f64 {
+    let mut uniform = move || (random.below(1 << 53) as f64 + 0.5) / (1u64 << 53) as f64;
+    move || (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos()
+}
+
+/// Trains a run and asks it.
 fn answers(lab: &Lab, run: usize) -> Result<Vec<Line>, Failed> {
-    let (pair, arm) = (run / 2, run % 2);
-    let start = lab.trained(GPT2, 1 + ((pair + arm) % 3) as u64)?;
+    let pair = run / 2;
+    let start = lab.trained(GPT2, 1 + (pair % 3) as u64)?;
     let protocol = brief(lab.protocol(), STEPS);
     let dataset = lab.smoke()?.dataset();
     let spec = models::find(GPT2).ok_or("no such model")?;
@@ -218,7 +242,7 @@ fn answers(lab: &Lab, run: usize) -> Result<Vec<Line>, Failed> {
         recorded: order.clone(),
         order,
         wrap: None,
-        start: Some(start.model),
+        start: Some(shaken(start.model.as_ref(), run as u64)?),
     };
     let mut finished = training.run(&|_, _| Ok(()))?;
     let mut lines = Vec::new();
