@@ -230,6 +230,7 @@ pub fn promise(protocol: &Protocol, dataset: &Dataset) -> Result<Context, Collec
     }
     Ok(Context {
         schema: SCHEMA,
+        number: 0,
         protocol: protocol.name.clone(),
         models: protocol.models.clone(),
         scales: protocol.scales.clone(),

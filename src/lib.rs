@@ -17,6 +17,7 @@ pub mod progress;
 pub mod protocol;
 pub mod report;
 pub mod scale;
+pub mod statistics;
 pub mod train;
 
 #[global_allocator]

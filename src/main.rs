@@ -15,8 +15,8 @@ use v5gate::collect::{self, Options, collect};
 use v5gate::data::batches::{Order, window_count};
 use v5gate::data::dataset::prepare;
 use v5gate::data::tokenizer::Tokenizer;
-use v5gate::evidence::{Ledger, Metric};
-use v5gate::gate::judge;
+use v5gate::evidence::{Ledger, Line, Metric};
+use v5gate::gate::{self, judge};
 use v5gate::models::{self, MODELS};
 use v5gate::probes::PROBES;
 use v5gate::progress::Screen;
@@ -55,6 +55,21 @@ enum Command {
         /// Folder to write to; beside the ledger where absent.
         #[arg(long)]
         out: Option<PathBuf>,
+    },
+    /// What a criterion asks, why, and what would meet it.
+    Explain {
+        /// An id of `list criteria`.
+        id: String,
+    },
+    /// What changed between two ledgers.
+    Diff {
+        /// The earlier one.
+        old: PathBuf,
+        /// The later one.
+        new: PathBuf,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
     },
     /// Print one of the tables.
     List {
@@ -181,15 +196,21 @@ fn print(text: &str) -> Result<()> {
 fn run(command: Command, stop: &AtomicBool) -> Result<u8> {
     match command {
         Command::Run(c) => {
-            let (ledger, out) = gather(&c, stop)?;
+            let (mut ledger, out) = gather(&c, stop)?;
+            // What is ruled on this iteration at 8M is kept for the next ones.
+            if let Some(iteration) = gate::iteration(&ledger, &judge(&ledger)) {
+                ledger.append(&[Line::Iteration(iteration)])?;
+            }
             judge_and_report(&ledger, &out)
         }
         Command::Collect(c) => gather(&c, stop).map(|_| 0),
-        Command::Judge { ledger, json } => judge_only(&Ledger::open(&ledger)?, json),
+        Command::Judge { ledger, json } => judge_only(&Ledger::open_broken(&ledger)?, json, false),
         Command::Report { ledger, out } => {
             let beside = ledger.parent().map(Path::to_owned).unwrap_or_default();
-            judge_and_report(&Ledger::open(&ledger)?, &out.unwrap_or(beside))
+            judge_and_report(&Ledger::open_broken(&ledger)?, &out.unwrap_or(beside))
         }
+        Command::Explain { id } => explain(&id),
+        Command::Diff { old, new, json } => diff(&old, &new, json),
         Command::List { what, json } => list(what, json),
         Command::Train { model, scale, seed, recipe, data, out } => {
             train(&model, &scale, seed, &recipe, data.as_deref(), out, stop)
@@ -207,12 +228,12 @@ fn gather(c: &Collect, stop: &AtomicBool) -> Result<(Ledger, PathBuf)> {
     Ok((collect(&protocol, &options)?, out))
 }
 
-fn judge_only(ledger: &Ledger, as_json: bool) -> Result<u8> {
+fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
     let judgement = judge(ledger);
     if as_json {
         print_json(&report::json(ledger, &judgement))?;
     } else {
-        let screen = report::Screen::of(&console::Term::stdout());
+        let screen = report::Screen { brief, ..report::Screen::of(&console::Term::stdout()) };
         print(&report::terminal(ledger, &judgement, screen))?;
     }
     Ok(judgement.verdict.exit_code())
@@ -223,9 +244,43 @@ fn judge_and_report(ledger: &Ledger, out: &Path) -> Result<u8> {
     write(&out.join("report.md"), &report::markdown(ledger, &judgement))?;
     let document = serde_json::to_string_pretty(&report::json(ledger, &judgement))?;
     write(&out.join("report.json"), &document)?;
-    judge_only(ledger, false)?;
+    judge_only(ledger, false, true)?;
     eprintln!("report: {} and report.json beside it", out.join("report.md").display());
     Ok(judgement.verdict.exit_code())
+}
+
+fn explain(id: &str) -> Result<u8> {
+    let Some(criterion) = report::find_criterion(id) else {
+        let similar = report::similar_ids(id);
+        let hint =
+            if similar.is_empty() { String::new() } else { format!("; similar: {}", similar.join(", ")) };
+        bail!("explain: expected an id of `v5gate list criteria`, got {id:?}{hint}")
+    };
+    let collected_by = |metric| {
+        let probe = PROBES.iter().find(|p| p.metrics.contains(&metric))?;
+        Some(format!("measured by probe {} of `v5gate run --protocol P` ({})", probe.id, probe.about))
+    };
+    print(&report::explain(criterion, &collected_by)).map(|()| 0)
+}
+
+fn diff(old: &Path, new: &Path, as_json: bool) -> Result<u8> {
+    let [old, new] = [Ledger::open_broken(old)?, Ledger::open_broken(new)?];
+    let [before, after] = [judge(&old), judge(&new)];
+    let difference = report::Difference::between((&old, &before), (&new, &after));
+    if as_json {
+        return print_json(&json!(difference));
+    }
+    let [was, is] = difference.verdict;
+    print(&if was == is {
+        format!("verdict: {is}, as before\n")
+    } else {
+        format!("verdict: {was} before, {is} now\n")
+    })?;
+    if difference.is_empty() {
+        return print("nothing that counts has changed\n").map(|()| 0);
+    }
+    let screen = report::Screen::of(&console::Term::stdout());
+    print(&report::show_tables(&difference.tables(), screen)).map(|()| 0)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

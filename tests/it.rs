@@ -4,10 +4,14 @@
 mod cli;
 #[path = "it/data.rs"]
 mod data;
+#[path = "it/document.rs"]
+mod document;
 #[path = "it/gate.rs"]
 mod gate;
 #[path = "it/golden.rs"]
 mod golden;
+#[path = "it/hostile.rs"]
+mod hostile;
 #[path = "it/ledger.rs"]
 mod ledger;
 #[path = "it/models.rs"]

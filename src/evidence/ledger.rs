@@ -1,6 +1,7 @@
-//! The ledger: JSON lines, only ever added to. Reading is strict (a line that is not understood
-//! is an error with its number, never skipped) and adding is all or nothing: a full disk or a
-//! killed process leaves the file as it was.
+//! The ledger: JSON lines, only ever added to, whose order means nothing. A line that is not
+//! understood is never skipped in silence: whoever adds to the ledger stops with its number, and
+//! whoever judges gets it as a fault. Adding is all or nothing: a full disk or a killed process
+//! leaves the file as it was.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -8,9 +9,10 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Curve, Measurement, SCHEMA};
+use super::{Context, Curve, Iteration, Measurement, SCHEMA};
 
 /// One line of a ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +22,10 @@ pub enum Line {
     Context(Context),
     /// One number.
     Measurement(Measurement),
-    /// One training curve.
+    /// One row of numbers for a plot.
     Curve(Curve),
+    /// What was ruled on an iteration of the architecture.
+    Iteration(Iteration),
 }
 
 /// Why a ledger could not be read or written.
@@ -30,7 +34,7 @@ pub enum LedgerError {
     /// A line that is not understood.
     #[error(
         "{path}, line {line}: expected one JSON object \
-         {{\"context\"|\"measurement\"|\"curve\": …}}, got: {problem}"
+         {{\"context\"|\"measurement\"|\"curve\"|\"iteration\": …}}, got: {problem}"
     )]
     Line {
         /// The ledger.
@@ -63,14 +67,38 @@ pub enum LedgerError {
 pub struct Ledger {
     path: PathBuf,
     lines: Vec<Line>,
+    faults: Vec<String>,
 }
 
 impl Ledger {
     /// The ledger at that path, which must exist.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|source| LedgerError::Read { path: path.to_owned(), source })?;
-        Ok(Ledger { path: path.to_owned(), lines: parse(path, &bytes)? })
+        let bytes = read(path)?;
+        Ok(Ledger { path: path.to_owned(), lines: parse(path, &bytes)?, faults: Vec::new() })
+    }
+
+    /// As much of the ledger at that path as is understood; the rest are its faults.
+    pub fn open_broken(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
+        let path = path.as_ref();
+        Ok(Ledger { path: path.to_owned(), ..Ledger::from_bytes(&read(path)?) })
+    }
+
+    /// As much of these bytes as is understood; the rest are faults.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let (mut lines, mut faults) = (Vec::new(), Vec::new());
+        for (i, line) in parsed(bytes).into_iter().enumerate() {
+            match line {
+                Ok(line) => lines.push(line),
+                Err(problem) => faults.push(format!("line {}: {problem}", i + 1)),
+            }
+        }
+        Ledger { path: PathBuf::new(), lines, faults }
+    }
+
+    /// What is not understood.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
     }
 
     /// The ledger at that path; an empty one when there is no such file yet.
@@ -78,7 +106,7 @@ impl Ledger {
         let path = path.as_ref();
         match Ledger::open(path) {
             Err(LedgerError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                Ok(Ledger { path: path.to_owned(), lines: Vec::new() })
+                Ok(Ledger { path: path.to_owned(), ..Ledger::default() })
             }
             other => other,
         }
@@ -86,7 +114,7 @@ impl Ledger {
 
     /// A ledger of these lines that is in no file yet.
     pub fn from_lines(lines: Vec<Line>) -> Self {
-        Ledger { path: PathBuf::new(), lines }
+        Ledger { lines, ..Ledger::default() }
     }
 
     /// Where it is kept.
@@ -99,10 +127,23 @@ impl Ledger {
         &self.lines
     }
 
-    /// The latest context, which governs.
-    pub fn context(&self) -> Option<&Context> {
-        self.lines.iter().rev().find_map(|line| match line {
+    /// Every promise.
+    pub fn contexts(&self) -> impl Iterator<Item = &Context> {
+        self.lines.iter().filter_map(|line| match line {
             Line::Context(context) => Some(context),
+            _ => None,
+        })
+    }
+
+    /// The promise of the highest number, which governs.
+    pub fn context(&self) -> Option<&Context> {
+        self.contexts().max_by_key(|c| (c.number, *c))
+    }
+
+    /// Every ruling on an iteration.
+    pub fn iterations(&self) -> impl Iterator<Item = &Iteration> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Iteration(iteration) => Some(iteration),
             _ => None,
         })
     }
@@ -137,7 +178,7 @@ impl Ledger {
                 return Err(LedgerError::Read { path: path.clone(), source });
             }
         };
-        let mut current = Ledger { lines: parse(&path, &bytes)?, path: path.clone() };
+        let mut current = Ledger { lines: parse(&path, &bytes)?, path: path.clone(), ..Ledger::default() };
         let added = current.lacking(lines).map_err(failed)?;
         if !added.is_empty() {
             if bytes.last().is_some_and(|&b| b != b'\n') {
@@ -155,8 +196,8 @@ impl Ledger {
         Ok(count)
     }
 
-    /// The lines that are new, with their text. A context is repeated unless it already governs:
-    /// otherwise going back to an earlier promise would leave the later one in force.
+    /// The lines that are new, with their text. A context gets the next number unless it already
+    /// governs: otherwise going back to an earlier promise would leave the later one in force.
     fn lacking(&self, lines: &[Line]) -> io::Result<Vec<(Line, String)>> {
         let mut known = HashSet::new();
         for line in &self.lines {
@@ -165,13 +206,22 @@ impl Ledger {
         let mut governing = self.context().cloned();
         let mut added = Vec::new();
         for line in lines {
-            let text = text_of(line)?;
-            let new = match line {
-                Line::Context(context) => governing.replace(context.clone()).as_ref() != Some(context),
-                _ => known.insert(text.clone()),
+            let line = match line {
+                Line::Context(context) => {
+                    let number = governing.as_ref().map_or(0, |g| g.number);
+                    let same = Context { number, ..context.clone() };
+                    if governing.as_ref() == Some(&same) {
+                        continue;
+                    }
+                    let next = Context { number: number.saturating_add(1), ..same };
+                    governing = Some(next.clone());
+                    Line::Context(next)
+                }
+                other => other.clone(),
             };
-            if new {
-                added.push((line.clone(), text));
+            let text = text_of(&line)?;
+            if known.insert(text.clone()) {
+                added.push((line, text));
             }
         }
         Ok(added)
@@ -214,24 +264,33 @@ fn replace(path: &Path, folder: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Line>, LedgerError> {
-    if bytes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let lines = bytes.split(|&b| b == b'\n').enumerate();
-    lines.map(|(i, text)| parse_line(path, i + 1, text)).collect()
+fn read(path: &Path) -> Result<Vec<u8>, LedgerError> {
+    fs::read(path).map_err(|source| LedgerError::Read { path: path.to_owned(), source })
 }
 
-fn parse_line(path: &Path, number: usize, text: &[u8]) -> Result<Line, LedgerError> {
-    let wrong = |problem| LedgerError::Line { path: path.to_owned(), line: number, problem };
-    if text.trim_ascii().is_empty() {
-        return Err(wrong("an empty line".to_owned()));
+fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Line>, LedgerError> {
+    let wrong = |(i, line): (usize, Result<Line, String>)| {
+        line.map_err(|problem| LedgerError::Line { path: path.to_owned(), line: i + 1, problem })
+    };
+    parsed(bytes).into_iter().enumerate().map(wrong).collect()
+}
+
+/// Every line or what is wrong with it, on all cores.
+fn parsed(bytes: &[u8]) -> Vec<Result<Line, String>> {
+    if bytes.is_empty() {
+        return Vec::new();
     }
-    let line = serde_json::from_slice(text).map_err(|e| wrong(e.to_string()))?;
-    match line {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    bytes.par_split(|&b| b == b'\n').map(parse_line).collect()
+}
+
+fn parse_line(text: &[u8]) -> Result<Line, String> {
+    if text.trim_ascii().is_empty() {
+        return Err("an empty line".to_owned());
+    }
+    match serde_json::from_slice(text).map_err(|e| e.to_string())? {
         Line::Context(Context { schema, .. }) if schema != SCHEMA => {
-            Err(wrong(format!("a context of schema {schema}, where this reads schema {SCHEMA}")))
+            Err(format!("a context of schema {schema}, where this reads schema {SCHEMA}"))
         }
         line => Ok(line),
     }

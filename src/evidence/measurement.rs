@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Metric, Provenance};
 
@@ -147,22 +148,29 @@ impl Serialize for Value {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "expected a number, \"nan\", \"inf\" or \"-inf\"")]
-        enum Raw {
-            Number(f64),
-            Name(String),
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, \"nan\", \"inf\" or \"-inf\"")
+            }
+            fn visit_f64<E: Error>(self, x: f64) -> Result<Value, E> {
+                Ok(Value::from(x))
+            }
+            fn visit_u64<E: Error>(self, x: u64) -> Result<Value, E> {
+                Ok(Value::from(x as f64))
+            }
+            fn visit_i64<E: Error>(self, x: i64) -> Result<Value, E> {
+                Ok(Value::from(x as f64))
+            }
+            fn visit_str<E: Error>(self, name: &str) -> Result<Value, E> {
+                let special = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+                let found = special.into_iter().find(|&x| not_finite(x) == Some(name));
+                found.map(Value::from).ok_or_else(|| E::invalid_value(Unexpected::Str(name), &self))
+            }
         }
-        match Raw::deserialize(deserializer)? {
-            Raw::Number(x) => Ok(Value::from(x)),
-            Raw::Name(name) => [f64::NAN, f64::INFINITY, f64::NEG_INFINITY]
-                .into_iter()
-                .find(|&x| not_finite(x) == Some(name.as_str()))
-                .map(Value::from)
-                .ok_or_else(|| {
-                    D::Error::custom(format!("expected a number, \"nan\", \"inf\" or \"-inf\", got {name:?}"))
-                }),
-        }
+        deserializer.deserialize_any(Reader)
     }
 }
 

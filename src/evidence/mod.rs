@@ -6,10 +6,9 @@ mod ledger;
 mod measurement;
 mod metric;
 mod provenance;
-pub mod statistics;
 
 pub use curve::{Curve, CurveError, CurveKind};
 pub use ledger::{Ledger, LedgerError, Line};
 pub use measurement::{Condition, Measurement, Subject, Value};
 pub use metric::{Direction, Metric, RECALL_TESTS, RecallTest};
-pub use provenance::{Context, Expected, Field, Provenance, SCHEMA};
+pub use provenance::{Context, Expected, Field, Iteration, Provenance, SCHEMA};

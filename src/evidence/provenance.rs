@@ -124,7 +124,7 @@ impl Field {
 }
 
 /// What one trial of one scale was promised to be, for every model alike.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
     /// The scale's label.
@@ -146,11 +146,13 @@ pub struct Expected {
 }
 
 /// What a protocol run promises: evidence counts only where it keeps this.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
     /// The ledger's layout: [`SCHEMA`].
     pub schema: u32,
+    /// The highest number governs; each new promise has the next.
+    pub number: u64,
     /// The protocol's name.
     pub protocol: String,
     /// The models to be measured.
@@ -165,26 +167,34 @@ pub struct Context {
     pub expected: Vec<Expected>,
 }
 
-impl Context {
-    /// The promise for one trial; none when it is lacking or given twice.
-    pub fn expected(&self, scale: &str, seed: u64) -> Option<&Expected> {
-        let mut found = self.expected.iter().filter(|e| e.scale == scale && e.seed == seed);
-        let first = found.next()?;
-        found.all(|other| other == first).then_some(first)
-    }
-
-    /// The promised content of a field for one trial; none for a field that is not promised.
-    pub fn promised(&self, scale: &str, seed: u64, field: Field) -> Option<&str> {
-        let expected = self.expected(scale, seed)?;
+impl Expected {
+    /// The promised content of a field; none for the revision, which the context promises, and for
+    /// a field that is not promised.
+    pub fn promised(&self, field: Field) -> Option<&str> {
         match field {
-            Field::Revision => Some(&self.revision),
-            Field::Recipe => Some(&expected.recipe),
-            Field::Data => Some(&expected.data),
-            Field::Order => Some(&expected.order),
-            Field::Tokenizer => Some(&expected.tokenizer),
-            Field::Device => Some(&expected.device),
-            Field::Precision => Some(&expected.precision),
+            Field::Recipe => Some(&self.recipe),
+            Field::Data => Some(&self.data),
+            Field::Order => Some(&self.order),
+            Field::Tokenizer => Some(&self.tokenizer),
+            Field::Device => Some(&self.device),
+            Field::Precision => Some(&self.precision),
             _ => None,
         }
     }
+}
+
+/// The ruling on one iteration of the architecture, so that later ones know of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Iteration {
+    /// Counted from 1; the same code under the same protocol keeps its number.
+    pub number: u64,
+    /// Measurements that it was ruled on: of several rulings on one iteration the fullest governs.
+    pub measurements: u64,
+    /// See [`Provenance::revision`].
+    pub revision: String,
+    /// The protocol's name.
+    pub protocol: String,
+    /// Ids of the criteria that were met.
+    pub met: Vec<String>,
 }

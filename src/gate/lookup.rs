@@ -1,21 +1,41 @@
 //! Finding the evidence for one question. Only evidence that keeps the context's promise counts;
-//! what is found does not depend on the order of the ledger's measurements.
+//! what is found does not depend on the order of the ledger's lines.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use crate::evidence::{Condition, Context, Field, Ledger, Measurement, Metric};
+use crate::evidence::{Condition, Context, Expected, Field, Ledger, Measurement, Metric};
+
+/// Trials that are looked at; a promise of more is a problem of its own.
+pub(super) const MOST_TRIALS: usize = 1_000;
+
+/// What was measured of one model at one scale.
+type Answers<'a> = HashMap<(Condition, Metric, u64), Measured<'a>>;
+
+/// Everything that answers one question.
+#[derive(Debug, Default)]
+struct Measured<'a> {
+    /// Whatever its provenance.
+    all: Vec<&'a Measurement>,
+    /// What counts.
+    usable: Vec<&'a Measurement>,
+    /// Of what does not count, the nearest miss: the one whose first wrong field comes last.
+    miss: Option<Lack<'a>>,
+}
 
 /// A ledger, ready to be asked.
 #[derive(Debug)]
 pub struct Evidence<'a> {
+    ledger: &'a Ledger,
     context: Option<&'a Context>,
-    index: BTreeMap<(u64, Condition, Metric), Vec<&'a Measurement>>,
+    seeds: Vec<u64>,
+    /// By scale, then by model.
+    index: HashMap<&'a str, HashMap<&'a str, Answers<'a>>>,
 }
 
 /// Why there is no number (ruling R14).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lack {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lack<'a> {
     /// Nobody measured it.
     Missing,
     /// The context promises nothing for this trial, or two different things.
@@ -25,15 +45,15 @@ pub enum Lack {
         /// The first field that differs.
         field: Field,
         /// What was promised.
-        expected: String,
+        expected: &'a str,
         /// What the evidence says.
-        got: String,
+        got: &'a str,
     },
     /// It was measured more than once, with different results.
     Contradictory,
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for Lack<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Lack::Missing => f.write_str("missing"),
@@ -59,15 +79,64 @@ pub(super) fn short(digest: &str) -> &str {
     }
 }
 
+/// The promises of a context, by scale and trial; two different promises are none.
+type Promises<'a> = HashMap<(&'a str, u64), Option<&'a Expected>>;
+
+fn promises(context: Option<&Context>) -> Promises<'_> {
+    let mut promises = HashMap::new();
+    for e in context.into_iter().flat_map(|c| &c.expected) {
+        let promise = promises.entry((e.scale.as_str(), e.seed)).or_insert(Some(e));
+        if *promise != Some(e) {
+            *promise = None;
+        }
+    }
+    promises
+}
+
+/// What keeps a measurement from counting.
+fn lack<'a>(
+    context: Option<&'a Context>,
+    promise: Option<&'a Expected>,
+    m: &'a Measurement,
+) -> Option<Lack<'a>> {
+    let (Some(context), Some(promise)) = (context, promise) else {
+        return Some(Lack::NotPromised);
+    };
+    let differs = |&field: &Field| {
+        let expected = promise.promised(field).unwrap_or(&context.revision);
+        let got = field.of(m.provenance());
+        (got != expected).then_some(Lack::Elsewhere { field, expected, got })
+    };
+    Field::PROMISED.iter().find_map(differs)
+}
+
 impl<'a> Evidence<'a> {
     /// The evidence in a ledger.
     pub fn new(ledger: &'a Ledger) -> Self {
-        let mut index: BTreeMap<_, Vec<&'a Measurement>> = BTreeMap::new();
+        let context = ledger.context();
+        let promises = promises(context);
+        let mut index: HashMap<&str, HashMap<&str, Answers<'_>>> = HashMap::new();
         for m in ledger.measurements() {
-            let key = (m.subject().seed, m.subject().condition, m.metric());
-            index.entry(key).or_default().push(m);
+            let s = m.subject();
+            let of = index.entry(&s.scale).or_default().entry(&s.model).or_default();
+            let measured = of.entry((s.condition, m.metric(), s.seed)).or_default();
+            measured.all.push(m);
+            let promise = promises.get(&(s.scale.as_str(), s.seed)).copied().flatten();
+            match lack(context, promise, m) {
+                None => measured.usable.push(m),
+                miss => measured.miss = measured.miss.max(miss),
+            }
         }
-        Evidence { context: ledger.context(), index }
+        let mut seeds = context.map(|c| c.seeds.clone()).unwrap_or_default();
+        seeds.sort_unstable();
+        seeds.dedup();
+        seeds.truncate(MOST_TRIALS);
+        Evidence { ledger, context, seeds, index }
+    }
+
+    /// Where it all stands.
+    pub fn ledger(&self) -> &'a Ledger {
+        self.ledger
     }
 
     /// The promise that governs.
@@ -76,11 +145,19 @@ impl<'a> Evidence<'a> {
     }
 
     /// The promised trials, each once, in order.
-    pub fn seeds(&self) -> Vec<u64> {
-        let mut seeds = self.context.map(|c| c.seeds.clone()).unwrap_or_default();
-        seeds.sort_unstable();
-        seeds.dedup();
-        seeds
+    pub fn seeds(&self) -> &[u64] {
+        &self.seeds
+    }
+
+    fn measured(
+        &self,
+        scale: &str,
+        seed: u64,
+        model: &str,
+        condition: Condition,
+        metric: Metric,
+    ) -> Option<&Measured<'a>> {
+        self.index.get(scale)?.get(model)?.get(&(condition, metric, seed))
     }
 
     /// The one measurement that answers, or why there is none.
@@ -91,20 +168,17 @@ impl<'a> Evidence<'a> {
         model: &str,
         condition: Condition,
         metric: Metric,
-    ) -> Result<&'a Measurement, Lack> {
-        let mut lacks = Vec::new();
-        let mut usable = Vec::new();
-        for m in self.all(scale, seed, model, condition, metric) {
-            match self.lack(m) {
-                Some(lack) => lacks.push(lack),
-                None => usable.push(m),
-            }
+    ) -> Result<&'a Measurement, Lack<'a>> {
+        let measured = self.measured(scale, seed, model, condition, metric).ok_or(Lack::Missing)?;
+        // Ruling R14: what is not finite is evidence, whatever else was measured.
+        let wild = measured.usable.iter().filter(|m| m.value().finite().is_none());
+        if let Some(m) = wild.max_by_key(|m| m.value().raw().to_bits()) {
+            return Ok(m);
         }
-        match usable.split_first() {
+        match measured.usable.split_first() {
             Some((first, rest)) if rest.iter().all(|m| m.agrees(first)) => Ok(first),
             Some(_) => Err(Lack::Contradictory),
-            // The nearest miss: the one whose first wrong field comes last.
-            None => Err(lacks.into_iter().max().unwrap_or(Lack::Missing)),
+            None => Err(measured.miss.unwrap_or(Lack::Missing)),
         }
     }
 
@@ -116,37 +190,54 @@ impl<'a> Evidence<'a> {
         model: &str,
         condition: Condition,
         metric: Metric,
-    ) -> impl Iterator<Item = &'a Measurement> {
-        let all = self.index.get(&(seed, condition, metric)).map_or(&[][..], Vec::as_slice);
-        all.iter().copied().filter(move |m| {
-            let subject = m.subject();
-            subject.scale == scale && subject.model == model
-        })
+    ) -> &[&'a Measurement] {
+        self.measured(scale, seed, model, condition, metric).map_or(&[], |m| &m.all)
     }
 
-    /// What keeps a measurement from counting.
-    pub(super) fn lack(&self, m: &Measurement) -> Option<Lack> {
-        let subject = m.subject();
-        let Some(context) = self.context else {
-            return Some(Lack::NotPromised);
-        };
-        for &field in Field::PROMISED {
-            let Some(expected) = context.promised(&subject.scale, subject.seed, field) else {
-                return Some(Lack::NotPromised);
-            };
-            let got = field.of(m.provenance());
-            if got != expected {
-                let (expected, got) = (expected.to_owned(), got.to_owned());
-                return Some(Lack::Elsewhere { field, expected, got });
-            }
-        }
-        None
+    /// Of that, what counts.
+    pub(super) fn usable(
+        &self,
+        scale: &str,
+        seed: u64,
+        model: &str,
+        condition: Condition,
+        metric: Metric,
+    ) -> &[&'a Measurement] {
+        self.measured(scale, seed, model, condition, metric).map_or(&[], |m| &m.usable)
+    }
+
+    /// Everything that counts about a model in one trial.
+    pub(super) fn trial(
+        &self,
+        scale: &str,
+        seed: u64,
+        model: &str,
+        conditions: &[Condition],
+    ) -> impl Iterator<Item = &'a Measurement> {
+        let of = self.index.get(scale).and_then(|models| models.get(model));
+        let of = of.into_iter().flatten().filter(move |((c, _, s), _)| *s == seed && conditions.contains(c));
+        of.flat_map(|(_, measured)| &measured.usable).copied()
     }
 
     /// Every model, condition and metric that the ledger speaks of at a scale, in order.
     pub fn asked(&self, scale: &str) -> BTreeSet<(&'a str, Condition, Metric)> {
-        let all = self.index.values().flatten();
-        let here = all.filter(|m| m.subject().scale == scale);
-        here.map(|m| (m.subject().model.as_str(), m.subject().condition, m.metric())).collect()
+        let models = self.index.get(scale).into_iter().flatten();
+        let of = models.flat_map(|(&model, answers)| {
+            answers.keys().map(move |&(condition, metric, _)| (model, condition, metric))
+        });
+        of.collect()
+    }
+
+    /// Per trial, the value of a metric; what is lacking is left out.
+    pub fn values(
+        &self,
+        scale: &str,
+        model: &str,
+        condition: Condition,
+        metric: Metric,
+    ) -> BTreeMap<u64, f64> {
+        let found =
+            |&seed: &u64| Some((seed, self.find(scale, seed, model, condition, metric).ok()?.value().raw()));
+        self.seeds.iter().filter_map(found).collect()
     }
 }

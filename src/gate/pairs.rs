@@ -2,14 +2,12 @@
 //! seed, data order and evaluation items (ruling R7). A comparison over trials needs every
 //! promised trial of both, so that none can be left out because it disappoints.
 
-use std::collections::BTreeSet;
-
 use super::criterion::{Criterion, Effect, Rule};
-use super::lookup::{Evidence, short};
-use super::verdict::{Answer, SeedValue, Status};
+use super::lookup::Evidence;
+use super::verdict::{Answer, FULL, SeedValue, Status};
 use super::{GPT2, GROUNDTHINK};
-use crate::evidence::statistics::{detectable, document_rule, mean, sd, t_interval};
-use crate::evidence::{Condition, Direction, Field, Measurement, Metric, Value};
+use crate::evidence::{Condition, Direction, Metric, Value};
+use crate::statistics::{detectable, document_rule, mean, sd, t_interval};
 
 /// The answer to a rule that compares the models.
 pub(super) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str) -> Answer {
@@ -17,7 +15,6 @@ pub(super) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str
     for &metric in criterion.metrics {
         let pairs = Pairs::gather(evidence, scale, criterion.condition, metric, &mut answer);
         match criterion.rule {
-            Rule::SameProvenance(field) => pairs.same(evidence, field, &mut answer),
             Rule::Matched(_) | Rule::RatioWithin(..) => pairs.trial_by_trial(criterion.rule, &mut answer),
             rule => pairs.over_trials(rule, evidence, &mut answer),
         }
@@ -47,7 +44,7 @@ impl<'s> Pairs<'s> {
     ) -> Self {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let (mut diverged, mut complete) = (false, true);
-        let seeds = evidence.seeds();
+        let seeds = evidence.seeds().to_vec();
         for &seed in &seeds {
             let both = [GROUNDTHINK, GPT2].map(|model| {
                 let found = evidence.find(scale, seed, model, condition, metric);
@@ -133,13 +130,9 @@ impl<'s> Pairs<'s> {
             return Some(false);
         }
         match rule {
-            Rule::RatioAtMost(limit) => {
+            Rule::RatioAtMost(_) | Rule::RatioAtLeast(_) | Rule::RatioBelow(_) | Rule::RatioAbove(_) => {
                 answer.say(format!("ratio {}", Value::from(our / their)));
-                Some(our <= limit * their)
-            }
-            Rule::RatioAtLeast(limit) => {
-                answer.say(format!("ratio {}", Value::from(our / their)));
-                Some(our >= limit * their)
+                Some(ratio_holds(rule, our, their))
             }
             Rule::NonInferior(limit) => {
                 // The advantage is of losses: a loss lower by x is a perplexity of exp(-x) times.
@@ -155,6 +148,10 @@ impl<'s> Pairs<'s> {
             Rule::MeasurablyBetter => {
                 answer.say(paired.text());
                 paired.interval.map(|[low, _]| low > 0.0)
+            }
+            Rule::NotMeasurablyWorse => {
+                answer.say(paired.text());
+                paired.interval.map(|[_, high]| high >= 0.0)
             }
             Rule::SignificantlyBetter(effect) => {
                 let (difference, limit) = self.scatter(paired, answer)?;
@@ -190,6 +187,7 @@ impl<'s> Pairs<'s> {
         match effect {
             Effect::Absolute(least) => (gain, least),
             Effect::Perplexity(share) => (1.0 - (-gain).exp(), share),
+            Effect::Relative(share) => (gain / other.abs(), share),
         }
     }
 
@@ -214,46 +212,6 @@ impl<'s> Pairs<'s> {
         Some(above)
     }
 
-    /// The same field in both, trial by trial. What counts as evidence already shares the promised
-    /// fields, so this looks at everything of the revision: a difference must show as unmet and
-    /// not be filtered away as evidence from elsewhere.
-    fn same(&self, evidence: &Evidence<'_>, field: Field, answer: &mut Answer) {
-        answer.lacks.clear();
-        for &seed in &self.seeds {
-            let [ours, theirs] = [GROUNDTHINK, GPT2].map(|m| self.sources(evidence, field, seed, m));
-            let status = compare(&ours, &theirs);
-            if status == Status::Unproven {
-                answer.lacks.push(format!(
-                    "seed {seed} {}: the {} of both models, as promised, is not on record",
-                    self.metric.id(),
-                    field.name()
-                ));
-            }
-            let [our, their] = [&ours.names, &theirs.names].map(listed);
-            let text = match status {
-                Status::Met => format!("{our} in both (seed {seed})"),
-                _ => format!("seed {seed}: groundthink {our}, gpt2 {their}"),
-            };
-            if status == Status::Unmet || answer.found.is_empty() {
-                answer.found = text;
-            }
-            answer.status.push(status);
-        }
-    }
-
-    fn sources<'a>(&self, evidence: &Evidence<'a>, field: Field, seed: u64, model: &str) -> Sources<'a> {
-        let revision = evidence.context().map(|c| c.revision.as_str());
-        let all: Vec<&Measurement> =
-            evidence.all(self.scale, seed, model, self.condition, self.metric).collect();
-        let named = |m: &&'a Measurement| field.of(m.provenance());
-        let usable: BTreeSet<&str> = all.iter().filter(|m| evidence.lack(m).is_none()).map(named).collect();
-        if !usable.is_empty() {
-            return Sources { names: usable, promised: true };
-        }
-        let current = all.iter().filter(|m| Some(m.provenance().revision.as_str()) == revision);
-        Sources { names: current.map(named).collect(), promised: false }
-    }
-
     fn means(&self) -> String {
         let side = |xs: &[f64]| match sd(xs) {
             Some(sd) => format!("{} ± {}", Value::from(mean(xs)), Value::from(sd)),
@@ -261,29 +219,6 @@ impl<'s> Pairs<'s> {
         };
         format!("{} against {}", side(&self.ours), side(&self.theirs))
     }
-}
-
-struct Sources<'a> {
-    names: BTreeSet<&'a str>,
-    promised: bool,
-}
-
-fn compare(ours: &Sources<'_>, theirs: &Sources<'_>) -> Status {
-    let stated = |s: &Sources<'_>| !s.names.is_empty() && !s.names.contains("");
-    if !stated(ours) || !stated(theirs) {
-        Status::Unproven
-    } else if ours.promised && theirs.promised {
-        Status::of(ours.names.len() == 1 && ours.names == theirs.names)
-    } else if ours.names.is_disjoint(&theirs.names) {
-        Status::Unmet
-    } else {
-        Status::Unproven
-    }
-}
-
-fn listed(names: &BTreeSet<&str>) -> String {
-    let names: Vec<&str> = names.iter().map(|name| short(name)).collect();
-    if names.is_empty() { "nothing".to_owned() } else { names.join(" and ") }
 }
 
 struct Paired {
@@ -309,10 +244,22 @@ fn extremes(xs: &[f64]) -> Option<(String, String)> {
     Some((text(sorted.first()?), text(sorted.last()?)))
 }
 
+/// Whether means stand in the demanded ratio; a mean of GPT-2's that is not positive has none.
+fn ratio_holds(rule: Rule, our: f64, their: f64) -> bool {
+    their > 0.0
+        && match rule {
+            Rule::RatioAtMost(limit) => our <= limit * their,
+            Rule::RatioAtLeast(limit) => our >= limit * their,
+            Rule::RatioBelow(limit) => our < limit * their,
+            Rule::RatioAbove(limit) => our > limit * their,
+            _ => false,
+        }
+}
+
 /// How many trials a comparison over trials needs (ruling R7).
-fn least_trials(evidence: &Evidence<'_>) -> usize {
+pub(super) fn least_trials(evidence: &Evidence<'_>) -> usize {
     match evidence.context() {
-        Some(context) if context.protocol == super::verdict::FULL => 10,
+        Some(context) if context.protocol == FULL => 10,
         _ => 3,
     }
 }

@@ -1,23 +1,42 @@
 //! Rules about one model by itself: every promised trial of every model asked must satisfy them.
 //! Each comparison is written so that NaN falls on the failing side.
 
+use std::f64::consts::SQRT_2;
+
 use super::criterion::{Criterion, Rule};
 use super::lookup::{Evidence, Lack};
+use super::pairs::least_trials;
 use super::verdict::{Answer, SeedValue, Status};
 use crate::evidence::{Condition, Measurement, Metric, Value};
+use crate::statistics::{equivalence, mean, sd};
 
 /// The answer to a rule that does not compare models.
 pub(super) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str) -> Answer {
     let mut answer = Answer::default();
     for &model in criterion.of.models() {
-        for &metric in criterion.metrics {
-            for seed in evidence.seeds() {
-                let trial = Trial { evidence, scale, seed, model, condition: criterion.condition };
-                answer.take(trial.ask(metric, criterion.rule));
+        let trial = |seed| Trial { evidence, scale, seed, model, condition: criterion.condition };
+        match criterion.rule {
+            Rule::MeanAtLeast(least) => {
+                for &seed in evidence.seeds() {
+                    trial(seed).mean(criterion.metrics, least, &mut answer);
+                }
+            }
+            _ => {
+                for &metric in criterion.metrics {
+                    for &seed in evidence.seeds() {
+                        answer.take(trial(seed).ask(metric, criterion.rule));
+                    }
+                    if matches!(criterion.rule, Rule::Steady(_) | Rule::Equivalent(_)) {
+                        over_trials(criterion.rule, evidence, model, metric, &mut answer);
+                    }
+                }
             }
         }
     }
     answer.found = found(&answer.values);
+    for note in std::mem::take(&mut answer.notes) {
+        answer.say(note);
+    }
     answer
 }
 
@@ -33,7 +52,7 @@ struct Trial<'e, 'a> {
 pub(super) type Said = (Status, Option<SeedValue>, Option<String>);
 
 impl Trial<'_, '_> {
-    fn find(&self, metric: Metric) -> Result<&Measurement, Lack> {
+    fn find(&self, metric: Metric) -> Result<&Measurement, Lack<'_>> {
         self.evidence.find(self.scale, self.seed, self.model, self.condition, metric)
     }
 
@@ -54,7 +73,9 @@ impl Trial<'_, '_> {
             metric,
             value: measured.value(),
             against: other.as_ref().and_then(|o| o.as_ref().ok()).copied(),
-            interval: measured.interval().filter(|_| rule == Rule::AboveChance),
+            interval: measured
+                .interval()
+                .filter(|_| matches!(rule, Rule::AboveChance | Rule::LowerAbove(_) | Rule::UpperAtMost(_))),
         };
         // Ruling R14: a value that is not finite is evidence, whatever else is lacking.
         if value.value.finite().is_none() {
@@ -70,6 +91,21 @@ impl Trial<'_, '_> {
         match holds(rule, measured, limit) {
             Some(met) => (Status::of(met), Some(value), None),
             None => (Status::Unproven, Some(value), Some(self.no_interval(metric))),
+        }
+    }
+
+    /// One demand of the mean of several metrics.
+    fn mean(&self, metrics: &[Metric], least: f64, answer: &mut Answer) {
+        let mut values = Vec::new();
+        for &metric in metrics {
+            let (status, value, lack) = self.ask(metric, Rule::Finite);
+            values.extend(value.as_ref().map(|v| v.value.raw()));
+            answer.take((status, value, lack));
+        }
+        if values.len() == metrics.len() {
+            let mean = mean(&values);
+            answer.status.push(Status::of(mean >= least));
+            answer.notes.push(format!("seed {} mean {}", self.seed, Value::from(mean)));
         }
     }
 
@@ -97,7 +133,52 @@ fn holds(rule: Rule, measured: &Measurement, limit: f64) -> Option<bool> {
         Rule::LessThan(_) => Some(x < limit),
         Rule::AboveChance => measured.interval().map(|[low, _]| low.raw() > limit),
         Rule::AtChance(within) => Some((x - limit).abs() <= within),
+        Rule::LowerAbove(limit) => measured.interval().map(|[low, _]| low.raw() > limit),
+        Rule::UpperAtMost(limit) => measured.interval().map(|[_, high]| high.raw() <= limit),
+        // Decided over the trials; here each of them must be a number.
+        Rule::Steady(_) | Rule::Equivalent(_) => Some(x.is_finite()),
         _ => None,
+    }
+}
+
+/// Rules about the trials of one model together. What is lacking is said already.
+fn over_trials(rule: Rule, evidence: &Evidence<'_>, model: &str, metric: Metric, answer: &mut Answer) {
+    let of = |v: &&SeedValue| v.model == model && v.metric == metric;
+    let values: Vec<f64> = answer.values.iter().filter(of).map(|v| v.value.raw()).collect();
+    if values.iter().any(|x| !x.is_finite()) {
+        return;
+    }
+    let least = least_trials(evidence);
+    if values.len() < evidence.seeds().len() || values.len() < least {
+        answer.lacks.push(format!("{model} {}: {} trials of at least {least}", metric.id(), values.len()));
+        answer.status.push(Status::Unproven);
+        return;
+    }
+    let said = match rule {
+        Rule::Steady(effect) => {
+            let scatter = sd(&values).map(|s| 2.0 * SQRT_2 * s / mean(&values).abs());
+            scatter.map(|scatter| {
+                (scatter <= effect, format!("{model} {} scatters by {}", metric.id(), Value::from(scatter)))
+            })
+        }
+        Rule::Equivalent(share) => {
+            let logs: Vec<f64> = values.iter().map(|x| x.ln()).collect();
+            let margin = share.ln_1p();
+            equivalence(&logs, [-margin, margin]).map(|e| {
+                let [low, high] = e.interval;
+                let ends = [low.exp(), high.exp()].map(Value::from);
+                answer.interval = Some(ends);
+                (-margin < low && high < margin, format!("90 % interval [{}, {}]", ends[0], ends[1]))
+            })
+        }
+        _ => None,
+    };
+    match said {
+        Some((met, text)) => {
+            answer.status.push(Status::of(met));
+            answer.notes.push(text);
+        }
+        None => answer.status.push(Status::Unproven),
     }
 }
 

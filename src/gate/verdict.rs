@@ -2,19 +2,24 @@
 //! FAIL when anything required is unmet, PASS when everything required is met at all four gated
 //! scales, and INCOMPLETE otherwise. Nothing can pass by being absent.
 
+use std::sync::LazyLock;
+
 use serde::Serialize;
 
 use super::criteria::CRITERIA;
-use super::criterion::{Criterion, Rule, Weight};
-use super::lookup::Evidence;
-use super::{pairs, singles};
-use crate::evidence::{Context, Ledger, Metric, SCHEMA, Value};
+use super::criterion::{Criterion, Kind, Weight};
+use super::lookup::{Evidence, MOST_TRIALS};
+use super::{composites, pairs, scales, singles, sources};
+use crate::evidence::{Context, Iteration, Ledger, Metric, SCHEMA, Value};
 use crate::scale::{SCALES, Scale, Tier};
 
 /// The only protocol that may pass: rulings R7 and R12 say what it takes.
 pub(super) const FULL: &str = "full";
 /// The trials that FULL needs (ruling R7).
 const FULL_TRIALS: usize = 10;
+
+/// Lines that are not understood which are named one by one.
+const SHOWN_FAULTS: usize = 10;
 
 /// The answer to a criterion at a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -73,6 +78,8 @@ pub(super) struct Answer {
     pub lacks: Vec<String>,
     pub interval: Option<[Value; 2]>,
     pub found: String,
+    /// To be said after the numbers.
+    pub notes: Vec<String>,
 }
 
 impl Answer {
@@ -199,68 +206,124 @@ impl Judgement {
     }
 }
 
+/// Which criteria are asked at each scale, and what they weigh there.
+static ASKED: LazyLock<Vec<(&'static Scale, Vec<(&'static Criterion, Weight)>)>> = LazyLock::new(|| {
+    let rows = |scale| CRITERIA.iter().filter_map(move |c| Some((c, c.weight(scale)?)));
+    SCALES.iter().map(|scale| (scale, rows(scale).collect())).collect()
+});
+
 /// Judges a ledger.
 pub fn judge(ledger: &Ledger) -> Judgement {
     let evidence = Evidence::new(ledger);
     let mut findings = Vec::new();
-    for scale in SCALES {
+    for (scale, rows) in ASKED.iter() {
         let asked = evidence.context().is_some_and(|c| c.scales.iter().any(|s| s == scale.name));
-        if !asked && scale.tier != Tier::Gate {
-            continue;
-        }
-        for criterion in CRITERIA {
-            let Some(weight) = criterion.weight(scale) else {
-                continue;
+        if asked {
+            findings.extend(judge_scale(scale, rows, &evidence));
+        } else if scale.tier == Tier::Gate {
+            let outside = |(c, weight): &(&'static Criterion, Weight)| {
+                Finding::new(c, *weight, scale, Status::Outside, Answer::default())
             };
-            findings.push(finding(criterion, weight, scale, asked.then_some(&evidence)));
+            findings.extend(rows.iter().map(outside));
         }
     }
-    let problems = problems(evidence.context());
+    let problems = problems(ledger);
     let verdict = verdict(&findings, &problems);
     Judgement { verdict, problems, findings }
 }
 
-/// One finding; without evidence the protocol does not ask.
-fn finding(
-    criterion: &Criterion,
-    weight: Weight,
+/// What to record of a judgement, so that later iterations at 8M know of it (§4 of the rulings,
+/// Iterations); nothing where the protocol does not ask about 8M.
+pub fn iteration(ledger: &Ledger, judgement: &Judgement) -> Option<Iteration> {
+    composites::iteration(ledger, &judgement.findings, "8M")
+}
+
+/// All findings at a scale, in the order of the table. Rows made of others come after those.
+fn judge_scale(
     scale: &'static Scale,
-    evidence: Option<&Evidence<'_>>,
-) -> Finding {
-    let (status, answer) = match (evidence, criterion.rule) {
-        (None, _) => (Status::Outside, Answer::default()),
-        (Some(_), Rule::Awaits(_)) => {
-            let lacks = vec!["nothing measures this yet".to_owned()];
-            (Status::Unproven, Answer { lacks, ..Answer::default() })
+    rows: &[(&'static Criterion, Weight)],
+    evidence: &Evidence<'_>,
+) -> Vec<Finding> {
+    let ids: Vec<&str> = rows.iter().map(|(c, _)| c.id).collect();
+    let (composite, plain): (Vec<_>, Vec<_>) =
+        rows.iter().partition(|(c, _)| c.rule.kind() == Kind::Composite);
+    let mut findings: Vec<Finding> = Vec::new();
+    for (c, weight) in plain {
+        let answer = match c.rule.kind() {
+            Kind::Pair => pairs::answer(c, evidence, scale.name),
+            Kind::Source => sources::answer(c, evidence, scale.name),
+            Kind::Scales => scales::answer(c, evidence, scale.name),
+            Kind::History => composites::history(c, evidence.ledger()),
+            Kind::Single | Kind::Composite => singles::answer(c, evidence, scale.name),
+        };
+        findings.push(Finding::new(c, weight, scale, answer.overall(), answer));
+    }
+    let mut waiting = composite;
+    while !waiting.is_empty() {
+        let before = waiting.len();
+        waiting.retain(|(c, weight)| match composites::answer(c, &ids, &findings) {
+            Some(answer) => {
+                findings.push(Finding::new(c, *weight, scale, answer.overall(), answer));
+                false
+            }
+            None => true,
+        });
+        if waiting.len() == before {
+            // A circle, which the table's own test rules out: nothing is proven by it.
+            let unproven = |(c, weight): (&'static Criterion, Weight)| {
+                Finding::new(c, weight, scale, Status::Unproven, Answer::default())
+            };
+            findings.extend(waiting.drain(..).map(unproven));
         }
-        (Some(evidence), rule) => {
-            let ask = if rule.compares() { pairs::answer } else { singles::answer };
-            let answer = ask(criterion, evidence, scale.name);
-            (answer.overall(), answer)
+    }
+    findings.sort_by_key(|f| ids.iter().position(|id| *id == f.criterion));
+    findings
+}
+
+impl Finding {
+    fn new(
+        criterion: &Criterion,
+        weight: Weight,
+        scale: &'static Scale,
+        status: Status,
+        answer: Answer,
+    ) -> Self {
+        Finding {
+            criterion: criterion.id,
+            group: criterion.group,
+            scale: scale.name,
+            status,
+            weight,
+            claim: criterion.claim,
+            lacking: answer.note().filter(|_| status != Status::Met),
+            found: answer.found,
+            demanded: criterion.rule.demanded(),
+            why: criterion.why,
+            source: criterion.source,
+            values: answer.values,
+            interval: answer.interval,
         }
-    };
-    Finding {
-        criterion: criterion.id,
-        group: criterion.group,
-        scale: scale.name,
-        status,
-        weight,
-        claim: criterion.claim,
-        lacking: answer.note().filter(|_| status != Status::Met),
-        found: answer.found,
-        demanded: criterion.rule.demanded(),
-        why: criterion.why,
-        source: criterion.source,
-        values: answer.values,
-        interval: answer.interval,
     }
 }
 
 /// What keeps a ledger from passing before any criterion is asked.
-fn problems(context: Option<&Context>) -> Vec<String> {
-    let Some(context) = context else {
-        return vec!["the ledger has no context: nothing says what was promised".to_owned()];
+fn problems(ledger: &Ledger) -> Vec<String> {
+    let mut problems: Vec<String> = ledger.faults().iter().take(SHOWN_FAULTS).cloned().collect();
+    if ledger.faults().len() > SHOWN_FAULTS {
+        problems.push(format!("{} more lines are not understood", ledger.faults().len() - SHOWN_FAULTS));
+    }
+    let Some(context) = ledger.context() else {
+        problems.push("the ledger has no context: nothing says what was promised".to_owned());
+        return problems;
     };
+    if ledger.contexts().any(|c| c.number == context.number && c != context) {
+        problems.push(format!("two different promises have the number {}", context.number));
+    }
+    problems.extend(promise_problems(context));
+    problems
+}
+
+fn promise_problems(context: &Context) -> Vec<String> {
     let mut problems = Vec::new();
     if context.schema != SCHEMA {
         problems.push(format!("the context has schema {}, expected {SCHEMA}", context.schema));
@@ -275,6 +338,9 @@ fn problems(context: Option<&Context>) -> Vec<String> {
     let mut seeds = context.seeds.clone();
     seeds.sort_unstable();
     seeds.dedup();
+    if seeds.len() > MOST_TRIALS {
+        problems.push(format!("{} trials, of which only {MOST_TRIALS} are looked at", seeds.len()));
+    }
     if context.protocol == FULL && seeds.len() < FULL_TRIALS {
         problems.push(format!("{} trials, where {FULL:?} needs {FULL_TRIALS} (R7)", seeds.len()));
     }
@@ -315,7 +381,7 @@ mod tests {
                 let mut findings = good.clone();
                 findings[i].status = status;
                 let expected = match (findings[i].weight, status) {
-                    (Weight::Informs, _) => Verdict::Pass,
+                    (Weight::Informs | Weight::Part, _) => Verdict::Pass,
                     (_, Status::Unmet) => Verdict::Fail,
                     _ => Verdict::Incomplete,
                 };

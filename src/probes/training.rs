@@ -3,8 +3,8 @@
 
 use super::{Probe, Reading, Result, Subject};
 use crate::evidence::Metric as M;
-use crate::evidence::statistics::mean;
 use crate::models::Census;
+use crate::statistics::mean;
 use crate::train::{Ending, Run, StepRecord};
 
 pub(super) const PROBE: Probe = Probe {

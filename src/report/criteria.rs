@@ -1,4 +1,4 @@
-//! The table of criteria, for `v5gate list criteria` and the README.
+//! The table of criteria, for `v5gate list criteria`, and by groups for the README.
 
 use std::fmt::Write;
 
@@ -12,6 +12,17 @@ pub fn criteria_markdown() -> String {
     for c in CRITERIA {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "| `{}` | {} | {} |", c.id, c.claim, c.source);
+    }
+    text
+}
+
+/// The table by groups, for the README: how many rows, and their ids.
+pub fn criteria_summary() -> String {
+    let mut text = "| group | rows | ids |\n|---|---|---|\n".to_owned();
+    for group in CRITERIA.chunk_by(|a, b| a.group == b.group) {
+        let ids: Vec<String> = group.iter().map(|c| format!("`{}`", c.id)).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| {} | {} | {} |", group[0].group, group.len(), ids.join(" "));
     }
     text
 }

@@ -2,16 +2,20 @@
 //! for the same ledger; whatever is a time stands in one section of its own, named "Time".
 
 mod criteria;
+mod diff;
+mod explain;
 mod json;
 mod markdown;
 mod tables;
 mod terminal;
 
-pub use criteria::{criteria_json, criteria_markdown};
+pub use criteria::{criteria_json, criteria_markdown, criteria_summary};
+pub use diff::Difference;
+pub use explain::{explain, find_criterion, similar_ids};
 pub use json::json;
 pub use markdown::markdown;
 pub use tables::Table;
-pub use terminal::{Screen, terminal};
+pub use terminal::{Screen, show_tables, terminal};
 
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Weight};
@@ -22,8 +26,8 @@ fn mark(finding: &Finding) -> &'static str {
         (Status::Met, _) => "✓",
         (Status::Unmet, Weight::Required) => "✗",
         (Status::Unproven, Weight::Required) => "?",
-        (Status::Unmet, Weight::Informs) => "x",
-        (Status::Unproven, Weight::Informs) => "-",
+        (Status::Unmet, _) => "x",
+        (Status::Unproven, _) => "-",
         (Status::Outside, _) => " ",
     }
 }

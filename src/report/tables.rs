@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
-use crate::evidence::statistics::{mean, power_law, sd};
 use crate::evidence::{Condition, Ledger, Metric, RECALL_TESTS, Value};
 use crate::gate::{Evidence, GPT2, GROUNDTHINK};
+use crate::statistics::{fit, mean, sd};
 
 /// A table of text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -84,21 +84,22 @@ fn effective_parameters(scales: &[Scaled<'_>]) -> Table {
     };
     let baselines: Vec<_> = scales.iter().filter_map(|at| point(at, GPT2)).collect();
     let mut rows = Vec::new();
-    let fit = power_law(&baselines);
+    let law = fit(&baselines);
     for at in scales {
-        let (Some((a, b)), Some((size, loss))) = (fit, point(at, GROUNDTHINK)) else {
+        let (Some(law), Some((size, loss))) = (&law, point(at, GROUNDTHINK)) else {
             continue;
         };
-        let effective = (loss / a).powf(-1.0 / b);
+        let effective = law.effective_parameters(loss).unwrap_or(f64::NAN);
         let numbers = [loss, size, effective.round(), effective / size];
         let cells = numbers.map(|x| Value::from(x).to_string());
         rows.push([at.scale.to_owned()].into_iter().chain(cells).collect());
     }
-    let (a, b) = fit.unwrap_or((f64::NAN, f64::NAN));
-    let (a, b, n) = (Value::from(a), Value::from(b), baselines.len());
+    let [a, b, c] = law.as_ref().map_or([f64::NAN; 3], |law| [law.a, law.b, law.c]).map(Value::from);
+    let floor = if law.is_some_and(|law| law.parameters == 3) { format!(" + {c}") } else { String::new() };
+    let n = baselines.len();
     let head = ["scale", "loss", "non-embedding parameters", "effective parameters", "multiplier"];
     Table {
-        title: format!("Effective parameters (GPT-2 at {n} scales: loss = {a}·N^-{b})"),
+        title: format!("Effective parameters (GPT-2 at {n} scales: loss = {a}·N^-{b}{floor})"),
         head: head.map(str::to_owned).to_vec(),
         rows,
     }
@@ -170,8 +171,8 @@ impl Scaled<'_> {
 
     /// What counts, trial by trial.
     fn values(&self, model: &str, condition: Condition, metric: Metric) -> Vec<f64> {
-        let seeds = self.evidence.seeds().into_iter();
-        let found = seeds.filter_map(|s| self.evidence.find(self.scale, s, model, condition, metric).ok());
+        let seeds = self.evidence.seeds().iter();
+        let found = seeds.filter_map(|&s| self.evidence.find(self.scale, s, model, condition, metric).ok());
         found.map(|m| m.value().raw()).collect()
     }
 }
@@ -198,4 +199,10 @@ fn two_digits(x: f64) -> String {
         Some(e) if (-4..=4).contains(&e) => format!("{x:.0$}", usize::try_from(1 - e).unwrap_or(0)),
         _ => short,
     }
+}
+
+/// A change in per cent.
+pub(super) fn change(before: f64, after: f64) -> String {
+    let share = 100.0 * (after - before) / before.abs();
+    if share.is_finite() { format!("{share:+.1} %") } else { NONE.to_owned() }
 }

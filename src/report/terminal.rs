@@ -5,7 +5,7 @@ use console::{Style, Term, measure_text_width, strip_ansi_codes};
 use super::tables::{Table, tables};
 use super::{LEGEND, about, by_group, by_scale, found, is_outside, mark, not_met, tally};
 use crate::evidence::Ledger;
-use crate::gate::{Finding, Judgement, Status, Verdict};
+use crate::gate::{Finding, Judgement, Status, Verdict, Weight};
 
 /// Where the report is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Screen {
     pub width: usize,
     /// Whether colours are understood.
     pub colour: bool,
+    /// Whether rows that only inform and were not measured are named in one line, not each.
+    pub brief: bool,
 }
 
 impl Screen {
@@ -21,7 +23,7 @@ impl Screen {
     pub fn of(term: &Term) -> Self {
         let width = term.size_checked().map_or(100, |(_, columns)| usize::from(columns));
         let colour = term.features().is_attended() && term.features().colors_supported();
-        Screen { width: width.clamp(60, 200), colour }
+        Screen { width: width.clamp(60, 200), colour, brief: false }
     }
 
     fn paint(self, style: Style, text: &str) -> String {
@@ -50,6 +52,13 @@ pub fn terminal(ledger: &Ledger, judgement: &Judgement, screen: Screen) -> Strin
     page.line("");
     page.verdict(judgement);
     page.wrapped("  ", &tally(judgement));
+    page.text
+}
+
+/// Tables as text for a terminal.
+pub fn show_tables(tables: &[Table], screen: Screen) -> String {
+    let mut page = Page { screen, text: String::new() };
+    tables.iter().for_each(|t| page.table(t));
     page.text
 }
 
@@ -91,24 +100,35 @@ impl Page {
             return;
         }
         self.heading(&format!("{}:", first.scale));
-        let pad = findings.iter().map(|f| measure_text_width(f.criterion)).max().unwrap_or(0);
         for group in by_group(findings) {
             self.line(&format!("  {}", group[0].group));
-            for f in group {
-                self.finding(f, pad);
+            let aside = |f: &&Finding| {
+                self.screen.brief
+                    && f.weight != Weight::Required
+                    && f.status == Status::Unproven
+                    && f.values.is_empty()
+            };
+            let (unmeasured, shown): (Vec<&Finding>, Vec<&Finding>) = group.iter().partition(aside);
+            shown.into_iter().for_each(|f| self.finding(f));
+            if !unmeasured.is_empty() {
+                let ids: Vec<&str> = unmeasured.iter().map(|f| f.criterion).collect();
+                self.wrapped("  - ", &format!("informing, not measured: {}", ids.join(", ")));
             }
         }
     }
 
-    fn finding(&mut self, f: &Finding, pad: usize) {
+    /// Two lines: what is claimed, and what was found against what was demanded.
+    fn finding(&mut self, f: &Finding) {
         let style = match f.status {
             Status::Met => Style::new().green(),
             Status::Unmet => Style::new().red(),
             Status::Unproven | Status::Outside => Style::new().yellow(),
         };
         let mark = self.screen.paint(style, mark(f));
-        let text = format!("{}: {} (demanded: {})", f.claim, found(f), f.demanded);
-        self.wrapped(&format!("  {mark} {:pad$}  ", f.criterion), &text);
+        let weight =
+            if f.weight == Weight::Required { String::new() } else { format!(" ({})", f.weight.name()) };
+        self.wrapped(&format!("  {mark} "), &format!("{}: {}{weight}", f.criterion, f.claim));
+        self.wrapped("      ", &format!("{}; demanded: {}", found(f), f.demanded));
     }
 
     fn not_met(&mut self, judgement: &Judgement) {

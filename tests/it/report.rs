@@ -26,7 +26,7 @@ fn small() -> Ledger {
 #[test]
 fn terminal_report() {
     let ledger = small();
-    let screen = Screen { width: 100, colour: false };
+    let screen = Screen { width: 100, colour: false, brief: false };
     let text = terminal(&ledger, &judge(&ledger), screen);
     insta::assert_snapshot!(text);
     assert!(text.starts_with("V5 gate: FAIL\n"));
@@ -41,7 +41,7 @@ fn markdown_report() {
 #[test]
 fn findings_fit_eighty_columns() {
     let ledger = small();
-    let text = terminal(&ledger, &judge(&ledger), Screen { width: 80, colour: false });
+    let text = terminal(&ledger, &judge(&ledger), Screen { width: 80, colour: false, brief: false });
     let findings = text.split("\nModels,").next().unwrap();
     for line in findings.lines() {
         assert!(console::measure_text_width(line) <= 80, "{line}");
@@ -51,8 +51,8 @@ fn findings_fit_eighty_columns() {
 #[test]
 fn colour_only_decorates() {
     let ledger = small();
-    let [plain, colour] =
-        [false, true].map(|colour| terminal(&ledger, &judge(&ledger), Screen { width: 100, colour }));
+    let [plain, colour] = [false, true]
+        .map(|colour| terminal(&ledger, &judge(&ledger), Screen { width: 100, colour, brief: true }));
     assert_ne!(plain, colour);
     assert_eq!(plain, console::strip_ansi_codes(&colour));
 }
@@ -91,7 +91,7 @@ fn names_in_a_ledger_cannot_steer_the_report() {
     world.context.scales.push("\u{1b}]0;x\u{7}".to_owned());
     let ledger = world.ledger();
     let judgement = judge(&ledger);
-    let text = terminal(&ledger, &judgement, Screen { width: 100, colour: false });
+    let text = terminal(&ledger, &judgement, Screen { width: 100, colour: false, brief: false });
     assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
     assert!(markdown(&ledger, &judgement).contains("\\|&lt;b>"));
 }

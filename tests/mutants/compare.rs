@@ -127,6 +127,7 @@ impl Pool {
         let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect();
         lines.push(Line::Context(Context {
             schema: SCHEMA,
+            number: 0,
             protocol: "smoke".to_owned(),
             models: names(&[GPT2, GROUNDTHINK]),
             scales: names(&[SCALE]),
@@ -164,14 +165,33 @@ pub fn comparing() -> impl Iterator<Item = &'static Criterion> {
                 Rule::RatioWithin(..)
                     | Rule::RatioAtMost(_)
                     | Rule::RatioAtLeast(_)
+                    | Rule::RatioBelow(_)
+                    | Rule::RatioAbove(_)
                     | Rule::NonInferior(_)
                     | Rule::SignificantlyBetter(_)
                     | Rule::NotSignificantlyWorse(_)
                     | Rule::MeasurablyBetter
+                    | Rule::NotMeasurablyWorse
             )
             && c.condition == Condition::Trained
             && c.metrics.iter().all(|m| KNOWN.contains(m))
     })
+}
+
+/// Where a rule says that the models differ: the status that says so, and whether GroundThink is then
+/// the worse one.
+pub fn verdict(rule: Rule) -> Option<(Status, bool)> {
+    match rule {
+        Rule::SignificantlyBetter(_) | Rule::MeasurablyBetter => Some((Status::Met, false)),
+        Rule::NotSignificantlyWorse(_) | Rule::NotMeasurablyWorse => Some((Status::Unmet, true)),
+        Rule::NonInferior(x) | Rule::RatioAtMost(x) | Rule::RatioBelow(x) if x > 1.0 => {
+            Some((Status::Unmet, true))
+        }
+        Rule::NonInferior(_) | Rule::RatioAtMost(_) | Rule::RatioBelow(_) => Some((Status::Met, false)),
+        Rule::RatioAtLeast(x) if x <= 1.0 => Some((Status::Unmet, true)),
+        Rule::RatioAtLeast(_) | Rule::RatioAbove(_) => Some((Status::Met, false)),
+        _ => None,
+    }
 }
 
 fn promised(run: &[Measurement], k: usize) -> Result<Expected, Failed> {

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use libtest_mimic::Failed;
 use v5gate::data::random::Random;
 use v5gate::evidence::Metric;
-use v5gate::gate::{Criterion, Rule, Status};
+use v5gate::gate::{Criterion, Status};
 
-use crate::compare::{Handicap, LOWERED, Pool, RATIOS, comparing, draw};
+use crate::compare::{Handicap, LOWERED, Pool, RATIOS, comparing, draw, verdict};
 use crate::lab::side_by_side;
 
 const TRIALS: [usize; 2] = [3, 10];
@@ -18,18 +18,6 @@ const NOISE: f64 = 0.08;
 /// The rows that are there to see these effects, and how often they must see the largest.
 const MEANT: [&str; 2] = ["perplexity-non-inferior", "statefulness-significantly-better"];
 const SEEN: f64 = 0.9;
-
-/// Which side a criterion suspects, and the status by which it says that it is worse.
-fn suspects(rule: Rule) -> Option<(bool, Status)> {
-    match rule {
-        Rule::SignificantlyBetter(_) | Rule::MeasurablyBetter => Some((false, Status::Met)),
-        Rule::NonInferior(_)
-        | Rule::NotSignificantlyWorse(_)
-        | Rule::RatioAtMost(_)
-        | Rule::RatioAtLeast(_) => Some((true, Status::Unmet)),
-        _ => None,
-    }
-}
 
 fn effects(criterion: &Criterion) -> Vec<(String, Handicap)> {
     match criterion.metrics {
@@ -65,7 +53,7 @@ fn ask(pool: &Pool, handicap: Handicap, ours_worse: bool, n: usize) -> Result<As
 
 /// The share of comparisons in which a criterion says what it is to say.
 fn share(asked: &[Asked], criterion: &Criterion, handicap: Handicap) -> f64 {
-    let Some((ours_worse, status)) = suspects(criterion.rule) else { return f64::NAN };
+    let Some((status, ours_worse)) = verdict(criterion.rule) else { return f64::NAN };
     let Some(asked) = asked.iter().find(|a| a.handicap == handicap && a.ours_worse == ours_worse) else {
         return f64::NAN;
     };
@@ -74,9 +62,10 @@ fn share(asked: &[Asked], criterion: &Criterion, handicap: Handicap) -> f64 {
 }
 
 fn ask_all(pool: &Pool, n: usize) -> Result<Vec<Asked>, Failed> {
-    let losses = RATIOS.iter().map(|&ratio| (Handicap::Perplexity(ratio), true));
-    let scores = (0..LOWERED.len()).flat_map(|i| [true, false].map(|ours| (Handicap::Score(i), ours)));
-    losses.chain(scores).map(|(handicap, ours)| ask(pool, handicap, ours, n)).collect()
+    let losses = RATIOS.iter().map(|&ratio| Handicap::Perplexity(ratio));
+    let scores = (0..LOWERED.len()).map(Handicap::Score);
+    let sides = losses.chain(scores).flat_map(|handicap| [true, false].map(|ours| (handicap, ours)));
+    sides.map(|(handicap, ours)| ask(pool, handicap, ours, n)).collect()
 }
 
 /// The table, and what is not as it must be.
@@ -87,13 +76,13 @@ pub fn run(pool: &Pool) -> Result<(String, Vec<String>), Failed> {
         text,
         "GPT-2 against a GPT-2 with so many nats added to every loss, or with answers replaced by a uniform guess \
          with a fixed probability (asked to lower the score by {LOWERED:?}, it fell by {}). {COMPARISONS} \
-         comparisons each. NonInferior, NotSignificantlyWorse and ratios are shown the worse model as \
-         GroundThink, the others as GPT-2.\n\n| criterion | effect | 3 trials | 10 trials |\n|---|---|---|---|\n",
+         comparisons each. The worse model stands where the criterion looks for it: as GroundThink where \
+         it asks whether GroundThink is worse, as GPT-2 where it asks whether GroundThink is better.\n\n| criterion | effect | 3 trials | 10 trials |\n|---|---|---|---|\n",
         falls.join(", ")
     );
     let mut wrong = Vec::new();
     let asked = [ask_all(pool, TRIALS[0])?, ask_all(pool, TRIALS[1])?];
-    for criterion in comparing().filter(|c| suspects(c.rule).is_some()) {
+    for criterion in comparing().filter(|c| verdict(c.rule).is_some()) {
         let mut before = [0.0; 2];
         for (effect, handicap) in effects(criterion) {
             let now = [share(&asked[0], criterion, handicap), share(&asked[1], criterion, handicap)];

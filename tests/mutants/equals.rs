@@ -7,7 +7,7 @@ use v5gate::data::random::Random;
 use v5gate::evidence::Metric;
 use v5gate::gate::{Rule, Status};
 
-use crate::compare::{Handicap, Pick, Pool, Word, draw, mean, normals};
+use crate::compare::{Handicap, Pick, Pool, Word, draw, mean, normals, verdict};
 use crate::lab::side_by_side;
 
 /// Trials of a comparison: what SMOKE has, and what FULL needs.
@@ -31,17 +31,20 @@ enum Alarm {
 
 fn alarms(rule: Rule) -> &'static [Alarm] {
     match rule {
-        Rule::NonInferior(_) => &[Alarm::Claims, Alarm::NotShown],
-        Rule::RatioAtMost(_) | Rule::RatioAtLeast(_) => &[Alarm::Point],
+        Rule::NonInferior(limit) if limit > 1.0 => &[Alarm::Claims, Alarm::NotShown],
+        Rule::RatioAtMost(_) | Rule::RatioAtLeast(_) | Rule::RatioBelow(_) | Rule::RatioAbove(_) => {
+            &[Alarm::Point]
+        }
         _ => &[Alarm::Claims],
     }
 }
 
 fn rings(word: &Word, alarm: Alarm) -> bool {
     match (word.criterion.rule, alarm) {
-        (Rule::SignificantlyBetter(_) | Rule::MeasurablyBetter, _) => word.status == Status::Met,
-        (Rule::NonInferior(_), Alarm::Claims) => word.exceeds,
-        _ => word.status == Status::Unmet,
+        (Rule::NonInferior(limit), Alarm::Claims) if limit > 1.0 => word.exceeds,
+        // Either model may be the worse one here.
+        (Rule::RatioWithin(..), _) => word.status == Status::Unmet,
+        (rule, _) => verdict(rule).is_some_and(|(status, _)| word.status == status),
     }
 }
 
@@ -49,7 +52,7 @@ fn rings(word: &Word, alarm: Alarm) -> bool {
 fn claimed(rule: Rule, n: usize) -> Option<f64> {
     match rule {
         Rule::SignificantlyBetter(_) | Rule::NotSignificantlyWorse(_) => Some(document_rule(n)),
-        Rule::RatioAtMost(_) | Rule::RatioAtLeast(_) => None,
+        Rule::RatioAtMost(_) | Rule::RatioAtLeast(_) | Rule::RatioBelow(_) | Rule::RatioAbove(_) => None,
         _ => Some(0.025),
     }
 }

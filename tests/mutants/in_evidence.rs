@@ -44,6 +44,7 @@ pub fn stale(lab: &Lab) -> Result<Case, Failed> {
     let sound = lab.evidence()?;
     let mut promised = context(&sound)?;
     promised.revision = promised.revision.chars().rev().collect();
+    promised.number += 1;
     let broken = [sound.clone(), vec![Line::Context(promised)]].concat();
     Ok(Case { sound, broken })
 }
@@ -53,7 +54,8 @@ pub fn other_recipe(lab: &Lab) -> Result<Case, Failed> {
     let sound = lab.evidence()?;
     let mut other = lab.protocol().clone();
     other.recipe.max_lr *= 2.0;
-    let promised = promise(&other, lab.smoke()?.dataset()).map_err(fail)?;
+    let mut promised = promise(&other, lab.smoke()?.dataset()).map_err(fail)?;
+    promised.number = context(&sound)?.number + 1;
     let broken = [sound.clone(), vec![Line::Context(promised)]].concat();
     Ok(Case { sound, broken })
 }

@@ -1,0 +1,104 @@
+//! One criterion, explained: what it asks, why, where it comes from, what would meet it, and which
+//! command collects its evidence.
+
+use crate::evidence::{Direction, Metric};
+use crate::gate::{CRITERIA, Criterion, Of, Rule, Weight};
+use crate::scale::SCALES;
+
+/// The row of that id.
+pub fn find_criterion(id: &str) -> Option<&'static Criterion> {
+    CRITERIA.iter().find(|c| c.id == id)
+}
+
+/// Ids that contain part of the given one or are contained in it, for people who mistype.
+pub fn similar_ids(id: &str) -> Vec<&'static str> {
+    let wanted = id.to_lowercase();
+    let parts: Vec<&str> = wanted.split('-').filter(|p| p.len() > 2).collect();
+    let like = |c: &&Criterion| {
+        let own = c.id.to_lowercase();
+        own.contains(&wanted) || parts.iter().any(|p| own.contains(p))
+    };
+    CRITERIA.iter().filter(like).map(|c| c.id).collect()
+}
+
+/// The explanation. `collected_by` names what measures a metric, where something does.
+pub fn explain(c: &Criterion, collected_by: &dyn Fn(Metric) -> Option<String>) -> String {
+    let mut text = format!("{}: {}\n\n", c.id, c.claim);
+    let mut line = |name: &str, value: &str| text.push_str(&format!("{name:10} {value}\n"));
+    line("why", c.why);
+    line("source", c.source);
+    line("asked", &asked(c));
+    line("met when", &meaning(c));
+    for metric in c.metrics {
+        line("metric", &format!("{} ({}): {}", metric.id(), metric.unit(), metric.doc()));
+        line(
+            "",
+            &collected_by(*metric)
+                .unwrap_or_else(|| "measured by no probe of this version: unproven".to_owned()),
+        );
+    }
+    for part in c.rule.parts().iter().filter_map(|id| find_criterion(id)) {
+        line("part", &format!("{}: {}", part.id, part.claim));
+    }
+    let used = CRITERIA.iter().filter(|other| other.rule.parts().contains(&c.id)).map(|other| other.id);
+    let used: Vec<&str> = used.collect();
+    if !used.is_empty() {
+        line("part of", &used.join(", "));
+    }
+    text
+}
+
+/// At which scales, of whom, and with what weight.
+fn asked(c: &Criterion) -> String {
+    let weighing = |weight| -> Vec<&str> {
+        SCALES.iter().filter(|s| c.weight(s) == Some(weight)).map(|s| s.name).collect()
+    };
+    let mut parts = Vec::new();
+    for weight in [Weight::Required, Weight::Part, Weight::Informs] {
+        let scales = weighing(weight);
+        if !scales.is_empty() {
+            parts.push(format!("{} at {}", weight.name(), scales.join(", ")));
+        }
+    }
+    if c.rule.parts().is_empty() {
+        let whom = match c.of {
+            Of::Pair => "of both models, one against the other",
+            Of::Each => "of each model",
+            Of::GroundThink => "of GroundThink",
+            Of::Gpt2 => "of GPT-2",
+        };
+        parts.push(format!("{whom}, {}", c.condition.name()));
+    }
+    parts.join("; ")
+}
+
+/// What would meet it, in a sentence.
+fn meaning(c: &Criterion) -> String {
+    let demanded = c.rule.demanded();
+    let better = match c.metrics.first().map(|m| m.direction()) {
+        Some(Direction::Lower) => "lower is better",
+        Some(Direction::Higher) => "higher is better",
+        _ => "neither direction is better by itself",
+    };
+    match c.rule {
+        Rule::All(_) | Rule::AtLeastOf(..) => {
+            format!("{demanded}; rows that are not asked at a scale are left out")
+        }
+        Rule::NotInARow(..) => format!("{demanded}, by the rulings that the ledger keeps"),
+        Rule::SameProvenance(_) => format!("{demanded} on record for both models in every trial"),
+        Rule::DistinctProvenance(_) | Rule::OneSource(_) => demanded,
+        Rule::Matched(_) | Rule::RatioWithin(..) => {
+            format!("in every trial the models' values agree: {demanded}")
+        }
+        Rule::SignificantlyBetter(_) | Rule::NotSignificantlyWorse(_) => {
+            format!(
+                "{demanded} (|mean₁ − mean₂| > 2·√(s₁² + s₂²) over paired trials, and the least effect of ruling R7; {better})"
+            )
+        }
+        Rule::FallsLike(..) | Rule::LawFits(_) | Rule::LawParallel(_) | Rule::LawSteeper => {
+            format!("{demanded}, on the means over all trials")
+        }
+        rule if rule.compares() => format!("{demanded}, over all paired trials ({better})"),
+        _ => format!("{demanded}, in every trial; what is not finite is unmet, what is missing unproven"),
+    }
+}
