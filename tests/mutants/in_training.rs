@@ -89,7 +89,7 @@ pub fn more_tuning(lab: &Lab) -> Result<Case, Failed> {
         let mut lines = lab.pair()?.to_vec();
         for model in ["gpt2", "groundthink"] {
             let finished = Training::of(&changed, dataset, model)?.run(&plain)?;
-            for probe in ["language-modeling", "recall", "training"] {
+            for probe in ["language-modeling", "training"] {
                 lines = finished.instead(&lines, probe)?;
             }
         }

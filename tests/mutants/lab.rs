@@ -18,7 +18,7 @@ use v5gate::probes::{PROBES, Probe, Subject};
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
 use v5gate::scale;
-use v5gate::train::{Run, RunDir, Trainer};
+use v5gate::train::{Ending, Run, RunDir, Trainer};
 
 use crate::compare::Pool;
 use crate::world::World;
@@ -144,7 +144,7 @@ impl Lab {
             let mut lines = vec![Line::Context(promise(protocol, dataset).map_err(fail)?)];
             for model in ["gpt2", "groundthink"] {
                 let finished = Training::of(protocol, dataset, model)?.run(&|_, _| Ok(()))?;
-                for probe in ["size", "training", "language-modeling", "recall"] {
+                for probe in ["training", "language-modeling"] {
                     lines.extend(finished.ask(probe)?);
                 }
             }
@@ -165,7 +165,7 @@ impl Lab {
             let mut lines = vec![Line::Context(promise(&protocol, dataset).map_err(fail)?)];
             for model in ["gpt2", "groundthink"] {
                 let finished = Training::of(&protocol, dataset, model)?.run(&|_, _| Ok(()))?;
-                for probe in ["language-modeling", "ablation", "state", "training"] {
+                for probe in ["language-modeling", "ablation", "state"] {
                     lines.extend(finished.ask(probe)?);
                 }
             }
@@ -256,7 +256,9 @@ impl<'a> Training<'a> {
         let params = trainer.model().params().deep_clone().map_err(fail)?;
         let record = job(protocol, dataset, trial.spec, trial.scale, trial.seed, recorded).map_err(fail)?;
         let source = provenance(protocol, dataset, trial, &record, trainer.run());
-        let (model, run) = (given.config.build(params), trainer.run().clone());
+        // Every step was made: that is what a folder's record would say.
+        let run = Run { ending: Ending::Completed, ..trainer.run().clone() };
+        let model = given.config.build(params);
         Ok(Finished { protocol, dataset, trial, model, untrained, run, source })
     }
 
