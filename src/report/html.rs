@@ -5,13 +5,16 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::plots::{Figure, figures};
 use super::tables::{Table, tables};
-use super::{about, by_group, by_scale, found, is_outside, not_met, tally, visible};
+use super::{by_group, by_scale, found, is_outside, not_met, tally, visible};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Verdict, Weight};
 
 const STYLE: &str = include_str!("report.css");
 /// Nothing is loaded and nothing is run, whatever a name contains.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str = "script-src 'none'; connect-src 'none'; img-src 'none'; font-src 'none'; media-src 'none'; \
+     object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'";
+/// As much of a digest as is shown.
+const DIGEST: usize = 12;
 /// The order in which counts are told.
 const STATUSES: [Status; 4] = [Status::Met, Status::Unmet, Status::Unproven, Status::Outside];
 
@@ -77,12 +80,18 @@ pub fn html(ledger: &Ledger, judgement: &Judgement) -> String {
 
 fn header(ledger: &Ledger, judgement: &Judgement) -> Markup {
     let (class, glyph, sentence) = match judgement.verdict {
-        Verdict::Pass => ("met", "✓", "Everything required is met at every gated scale: the architecture may be released."),
-        Verdict::Fail => ("unmet", "✗", "Something required is unmet: the architecture may not be released."),
-        Verdict::Incomplete if judgement.own_criteria_met() => {
-            ("unproven", "?", "Everything that this protocol asks is met, but it does not ask for all that is required.")
+        Verdict::Pass => {
+            ("met", "✓", "Everything required is met at every gated scale: the architecture may be released.")
         }
-        Verdict::Incomplete => ("unproven", "?", "Nothing required is unmet, but something required is not proven."),
+        Verdict::Fail => ("unmet", "✗", "Something required is unmet: the architecture may not be released."),
+        Verdict::Incomplete if judgement.own_criteria_met() => (
+            "unproven",
+            "?",
+            "Everything that this protocol asks is met, but it does not ask for all that is required.",
+        ),
+        Verdict::Incomplete => {
+            ("unproven", "?", "Nothing required is unmet, but something required is not proven.")
+        }
     };
     let count = |status| judgement.count(Weight::Required, status);
     html! {
@@ -97,17 +106,33 @@ fn header(ledger: &Ledger, judgement: &Judgement) -> Markup {
                     }
                 }
             }
-            ul.tally {
+            ul.tally aria-label="Required criteria" {
+                li.soft { "Required criteria:" }
                 @for status in STATUSES {
-                    li { (badge(status)) " " strong { (count(status)) } " required" }
+                    li { (badge(status)) " " strong { (count(status)) } }
                 }
             }
-            dl.about {
-                @for line in about(ledger).iter().flat_map(|line| line.split("; ")) {
-                    @let (name, value) = line.split_once(' ').unwrap_or((line, ""));
-                    div { dt { (name) } dd { (value) } }
-                }
-            }
+            (about(ledger))
+        }
+    }
+}
+
+fn about(ledger: &Ledger) -> Markup {
+    let Some(context) = ledger.context() else {
+        return html! {};
+    };
+    let seeds: Vec<String> = context.seeds.iter().map(u64::to_string).collect();
+    let revision: String = context.revision.chars().take(DIGEST).collect();
+    let lines = [
+        ("Protocol", context.protocol.as_str()),
+        ("Models", &context.models.join(", ")),
+        ("Scales", &context.scales.join(", ")),
+        ("Trials", &seeds.join(", ")),
+    ];
+    html! {
+        dl.about {
+            @for (name, value) in lines { div { dt { (name) } dd { (value) } } }
+            div { dt { "Revision" } dd title=(context.revision) { code { (revision) } } }
         }
     }
 }
@@ -174,7 +199,10 @@ fn scale(i: usize, findings: &[Finding]) -> Markup {
     let Some(first) = findings.first() else {
         return html! {};
     };
-    let count = |status| findings.iter().filter(|f| f.status == status).count();
+    let count = |status, required| {
+        let same = |f: &&Finding| f.status == status && (f.weight == Weight::Required) == required;
+        findings.iter().filter(same).count()
+    };
     html! {
         section id={ "scale-" (i) } {
             h2 { "Scale " (first.scale) }
@@ -192,7 +220,17 @@ fn scale(i: usize, findings: &[Finding]) -> Markup {
             } @else {
                 details open="open" {
                     summary {
-                        @for status in STATUSES { @if count(status) > 0 { (badge(status)) " " (count(status)) " " } }
+                        "Findings "
+                        @for (word, required) in [("Required:", true), ("Informs only:", false)] {
+                            @if STATUSES.iter().any(|&status| count(status, required) > 0) {
+                                span.tally class=[(!required).then_some("informing")] {
+                                    (word) " "
+                                    @for status in STATUSES {
+                                        @if count(status, required) > 0 { span { (badge(status)) " " (count(status, required)) " " } }
+                                    }
+                                }
+                            }
+                        }
                     }
                     (findings_of(findings, false))
                 }
@@ -203,6 +241,11 @@ fn scale(i: usize, findings: &[Finding]) -> Markup {
 
 fn informs(f: &Finding) -> Markup {
     html! { @if f.weight != Weight::Required { " " span.informs { "informs only" } } }
+}
+
+/// What was found; where that is nothing, what is lacking: that it is unproven is said beside it.
+fn said(f: &Finding) -> String {
+    if f.found.is_empty() { f.lacking.clone().unwrap_or_default() } else { found(f) }
 }
 
 /// Findings of one scale as a table, group by group.
@@ -217,10 +260,10 @@ fn findings_of(findings: &[Finding], with_scale: bool) -> Markup {
                             tr.group { th colspan="5" scope="rowgroup" { @if with_scale { "Scale " (first.scale) " · " } (first.group) } }
                         }
                         @for f in group {
-                            tr {
+                            tr class=[(f.weight != Weight::Required).then_some("informing")] {
                                 td.is { (badge(f.status)) (informs(f)) }
                                 td.claim { (f.claim) " " code { (f.criterion) } }
-                                td data-label="Found" { (found(f)) }
+                                td data-label="Found" { (said(f)) }
                                 td data-label="Demanded" { (f.demanded) }
                                 td.why data-label="Why" { (f.why) " " span.source { (f.source) } }
                             }
@@ -258,19 +301,29 @@ fn gallery(figures: &[Figure]) -> Markup {
 
 /// A table of numbers, without the columns in which there are none.
 fn numbers_of(table: &Table) -> Markup {
-    let full = |c: &usize| *c == 0 || table.rows.iter().any(|row| row.get(*c).is_some_and(|cell| cell != "–"));
+    let full =
+        |c: &usize| *c == 0 || table.rows.iter().any(|row| row.get(*c).is_some_and(|cell| cell != "–"));
     let columns: Vec<usize> = (0..table.head.len()).filter(full).collect();
+    let cell = |row: &[String], c: usize| row.get(c).cloned().unwrap_or_default();
     let texts = ["metric", "condition", "scale", "accuracy"];
     let is_text = |c: usize| table.head.get(c).is_some_and(|name| texts.contains(&name.as_str()));
-    let cell = |row: &[String], c: usize| row.get(c).cloned().unwrap_or_default();
+    // A narrow screen has no room for columns: there the first cell heads the others.
+    let class = |c: usize| match (is_text(c), c, cell(&table.head, c).as_str()) {
+        (false, ..) => Some("number"),
+        (true, 0, name) if name != "metric" => Some("wide"),
+        _ => None,
+    };
+    let title = |c: usize| cell(&table.head, c);
     html! {
-        h3 { (table.title) }
-        div.scroll tabindex="0" role="region" aria-label=(table.title) {
-            table.numbers {
-                thead { tr { @for &c in &columns { th class=[(!is_text(c)).then_some("number")] { (cell(&table.head, c)) } } } }
-                tbody {
-                    @for row in &table.rows {
-                        tr { @for &c in &columns { td class=[(!is_text(c)).then_some("number")] { (cell(row, c)) } } }
+        details open="open" {
+            summary { h3 { (table.title) } }
+            div.scroll tabindex="0" role="region" aria-label=(table.title) {
+                table.numbers {
+                    thead { tr { @for &c in &columns { th class=[class(c)] { (title(c)) } } } }
+                    tbody {
+                        @for row in &table.rows {
+                            tr { @for &c in &columns { td class=[class(c)] data-label=(title(c)) { (cell(row, c)) } } }
+                        }
                     }
                 }
             }

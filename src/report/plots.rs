@@ -113,9 +113,8 @@ impl<'e> Plots<'e> {
             };
             let trials = subjects.entry((model, subject.condition)).or_default();
             let known = trials.entry(subject.seed).or_insert(Some(curve));
-            let same = |other: &&Curve| {
-                other.points().eq(curve.points()) && other.intervals() == curve.intervals()
-            };
+            let same =
+                |other: &&Curve| other.points().eq(curve.points()) && other.intervals() == curve.intervals();
             *known = known.filter(same);
         }
         subjects
@@ -209,9 +208,10 @@ impl<'e> Plots<'e> {
                 }
             }
         }
-        let chances = self.names.iter().flat_map(|m| {
-            self.values(scale, m, Condition::Trained, Metric::StatefulnessChance)
-        });
+        let chances = self
+            .names
+            .iter()
+            .flat_map(|m| self.values(scale, m, Condition::Trained, Metric::StatefulnessChance));
         let chances: Vec<f64> = chances.collect();
         let chance = mean(&chances);
         if chance.is_finite() && !layers.front.is_empty() {
@@ -248,7 +248,8 @@ impl<'e> Plots<'e> {
             let (mut points, mut bars, mut each) = (Vec::new(), Vec::new(), Vec::new());
             for scale in scales {
                 let values = |metric| self.values(scale, name, Condition::Trained, metric);
-                let (sizes, losses) = (values(Metric::NonEmbeddingParameters), values(Metric::ValidationLoss));
+                let (sizes, losses) =
+                    (values(Metric::NonEmbeddingParameters), values(Metric::ValidationLoss));
                 let size = mean(&sizes);
                 if sizes.is_empty() || losses.is_empty() {
                     continue;
@@ -266,8 +267,8 @@ impl<'e> Plots<'e> {
                 if let (Some(from), Some(to)) = (ends(f64::min), ends(f64::max)) {
                     let path = [from, to].map(|n| [n, a * n.powf(-b)]);
                     layers.middle.push((paint, Shape::Line(path.to_vec())));
-                    let (a, b) = (Value::from(a), Value::from(b));
-                    laws.push(format!("{name}: loss = {a}·N^−{b}", b = b.to_string().replace('-', "−")));
+                    let power = Value::from(-b).to_string().replace('-', "−");
+                    laws.push(format!("{name}: loss = {}·N^{power}", Value::from(a)));
                 }
             }
             if !points.is_empty() {
