@@ -361,8 +361,8 @@ mod tests {
         assert_eq!(labels(false, &[0.0, 1.0]), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels(false, &[0.0, 2.7e6]), ["0", "500k", "1M", "1.5M", "2M", "2.5M"]);
         assert_eq!(labels(true, &[300.0, 2.7e6]), ["1k", "10k", "100k", "1M"]);
-        assert_eq!(labels(true, &[3.1, 4.4]).len(), 3);
-        assert_eq!(labels(false, &[7.0, 7.0]).len(), 7);
+        assert_eq!(labels(true, &[3.1, 4.4]), ["3.5", "4.0"]);
+        assert_eq!(labels(false, &[7.0, 7.0]), ["6.5", "7.0", "7.5"]);
     }
 
     #[test]

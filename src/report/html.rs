@@ -223,7 +223,7 @@ fn scale(i: usize, findings: &[Finding]) -> Markup {
                         "Findings "
                         @for (word, required) in [("Required:", true), ("Informs only:", false)] {
                             @if STATUSES.iter().any(|&status| count(status, required) > 0) {
-                                span.tally class=[(!required).then_some("informing")] {
+                                span.tally.informing[!required] {
                                     (word) " "
                                     @for status in STATUSES {
                                         @if count(status, required) > 0 { span { (badge(status)) " " (count(status, required)) " " } }

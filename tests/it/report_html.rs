@@ -385,7 +385,7 @@ fn assert_on_canvas(plot: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn plots_survive_any_curve(curves in proptest::collection::vec(any_curve(), 1..8)) {
