@@ -20,6 +20,8 @@ mod models;
 mod ops;
 #[path = "it/report.rs"]
 mod report;
+#[path = "it/report_html.rs"]
+mod report_html;
 #[path = "it/reverse.rs"]
 mod reverse;
 #[path = "it/tidy.rs"]

@@ -50,7 +50,7 @@ pub(super) fn tables(ledger: &Ledger) -> Vec<Table> {
 }
 
 /// The models that the ledger speaks of: the two of the comparison first.
-fn models<'a>(evidence: &Evidence<'a>, scales: &[String]) -> Vec<&'a str> {
+pub(super) fn models<'a>(evidence: &Evidence<'a>, scales: &[String]) -> Vec<&'a str> {
     let asked = scales.iter().flat_map(|scale| evidence.asked(scale));
     let mut models: Vec<&str> = asked.map(|(model, ..)| model).collect();
     models.sort_by_key(|&m| (m != GROUNDTHINK, m != GPT2, m));
