@@ -282,7 +282,8 @@ fn explain(id: &str) -> Result<u8> {
         let probe = PROBES.iter().find(|p| p.metrics.contains(&metric))?;
         Some(format!("measured by probe {} of `v5gate run --protocol P` ({})", probe.id, probe.about))
     };
-    print(&report::explain(criterion, &collected_by)).map(|()| 0)
+    let screen = report::Screen::of(&console::Term::stdout());
+    print(&report::show_rows(&report::explain(criterion, &collected_by), screen)).map(|()| 0)
 }
 
 fn diff(old: &Path, new: &Path, as_json: bool) -> Result<u8> {
