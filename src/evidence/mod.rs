@@ -5,7 +5,6 @@ mod ledger;
 mod measurement;
 mod metric;
 mod provenance;
-pub mod statistics;
 
 pub use ledger::{Ledger, LedgerError, Line};
 pub use measurement::{Condition, Curve, CurveError, Measurement, Subject, Value};

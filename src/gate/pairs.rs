@@ -8,8 +8,8 @@ use super::criterion::{Criterion, Effect, Rule};
 use super::lookup::{Evidence, short};
 use super::verdict::{Answer, SeedValue, Status};
 use super::{GPT2, GROUNDTHINK};
-use crate::evidence::statistics::{detectable, document_rule, mean, sd, t_interval};
 use crate::evidence::{Condition, Direction, Field, Measurement, Metric, Value};
+use crate::statistics::{detectable, document_rule, mean, sd, t_interval};
 
 /// The answer to a rule that compares the models.
 pub(super) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str) -> Answer {

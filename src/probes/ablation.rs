@@ -3,8 +3,8 @@
 use super::language_modeling::window_losses;
 use super::{Probe, Reading, Result, Subject};
 use crate::evidence::Metric as M;
-use crate::evidence::statistics::mean;
 use crate::models::{Branch, LanguageModel};
+use crate::statistics::mean;
 
 pub(super) const PROBE: Probe = Probe {
     id: "ablation",

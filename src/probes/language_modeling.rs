@@ -5,8 +5,8 @@ use super::{Probe, Reading, Result, Subject, bigram_loss, unigram_loss};
 use crate::data::batches::{Batches, window_count};
 use crate::data::cache::TokenFile;
 use crate::evidence::Metric as M;
-use crate::evidence::statistics::{mean, t_interval};
 use crate::models::LanguageModel;
+use crate::statistics::{mean, t_interval};
 
 pub(super) const PROBE: Probe = Probe {
     id: "language-modeling",

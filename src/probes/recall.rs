@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use super::{Probe, Reading, Result, Subject};
 use crate::data::cloze::{ClozeItem, items};
 use crate::data::tokenizer::Tokenizer;
-use crate::evidence::statistics::{mean, t_interval};
 use crate::evidence::{Condition, Metric as M, RECALL_TESTS};
 use crate::models::{self, LanguageModel};
 use crate::ops::to_vec_f64;
+use crate::statistics::{mean, t_interval};
 
 pub(super) const PROBE: Probe = Probe {
     id: "recall",

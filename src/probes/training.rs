@@ -3,7 +3,7 @@
 
 use super::{Probe, Reading, Result, Subject};
 use crate::evidence::Metric as M;
-use crate::evidence::statistics::mean;
+use crate::statistics::mean;
 use crate::train::{Ending, StepRecord};
 
 pub(super) const PROBE: Probe = Probe {

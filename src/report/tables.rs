@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
-use crate::evidence::statistics::{mean, power_law, sd};
 use crate::evidence::{Condition, Ledger, Metric, RECALL_TESTS, Value};
 use crate::gate::{Evidence, GPT2, GROUNDTHINK};
+use crate::statistics::{fit, mean, sd};
 
 /// A table of text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -84,21 +84,22 @@ fn effective_parameters(scales: &[Scaled<'_>]) -> Table {
     };
     let baselines: Vec<_> = scales.iter().filter_map(|at| point(at, GPT2)).collect();
     let mut rows = Vec::new();
-    let fit = power_law(&baselines);
+    let law = fit(&baselines);
     for at in scales {
-        let (Some((a, b)), Some((size, loss))) = (fit, point(at, GROUNDTHINK)) else {
+        let (Some(law), Some((size, loss))) = (&law, point(at, GROUNDTHINK)) else {
             continue;
         };
-        let effective = (loss / a).powf(-1.0 / b);
+        let effective = law.effective_parameters(loss).unwrap_or(f64::NAN);
         let numbers = [loss, size, effective.round(), effective / size];
         let cells = numbers.map(|x| Value::from(x).to_string());
         rows.push([at.scale.to_owned()].into_iter().chain(cells).collect());
     }
-    let (a, b) = fit.unwrap_or((f64::NAN, f64::NAN));
-    let (a, b, n) = (Value::from(a), Value::from(b), baselines.len());
+    let [a, b, c] = law.as_ref().map_or([f64::NAN; 3], |law| [law.a, law.b, law.c]).map(Value::from);
+    let floor = if law.is_some_and(|law| law.parameters == 3) { format!(" + {c}") } else { String::new() };
+    let n = baselines.len();
     let head = ["scale", "loss", "non-embedding parameters", "effective parameters", "multiplier"];
     Table {
-        title: format!("Effective parameters (GPT-2 at {n} scales: loss = {a}·N^-{b})"),
+        title: format!("Effective parameters (GPT-2 at {n} scales: loss = {a}·N^-{b}{floor})"),
         head: head.map(str::to_owned).to_vec(),
         rows,
     }

@@ -10,7 +10,7 @@ use v5gate::report::criteria_markdown;
 /// Above the waist, in order: a module names those before it, and the waist.
 const ABOVE: &[&str] = &["data", "ops", "models", "train", "probes", "protocol", "collect"];
 /// Plain numbers, in order.
-const WAIST: &[&str] = &["scale", "evidence"];
+const WAIST: &[&str] = &["statistics", "scale", "evidence"];
 /// Knows no tensors, in order.
 const BELOW: &[&str] = &["gate", "report"];
 /// Shown to people by all above the waist; names nothing.
