@@ -18,6 +18,8 @@ mod ops;
 mod report;
 #[path = "it/reverse.rs"]
 mod reverse;
+#[path = "it/statistics.rs"]
+mod statistics;
 #[path = "it/tidy.rs"]
 mod tidy;
 #[path = "it/train.rs"]
