@@ -24,6 +24,8 @@ mod report;
 mod report_html;
 #[path = "it/reverse.rs"]
 mod reverse;
+#[path = "it/statistics.rs"]
+mod statistics;
 #[path = "it/tidy.rs"]
 mod tidy;
 #[path = "it/train.rs"]

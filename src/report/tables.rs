@@ -94,12 +94,26 @@ fn effective_parameters(scales: &[Scaled<'_>]) -> Table {
         let effective = law.effective_parameters(loss).unwrap_or(f64::NAN);
         let numbers = [loss, size, effective.round(), effective / size];
         let cells = numbers.map(|x| Value::from(x).to_string());
-        rows.push([at.scale.to_owned()].into_iter().chain(cells).collect());
+        let interval = law.effective_parameters_interval(loss).map_or_else(
+            || NONE.to_owned(),
+            |ends| {
+                let [low, high] = ends.map(|n| Value::from(n / size));
+                format!("[{low}, {high}]")
+            },
+        );
+        rows.push([at.scale.to_owned()].into_iter().chain(cells).chain([interval]).collect());
     }
     let [a, b, c] = law.as_ref().map_or([f64::NAN; 3], |law| [law.a, law.b, law.c]).map(Value::from);
     let floor = if law.is_some_and(|law| law.parameters == 3) { format!(" + {c}") } else { String::new() };
     let n = baselines.len();
-    let head = ["scale", "loss", "non-embedding parameters", "effective parameters", "multiplier"];
+    let head = [
+        "scale",
+        "loss",
+        "non-embedding parameters",
+        "effective parameters",
+        "multiplier",
+        "by the law's 95 % interval",
+    ];
     Table {
         title: format!("Effective parameters (GPT-2 at {n} scales: loss = {a}·N^-{b}{floor})"),
         head: head.map(str::to_owned).to_vec(),
@@ -133,7 +147,9 @@ fn positioning(at: &Scaled<'_>) -> Table {
         let ratio = Value::from(mean(&gains).exp());
         let [our, their] = cells;
         let row = vec![what.to_owned(), metric.id().to_owned(), our, their, ratio.to_string()];
-        rows.push((proven, [row, vec![Value::from(proven).to_string()]].concat()));
+        // What is not proven at all comes last.
+        let rank = if proven.is_nan() { f64::NEG_INFINITY } else { proven };
+        rows.push((rank, [row, vec![Value::from(proven).to_string()]].concat()));
     }
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
     let head = ["X or Y", "metric", GROUNDTHINK, GPT2, "advantage (ratio)", "proven"];
