@@ -2,9 +2,9 @@
 //! statefulness, better on long context? Read in this order.
 //!
 //! Above the waist, code that knows tensors: [`data`], [`ops`], [`models`], [`train`], [`probes`],
-//! [`collect`]. At the waist plain numbers with their provenance: [`scale`], [`evidence`]. Below
-//! it code that knows no tensors: [`gate`], [`report`]. A module names only modules above it in
-//! this list, or the waist.
+//! [`collect`]. At the waist plain numbers: [`statistics`], [`scale`], and with their provenance
+//! [`evidence`]. Below it code that knows no tensors: [`gate`], [`report`]. A module names only
+//! modules above it in this list, or the waist.
 
 pub mod collect;
 pub mod data;

@@ -16,7 +16,7 @@ use v5gate::data::batches::{Order, window_count};
 use v5gate::data::dataset::prepare;
 use v5gate::data::tokenizer::Tokenizer;
 use v5gate::evidence::{Ledger, Line, Metric};
-use v5gate::gate::{self, judge};
+use v5gate::gate::{self, Judgement, judge};
 use v5gate::models::{self, MODELS};
 use v5gate::probes::PROBES;
 use v5gate::progress::Screen;
@@ -48,7 +48,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write the report of a ledger as Markdown and JSON.
+    /// Write the report of a ledger as HTML, Markdown, JSON and JUnit XML.
     Report {
         /// The ledger.
         ledger: PathBuf,
@@ -236,6 +236,7 @@ fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
         let screen = report::Screen { brief, ..report::Screen::of(&console::Term::stdout()) };
         print(&report::terminal(ledger, &judgement, screen))?;
     }
+    tell_github(ledger, &judgement)?;
     Ok(judgement.verdict.exit_code())
 }
 
@@ -244,9 +245,30 @@ fn judge_and_report(ledger: &Ledger, out: &Path) -> Result<u8> {
     write(&out.join("report.md"), &report::markdown(ledger, &judgement))?;
     let document = serde_json::to_string_pretty(&report::json(ledger, &judgement))?;
     write(&out.join("report.json"), &document)?;
+    write(&out.join("report.html"), &report::html(ledger, &judgement))?;
+    write(&out.join("junit.xml"), &report::junit(&judgement)?)?;
     judge_only(ledger, false, true)?;
-    eprintln!("report: {} and report.json beside it", out.join("report.md").display());
+    eprintln!(
+        "report: {}, and report.md, report.json, junit.xml beside it",
+        out.join("report.html").display()
+    );
     Ok(judgement.verdict.exit_code())
+}
+
+/// On GitHub's machines a verdict is also told in GitHub's way. Not on stdout, which may be a
+/// document: commands are read from stderr as well.
+fn tell_github(ledger: &Ledger, judgement: &Judgement) -> Result<()> {
+    if std::env::var_os("GITHUB_ACTIONS").is_none_or(|value| value != "true") {
+        return Ok(());
+    }
+    eprint!("{}", report::annotations(judgement));
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let text = report::job_summary(ledger, judgement);
+    let file = fs::OpenOptions::new().create(true).append(true).open(&path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| Path::new(&path).display().to_string())
 }
 
 fn explain(id: &str) -> Result<u8> {
@@ -260,7 +282,8 @@ fn explain(id: &str) -> Result<u8> {
         let probe = PROBES.iter().find(|p| p.metrics.contains(&metric))?;
         Some(format!("measured by probe {} of `v5gate run --protocol P` ({})", probe.id, probe.about))
     };
-    print(&report::explain(criterion, &collected_by)).map(|()| 0)
+    let screen = report::Screen::of(&console::Term::stdout());
+    print(&report::show_rows(&report::explain(criterion, &collected_by), screen)).map(|()| 0)
 }
 
 fn diff(old: &Path, new: &Path, as_json: bool) -> Result<u8> {

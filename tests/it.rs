@@ -20,8 +20,12 @@ mod models;
 mod ops;
 #[path = "it/report.rs"]
 mod report;
+#[path = "it/report_html.rs"]
+mod report_html;
 #[path = "it/reverse.rs"]
 mod reverse;
+#[path = "it/statistics.rs"]
+mod statistics;
 #[path = "it/tidy.rs"]
 mod tidy;
 #[path = "it/train.rs"]

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -21,7 +22,10 @@ pub fn write_atomically<E>(
         _ => Path::new("."),
     };
     fs::create_dir_all(folder).map_err(&io)?;
-    let (file, temporary) = tempfile::NamedTempFile::new_in(folder).map_err(&io)?.into_parts();
+    // A temporary file would be private to its user; this one is an ordinary file in the end.
+    let ordinary = fs::Permissions::from_mode(0o666);
+    let made = tempfile::Builder::new().permissions(ordinary).tempfile_in(folder);
+    let (file, temporary) = made.map_err(&io)?.into_parts();
     let mut buffered = BufWriter::new(file);
     write(&mut buffered)?;
     let file = buffered.into_inner().map_err(|error| io(error.into_error()))?;

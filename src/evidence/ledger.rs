@@ -277,11 +277,25 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Line>, LedgerError> {
 
 /// Every line or what is wrong with it, on all cores.
 fn parsed(bytes: &[u8]) -> Vec<Result<Line, String>> {
+    /// Large enough to keep a core busy, small enough to share the work.
+    const LINES: usize = 4_096;
     if bytes.is_empty() {
         return Vec::new();
     }
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    bytes.par_split(|&b| b == b'\n').map(parse_line).collect()
+    let lines: Vec<&[u8]> = bytes.split(|&b| b == b'\n').collect();
+    let chunk = |lines: &[&[u8]]| {
+        let mut known = HashSet::new();
+        let mut one = |text: &&[u8]| {
+            let mut line = parse_line(text)?;
+            if let Line::Measurement(measurement) = &mut line {
+                measurement.share(&mut known);
+            }
+            Ok(line)
+        };
+        lines.iter().map(&mut one).collect::<Vec<_>>()
+    };
+    lines.par_chunks(LINES).flat_map_iter(chunk).collect()
 }
 
 fn parse_line(text: &[u8]) -> Result<Line, String> {

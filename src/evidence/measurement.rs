@@ -1,7 +1,9 @@
 //! One number and where it came from. A value that is not finite is kept as evidence of a run
 //! gone wrong, never dropped and never confused with a missing one (ruling R14).
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -185,7 +187,8 @@ pub struct Measurement {
     n: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     interval: Option<[Value; 2]>,
-    provenance: Provenance,
+    /// Shared, because a trial's measurements have few different ones.
+    provenance: Arc<Provenance>,
 }
 
 impl Measurement {
@@ -199,7 +202,15 @@ impl Measurement {
         provenance: Provenance,
     ) -> Self {
         let interval = interval.map(|ends| ends.map(Value::from));
-        Measurement { subject, metric, value: value.into(), n, interval, provenance }
+        Measurement { subject, metric, value: value.into(), n, interval, provenance: Arc::new(provenance) }
+    }
+
+    /// Takes an equal provenance that is known already instead of its own, or makes its own known.
+    pub(super) fn share(&mut self, known: &mut HashSet<Arc<Provenance>>) {
+        match known.get(&self.provenance) {
+            Some(same) => self.provenance = same.clone(),
+            None => drop(known.insert(self.provenance.clone())),
+        }
     }
 
     /// Of what it speaks.

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use crate::evidence::{Condition, Context, Expected, Field, Ledger, Measurement, Metric};
+use crate::evidence::{
+    Condition, Context, Expected, Field, Ledger, Measurement, Metric, Provenance, Subject,
+};
 
 /// Trials that are looked at; a promise of more is a problem of its own.
 pub(super) const MOST_TRIALS: usize = 1_000;
@@ -29,6 +31,7 @@ pub struct Evidence<'a> {
     ledger: &'a Ledger,
     context: Option<&'a Context>,
     seeds: Vec<u64>,
+    promises: Promises<'a>,
     /// By scale, then by model.
     index: HashMap<&'a str, HashMap<&'a str, Answers<'a>>>,
 }
@@ -93,18 +96,18 @@ fn promises(context: Option<&Context>) -> Promises<'_> {
     promises
 }
 
-/// What keeps a measurement from counting.
+/// What keeps something from that source from counting.
 fn lack<'a>(
     context: Option<&'a Context>,
     promise: Option<&'a Expected>,
-    m: &'a Measurement,
+    source: &'a Provenance,
 ) -> Option<Lack<'a>> {
     let (Some(context), Some(promise)) = (context, promise) else {
         return Some(Lack::NotPromised);
     };
     let differs = |&field: &Field| {
         let expected = promise.promised(field).unwrap_or(&context.revision);
-        let got = field.of(m.provenance());
+        let got = field.of(source);
         (got != expected).then_some(Lack::Elsewhere { field, expected, got })
     };
     Field::PROMISED.iter().find_map(differs)
@@ -122,7 +125,7 @@ impl<'a> Evidence<'a> {
             let measured = of.entry((s.condition, m.metric(), s.seed)).or_default();
             measured.all.push(m);
             let promise = promises.get(&(s.scale.as_str(), s.seed)).copied().flatten();
-            match lack(context, promise, m) {
+            match lack(context, promise, m.provenance()) {
                 None => measured.usable.push(m),
                 miss => measured.miss = measured.miss.max(miss),
             }
@@ -131,7 +134,7 @@ impl<'a> Evidence<'a> {
         seeds.sort_unstable();
         seeds.dedup();
         seeds.truncate(MOST_TRIALS);
-        Evidence { ledger, context, seeds, index }
+        Evidence { ledger, context, seeds, promises, index }
     }
 
     /// Where it all stands.
@@ -142,6 +145,12 @@ impl<'a> Evidence<'a> {
     /// The promise that governs.
     pub fn context(&self) -> Option<&'a Context> {
         self.context
+    }
+
+    /// Whether something about that subject from that source is what was promised.
+    pub fn counts(&self, subject: &Subject, source: &Provenance) -> bool {
+        let promise = self.promises.get(&(subject.scale.as_str(), subject.seed)).copied().flatten();
+        self.seeds.contains(&subject.seed) && lack(self.context, promise, source).is_none()
     }
 
     /// The promised trials, each once, in order.

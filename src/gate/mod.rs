@@ -14,7 +14,7 @@ mod verdict;
 pub use criteria::CRITERIA;
 pub use criterion::{Criterion, Effect, Of, Rule, Weight};
 pub use lookup::{Evidence, Lack};
-pub use scales::{Point, points, text as law_text};
+pub use scales::text as law_text;
 pub use verdict::{Finding, Judgement, SeedValue, Status, Verdict, iteration, judge};
 
 /// The architecture on trial.

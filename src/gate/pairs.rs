@@ -7,7 +7,7 @@ use super::lookup::Evidence;
 use super::verdict::{Answer, FULL, SeedValue, Status};
 use super::{GPT2, GROUNDTHINK};
 use crate::evidence::{Condition, Direction, Metric, Value};
-use crate::statistics::{detectable, document_rule, mean, sd, t_interval};
+use crate::statistics::{detectable, document_rule, mean, sd, t_interval, trials_needed};
 
 /// The answer to a rule that compares the models.
 pub(super) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str) -> Answer {
@@ -156,6 +156,7 @@ impl<'s> Pairs<'s> {
             Rule::SignificantlyBetter(effect) => {
                 let (difference, limit) = self.scatter(paired, answer)?;
                 let (gain, least) = self.gain(effect, our, their);
+                self.say_needed(paired, effect, their, answer);
                 Some(difference > limit && gain > least)
             }
             Rule::NotSignificantlyWorse(effect) => {
@@ -174,6 +175,18 @@ impl<'s> Pairs<'s> {
         answer.say(paired.text());
         answer.say(format!("means differ by {}, scatter 2·√(s₁²+s₂²) = {}", shown[0], shown[1]));
         Some((difference, limit))
+    }
+
+    /// How many trials the paired test needs to see the least effect that counts.
+    fn say_needed(&self, paired: &Paired, effect: Effect, their: f64, answer: &mut Answer) {
+        let wanted = match effect {
+            Effect::Absolute(least) => least,
+            Effect::Perplexity(share) => -(-share).ln_1p(),
+            Effect::Relative(share) => share * their.abs(),
+        };
+        if let Some(n) = sd(&paired.advantages).and_then(|sd| trials_needed(sd, wanted)) {
+            answer.say(format!("{n} trials would see {}", Value::from(wanted)));
+        }
     }
 
     /// Ruling R7, practical half: by how much `one` is better than `other`, and the least gain

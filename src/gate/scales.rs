@@ -10,9 +10,6 @@ use crate::evidence::{Condition, Metric, Value};
 use crate::scale::{SCALES, Tier};
 use crate::statistics::{Law, fit, mean};
 
-/// A size and the mean loss there.
-pub type Point = (f64, f64);
-
 /// The answer to a rule about several scales, asked at the last of them.
 pub(super) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str) -> Answer {
     let mut answer = Answer::default();
@@ -128,17 +125,4 @@ pub fn text(law: &Law) -> String {
     });
     let offset = if law.parameters > 2 { format!(" + {c}") } else { String::new() };
     format!("L = {a}·N^-{b}{interval}{offset}, R² {r2}")
-}
-
-/// What there is of a model's sizes and losses, for plots and forecasts: means over the trials.
-pub fn points(evidence: &Evidence<'_>, scales: &[String], model: &str) -> Vec<Point> {
-    let average = |scale: &str, metric| {
-        let values: Vec<f64> =
-            evidence.values(scale, model, Condition::Trained, metric).into_values().collect();
-        (!values.is_empty()).then(|| mean(&values))
-    };
-    let one = |scale: &String| {
-        Some((average(scale, Metric::NonEmbeddingParameters)?, average(scale, Metric::ValidationLoss)?))
-    };
-    scales.iter().filter_map(one).collect()
 }

@@ -21,10 +21,12 @@ pub fn similar_ids(id: &str) -> Vec<&'static str> {
     CRITERIA.iter().filter(like).map(|c| c.id).collect()
 }
 
-/// The explanation. `collected_by` names what measures a metric, where something does.
-pub fn explain(c: &Criterion, collected_by: &dyn Fn(Metric) -> Option<String>) -> String {
-    let mut text = format!("{}: {}\n\n", c.id, c.claim);
-    let mut line = |name: &str, value: &str| text.push_str(&format!("{name:10} {value}\n"));
+/// The explanation, as headings and texts. `collected_by` names what measures a metric, where
+/// something does.
+pub fn explain(c: &Criterion, collected_by: &dyn Fn(Metric) -> Option<String>) -> Vec<[String; 2]> {
+    let mut rows = Vec::new();
+    let mut line = |name: &str, value: &str| rows.push([name.to_owned(), value.to_owned()]);
+    line(c.id, c.claim);
     line("why", c.why);
     line("source", c.source);
     line("asked", &asked(c));
@@ -45,7 +47,7 @@ pub fn explain(c: &Criterion, collected_by: &dyn Fn(Metric) -> Option<String>) -
     if !used.is_empty() {
         line("part of", &used.join(", "));
     }
-    text
+    rows
 }
 
 /// At which scales, of whom, and with what weight.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::tables::{Table, tables};
-use super::{LEGEND, about, by_group, by_scale, found, is_outside, mark, not_met, tally};
+use super::{LEGEND, about, by_group, by_scale, found, is_outside, mark, not_met, tally, visible};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement};
 
@@ -27,7 +27,7 @@ pub fn markdown(ledger: &Ledger, judgement: &Judgement) -> String {
         table(&mut text, &t);
     }
     line_of(&mut text, &format!("\n**Verdict: {verdict}** (exit code {})", judgement.verdict.exit_code()));
-    text
+    visible(&text)
 }
 
 fn line_of(text: &mut String, line: &str) {
@@ -91,6 +91,7 @@ fn table(text: &mut String, table: &Table) {
 }
 
 /// Names come from the ledger, which may hold anything: keep them from becoming markup.
-fn escaped(text: &str) -> String {
-    text.replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
+pub(super) fn escaped(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('|', "\\|").replace("](", "]\\(");
+    text.replace('<', "&lt;").replace(['\n', '\r'], " ")
 }

@@ -1,21 +1,30 @@
-//! Reports: the same judgement for the terminal, as Markdown and as JSON. Byte for byte the same
-//! for the same ledger; whatever is a time stands in one section of its own, named "Time".
+//! Reports: the same judgement for the terminal, as Markdown, HTML, JSON and JUnit XML, and for
+//! GitHub. Byte for byte the same for the same ledger; whatever is a time stands in one section of
+//! its own, named "Time".
 
+mod chart;
 mod criteria;
 mod diff;
 mod explain;
+mod github;
+mod html;
 mod json;
+mod junit;
 mod markdown;
+mod plots;
 mod tables;
 mod terminal;
 
 pub use criteria::{criteria_json, criteria_markdown, criteria_summary};
 pub use diff::Difference;
 pub use explain::{explain, find_criterion, similar_ids};
+pub use github::{annotations, job_summary};
+pub use html::html;
 pub use json::json;
+pub use junit::junit;
 pub use markdown::markdown;
 pub use tables::Table;
-pub use terminal::{Screen, show_tables, terminal};
+pub use terminal::{Screen, show_rows, show_tables, terminal};
 
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Weight};
@@ -94,4 +103,15 @@ fn not_met(judgement: &Judgement) -> Vec<&Finding> {
     let mut list: Vec<&Finding> = judgement.findings.iter().filter(open).collect();
     list.sort_by_key(|f| f.status);
     list
+}
+
+/// Names come from the ledger, which may hold anything: characters that nobody sees, but that steer
+/// a reader's screen or break a document, become visible ones. Lines may break.
+fn visible(text: &str) -> String {
+    let hidden = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+    };
+    text.chars().map(|c| if hidden(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
-use crate::evidence::{Condition, Ledger, Metric, RECALL_TESTS, Value};
+use crate::evidence::{Condition, Direction, Ledger, Metric, RECALL_TESTS, Value};
 use crate::gate::{Evidence, GPT2, GROUNDTHINK};
-use crate::statistics::{fit, mean, sd};
+use crate::statistics::{fit, mean, sd, t_interval};
 
 /// A table of text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,14 +43,16 @@ pub(super) fn tables(ledger: &Ledger) -> Vec<Table> {
         );
         all.extend(models.iter().map(|model| at.statefulness(model)));
     }
+    all.extend(scales.iter().map(positioning));
     all.push(effective_parameters(&scales));
+    all.push(claimed(&scales));
     all.push(time(&scales));
     all.retain(|t| !t.rows.is_empty());
     all
 }
 
 /// The models that the ledger speaks of: the two of the comparison first.
-fn models<'a>(evidence: &Evidence<'a>, scales: &[String]) -> Vec<&'a str> {
+pub(super) fn models<'a>(evidence: &Evidence<'a>, scales: &[String]) -> Vec<&'a str> {
     let asked = scales.iter().flat_map(|scale| evidence.asked(scale));
     let mut models: Vec<&str> = asked.map(|(model, ..)| model).collect();
     models.sort_by_key(|&m| (m != GROUNDTHINK, m != GPT2, m));
@@ -92,16 +94,87 @@ fn effective_parameters(scales: &[Scaled<'_>]) -> Table {
         let effective = law.effective_parameters(loss).unwrap_or(f64::NAN);
         let numbers = [loss, size, effective.round(), effective / size];
         let cells = numbers.map(|x| Value::from(x).to_string());
-        rows.push([at.scale.to_owned()].into_iter().chain(cells).collect());
+        let interval = law.effective_parameters_interval(loss).map_or_else(
+            || NONE.to_owned(),
+            |ends| {
+                let [low, high] = ends.map(|n| Value::from(n / size));
+                format!("[{low}, {high}]")
+            },
+        );
+        rows.push([at.scale.to_owned()].into_iter().chain(cells).chain([interval]).collect());
     }
     let [a, b, c] = law.as_ref().map_or([f64::NAN; 3], |law| [law.a, law.b, law.c]).map(Value::from);
     let floor = if law.is_some_and(|law| law.parameters == 3) { format!(" + {c}") } else { String::new() };
     let n = baselines.len();
-    let head = ["scale", "loss", "non-embedding parameters", "effective parameters", "multiplier"];
+    let head = [
+        "scale",
+        "loss",
+        "non-embedding parameters",
+        "effective parameters",
+        "multiplier",
+        "by the law's 95 % interval",
+    ];
     Table {
         title: format!("Effective parameters (GPT-2 at {n} scales: loss = {a}·N^-{b}{floor})"),
         head: head.map(str::to_owned).to_vec(),
         rows,
+    }
+}
+
+/// Ruling R21: the headline figures of the document's candidates for "our X or Y", the largest
+/// proven advantage first. Proven is what the lower end of the paired 95 % interval of the ratio
+/// shows; a ratio above 1 is better for GroundThink.
+fn positioning(at: &Scaled<'_>) -> Table {
+    const FIGURES: [(&str, Metric); 5] = [
+        ("long context", Metric::Ucw),
+        ("real-time inference", Metric::TokenLatency),
+        ("edge deployment, peak memory", Metric::PeakBytes),
+        ("edge deployment, state per conversation", Metric::StateBytes),
+        ("state persistence", Metric::Sps),
+    ];
+    let mut rows = Vec::new();
+    for (what, metric) in FIGURES {
+        let [ours, theirs] =
+            [GROUNDTHINK, GPT2].map(|m| at.evidence.values(at.scale, m, Condition::Trained, metric));
+        let sign = if metric.direction() == Direction::Lower { -1.0 } else { 1.0 };
+        let pairs = ours.iter().filter_map(|(seed, our)| Some(sign * (our / theirs.get(seed)?).ln()));
+        let gains: Vec<f64> = pairs.collect();
+        if gains.is_empty() {
+            continue;
+        }
+        let proven = t_interval(&gains).map_or(f64::NAN, |[low, _]| low.exp());
+        let cells = [GROUNDTHINK, GPT2].map(|m| at.cell(m, Condition::Trained, metric));
+        let ratio = Value::from(mean(&gains).exp());
+        let [our, their] = cells;
+        let row = vec![what.to_owned(), metric.id().to_owned(), our, their, ratio.to_string()];
+        // What is not proven at all comes last.
+        let rank = if proven.is_nan() { f64::NEG_INFINITY } else { proven };
+        rows.push((rank, [row, vec![Value::from(proven).to_string()]].concat()));
+    }
+    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let head = ["X or Y", "metric", GROUNDTHINK, GPT2, "advantage (ratio)", "proven"];
+    Table {
+        title: format!("Positioning, {}", at.scale),
+        head: head.map(str::to_owned).to_vec(),
+        rows: rows.into_iter().map(|(_, row)| row).collect(),
+    }
+}
+
+/// Ruling R11: numbers that the plan states without a source, shown where the official model is
+/// spoken of and never used as a limit.
+fn claimed(scales: &[Scaled<'_>]) -> Table {
+    const CLAIMED: [[&str; 3]; 4] = [
+        ["GPT-2 Small, loss on OpenWebText", "2.2", "2.85 trained there, 3.11 to 3.12 zero-shot"],
+        ["Pythia 70M, final loss", "2.85", "no published source; its hours are several times too low"],
+        ["Pythia 160M, final loss", "2.70", "no published source; its hours are several times too low"],
+        ["Pythia 410M, final loss", "2.45", "no published source; its hours are several times too low"],
+    ];
+    let shown = scales.iter().any(|at| at.scale == "125M");
+    let rows = CLAIMED.iter().filter(|_| shown).map(|row| row.map(str::to_owned).to_vec());
+    Table {
+        title: "Claimed in the plan, not used (R11)".to_owned(),
+        head: ["what", "claimed", "known"].map(str::to_owned).to_vec(),
+        rows: rows.collect(),
     }
 }
 

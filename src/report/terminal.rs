@@ -62,6 +62,16 @@ pub fn show_tables(tables: &[Table], screen: Screen) -> String {
     page.text
 }
 
+/// Headings and texts for a terminal, the first as a title.
+pub fn show_rows(rows: &[[String; 2]], screen: Screen) -> String {
+    let mut page = Page { screen, text: String::new() };
+    for (i, [name, value]) in rows.iter().enumerate() {
+        let prefix = if i == 0 { format!("{name}: ") } else { format!("  {name:9} ") };
+        page.wrapped(&prefix, value);
+    }
+    page.text
+}
+
 struct Page {
     screen: Screen,
     text: String,
@@ -194,7 +204,9 @@ impl Page {
     }
 }
 
-/// Names come from the ledger, which may hold anything: keep them from steering the terminal.
+/// Names come from the ledger, which may hold anything: keep them from steering the terminal, or
+/// a workflow that reads commands off its output.
 fn plain(text: &str) -> String {
-    strip_ansi_codes(text).chars().filter(|c| !c.is_control()).collect()
+    let text: String = strip_ansi_codes(text).chars().filter(|c| !c.is_control()).collect();
+    text.replace("::", ": :")
 }

@@ -17,7 +17,7 @@ const ROUNDING: f64 = 16.0 * f64::EPSILON;
 /// The 95 % BCa interval (Efron 1987, bias-corrected and accelerated) of the mean of `xs`, in their
 /// unit, from so many resamples that ChaCha20 draws from the seed. A point where all are equal; the
 /// percentile interval where the correction does not exist. `None` of fewer than two numbers or
-/// than 40 resamples, and where a sum is not finite.
+/// than 40 resamples, and where a sum could be not finite.
 pub fn bootstrap_interval(xs: &[f64], resamples: usize, seed: u64) -> Option<[f64; 2]> {
     ratio_bootstrap_interval(&as_ratios(xs), resamples, seed)
 }
@@ -91,10 +91,10 @@ fn interval(
     resamples: usize,
     mut resample: impl FnMut(&mut [f64]) -> Option<()>,
 ) -> Option<[f64; 2]> {
-    if clusters.len() < 2
-        || resamples < LEAST_RESAMPLES
-        || clusters.iter().any(|(_, d)| d.is_nan() || *d <= 0.0)
-    {
+    let n = clusters.len() as f64;
+    let sums = [largest(clusters.iter().map(|c| c.0)), largest(clusters.iter().map(|c| c.1))].map(|x| x * n);
+    let usable = sums.iter().all(|x| x.is_finite()) && clusters.iter().all(|c| c.1 > 0.0);
+    if clusters.len() < 2 || resamples < LEAST_RESAMPLES || !usable {
         return None;
     }
     let mut counts = vec![1.0; clusters.len()];
@@ -108,7 +108,7 @@ fn interval(
     let sizes: Vec<(f64, f64)> = clusters.iter().map(|&(x, d)| (x.abs(), d)).collect();
     counts.fill(1.0);
     let slack = ROUNDING * ratio(&sizes, &counts);
-    if !slack.is_finite() || drawn.iter().any(|x| !x.is_finite()) {
+    if drawn.iter().any(|x| !x.is_finite()) {
         return None;
     }
     if drawn.iter().all(|x| (x - observed).abs() <= slack) {

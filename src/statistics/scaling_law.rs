@@ -177,8 +177,8 @@ impl Logs {
         let mut sorted: Vec<f64> = points.iter().map(|p| p.0).collect();
         sorted.sort_by(f64::total_cmp);
         sorted.dedup();
-        let (mut x, centre) = centred(points.iter().map(|p| p.0.ln()).collect());
-        let (y, loss) = centred(points.iter().map(|p| p.1.ln()).collect());
+        let (mut x, centre) = centred_logs(points.iter().map(|p| p.0).collect());
+        let (y, loss) = centred_logs(points.iter().map(|p| p.1).collect());
         let spread = largest(x.iter().copied());
         x.iter_mut().for_each(|x| *x /= spread);
         let flat = points.iter().all(|p| p.1 == points[0].1);
@@ -284,13 +284,17 @@ impl Logs {
     }
 }
 
-/// The numbers less their mean, and the mean.
-fn centred(mut xs: Vec<f64>) -> (Vec<f64>, f64) {
-    let rough = mean(&xs);
-    xs.iter_mut().for_each(|x| *x -= rough);
-    let left = mean(&xs);
-    xs.iter_mut().for_each(|x| *x -= left);
-    (xs, rough + left)
+/// Logarithms less their mean, and the mean. Of ratios to the first number, where these exist: a
+/// logarithm far from 0 is rounded more.
+fn centred_logs(mut xs: Vec<f64>) -> (Vec<f64>, f64) {
+    let first = xs.first().copied().unwrap_or(1.0);
+    for x in &mut xs {
+        let ratio = *x / first;
+        *x = if ratio.is_normal() { ratio.ln() } else { x.ln() - first.ln() };
+    }
+    let middle = mean(&xs);
+    xs.iter_mut().for_each(|x| *x -= middle);
+    (xs, first.ln() + middle)
 }
 
 fn size(step: &[f64; 3]) -> f64 {
@@ -311,7 +315,8 @@ fn solve(matrix: [[f64; 3]; 3], right: [f64; 3]) -> Option<[f64; 3]> {
             lower[i][j] = if i == j { left.sqrt() } else { left / lower[j][j] };
         }
         // Not positive, or lost in rounding.
-        if !(lower[i][i] * lower[i][i] > 1e-15 * matrix[i][i]) {
+        let pivot = lower[i][i] * lower[i][i];
+        if pivot.is_nan() || pivot <= 1e-15 * matrix[i][i] {
             return None;
         }
         let known: f64 = (0..i).map(|k| lower[i][k] * s[k]).sum();
@@ -327,33 +332,32 @@ fn solve(matrix: [[f64; 3]; 3], right: [f64; 3]) -> Option<[f64; 3]> {
 /// (JᵀJ)⁻¹ of these rows of J by Gram and Schmidt, which never forms the product and so loses half
 /// as many digits; `None` if the columns depend on each other.
 fn inverse_of_square(rows: &[[f64; 3]]) -> Option<[[f64; 3]; 3]> {
-    let mut columns = [0, 1, 2].map(|i| rows.iter().map(|row| row[i]).collect::<Vec<f64>>());
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let mut upper = [[0.0; 3]; 3];
+    let mut units: Vec<Vec<f64>> = Vec::new();
+    // The columns of R⁻¹, where J = units·R: what of each column of J makes up a unit.
+    let mut parts: Vec<[f64; 3]> = Vec::new();
     for i in 0..3 {
-        let (done, rest) = columns.split_at_mut(i);
-        let column = &mut rest[0];
+        let mut column: Vec<f64> = rows.iter().map(|row| row[i]).collect();
+        let mut upper = [0.0; 3];
         // Twice: once leaves what rounding puts back.
         for _ in 0..2 {
-            for (k, unit) in done.iter().enumerate() {
-                let along = dot(unit, column);
-                upper[k][i] += along;
+            for (unit, upper) in units.iter().zip(&mut upper) {
+                let along = dot(unit, &column);
+                *upper += along;
                 column.iter_mut().zip(unit).for_each(|(c, u)| *c -= along * u);
             }
         }
-        upper[i][i] = dot(column, column).sqrt();
-        column.iter_mut().for_each(|c| *c /= upper[i][i]);
-    }
-    // The inverse of the upper triangle, row by row from the last.
-    let mut inverse = [[0.0; 3]; 3];
-    for j in 0..3 {
-        for i in (0..=j).rev() {
-            let known: f64 = (i + 1..=j).map(|k| upper[i][k] * inverse[k][j]).sum();
-            let unit = if i == j { 1.0 } else { 0.0 };
-            inverse[i][j] = (unit - known) / upper[i][i];
+        let length = dot(&column, &column).sqrt();
+        units.push(column.iter().map(|c| c / length).collect());
+        let mut part = [0.0; 3];
+        part[i] = 1.0;
+        for (before, along) in parts.iter().zip(upper) {
+            part = [0, 1, 2].map(|k| part[k] - along * before[k]);
         }
+        parts.push(part.map(|p| p / length));
     }
-    let result = [0, 1, 2].map(|i| [0, 1, 2].map(|j| dot(&inverse[i], &inverse[j])));
+    let entry = |i: usize, j: usize| parts.iter().map(|part| part[i] * part[j]).sum::<f64>();
+    let result = [0, 1, 2].map(|i| [0, 1, 2].map(|j| entry(i, j)));
     result.iter().flatten().all(|x| x.is_finite()).then_some(result)
 }
 

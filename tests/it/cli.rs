@@ -63,7 +63,7 @@ fn program() -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("v5gate"));
     // Backtraces are asked for: no message may become one.
     command.env("RUST_BACKTRACE", "1").stdin(Stdio::null());
-    for name in ["V5_PROTOCOL", "V5_OUT", "V5_DATA"] {
+    for name in ["V5_PROTOCOL", "V5_OUT", "V5_DATA", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"] {
         command.env_remove(name);
     }
     command
@@ -644,10 +644,34 @@ fn a_full_disk_leaves_the_report() {
     write_ledger(&ledger, &World::good("smoke", &["smoke"], 3));
     assert_eq!(run(&["report", text(&ledger)]).status.code(), Some(11));
     let before = snapshot(folder.path());
-    assert_eq!(before.len(), 3);
+    assert_eq!(before.len(), 5);
     let output = on_a_full_disk(1, &["report", text(&ledger)]);
     assert_refused(&output, &[text(&folder.path().join("report.md")), "File too large"]);
     assert_eq!(snapshot(folder.path()), before);
+}
+
+#[test]
+fn a_report_writes_every_format_and_tells_github() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, summary) = (folder.path().join("ledger.jsonl"), folder.path().join("summary.md"));
+    write_ledger(&ledger, &World::good("smoke", &["smoke"], 3));
+    let quiet = run(&["report", text(&ledger)]);
+    assert!(!String::from_utf8_lossy(&quiet.stderr).contains("::notice"));
+    for name in ["report.html", "report.md", "report.json", "junit.xml"] {
+        assert!(folder.path().join(name).is_file(), "{name}");
+    }
+    fs::write(&summary, "before\n").unwrap();
+    for arguments in [&["report", text(&ledger)][..], &["judge", text(&ledger), "--json"]] {
+        let mut command = program();
+        command.args(arguments).env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary);
+        let told = finish(command);
+        assert_eq!(told.stdout.contains(&b'{'), arguments.len() > 2);
+        let stderr = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert_eq!(stderr.matches("::notice title=V5 gate%3A INCOMPLETE::").count(), 1, "{stderr}");
+    }
+    let written = fs::read_to_string(&summary).unwrap();
+    assert!(written.starts_with("before\n"), "{written}");
+    assert_eq!(written.matches("V5 gate: INCOMPLETE").count(), 2);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use v5gate::report::{Screen, criteria_json, criteria_markdown, json, markdown, t
 
 use crate::world::World;
 
-fn small() -> Ledger {
+pub fn small() -> Ledger {
     let mut world = World::good("smoke", &["smoke"], 3);
     let mut spoil = |model, metric, seed, value| {
         let at = Condition::Trained;

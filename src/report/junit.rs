@@ -1,0 +1,56 @@
+//! The findings as JUnit XML, for whatever shows test results: a suite per scale, a case per
+//! finding. Only what is required can be red.
+
+use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
+
+use super::{by_scale, found, visible};
+use crate::gate::{Finding, Judgement, Status, Weight};
+
+/// The report as JUnit XML.
+pub fn junit(judgement: &Judgement) -> Result<String, SerializeError> {
+    let mut report = Report::new("v5gate");
+    for findings in by_scale(judgement) {
+        let Some(first) = findings.first() else {
+            continue;
+        };
+        let mut suite = TestSuite::new(first.scale);
+        suite.add_property(Property::new("verdict", judgement.verdict.name()));
+        for problem in &judgement.problems {
+            suite.add_property(Property::new("problem", visible(problem)));
+        }
+        suite.add_test_cases(findings.iter().map(case));
+        report.add_test_suite(suite);
+    }
+    report.to_string()
+}
+
+fn case(f: &Finding) -> TestCase {
+    let about = visible(&format!(
+        "claim: {}\nfound: {}\ndemanded: {}\nwhy: {} ({})",
+        f.claim,
+        found(f),
+        f.demanded,
+        f.why,
+        f.source
+    ));
+    let message = visible(&format!("{}: {} (demanded: {})", f.status.name(), found(f), f.demanded));
+    let required = f.weight == Weight::Required;
+    let mut status = match f.status {
+        Status::Met => TestCaseStatus::success(),
+        Status::Unmet if required => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Status::Unproven if required => TestCaseStatus::non_success(NonSuccessKind::Error),
+        _ => TestCaseStatus::skipped(),
+    };
+    match f.status {
+        Status::Met => {}
+        Status::Outside => drop(status.set_message("outside this protocol")),
+        _ if required => drop(status.set_type(f.status.name()).set_message(message).set_description(&about)),
+        _ => drop(status.set_message(format!("informs only; {message}"))),
+    }
+    let mut case = TestCase::new(f.criterion, status);
+    case.set_classname(f.group);
+    if f.status == Status::Met || (!required && f.status != Status::Outside) {
+        case.set_system_out(about);
+    }
+    case
+}
