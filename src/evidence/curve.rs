@@ -1,5 +1,7 @@
 //! A row of numbers along an axis of tokens, kept for the plots. Nothing is judged by it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Provenance, Subject, Value};
@@ -62,7 +64,8 @@ pub struct Curve {
     y: Vec<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     interval: Vec<[Value; 2]>,
-    provenance: Provenance,
+    /// Behind a pointer, so that a ledger's lines stay small.
+    provenance: Arc<Provenance>,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +101,7 @@ impl Curve {
         if x.len() != y.len() {
             return Err(CurveError { x: x.len(), y: y.len(), intervals: 0 });
         }
-        Ok(Curve { subject, kind, x, y, interval: Vec::new(), provenance })
+        Ok(Curve { subject, kind, x, y, interval: Vec::new(), provenance: Arc::new(provenance) })
     }
 
     /// The same with a 95 % interval at every place.

@@ -1,6 +1,6 @@
 //! Reports: the same judgement for the terminal, as Markdown, HTML, JSON and JUnit XML, and for
-//! GitHub. Byte for byte the same for the same ledger; whatever is a time stands in one section of
-//! its own, named "Time".
+//! GitHub. Byte for byte the same for the same ledger. Whatever is a time stands in one section of
+//! its own, named "Time", and in the findings of the rows that judge it.
 
 mod chart;
 mod criteria;

@@ -454,10 +454,7 @@ fn a_broken_ledger_line_is_named_and_left() {
     let before = snapshot(out.path());
     let short = shared.short();
     let (protocol, folder) = (text(&short), text(out.path()));
-    let commands: [&[&str]; 5] = [
-        &["judge", text(&ledger)],
-        &["judge", "--json", text(&ledger)],
-        &["report", text(&ledger)],
+    let commands: [&[&str]; 2] = [
         &["collect", "--protocol", protocol, "--out", folder],
         &["run", "--protocol", protocol, "--out", folder],
     ];
@@ -465,6 +462,51 @@ fn a_broken_ledger_line_is_named_and_left() {
         refused(arguments, &[&format!("{}, line 7: ", ledger.display())]);
         assert_eq!(snapshot(out.path()), before, "{arguments:?}");
     }
+    // Who only judges gets findings all the same, and the line among the problems.
+    for arguments in [&["judge", text(&ledger)][..], &["judge", "--json", text(&ledger)]] {
+        let judged = run(arguments);
+        assert_ne!(judged.status.code(), Some(0));
+        assert!(stdout(&judged).contains("line 7: "), "{}", stdout(&judged));
+        assert_eq!(snapshot(out.path()), before, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_criterion_is_explained() {
+    insta::assert_snapshot!(done(&["explain", "statefulness-significantly-better"]));
+    insta::assert_snapshot!(done(&["explain", "graduation-8m"]));
+    refused(&["explain", "statefulnes"], &["got \"statefulnes\"", "similar: ", "statefulness-advantage"]);
+    refused(&["explain", ""], &["explain"]);
+    for c in v5gate::gate::CRITERIA {
+        let rows = v5gate::report::explain(c, &|_| None);
+        let text: Vec<&str> = rows.iter().flatten().map(String::as_str).collect();
+        for said in [c.claim, c.why, c.source] {
+            assert!(text.contains(&said), "{}", c.id);
+        }
+    }
+}
+
+#[test]
+fn a_difference_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = ["old.jsonl", "new.jsonl"].map(|name| folder.path().join(name));
+    let good = World::good("smoke", &["smoke"], 3);
+    let mut bad = good.clone();
+    bad.context.revision = "code-2".to_owned();
+    bad.facts.values_mut().for_each(|f| f.provenance.revision = "code-2".to_owned());
+    let losses = bad.select("smoke", Some(GPT2), Condition::Trained, Metric::OverfitLoss, Some(1));
+    losses.for_each(|(_, fact)| fact.value = 0.9);
+    bad.facts.retain(|key, _| key.3 != Metric::Causal);
+    write_ledger(&old, &good);
+    write_ledger(&new, &bad);
+    assert_eq!(
+        done(&["diff", text(&old), text(&old)]),
+        "verdict: INCOMPLETE, as before\nnothing that counts has changed\n"
+    );
+    insta::assert_snapshot!(done(&["diff", text(&old), text(&new)]));
+    let document: Value = serde_json::from_str(&done(&["diff", text(&old), text(&new), "--json"])).unwrap();
+    assert_eq!(document["verdict"], serde_json::json!(["INCOMPLETE", "FAIL"]));
+    refused(&["diff", text(&old), text(&folder.path().join("none"))], &["none", "No such file"]);
 }
 
 #[test]

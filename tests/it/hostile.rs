@@ -235,6 +235,7 @@ fn a_million_lines_are_judged_in_seconds() {
     let seconds = start.elapsed().as_secs_f64();
     println!("{lines} lines, {} MB: {seconds:.2} s", text.len() / 1_000_000);
     assert_eq!(judgement.verdict, Verdict::Pass);
-    // Twice the limit of five seconds: the other core may be at work on another test.
-    assert!(seconds < 10.0, "{seconds:.2} s");
+    // Five seconds on an idle machine. Here other tests are at work on the same cores, so the limit
+    // leaves room; what it rules out is time that grows faster than the ledger.
+    assert!(seconds < 20.0, "{seconds:.2} s");
 }

@@ -73,6 +73,9 @@ fn a_line_that_is_not_understood_is_named() {
     let path = folder.path().join("ledger.jsonl");
     let good = serde_json::to_string(&line(1.0)).unwrap();
     let context = serde_json::to_string(&World::good("a", &["smoke"], 1).lines()[0]).unwrap();
+    let points = (vec![1], vec![Value::from(4.5)]);
+    let curve = Curve::new(subject(), CurveKind::TrainingLoss, points.0, points.1, provenance("smoke", 0));
+    let curve = serde_json::to_string(&Line::Curve(curve.unwrap())).unwrap();
     let broken = [
         ("not JSON", "expected"),
         ("", "empty line"),
@@ -83,11 +86,9 @@ fn a_line_that_is_not_understood_is_named() {
         (&good.replace("\"value\":1.0", "\"value\":\"big\""), "\"nan\""),
         (&good.replace("\"value\":1.0", "\"value\":null"), "expected a number"),
         (&good.replace("trained", "drilled"), "unknown variant"),
-        (&context.replace("\"schema\":1", "\"schema\":2"), "schema 2"),
-        (
-            "{\"curve\":{\"subject\":{\"model\":\"m\",\"scale\":\"s\",\"seed\":1,\"condition\":\"trained\"},\"tokens\":[1],\"loss\":[],\"provenance\":{\"recipe\":\"\",\"data\":\"\",\"order\":\"\",\"fed\":\"\",\"tokenizer\":\"\",\"weights\":\"\",\"revision\":\"\",\"device\":\"\",\"precision\":\"\",\"probe\":\"\"}}}",
-            "as many losses",
-        ),
+        (&context.replace("\"schema\":2", "\"schema\":3"), "schema 3"),
+        (&curve.replace("\"y\":[4.5]", "\"y\":[]"), "columns of one length"),
+        (&curve.replace("training_loss", "straining_loss"), "unknown variant"),
     ];
     for (bad, says) in broken {
         fs::write(&path, format!("{good}\n{bad}\n{good}\n")).unwrap();

@@ -73,7 +73,7 @@ fn json_holds_every_finding() {
 fn times_stand_apart() {
     let mut world = World::good("smoke", &["smoke"], 3);
     let before = world.ledger();
-    let seconds = Metric::TrainSeconds;
+    let seconds = Metric::TrainTokensPerSecond;
     world.select("smoke", None, Condition::Trained, seconds, None).for_each(|(_, f)| f.value *= 2.0);
     let after = world.ledger();
     let [a, b] = [before, after].map(|ledger| {

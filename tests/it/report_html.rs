@@ -253,7 +253,7 @@ fn the_same_ledger_gives_the_same_bytes() {
 fn times_stand_apart_in_the_page() {
     let mut world = World::good("smoke", &["smoke"], 3);
     let pages = [1.0, 2.0].map(|factor| {
-        let seconds = world.select("smoke", None, Condition::Trained, Metric::TrainSeconds, None);
+        let seconds = world.select("smoke", None, Condition::Trained, Metric::TrainTokensPerSecond, None);
         seconds.for_each(|(_, f)| f.value *= factor);
         let mut lines = world.lines();
         let points = [(2048, factor), (4096, factor)];
