@@ -3,25 +3,27 @@
 //! Invariant: this is the one place where a `Measurement` is made, so that there is no number
 //! without a source.
 
+mod error;
+
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::data::batches::{Batches, Order, OrderError, window_count};
-use crate::data::dataset::{Dataset, DatasetError, prepare};
+use crate::data::dataset::{Dataset, prepare};
 use crate::evidence::{
-    Condition, Context, Curve, CurveError, CurveKind, Expected, Ledger, LedgerError, Line, Measurement,
-    Provenance, SCHEMA, Subject as Of, Value,
+    Condition, Context, Curve, CurveError, CurveKind, Expected, Ledger, Line, Measurement, Provenance,
+    SCHEMA, Subject as Of, Value,
 };
 use crate::models::{self, LanguageModel, ModelSpec};
-use crate::probes::{PROBES, Probe, ProbeError, Subject};
+use crate::probes::{PROBES, Probe, Subject};
 use crate::progress::Screen;
 use crate::protocol::{Protocol, recipe_digest};
 use crate::scale::Scale;
-use crate::train::{
-    CheckpointError, Ending, Precision, Run, RunDir, STOPPING, StepRecord, TrainError, TrainJob, load_model,
-};
+use crate::train::{Ending, Precision, Run, RunDir, STOPPING, StepRecord, TrainJob, load_model};
+
+pub use error::CollectError;
 
 /// Digest of the code that makes numbers.
 pub const REVISION: &str = env!("V5_REVISION");
@@ -38,58 +40,6 @@ pub struct Options<'a> {
     pub screen: &'a Screen,
     /// Set to stop: the step in progress is finished and saved.
     pub stop: &'a AtomicBool,
-}
-
-/// Why collecting could not be done.
-#[derive(Debug, thiserror::Error)]
-pub enum CollectError {
-    /// The data set.
-    #[error(transparent)]
-    Dataset(#[from] DatasetError),
-    /// The ledger.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The order of batches.
-    #[error(transparent)]
-    Order(#[from] OrderError),
-    /// A training.
-    #[error(transparent)]
-    Train(#[from] TrainError),
-    /// A checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// A probe.
-    #[error("probe {probe} on {subject}: {error}")]
-    Probe {
-        /// Which.
-        probe: &'static str,
-        /// Of whom.
-        subject: String,
-        /// What went wrong.
-        error: Box<ProbeError>,
-    },
-    /// A curve that does not hold together.
-    #[error(transparent)]
-    Curve(#[from] CurveError),
-    /// A checkpoint changed behind our back.
-    #[error("{path}: expected weights {expected}, got {got}: the checkpoint is not the one that was trained", path = .path.display())]
-    OtherWeights {
-        /// Where.
-        path: PathBuf,
-        /// What the run recorded.
-        expected: String,
-        /// What is there.
-        got: String,
-    },
-    /// Somebody asked to stop.
-    #[error("interrupted; the same command goes on from here")]
-    Interrupted,
-    /// A model could not be made.
-    #[error("model: {0}")]
-    Model(#[from] candle_core::Error),
-    /// Worker threads could not be started.
-    #[error("worker threads: {0}")]
-    Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
 /// The device that numbers come from: which instruction set decides the last bits of a product.

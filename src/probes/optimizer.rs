@@ -60,11 +60,26 @@ mod tests {
 
     use super::*;
     use crate::models::{MODELS, Params};
-    use crate::protocol::Protocol;
     use crate::scale;
+    use crate::train::{Optimizer, Precision, Schedule};
 
     fn recipe() -> Recipe {
-        Protocol::load("smoke").unwrap().recipe
+        Recipe {
+            token_count: 6400,
+            batch_size: 4,
+            micro_batch_size: 4,
+            context_length: 16,
+            learning_rate_schedule: Schedule::Cosine,
+            warmup_steps: 10,
+            max_lr: 4e-3,
+            min_lr: 4e-4,
+            weight_decay: 0.1,
+            optimizer: Optimizer::AdamW,
+            betas: [0.9, 0.95],
+            eps: 1e-8,
+            grad_clip: 1.0,
+            precision: Precision::Float32,
+        }
     }
 
     #[test]

@@ -515,7 +515,7 @@ fn a_protocol_that_cannot_be_followed_is_refused() {
     let path = out.path().join("bad.toml");
     // Of an unknown key in [data] the parser knows the table's line only.
     let bad = [
-        ("max_lr", "maxlr", "line 22, column 1", "unknown field `maxlr`"),
+        ("max_lr", "maxlr", "line 23, column 1", "unknown field `maxlr`"),
         ("checkpoint_every", "checkpoint_evry", "line 6, column 1", "unknown field `checkpoint_evry`"),
         ("vocab_size", "vocab_sise", "line 8, column 1", "unknown field `vocab_sise`"),
         ("[recipe]", "[recipe", "line 15", "TOML parse error"),

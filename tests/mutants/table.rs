@@ -268,8 +268,8 @@ pub const MUTANTS: &[Mutant] = &[
             Unmet,
             in_training::frozen_mamba,
         ),
-        "a mixer with random weights still feeds what follows, which learns to use it; no criterion asks whether \
-         weights have moved.",
+        "random Mamba-2 mixers still feed what follows, which learns to use them: zeroing one costs nearly as much as \
+         zeroing a trained one, and no criterion asks whether weights have moved.",
     ),
     row(
         "gate-shut",

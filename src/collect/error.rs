@@ -1,0 +1,61 @@
+//! What can go wrong while collecting.
+
+use std::path::PathBuf;
+
+use crate::data::batches::OrderError;
+use crate::data::dataset::DatasetError;
+use crate::evidence::{CurveError, LedgerError};
+use crate::probes::ProbeError;
+use crate::train::{CheckpointError, TrainError};
+
+/// Why collecting could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The data set.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The order of batches.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// A training.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A probe.
+    #[error("probe {probe} on {subject}: {error}")]
+    Probe {
+        /// Which.
+        probe: &'static str,
+        /// Of whom.
+        subject: String,
+        /// What went wrong.
+        error: Box<ProbeError>,
+    },
+    /// A curve that does not hold together.
+    #[error(transparent)]
+    Curve(#[from] CurveError),
+    /// A checkpoint changed behind our back.
+    #[error("{path}: expected weights {expected}, got {got}: the checkpoint is not the one that was trained", path = .path.display())]
+    OtherWeights {
+        /// Where.
+        path: PathBuf,
+        /// What the run recorded.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted; the same command goes on from here")]
+    Interrupted,
+    /// A model could not be made.
+    #[error("model: {0}")]
+    Model(#[from] candle_core::Error),
+    /// Worker threads could not be started.
+    #[error("worker threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}
