@@ -477,7 +477,7 @@ fn a_criterion_is_explained() {
     insta::assert_snapshot!(done(&["explain", "graduation-8m"]));
     refused(&["explain", "statefulnes"], &["got \"statefulnes\"", "similar: ", "statefulness-advantage"]);
     refused(&["explain", ""], &["explain"]);
-    for c in v5gate::gate::CRITERIA {
+    for c in CRITERIA {
         let rows = v5gate::report::explain(c, &|_| None);
         let text: Vec<&str> = rows.iter().flatten().map(String::as_str).collect();
         for said in [c.claim, c.why, c.source] {
