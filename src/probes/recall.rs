@@ -53,10 +53,20 @@ const METRICS: &[M] = &[
     M::StatefulnessScore,
     M::StatefulnessChance,
     M::DocumentWordingAccuracy,
+    M::Sps,
 ];
 
 /// Not part of the score: ruling R17 averages Tiers 1–3 and retention at 5, 10, 20 and 50 turns.
 const NOT_IN_SCORE: &str = "retention_1";
+
+/// The distances in turns of the retention tests, and their bits retained.
+const RETENTION: &[(f64, M)] = &[
+    (1.0, M::Retention1Bits),
+    (5.0, M::Retention5Bits),
+    (10.0, M::Retention10Bits),
+    (20.0, M::Retention20Bits),
+    (50.0, M::Retention50Bits),
+];
 
 /// The probability of each candidate of an item.
 pub type Scores = Vec<f64>;
@@ -129,6 +139,7 @@ fn examine(
     if scored.len() + 1 == RECALL_TESTS.len() {
         readings.push(Reading::new(M::StatefulnessScore, mean(&scored)));
     }
+    readings.extend(persistence(&readings));
     readings.extend(chance.map(|c| Reading::new(M::StatefulnessChance, c)));
     if let Some(items) = usable(tokenizer, items("document_wording")) {
         let marks = mark(&items, &with(&items)?);
@@ -137,6 +148,24 @@ fn examine(
             .push(Reading { n: Some(items.len() as u64), ..Reading::new(M::DocumentWordingAccuracy, value) });
     }
     Ok(readings.into_iter().map(|r| r.under(condition)).collect())
+}
+
+/// The state persistence score (ruling R19): the largest distance up to which the lower bound of bits
+/// retained stays above half of the one-turn value; 0 where nothing is retained. None where a distance that
+/// decides was not tested.
+fn persistence(readings: &[Reading]) -> Option<Reading> {
+    let of = |metric| readings.iter().find(|r| r.metric == metric);
+    let half = of(M::Retention1Bits)?.value / 2.0;
+    let mut distance = 0.0;
+    for (turns, metric) in RETENTION {
+        let [low, _] = of(*metric)?.interval?;
+        // What is not finite stays above nothing.
+        if !(low > half && half > 0.0) {
+            break;
+        }
+        distance = *turns;
+    }
+    Some(Reading::new(M::Sps, distance))
 }
 
 /// The items of a test whose candidates are all single tokens (ruling R16); `None` if none are.
@@ -253,4 +282,28 @@ fn candidates(tokenizer: &Tokenizer, item: &ClozeItem, logits: &[f64]) -> Scores
     let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = z.iter().map(|z| (z - max).exp()).sum();
     z.iter().map(|z| (z - max).exp() / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retained(bits: [[f64; 2]; 5]) -> Vec<Reading> {
+        let one = |((_, metric), [value, low]): (&(f64, M), [f64; 2])| Reading {
+            interval: Some([low, value + 1.0]),
+            ..Reading::new(*metric, value)
+        };
+        RETENTION.iter().zip(bits).map(one).collect()
+    }
+
+    #[test]
+    fn persistence_ends_where_the_bound_falls() {
+        let sps = |bits| persistence(&retained(bits)).map(|r| r.value);
+        let fading = [[3.0, 2.9], [2.5, 2.0], [2.0, 1.6], [2.0, 1.4], [3.0, 2.9]];
+        assert_eq!(sps(fading), Some(10.0), "what comes back later does not count");
+        assert_eq!(sps([[3.0, 2.9]; 5]), Some(50.0));
+        assert_eq!(sps([[0.0, -0.1]; 5]), Some(0.0), "half of nothing is no threshold");
+        assert_eq!(sps([[f64::NAN, f64::NAN]; 5]), Some(0.0));
+        assert!(persistence(&retained([[3.0, 2.9]; 5])[..4]).is_none());
+    }
 }
