@@ -73,12 +73,16 @@ impl fmt::Display for Lack<'_> {
     }
 }
 
-/// The first characters of a digest.
-pub(super) fn short(digest: &str) -> &str {
-    match digest.char_indices().nth(12) {
-        Some((end, _)) => &digest[..end],
-        None if digest.is_empty() => "nothing",
-        None => digest,
+/// The first characters of a digest; names in full, unless they are of unreasonable length.
+pub(super) fn short(name: &str) -> &str {
+    const DIGEST: usize = 12;
+    const NAME: usize = 40;
+    let digest = name.len() > 2 * DIGEST && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let most = if digest { DIGEST } else { NAME };
+    match name.char_indices().nth(most) {
+        Some((end, _)) => &name[..end],
+        None if name.is_empty() => "nothing",
+        None => name,
     }
 }
 

@@ -109,7 +109,7 @@ impl<'a> Asked<'_, 'a> {
             }
         }
         if answer.found.is_empty() {
-            answer.say(format!("one {} in every trial on record", field.name()));
+            answer.say(format!("the same {} throughout each trial", field.name()));
         }
     }
 
