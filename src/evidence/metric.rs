@@ -198,6 +198,24 @@ impl Metric {
         Metric::ALL.iter().copied().find(|m| m.id() == id)
     }
 
+    /// The values that the metric can take, ends included, where its unit limits them.
+    pub fn domain(self) -> [f64; 2] {
+        let signed = [
+            Metric::LossSlope,
+            Metric::LongContextRise,
+            Metric::AblationRwkvRise,
+            Metric::AblationMambaRise,
+            Metric::HellaswagMargin,
+            Metric::PlateauImprovement,
+        ];
+        match self.unit() {
+            _ if signed.contains(&self) => [f64::NEG_INFINITY, f64::INFINITY],
+            "accuracy" | "share" | "yes/no" | "reciprocal rank" => [0.0, 1.0],
+            "bits" | "exponent" => [f64::NEG_INFINITY, f64::INFINITY],
+            _ => [0.0, f64::INFINITY],
+        }
+    }
+
     /// Whether the number is a time, and so differs from one run of the same code to the next.
     pub fn is_time(self) -> bool {
         matches!(self.unit(), "s" | "tokens/s" | "1/s")

@@ -40,29 +40,56 @@ pub(super) fn answer(criterion: &Criterion, asked: &[&str], findings: &[Finding]
     Some(answer)
 }
 
-/// The answer to a rule about earlier rulings.
-pub(super) fn history(criterion: &Criterion, ledger: &Ledger) -> Answer {
-    let Rule::NotInARow(most, ids) = criterion.rule else { return Answer::default() };
-    let iterations = latest(ledger);
+/// The answer to a rule about earlier rulings and the present one; `None` while a finding that the
+/// present one rests on is still to come.
+pub(super) fn history(
+    criterion: &Criterion,
+    asked: &[&str],
+    ledger: &Ledger,
+    findings: &[Finding],
+) -> Option<Answer> {
+    let Rule::NotInARow(most, ids) = criterion.rule else { return Some(Answer::default()) };
+    let parts: Option<Vec<&Finding>> = ids
+        .iter()
+        .filter(|id| asked.contains(*id))
+        .map(|id| findings.iter().find(|f| f.criterion == *id))
+        .collect();
+    let parts = parts?;
+    let Some(context) = ledger.context() else { return Some(Answer::default()) };
+    // The present code is the last iteration, whatever was recorded of it.
     let lacks = |i: &Iteration| !ids.iter().all(|id| i.met.iter().any(|met| met == id));
-    let row = iterations.values().rev().take_while(|i| lacks(i)).count();
+    let earlier = earlier(ledger, &context.revision, &context.protocol);
+    let before = earlier.values().rev().take_while(|i| lacks(i)).count();
     let mut answer = Answer::default();
-    if iterations.is_empty() {
-        answer.lacks.push("no iteration was ruled on".to_owned());
-        return answer;
+    answer.say(format!("{} earlier iterations, the last {before} of them lacking", earlier.len()));
+    let unmet: Vec<&str> = parts.iter().filter(|f| f.status == Status::Unmet).map(|f| f.criterion).collect();
+    if !unmet.is_empty() {
+        answer.say(format!("this one lacks {}", unmet.join(", ")));
     }
-    answer.say(format!("{} iterations, the last {row} of them lacking", iterations.len()));
-    if row >= most {
+    let status = if before + 1 < most {
+        // Whatever this one shows, it is not the last of so many.
+        Status::Met
+    } else if !unmet.is_empty() {
+        Status::Unmet
+    } else if !parts.is_empty() && parts.iter().all(|f| f.status == Status::Met) {
+        Status::Met
+    } else {
+        Status::Unproven
+    };
+    if status == Status::Unmet {
         answer.say("reconsider the architecture");
     }
-    answer.status.push(Status::of(row < most));
-    answer
+    if status == Status::Unproven {
+        answer.lacks.push("what this iteration shows is not proven".to_owned());
+    }
+    answer.status.push(status);
+    Some(answer)
 }
 
-/// Of every iteration the ruling on most evidence, by number.
-fn latest(ledger: &Ledger) -> BTreeMap<u64, &Iteration> {
+/// Of every iteration of this protocol before the present code the ruling on most evidence, by number.
+fn earlier<'a>(ledger: &'a Ledger, revision: &str, protocol: &str) -> BTreeMap<u64, &'a Iteration> {
     let mut all: BTreeMap<u64, &Iteration> = BTreeMap::new();
-    for i in ledger.iterations() {
+    for i in ledger.iterations().filter(|i| i.protocol == protocol && i.revision != revision) {
         let known = all.entry(i.number).or_insert(i);
         *known = (*known).max(i);
     }

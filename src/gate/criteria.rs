@@ -104,7 +104,7 @@ pub const CRITERIA: &[Criterion] = &[
         "R14, PASS 1, §V5 Gate Criteria")
         .made(Rule::All(&["state-tests", "D1", "D2", "D4", "G1", "G2", "G3-loss-falls", "G3-gradient-norm",
             "G4", "overfit", "memorised", "naive-uniform", "naive-unigram", "naive-bigram", "resume",
-            "slopes-alike", "gradient-norms-alike", "stability", "plateau", "scaling", "scaling-law-fits",
+            "slopes-alike", "slopes-fall", "gradient-norms-alike", "stability", "plateau", "scaling", "scaling-law-fits",
             "scaling-law-parallel", "emergent-reasoning", "suite-minimal-85", "suite-minimal-90",
             "suite-standard-80", "suite-standard-85", "suite-standard-90", "suite-extended-75",
             "suite-extended-85", "category-C1", "category-C2", "category-C3", "category-C4", "category-C5",
@@ -116,7 +116,8 @@ pub const CRITERIA: &[Criterion] = &[
             "tokens-matched", "compute-6nd-matched", "same-batch-size", "same-data", "same-order",
             "same-batches", "same-tokenizer", "same-recipe", "same-device", "same-precision",
             "same-validation", "same-preprocessing", "same-tuning", "same-stopping", "weights-distinct",
-            "orders-distinct", "one-set-of-weights", "decay-matrices-only", "every-tensor-moves",
+            "orders-distinct", "one-set-of-weights", "one-set-of-batches",
+            "same-benchmarks", "decay-matrices-only", "every-tensor-moves",
             "held-out-not-in-training",
             "reverse-equivalent"])),
     V5.row("PASS-3", "GroundThink matches or exceeds GPT-2 on language modelling perplexity",
@@ -127,7 +128,7 @@ pub const CRITERIA: &[Criterion] = &[
         "PASS requirement 4: what the architecture is for.",
         "R7, R17, PASS 4, §V5 Gate Criteria")
         .made(Rule::All(&["statefulness-significantly-better", "statefulness-not-below",
-            "statefulness-off-the-floor"])),
+            "statefulness-off-the-floor", "persona-consistency", "topic-threading"])),
     V5.row("PASS-5", "GroundThink has a demonstrated advantage in long contexts",
         "PASS requirement 5: better loss beyond 2K, or flat cost and a loss that does not rise.",
         "R20, PASS 5, §V5 Gate Criteria")
@@ -168,7 +169,7 @@ pub const CRITERIA: &[Criterion] = &[
     TRAINING.row("plateau", "Validation loss has levelled off",
         "A difference before the plateau may be one of speed. Measured from 500M tokens on.",
         "§4 of the rulings, Plateau; §Validation Checklist Per Scale")
-        .asks(&[M::PlateauImprovement], Rule::Below(0.01)).tiers(GATE, NOWHERE),
+        .asks(&[M::PlateauImprovement], Rule::Within(-0.01, 0.01)).tiers(GATE, NOWHERE),
     TRAINING.row("resume", "An interrupted training goes on bit-identically",
         "Otherwise an interrupted run is a different experiment.",
         "§4 of the rulings, Resume").asks(&[M::ResumeIdentical], Rule::Holds),
@@ -180,6 +181,9 @@ pub const CRITERIA: &[Criterion] = &[
         "A much flatter curve at 1 % of the data is a defect worth finding before spending the rest.",
         "§4 of the rulings, Slope; §Smoke Test Protocol").asks(&[M::LossSlope], Rule::RatioWithin(0.5, 2.0))
         .of(Of::Pair),
+    TRAINING.row("slopes-fall", "Both models' losses fall over the first 1 % of the data",
+        "Rising alike is alike, too.",
+        "§4 of the rulings, Slope; §Smoke Test Protocol").asks(&[M::LossSlope], Rule::Below(0.0)),
     TRAINING.row("warmup-share", "Warm-up takes at most a tenth of the steps",
         "The document's 2,000 steps are 52 % of FULL's; kept as written and said here.",
         "R12, §Config Alignment").asks(&[M::WarmupShare], Rule::AtMost(0.1)).tiers(NOWHERE, ALL),
@@ -205,6 +209,18 @@ pub const CRITERIA: &[Criterion] = &[
         "§4 of the rulings, Reverse; §Reverse Testing").asks(&[M::ReferenceLossRatio], Rule::AtLeast(0.95))
         .of(Of::Gpt2).tiers(NOWHERE, GATE),
     // --- matching --------------------------------------------------------------------------------
+    MATCHING.row("size-3M5", "The GPT-2 of 3.5M has the size of the ruling's table",
+        "The label is a name; the dimensions, and what they add up to, are the specification.",
+        "R1, R2").asks(&[M::TotalParameters], Rule::Within(15_497_728.0, 15_497_728.0)).of(Of::Gpt2).tiers(GATE, NOWHERE).at(&["3.5M"]),
+    MATCHING.row("size-8M", "The GPT-2 of 8M has the size of the ruling's table",
+        "The label is a name; the dimensions, and what they add up to, are the specification.",
+        "R1, R2").asks(&[M::TotalParameters], Rule::Within(30_339_456.0, 30_339_456.0)).of(Of::Gpt2).tiers(GATE, NOWHERE).at(&["8M"]),
+    MATCHING.row("size-30M", "The GPT-2 of 30M has the size of the ruling's table",
+        "The label is a name; the dimensions, and what they add up to, are the specification.",
+        "R1, R2").asks(&[M::TotalParameters], Rule::Within(64_085_504.0, 64_085_504.0)).of(Of::Gpt2).tiers(GATE, NOWHERE).at(&["30M"]),
+    MATCHING.row("size-125M", "The GPT-2 of 125M has the size of the ruling's table",
+        "The label is a name; the dimensions, and what they add up to, are the specification.",
+        "R1, R2").asks(&[M::TotalParameters], Rule::Within(124_439_808.0, 124_439_808.0)).of(Of::Gpt2).tiers(GATE, NOWHERE).at(&["125M"]),
     MATCHING.row("total-matched", "Total parameters differ by at most 1 %",
         "Models of different size are not compared.",
         "R1, R3, §Parameter-Matched Comparisons").asks(&[M::TotalParameters], Rule::Matched(0.01)),
@@ -284,6 +300,14 @@ pub const CRITERIA: &[Criterion] = &[
     MATCHING.row("one-set-of-weights", "Everything measured of a trained model comes from one set of weights",
         "Losses of one checkpoint and recall of another describe no model.",
         "R14").asks(&[M::ValidationLoss], Rule::OneSource(Field::Weights)),
+    MATCHING.row("one-set-of-batches", "Everything measured of a trained model comes from one training",
+        "The digest of what the trainer consumed is the same for all of it.",
+        "R13, R14").asks(&[M::ValidationLoss], Rule::OneSource(Field::Fed)),
+    MATCHING.row("same-benchmarks", "Both models were measured on the same benchmark files and items",
+        "Otherwise one model's number may come from an easier file.",
+        "R7, §Evaluation Protocol")
+        .asks(&[M::WikitextLoss, M::PtbLoss, M::LambadaLoss, M::HellaswagMargin],
+            Rule::SameProvenance(Field::Validation)).tiers(GATE, SMALLER),
     // --- language modelling ----------------------------------------------------------------------
     LANGUAGE.row("perplexity-non-inferior", "GroundThink's held-out perplexity is at most 5 % above GPT-2's",
         "PASS 3: \"matches or exceeds\" is non-inferiority.",
@@ -387,23 +411,23 @@ pub const CRITERIA: &[Criterion] = &[
     RECALLS.row("three-turn-memory", "Both models recall a fact stated three times",
         "Tier 1: without it no longer memory means anything.",
         "R16, R17, §Tier 1: Short-Term Memory").asks(&[M::ThreeTurnMemoryAccuracy], Rule::AboveChance)
-        .tiers(&[Tier::Smoke, Tier::Gate], &[Tier::Study]),
+        .tiers(&[Tier::Smoke], &[Tier::Study, Tier::Gate]),
     RECALLS.row("contextual-correction", "Both models recall a corrected preference",
         "Tier 1: the latest statement wins.",
         "R16, R17, §Tier 1: Short-Term Memory").asks(&[M::ContextualCorrectionAccuracy], Rule::AboveChance)
-        .tiers(&[Tier::Smoke, Tier::Gate], &[Tier::Study]),
+        .tiers(&[Tier::Smoke], &[Tier::Study, Tier::Gate]),
     RECALLS.row("interrupted-dialogue", "Both models recall across ten unrelated sentences",
         "Tier 2; decided through the score.",
         "R16, R17, §Tier 2: Medium-Term Memory").asks(&[M::InterruptedDialogueAccuracy], Rule::AboveChance),
     RECALLS.row("multi-fact-composition", "Both models compose two facts",
         "Tier 2; decided through the score.",
         "R16, R17, §Tier 2: Medium-Term Memory").asks(&[M::MultiFactCompositionAccuracy], Rule::AboveChance),
-    RECALLS.row("persona-consistency", "Both models keep a persona where it belongs",
-        "Tier 3; decided through the score.",
-        "R16, R17, §Tier 3: Conversational").asks(&[M::PersonaConsistencyAccuracy], Rule::AboveChance),
-    RECALLS.row("topic-threading", "Both models take a topic up again",
-        "Tier 3; decided through the score.",
-        "R16, R17, §Tier 3: Conversational").asks(&[M::TopicThreadingAccuracy], Rule::AboveChance),
+    RECALLS.row("persona-consistency", "Keeping a persona is measured for both models",
+        "Tier 3. Required by itself, so that a score measured without it cannot pass (R17 counts it in).",
+        "R16, R17, §Tier 3: Conversational").asks(&[M::PersonaConsistencyAccuracy], Rule::Finite).tiers(GATE, SMALLER),
+    RECALLS.row("topic-threading", "Taking a topic up again is measured for both models",
+        "Tier 3. Required by itself, so that a score measured without it cannot pass (R17 counts it in).",
+        "R16, R17, §Tier 3: Conversational").asks(&[M::TopicThreadingAccuracy], Rule::Finite).tiers(GATE, SMALLER),
     RECALLS.row("retention-1", "Both models recall after 1 turn",
         "Retention; the reference for longer distances.",
         "R16, R19, §Evaluation Suite").asks(&[M::Retention1Accuracy], Rule::AboveChance),
@@ -537,13 +561,11 @@ pub const CRITERIA: &[Criterion] = &[
         .asks(&[M::CanaryC1a, M::CanaryC1b, M::CanaryC1c, M::CanaryC1d], Rule::MeanAtLeast(0.50)),
     SUITE.row("category-C2", "Canary category C2 (synthesis) averages at least 50 %",
         "Any category below 50 stops.",
-        "§4 of the rulings, suites, PASS 1").asks(&[M::CanaryC2a, M::CanaryC2b], Rule::MeanAtLeast(0.50))
-        .at(&["8M", "30M", "125M"]),
+        "§4 of the rulings, suites, PASS 1").asks(&[M::CanaryC2a, M::CanaryC2b], Rule::MeanAtLeast(0.50)),
     SUITE.row("category-C3", "Canary category C3 (preferences) averages at least 50 %",
         "Any category below 50 stops.",
         "§4 of the rulings, suites, PASS 1")
-        .asks(&[M::CanaryC3a, M::CanaryC3b, M::CanaryC3c], Rule::MeanAtLeast(0.50))
-        .at(&["8M", "30M", "125M"]),
+        .asks(&[M::CanaryC3a, M::CanaryC3b, M::CanaryC3c], Rule::MeanAtLeast(0.50)),
     SUITE.row("category-C4", "Canary category C4 (instructions) averages at least 50 %",
         "Any category below 50 stops.",
         "§4 of the rulings, suites, PASS 1")
@@ -554,8 +576,7 @@ pub const CRITERIA: &[Criterion] = &[
         .asks(&[M::CanaryC5a, M::CanaryC5b, M::CanaryC5c], Rule::MeanAtLeast(0.50)),
     SUITE.row("category-C6", "Canary category C6 (separation) averages at least 50 %",
         "Any category below 50 stops.",
-        "§4 of the rulings, suites, PASS 1").asks(&[M::CanaryC6a, M::CanaryC6b], Rule::MeanAtLeast(0.50))
-        .at(&["8M", "30M", "125M"]),
+        "§4 of the rulings, suites, PASS 1").asks(&[M::CanaryC6a, M::CanaryC6b], Rule::MeanAtLeast(0.50)),
     // --- controls --------------------------------------------------------------------------------
     CONTROL.row("candidates", "Recall is scored over 8 to 16 candidates",
         "Chance is what every recall is held against.",

@@ -245,7 +245,10 @@ impl Rule {
             Rule::RatioAtLeast(limit) => format!("ratio of means >= {}", Value::from(limit)),
             Rule::RatioBelow(limit) => format!("ratio of means < {}", Value::from(limit)),
             Rule::RatioAbove(limit) => format!("ratio of means > {}", Value::from(limit)),
-            Rule::NonInferior(limit) => format!("95 % bound of perplexity ratio <= {limit}"),
+            Rule::NonInferior(limit) => {
+                let sign = if limit > 1.0 { "<=" } else { "<" };
+                format!("95 % bound of perplexity ratio {sign} {limit}")
+            }
             Rule::SignificantlyBetter(effect) => {
                 format!("better beyond trials' scatter and {}", effect.text())
             }
@@ -374,7 +377,7 @@ impl Criterion {
     }
 
     fn depends_on(&self, id: &str) -> bool {
-        self.rule.kind() == Kind::Composite && self.rule.parts().contains(&id)
+        matches!(self.rule.kind(), Kind::Composite | Kind::History) && self.rule.parts().contains(&id)
     }
 }
 

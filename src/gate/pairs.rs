@@ -143,7 +143,8 @@ impl<'s> Pairs<'s> {
                 let exceeds = if worst < 1.0 { ", exceeds" } else { "" };
                 answer.interval = Some(ends);
                 answer.say(format!("perplexity ratio {ratio} [{}, {}]{exceeds}", ends[0], ends[1]));
-                Some(worst <= limit)
+                // "Exceeds" is strict: equal models do not exceed each other.
+                Some(if limit > 1.0 { worst <= limit } else { worst < limit })
             }
             Rule::MeasurablyBetter => {
                 answer.say(paired.text());
@@ -200,7 +201,7 @@ impl<'s> Pairs<'s> {
         match effect {
             Effect::Absolute(least) => (gain, least),
             Effect::Perplexity(share) => (1.0 - (-gain).exp(), share),
-            Effect::Relative(share) => (gain / other.abs(), share),
+            Effect::Relative(share) => (if other > 0.0 { gain / other } else { f64::NAN }, share),
         }
     }
 
@@ -257,9 +258,9 @@ fn extremes(xs: &[f64]) -> Option<(String, String)> {
     Some((text(sorted.first()?), text(sorted.last()?)))
 }
 
-/// Whether means stand in the demanded ratio; a mean of GPT-2's that is not positive has none.
+/// Whether means stand in the demanded ratio; below zero there is none.
 fn ratio_holds(rule: Rule, our: f64, their: f64) -> bool {
-    their > 0.0
+    their >= 0.0
         && match rule {
             Rule::RatioAtMost(limit) => our <= limit * their,
             Rule::RatioAtLeast(limit) => our >= limit * their,

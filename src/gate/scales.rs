@@ -94,12 +94,17 @@ impl Asked<'_, '_> {
             }
         }
         let [ours, theirs] = &found[..] else { return Status::Unproven };
-        Status::of(match rule {
-            Rule::LawFits(least) => ours.r_squared > least && theirs.r_squared > least,
-            Rule::LawParallel(share) => (ours.b - theirs.b).abs() <= share * theirs.b.abs(),
-            Rule::LawSteeper => ours.b >= theirs.b,
-            _ => false,
-        })
+        // A law by which models get worse as they grow is none.
+        let falls = ours.b > 0.0 && theirs.b > 0.0;
+        Status::of(
+            falls
+                && match rule {
+                    Rule::LawFits(least) => ours.r_squared > least && theirs.r_squared > least,
+                    Rule::LawParallel(share) => (ours.b - theirs.b).abs() <= share * theirs.b.abs(),
+                    Rule::LawSteeper => ours.b >= theirs.b,
+                    _ => false,
+                },
+        )
     }
 
     fn law(&self, model: &str) -> Result<Law, (Status, String)> {
@@ -124,5 +129,5 @@ pub fn text(law: &Law) -> String {
         format!(" [{low}, {high}]")
     });
     let offset = if law.parameters > 2 { format!(" + {c}") } else { String::new() };
-    format!("L = {a}·N^-{b}{interval}{offset}, R² {r2}")
+    format!("L = {a}·N^-b{offset}, b = {b}{interval}, R² {r2}")
 }

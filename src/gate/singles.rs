@@ -33,7 +33,8 @@ pub(super) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str
             }
         }
     }
-    answer.found = found(&answer.values);
+    let upper = matches!(criterion.rule, Rule::UpperAtMost(_));
+    answer.found = found(&answer.values, upper);
     for note in std::mem::take(&mut answer.notes) {
         answer.say(note);
     }
@@ -85,9 +86,20 @@ impl Trial<'_, '_> {
             (Some(metric), Some(Err(lack))) => {
                 return (Status::Unproven, Some(value), Some(self.lacking(metric, &lack)));
             }
+            // Being below infinity is no achievement.
+            (_, Some(Ok(limit))) if limit.finite().is_none() => return (Status::Unmet, Some(value), None),
             (_, Some(Ok(limit))) => limit.raw(),
             _ => f64::NAN,
         };
+        if value.interval.is_some_and(|ends| !contains(ends, value.value)) {
+            let lack = format!(
+                "{} seed {} {}: its interval does not contain it",
+                self.model,
+                self.seed,
+                metric.id()
+            );
+            return (Status::Unmet, Some(value), Some(lack));
+        }
         match holds(rule, measured, limit) {
             Some(met) => (Status::of(met), Some(value), None),
             None => (Status::Unproven, Some(value), Some(self.no_interval(metric))),
@@ -117,6 +129,15 @@ impl Trial<'_, '_> {
     fn no_interval(&self, metric: Metric) -> String {
         format!("{} seed {} {}: no 95 % interval", self.model, self.seed, metric.id())
     }
+}
+
+/// Whether an interval is one, and of this value; bounds may round.
+fn contains([low, high]: [Value; 2], x: Value) -> bool {
+    let slack = 1e-9 * (1.0 + x.raw().abs());
+    low.finite().is_some()
+        && high.finite().is_some()
+        && low.raw() - slack <= x.raw()
+        && x.raw() <= high.raw() + slack
 }
 
 /// Whether one value satisfies a rule; `None` when the number that would tell is not there.
@@ -183,13 +204,14 @@ fn over_trials(rule: Rule, evidence: &Evidence<'_>, model: &str, metric: Metric,
 }
 
 /// The numbers in short: for each model their range over trials (and metrics, if several).
-fn found(values: &[SeedValue]) -> String {
+fn found(values: &[SeedValue], upper: bool) -> String {
     let mut parts = Vec::new();
     for group in values.chunk_by(|a, b| a.model == b.model) {
         let mut text = format!("{} {}", group[0].model, range(group.iter().map(|v| v.value)));
-        let lower: Vec<Value> = group.iter().filter_map(|v| Some(v.interval?[0])).collect();
-        if !lower.is_empty() {
-            text += &format!(", lower bound {}", range(lower.into_iter()));
+        let bounds: Vec<Value> = group.iter().filter_map(|v| Some(v.interval?[usize::from(upper)])).collect();
+        if !bounds.is_empty() {
+            let which = if upper { "upper" } else { "lower" };
+            text += &format!(", {which} bound {}", range(bounds.into_iter()));
         }
         let against: Vec<Value> = group.iter().filter_map(|v| v.against).collect();
         if !against.is_empty() {

@@ -2,6 +2,7 @@
 //! FAIL when anything required is unmet, PASS when everything required is met at all four gated
 //! scales, and INCOMPLETE otherwise. Nothing can pass by being absent.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use super::criteria::CRITERIA;
 use super::criterion::{Criterion, Kind, Weight};
 use super::lookup::{Evidence, MOST_TRIALS};
 use super::{composites, pairs, scales, singles, sources};
-use crate::evidence::{Context, Iteration, Ledger, Metric, SCHEMA, Value};
+use crate::evidence::{Context, Expected, Field, Iteration, Ledger, Measurement, Metric, SCHEMA, Value};
 use crate::scale::{SCALES, Scale, Tier};
 
 /// The only protocol that may pass: rulings R7 and R12 say what it takes.
@@ -243,23 +244,26 @@ pub fn iteration(ledger: &Ledger, judgement: &Judgement) -> Option<Iteration> {
 /// All findings at a scale, in the order of the table. Rows made of others come after those.
 fn judge_scale(scale: &'static Scale, rows: &[Asked], evidence: &Evidence<'_>) -> Vec<Finding> {
     let ids: Vec<&str> = rows.iter().map(|(c, _)| c.id).collect();
-    let (composite, plain): (Vec<_>, Vec<_>) =
-        rows.iter().partition(|(c, _)| c.rule.kind() == Kind::Composite);
+    let waits = |kind| matches!(kind, Kind::Composite | Kind::History);
+    let (composite, plain): (Vec<_>, Vec<_>) = rows.iter().partition(|(c, _)| waits(c.rule.kind()));
     let mut findings: Vec<Finding> = Vec::new();
     for (c, weight) in plain {
         let answer = match c.rule.kind() {
             Kind::Pair => pairs::answer(c, evidence, scale.name),
             Kind::Source => sources::answer(c, evidence, scale.name),
             Kind::Scales => scales::answer(c, evidence, scale.name),
-            Kind::History => composites::history(c, evidence.ledger()),
-            Kind::Single | Kind::Composite => singles::answer(c, evidence, scale.name),
+            Kind::Single | Kind::Composite | Kind::History => singles::answer(c, evidence, scale.name),
         };
         findings.push(Finding::new(c, weight, scale, answer.overall(), answer));
     }
     let mut waiting = composite;
     while !waiting.is_empty() {
         let before = waiting.len();
-        waiting.retain(|(c, weight)| match composites::answer(c, &ids, &findings) {
+        let answer = |c: &Criterion, findings: &[Finding]| match c.rule.kind() {
+            Kind::History => composites::history(c, &ids, evidence.ledger(), findings),
+            _ => composites::answer(c, &ids, findings),
+        };
+        waiting.retain(|(c, weight)| match answer(c, &findings) {
             Some(answer) => {
                 findings.push(Finding::new(c, *weight, scale, answer.overall(), answer));
                 false
@@ -317,7 +321,25 @@ fn problems(ledger: &Ledger) -> Vec<String> {
         problems.push(format!("two different promises have the number {}", context.number));
     }
     problems.extend(promise_problems(context));
+    problems.extend(left_out(ledger, context));
     problems
+}
+
+/// Trials that were measured by the promised recipes and are not among the promised ones: whoever
+/// chooses trials after seeing them chooses the result.
+fn left_out(ledger: &Ledger, context: &Context) -> Option<String> {
+    let promised = |m: &&Measurement| {
+        let of = |e: &Expected| e.scale == m.subject().scale && e.recipe == m.provenance().recipe;
+        m.provenance().revision == context.revision && context.expected.iter().any(of)
+    };
+    let seeds: BTreeSet<u64> = ledger
+        .measurements()
+        .filter(|m| !context.seeds.contains(&m.subject().seed))
+        .filter(promised)
+        .map(|m| m.subject().seed)
+        .collect();
+    let named: Vec<String> = seeds.iter().take(SHOWN_FAULTS).map(u64::to_string).collect();
+    (!seeds.is_empty()).then(|| format!("trials measured and left out of the promise: {}", named.join(", ")))
 }
 
 fn promise_problems(context: &Context) -> Vec<String> {
@@ -335,6 +357,19 @@ fn promise_problems(context: &Context) -> Vec<String> {
     let mut seeds = context.seeds.clone();
     seeds.sort_unstable();
     seeds.dedup();
+    for field in [Field::Data, Field::Tokenizer, Field::Device, Field::Precision] {
+        let all: BTreeSet<_> = context.expected.iter().map(|e| e.promised(field)).collect();
+        if all.len() > 1 {
+            problems.push(format!("the promise names {} different {}", all.len(), field.name()));
+        }
+    }
+    for scale in &context.scales {
+        let here = context.expected.iter().filter(|e| e.scale == *scale);
+        let recipes: BTreeSet<_> = here.map(|e| &e.recipe).collect();
+        if recipes.len() > 1 {
+            problems.push(format!("the promise names {} different recipes at {scale}", recipes.len()));
+        }
+    }
     if seeds.len() > MOST_TRIALS {
         problems.push(format!("{} trials, of which only {MOST_TRIALS} are looked at", seeds.len()));
     }

@@ -52,11 +52,12 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
         Reading::new(M::TrainFlops, train_flops(&s.model.census(), tokens)),
         Reading::new(M::TrainLoss, last),
         Reading::new(M::GradientNormMedian, median(curve.iter().map(|r| r.grad_norm).collect())),
-        Reading::new(M::LossSlope, slope(curve, s.recipe.warmup_steps)),
-        Reading::new(M::LargestSpike, largest_spike(curve, s.recipe.warmup_steps as usize)),
         Reading::new(M::TrainSeconds, s.run.seconds),
         Reading::new(M::TrainTokensPerSecond, tokens / s.run.seconds),
     ];
+    readings.extend(slope(curve, s.recipe.warmup_steps).map(|x| Reading::new(M::LossSlope, x)));
+    let spike = largest_spike(curve, s.recipe.warmup_steps as usize);
+    readings.extend(spike.map(|x| Reading::new(M::LargestSpike, x)));
     if curve.len() >= STEPS || !completed {
         let early = tail(&curve[..curve.len().min(STEPS)]);
         let first = curve.first().map_or(f64::NAN, |r| r.loss);
@@ -104,24 +105,27 @@ fn median(mut xs: Vec<f64>) -> f64 {
     }
 }
 
-/// Least-squares slope of the loss against the logarithm of tokens, after warm-up, on the first
-/// one per cent of the data.
-fn slope(curve: &[StepRecord], warmup: u64) -> f64 {
-    let points: Vec<(f64, f64)> = curve
-        .iter()
-        .filter(|r| r.step > warmup && r.tokens <= SLOPE_TOKENS)
-        .map(|r| ((r.tokens as f64).ln(), r.loss))
-        .collect();
+/// Least-squares slope of the loss against the logarithm of tokens, on the first one per cent of the
+/// data: after warm-up, or over all of it where warm-up takes most of it, as FULL's does (ruling R12).
+/// None of fewer than two points.
+fn slope(curve: &[StepRecord], warmup: u64) -> Option<f64> {
+    const FEW: usize = 10;
+    let first = || curve.iter().filter(|r| r.tokens <= SLOPE_TOKENS);
+    let after: Vec<&StepRecord> = first().filter(|r| r.step > warmup).collect();
+    let used = if after.len() < FEW { first().collect() } else { after };
+    let points: Vec<(f64, f64)> = used.iter().map(|r| ((r.tokens as f64).ln(), r.loss)).collect();
     let (xs, ys): (Vec<_>, Vec<_>) = points.iter().copied().unzip();
     let (mx, my) = (mean(&xs), mean(&ys));
     let along: f64 = points.iter().map(|(x, y)| (x - mx) * (y - my)).sum();
-    along / xs.iter().map(|x| (x - mx) * (x - mx)).sum::<f64>()
+    (points.len() > 1).then(|| along / xs.iter().map(|x| (x - mx) * (x - mx)).sum::<f64>())
 }
 
 /// The largest ratio of a loss to the mean of the hundred before it, after warm-up.
-fn largest_spike(curve: &[StepRecord], warmup: usize) -> f64 {
+fn largest_spike(curve: &[StepRecord], warmup: usize) -> Option<f64> {
     let ratio = |i: usize| curve[i].loss / mean_of(&curve[i - WINDOW..i], |r| r.loss);
-    (warmup.max(WINDOW)..curve.len()).map(ratio).fold(f64::NAN, f64::max)
+    // A ratio that is not a number is the largest of all.
+    let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
+    (warmup.max(WINDOW)..curve.len()).map(ratio).reduce(larger)
 }
 
 #[cfg(test)]

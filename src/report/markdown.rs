@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::tables::{Table, tables};
 use super::{LEGEND, about, by_group, by_scale, found, is_outside, mark, not_met, tally, visible};
 use crate::evidence::Ledger;
-use crate::gate::{Finding, Judgement};
+use crate::gate::{Finding, Judgement, Weight};
 
 /// The report as Markdown.
 pub fn markdown(ledger: &Ledger, judgement: &Judgement) -> String {
@@ -48,7 +48,10 @@ fn scale(text: &mut String, findings: &[Finding]) {
     let mut rows = Vec::new();
     for group in by_group(findings) {
         for f in group {
-            let id = format!("`{}`", f.criterion);
+            let id = match f.weight {
+                Weight::Required => format!("`{}`", f.criterion),
+                weight => format!("`{}` ({})", f.criterion, weight.name()),
+            };
             let cells = [mark(f), f.group, &id, f.claim, &found(f), &f.demanded];
             rows.push(cells.map(str::to_owned).to_vec());
         }

@@ -41,11 +41,11 @@ fn mark(finding: &Finding) -> &'static str {
     }
 }
 
-const LEGEND: &str = "✓ met, ✗ unmet, ? unproven; x unmet and - unproven where it only informs";
+const LEGEND: &str = "✓ met, ✗ unmet, ? unproven; x unmet and - unproven where it does not decide by itself";
 
 /// Rows that only inform and that nobody measured: named together, not one by one.
 fn is_aside(finding: &Finding) -> bool {
-    finding.weight != Weight::Required && finding.status == Status::Unproven && finding.found.is_empty()
+    finding.weight == Weight::Informs && finding.status == Status::Unproven && finding.found.is_empty()
 }
 
 /// What was found, and what is lacking.

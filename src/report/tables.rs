@@ -142,7 +142,10 @@ fn positioning(at: &Scaled<'_>) -> Table {
         if gains.is_empty() {
             continue;
         }
-        let proven = t_interval(&gains).map_or(f64::NAN, |[low, _]| low.exp());
+        // Something against nothing is an advantage without limit.
+        let infinite = gains.iter().all(|g| *g == f64::INFINITY);
+        let bound = t_interval(&gains).map_or(f64::NAN, |[low, _]| low.exp());
+        let proven = if infinite && gains.len() > 1 { f64::INFINITY } else { bound };
         let cells = [GROUNDTHINK, GPT2].map(|m| at.cell(m, Condition::Trained, metric));
         let ratio = Value::from(mean(&gains).exp());
         let [our, their] = cells;

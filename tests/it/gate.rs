@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use v5gate::evidence::{Condition, Direction, Field, Ledger, Line, Metric};
+use v5gate::evidence::{Condition, Direction, Expected, Field, Ledger, Line, Metric};
 use v5gate::gate::{
     CRITERIA, Criterion, Effect, Finding, GPT2, GROUNDTHINK, Judgement, Of, Rule, Status, Verdict, Weight,
     judge,
@@ -245,8 +245,10 @@ fn violate(world: &mut World, c: &Criterion, scale: &str) {
             asked.for_each(|part| violate(world, part, scale));
         }
         Rule::NotInARow(n, ids) => {
-            let lacking = (2..).take(n).map(|number| iteration(number, &ids[..1]));
+            // The present code is the last of them.
+            let lacking = (2..).take(n - 1).map(|number| iteration(number, &ids[..1]));
             world.iterations.extend(lacking);
+            violate(world, row(ids[0]), scale);
         }
     }
 }
@@ -344,7 +346,9 @@ fn every_criterion_is_unproven_without_evidence() {
         world.facts.clear();
         world.iterations.clear();
         let judgement = judge(&world.ledger());
-        let mut here = judgement.findings.iter().filter(|f| f.scale == scale.name);
+        // That there were no three iterations in a row needs no evidence: there were none.
+        let mut here =
+            judgement.findings.iter().filter(|f| f.scale == scale.name && f.criterion != "iterations");
         assert!(here.all(|f| f.status == Status::Unproven), "{:?}", not_met(&judgement));
         assert_eq!(judgement.verdict, Verdict::Incomplete);
     }
@@ -377,7 +381,9 @@ fn every_criterion_is_unproven_by_contradictory_evidence() {
         let mut lines = world.lines();
         let key = (scale.to_owned(), c.of.models()[0], c.condition, c.metrics[0], 1);
         let mut fact = world.facts[&key].clone();
-        fact.value += HAIR * fact.value.abs().max(1.0);
+        // Within what a share can be, or a yes and no.
+        let hair = HAIR * fact.value.abs().max(1.0);
+        fact.value += if fact.value > 0.0 { -hair } else { hair };
         lines.push(Line::Measurement(measured(&key, &fact)));
         let judgement = judge(&Ledger::from_lines(lines));
         let f = finding(&judgement, c, scale);
@@ -625,4 +631,104 @@ fn non_inferiority_asks_for_the_bound_and_not_the_mean() {
     assert_eq!(advantages([0.0, 0.1, 0.2]), Status::Unmet);
     // Worse in every trial, but provably by less than 5 %.
     assert_eq!(advantages([-0.02, -0.021, -0.022]), Status::Met);
+}
+
+/// A good world of FULL with one thing changed, and what becomes of the verdict.
+fn full_with(change: impl FnOnce(&mut World)) -> Judgement {
+    let mut world = World::good("full", GATED, 10);
+    change(&mut world);
+    judge(&world.ledger())
+}
+
+fn put(world: &mut World, metric: Metric, value: f64) {
+    let facts = world.facts.iter_mut().filter(|(key, _)| key.3 == metric);
+    facts.for_each(|(_, fact)| fact.value = value);
+}
+
+#[test]
+fn numbers_that_cannot_be_do_not_pass() {
+    let impossible = [
+        (Metric::CanaryC1a, 100.0),
+        (Metric::StatefulnessScore, 95.0),
+        (Metric::WikitextLoss, -5.0),
+        (Metric::StateHalvesError, -1.0),
+        (Metric::CostTimeGrowth, -5.0),
+        (Metric::AblationSmallerShare, f64::NEG_INFINITY),
+        (Metric::UnigramLoss, f64::INFINITY),
+        (Metric::RunCompleted, 7.0),
+    ];
+    for (metric, value) in impossible {
+        let judgement = full_with(|world| put(world, metric, value));
+        assert_ne!(judgement.verdict, Verdict::Pass, "{} {value}", metric.id());
+    }
+}
+
+#[test]
+fn intervals_must_hold_their_value() {
+    for ends in [[f64::INFINITY; 2], [f64::NEG_INFINITY; 2], [0.9, 0.1], [0.99, 0.999], [f64::NAN, 0.99]] {
+        let judgement = full_with(|world| {
+            let accuracy = Metric::MultiFactCompositionAccuracy;
+            let facts = world.select("8M", Some(GROUNDTHINK), Condition::Trained, accuracy, Some(3));
+            facts.for_each(|(_, fact)| fact.interval = Some(ends));
+        });
+        assert_eq!(finding(&judgement, row("emergent-reasoning"), "8M").status, Status::Unmet, "{ends:?}");
+        assert_eq!(judgement.verdict, Verdict::Fail);
+    }
+}
+
+#[test]
+fn models_that_get_worse_with_size_follow_no_law() {
+    let judgement = full_with(|world| {
+        for (scale, loss) in GATED.iter().zip([3.0, 3.1, 3.2, 3.3]) {
+            let facts = world.select(scale, None, Condition::Trained, Metric::ValidationLoss, None);
+            facts.for_each(|(_, fact)| fact.value = loss);
+        }
+    });
+    for id in ["scaling-law-fits", "scaling-law-parallel"] {
+        assert_eq!(finding(&judgement, row(id), "125M").status, Status::Unmet, "{id}");
+    }
+}
+
+#[test]
+fn trials_are_not_chosen_after_they_were_seen() {
+    let judgement = full_with(|world| {
+        let dropped = 9;
+        world.context.seeds.retain(|seed| *seed != dropped);
+        world.context.seeds.push(10);
+        let kept = world.context.expected.clone();
+        world.context.expected.extend(kept.into_iter().filter(|e| e.seed == dropped).map(|mut e| {
+            e.seed = 10;
+            e
+        }));
+    });
+    assert!(judgement.problems.iter().any(|p| p.contains("left out")), "{:?}", judgement.problems);
+    assert_ne!(judgement.verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_promise_is_one_promise() {
+    let changes: [fn(&mut Expected); 5] = [
+        |e| e.data.push('2'),
+        |e| e.tokenizer.push('2'),
+        |e| e.device.push('2'),
+        |e| e.precision.push('2'),
+        |e| e.recipe.push('2'),
+    ];
+    for change in changes {
+        let judgement = full_with(|world| {
+            let expected =
+                world.context.expected.iter_mut().find(|e| e.scale == "30M" && e.seed == 4).unwrap();
+            change(expected);
+            let expected = expected.clone();
+            let facts = world.facts.iter_mut().filter(|(key, _)| key.0 == "30M" && key.4 == 4);
+            facts.for_each(|(_, fact)| {
+                let p = &mut fact.provenance;
+                (p.data, p.tokenizer) = (expected.data.clone(), expected.tokenizer.clone());
+                (p.device, p.precision) = (expected.device.clone(), expected.precision.clone());
+                p.recipe = expected.recipe.clone();
+            });
+        });
+        assert!(judgement.problems.iter().any(|p| p.contains("different")), "{:?}", judgement.problems);
+        assert_ne!(judgement.verdict, Verdict::Pass);
+    }
 }

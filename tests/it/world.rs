@@ -211,9 +211,16 @@ fn sized(scale: &str, ours: bool, metric: Metric, jitter: f64) -> Option<f64> {
         "30M" => 37_829_632.0,
         _ => 85_056_000.0,
     };
+    let total = match scale {
+        "3.5M" => 15_497_728.0,
+        "8M" => 30_339_456.0,
+        "30M" => 64_085_504.0,
+        "125M" => 124_439_808.0,
+        _ => 2.0 * size,
+    };
     let loss = if ours { 8.0 * size.powf(-0.105) + 0.95 } else { 8.0 * size.powf(-0.1) + 1.0 } + jitter;
     let value = match metric {
-        M::TotalParameters => 2.0 * size + if ours { 1_000.0 } else { 0.0 },
+        M::TotalParameters => total + if ours { 1_000.0 } else { 0.0 },
         M::NonEmbeddingParameters => size + if ours { 1_000.0 } else { 0.0 },
         M::EmbeddingParameters => size,
         M::Compute6nd => 1.2e7 * size,
@@ -240,7 +247,7 @@ fn trained(ours: bool, metric: Metric, jitter: f64) -> Option<f64> {
             }
         }
         M::StateBytes => better(65_536.0, 0.4),
-        M::TrainTokens => 2_000_000.0,
+        M::TrainTokens => 2e9,
         M::BatchSize => 8.0,
         M::WarmupShare | M::LeastMovement => 0.05,
         M::DecayOnVectors | M::ValidationOverlap => 0.0,
