@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::data::batches::OrderError;
 use crate::data::dataset::DatasetError;
 use crate::evidence::{CurveError, LedgerError};
-use crate::probes::ProbeError;
+use crate::probes::{Probe, ProbeError};
 use crate::train::{CheckpointError, TrainError};
 
 /// Why collecting could not be done.
@@ -58,4 +58,12 @@ pub enum CollectError {
     /// Worker threads could not be started.
     #[error("worker threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+impl CollectError {
+    /// What a probe's failure about somebody is.
+    pub(super) fn of(probe: &Probe, subject: impl FnOnce() -> String) -> impl FnOnce(ProbeError) -> Self {
+        let probe = probe.id;
+        move |error| Self::Probe { probe, subject: subject(), error: Box::new(error) }
+    }
 }

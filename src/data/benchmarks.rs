@@ -105,7 +105,7 @@ pub fn hellaswag(path: &Path) -> Result<Vec<Question>, BenchmarkError> {
             Label::Number(truth) => truth,
             Label::Text(text) => text.parse().map_err(|_| format!("label {text:?} is no number"))?,
         };
-        if truth >= item.endings.len() {
+        if item.endings.len() < 2 || truth >= item.endings.len() {
             return Err(format!("label {truth} of {} endings", item.endings.len()));
         }
         let endings: Vec<_> = item.endings.iter().map(|ending| cleaned(ending)).collect();
@@ -209,10 +209,10 @@ mod tests {
 
     #[test]
     fn a_wrong_item_is_named() {
-        let good = r#"{"activity_label": "", "ctx_a": "", "ctx_b": "", "endings": ["x"], "label": 0}"#;
+        let good = r#"{"activity_label": "", "ctx_a": "", "ctx_b": "", "endings": ["x", "y"], "label": 0}"#;
         for (bad, says) in [
             ("{}", "missing field"),
-            (&good.replace("\"label\": 0", "\"label\": 1"), "label 1 of 1 endings"),
+            (&good.replace("\"label\": 0", "\"label\": 2"), "label 2 of 2 endings"),
             (&good.replace("\"label\": 0", "\"label\": \"x\""), "is no number"),
             (&good.replace("\"x\"", "\"[x]\""), "without text"),
         ] {
