@@ -4,6 +4,7 @@
 //! without a source.
 
 mod error;
+mod eval;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::scale::Scale;
 use crate::train::{Ending, Precision, Run, RunDir, STOPPING, StepRecord, TrainJob, load_model};
 
 pub use error::CollectError;
+pub use eval::{Evaluated, Evaluation};
 
 /// Digest of the code that makes numbers.
 pub const REVISION: &str = env!("V5_REVISION");

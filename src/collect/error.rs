@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::data::batches::OrderError;
+use crate::data::cache::CacheError;
 use crate::data::dataset::DatasetError;
 use crate::evidence::{CurveError, LedgerError};
 use crate::probes::{Probe, ProbeError};
@@ -48,6 +49,17 @@ pub enum CollectError {
         expected: String,
         /// What is there.
         got: String,
+    },
+    /// A token file.
+    #[error(transparent)]
+    Tokens(#[from] CacheError),
+    /// Things that do not belong together.
+    #[error("{path}: {what}", path = .path.display())]
+    Unfit {
+        /// Where.
+        path: PathBuf,
+        /// What was expected, and what there is.
+        what: String,
     },
     /// Somebody asked to stop.
     #[error("interrupted; the same command goes on from here")]
