@@ -176,9 +176,9 @@ impl ModelRespondent<'_> {
         for begin in (0..longest).step_by(piece.max(1)) {
             let end = longest.min(begin + piece);
             // Behind its end a row is filled up: no position sees what comes after it.
-            let fed = rows.iter().flat_map(|row| {
-                (begin..end).map(|at| row.inputs.get(at).copied().unwrap_or_default())
-            });
+            let fed = rows
+                .iter()
+                .flat_map(|row| (begin..end).map(|at| row.inputs.get(at).copied().unwrap_or_default()));
             let fed: Vec<u32> = fed.collect();
             let hidden = self.model.hidden(&fed, &mut state)?;
             let (mut owners, mut places, mut targets) = (Vec::new(), Vec::new(), Vec::new());

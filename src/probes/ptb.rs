@@ -48,9 +48,7 @@ fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
         ratio(&pairs.collect::<Vec<_>>())
     };
     let (words, tokens) = (over(&|i| lines[i].words), over(&|i| encoded[i].len()));
-    let sample = |i: usize| {
-        json!({"log_likelihood": -by_line[i], "words": lines[i].words, "tokens": encoded[i].len()})
-    };
+    let sample = |i: usize| json!({"log_likelihood": -by_line[i], "words": lines[i].words, "tokens": encoded[i].len()});
     Ok(Outcome {
         original,
         effective: lines.len(),

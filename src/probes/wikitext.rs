@@ -60,9 +60,7 @@ fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
         figures.push(Figure { name: "bits_per_byte_recurrent", ..bits });
         figures.push(per_token("token_perplexity_recurrent", &texts, &losses));
     }
-    let sample = |((page, text), loss): ((&Page, &Vec<u32>), &f64)| {
-        json!({"log_likelihood": -loss, "words": page.words, "bytes": page.bytes, "tokens": text.len()})
-    };
+    let sample = |((page, text), loss): ((&Page, &Vec<u32>), &f64)| json!({"log_likelihood": -loss, "words": page.words, "bytes": page.bytes, "tokens": text.len()});
     Ok(Outcome {
         original,
         effective: pages.len(),
