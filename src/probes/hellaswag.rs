@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::benchmark::{Exam, Figure, Outcome, Task, expect_all, first, put};
@@ -41,12 +42,11 @@ struct Mark {
 
 fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
     let (original, questions) = first(hellaswag(path)?, exam.limit);
-    let mut requests = Vec::new();
-    for question in &questions {
-        for ending in &question.endings {
-            requests.push(Request::pair(exam.tokenizer, &question.query, &format!(" {ending}"))?);
-        }
-    }
+    let pairs: Vec<_> =
+        questions.iter().flat_map(|q| q.endings.iter().map(move |ending| (&q.query, ending))).collect();
+    let pair =
+        |&(query, ending): &(&String, &String)| Request::pair(exam.tokenizer, query, &format!(" {ending}"));
+    let requests: Vec<Request> = pairs.par_iter().map(pair).collect::<Result<_>>()?;
     let answers =
         exam.respondent.answer(&requests, How { window: exam.window, carry: false, greedy: false })?;
     expect_all(&answers, requests.len())?;
