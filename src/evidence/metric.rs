@@ -65,6 +65,7 @@ metrics! {
     BatchSize, "batch_size", "sequences", Neither, "Sequences in a training step.";
     WarmupShare, "warmup_share", "share", Neither, "Steps of warm-up divided by all steps (ruling R12).";
     DecayOnVectors, "decay_on_vectors", "share", Lower, "Largest relative change that weight decay alone makes to a bias, norm or per-channel vector.";
+    LeastMovement, "least_movement", "share", Neither, "Smallest relative change of a parameter tensor from its initial values to its trained ones.";
     ValidationOverlap, "validation_overlap", "share", Lower, "Share of the held-out split's 64-token windows that training text contains word for word.";
     TrainLoss, "train_loss", "nats/token", Lower, "Mean training loss of the last 100 steps.";
     LossFell, "loss_fell", "ratio", Lower, "Final training loss divided by the mean of the first steps.";

@@ -154,6 +154,9 @@ pub enum Rule {
     NotInARow(usize, &'static [&'static str]),
 }
 
+/// A row made of no more rows than this names them.
+const NAMED: usize = 9;
+
 /// How far a control may be from its exact value: sums of 1/K round.
 pub(super) const EXACT: f64 = 1e-9;
 
@@ -259,6 +262,9 @@ impl Rule {
             Rule::LawFits(r2) => format!("R² > {r2} for both models"),
             Rule::LawParallel(share) => format!("exponents within {}", percent(share)),
             Rule::LawSteeper => "exponent >= GPT-2's".to_owned(),
+            Rule::All(ids) if ids.len() > NAMED => {
+                format!("all met of the {} rows that `v5gate explain` names", ids.len())
+            }
             Rule::All(ids) => format!("all met of {}", ids.join(", ")),
             Rule::AtLeastOf(n, ids) => format!("at least {n} met of {}", ids.join(", ")),
             Rule::NotInARow(n, ids) => {

@@ -206,8 +206,11 @@ impl Judgement {
     }
 }
 
+/// A criterion and what it weighs.
+type Asked = (&'static Criterion, Weight);
+
 /// Which criteria are asked at each scale, and what they weigh there.
-static ASKED: LazyLock<Vec<(&'static Scale, Vec<(&'static Criterion, Weight)>)>> = LazyLock::new(|| {
+static ASKED: LazyLock<Vec<(&'static Scale, Vec<Asked>)>> = LazyLock::new(|| {
     let rows = |scale| CRITERIA.iter().filter_map(move |c| Some((c, c.weight(scale)?)));
     SCALES.iter().map(|scale| (scale, rows(scale).collect())).collect()
 });
@@ -221,9 +224,8 @@ pub fn judge(ledger: &Ledger) -> Judgement {
         if asked {
             findings.extend(judge_scale(scale, rows, &evidence));
         } else if scale.tier == Tier::Gate {
-            let outside = |(c, weight): &(&'static Criterion, Weight)| {
-                Finding::new(c, *weight, scale, Status::Outside, Answer::default())
-            };
+            let outside =
+                |(c, weight): &Asked| Finding::new(c, *weight, scale, Status::Outside, Answer::default());
             findings.extend(rows.iter().map(outside));
         }
     }
@@ -239,11 +241,7 @@ pub fn iteration(ledger: &Ledger, judgement: &Judgement) -> Option<Iteration> {
 }
 
 /// All findings at a scale, in the order of the table. Rows made of others come after those.
-fn judge_scale(
-    scale: &'static Scale,
-    rows: &[(&'static Criterion, Weight)],
-    evidence: &Evidence<'_>,
-) -> Vec<Finding> {
+fn judge_scale(scale: &'static Scale, rows: &[Asked], evidence: &Evidence<'_>) -> Vec<Finding> {
     let ids: Vec<&str> = rows.iter().map(|(c, _)| c.id).collect();
     let (composite, plain): (Vec<_>, Vec<_>) =
         rows.iter().partition(|(c, _)| c.rule.kind() == Kind::Composite);
@@ -270,9 +268,8 @@ fn judge_scale(
         });
         if waiting.len() == before {
             // A circle, which the table's own test rules out: nothing is proven by it.
-            let unproven = |(c, weight): (&'static Criterion, Weight)| {
-                Finding::new(c, weight, scale, Status::Unproven, Answer::default())
-            };
+            let unproven =
+                |(c, weight): Asked| Finding::new(c, weight, scale, Status::Unproven, Answer::default());
             findings.extend(waiting.drain(..).map(unproven));
         }
     }

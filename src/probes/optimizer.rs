@@ -1,15 +1,15 @@
-//! Does weight decay leave alone what is no matrix? (Ruling R12.)
+//! Does weight decay leave alone what is no matrix, and did training move everything? (Ruling R12.)
 
 use super::{Probe, Reading, Result, Subject};
 use crate::evidence::Metric as M;
-use crate::models::LanguageModel;
+use crate::models::{LanguageModel, Params};
 use crate::ops::{Tape, Var, to_vec_f64};
 use crate::train::{AdamW, Recipe};
 
 pub(super) const PROBE: Probe = Probe {
     id: "optimizer",
-    about: "what one step without gradients does to biases, norms and per-channel vectors",
-    metrics: &[M::DecayOnVectors],
+    about: "what one step without gradients does to vectors, and how far training moved each tensor",
+    metrics: &[M::DecayOnVectors, M::LeastMovement],
     ask,
 };
 
@@ -18,7 +18,28 @@ pub(super) const PROBE: Probe = Probe {
 const PER_CHANNEL: &[&str] = &["time_faaaa", "conv1d.weight"];
 
 fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
-    Ok(vec![Reading::new(M::DecayOnVectors, decay_on_vectors(s.model, s.recipe)?)])
+    Ok(vec![
+        Reading::new(M::DecayOnVectors, decay_on_vectors(s.model, s.recipe)?),
+        Reading::new(M::LeastMovement, least_movement(s.untrained.params(), s.model.params())?),
+    ])
+}
+
+/// ‖w − w₀‖ divided by the larger of both norms, the smallest over all tensors; 0 for one that stayed as
+/// it was.
+fn least_movement(before: &Params, after: &Params) -> Result<f64> {
+    let mut least = f64::INFINITY;
+    for i in 0..before.entries().len() {
+        let (old, new) = (to_vec_f64(&before.view(i)?)?, to_vec_f64(&after.view(i)?)?);
+        let moved = norm(old.iter().zip(&new).map(|(a, b)| a - b));
+        let size = norm(old.iter().copied()).max(norm(new.iter().copied()));
+        let share = if moved == 0.0 { 0.0 } else { moved / size };
+        least = if share.is_nan() || share < least { share } else { least };
+    }
+    Ok(least)
+}
+
+fn norm(xs: impl Iterator<Item = f64>) -> f64 {
+    xs.map(|x| x * x).sum::<f64>().sqrt()
 }
 
 /// The largest relative change of a parameter that is no matrix. With all gradients zero nothing but
@@ -38,10 +59,9 @@ fn decay_on_vectors(model: &dyn LanguageModel, recipe: &Recipe) -> Result<f64> {
             continue;
         }
         let (old, new) = (to_vec_f64(&before.view(i)?)?, to_vec_f64(&optimizer.params().view(i)?)?);
-        let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
-        let moved = norm(&mut old.iter().zip(&new).map(|(a, b)| a - b));
+        let moved = norm(old.iter().zip(&new).map(|(a, b)| a - b));
         // What was zero and stays so has not changed.
-        let change = if moved == 0.0 { 0.0 } else { moved / norm(&mut old.iter().copied()) };
+        let change = if moved == 0.0 { 0.0 } else { moved / norm(old.iter().copied()) };
         largest = if change.is_nan() || change > largest { change } else { largest };
     }
     Ok(largest)

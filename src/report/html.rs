@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::plots::{Figure, figures};
 use super::tables::{Table, tables};
-use super::{by_group, by_scale, found, is_outside, not_met, tally, visible};
+use super::{by_group, by_scale, found, is_aside, is_outside, not_met, tally, visible};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Verdict, Weight};
 
@@ -259,13 +259,25 @@ fn findings_of(findings: &[Finding], with_scale: bool) -> Markup {
                         @if let Some(first) = group.first() {
                             tr.group { th colspan="5" scope="rowgroup" { @if with_scale { "Scale " (first.scale) " · " } (first.group) } }
                         }
-                        @for f in group {
+                        @for f in group.iter().filter(|f| !is_aside(f)) {
                             tr class=[(f.weight != Weight::Required).then_some("informing")] {
                                 td.is { (badge(f.status)) (informs(f)) }
                                 td.claim { (f.claim) " " code { (f.criterion) } }
                                 td data-label="Found" { (said(f)) }
                                 td data-label="Demanded" { (f.demanded) }
                                 td.why data-label="Why" { (f.why) " " span.source { (f.source) } }
+                            }
+                        }
+                        @if let Some(first) = group.iter().find(|f| is_aside(f)) {
+                            tr.informing {
+                                td.is { (badge(first.status)) (informs(first)) }
+                                td.aside colspan="4" {
+                                    "Not measured: "
+                                    @for (i, f) in group.iter().filter(|f| is_aside(f)).enumerate() {
+                                        @if i > 0 { "; " }
+                                        (f.claim) " " code { (f.criterion) }
+                                    }
+                                }
                             }
                         }
                     }

@@ -43,6 +43,11 @@ fn mark(finding: &Finding) -> &'static str {
 
 const LEGEND: &str = "✓ met, ✗ unmet, ? unproven; x unmet and - unproven where it only informs";
 
+/// Rows that only inform and that nobody measured: named together, not one by one.
+fn is_aside(finding: &Finding) -> bool {
+    finding.weight != Weight::Required && finding.status == Status::Unproven && finding.found.is_empty()
+}
+
 /// What was found, and what is lacking.
 fn found(finding: &Finding) -> String {
     match (&finding.lacking, finding.found.is_empty()) {

@@ -160,7 +160,7 @@ impl<'e> Plots<'e> {
 
     /// One metric of one model, trial by trial.
     fn values(&self, scale: &str, model: &str, condition: Condition, metric: Metric) -> Vec<f64> {
-        let seeds = self.evidence.seeds().into_iter();
+        let seeds = self.evidence.seeds().iter();
         let found = seeds.filter_map(|&s| self.evidence.find(scale, s, model, condition, metric).ok());
         found.map(|m| m.value().raw()).collect()
     }

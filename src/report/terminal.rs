@@ -3,7 +3,7 @@
 use console::{Style, Term, measure_text_width, strip_ansi_codes};
 
 use super::tables::{Table, tables};
-use super::{LEGEND, about, by_group, by_scale, found, is_outside, mark, not_met, tally};
+use super::{LEGEND, about, by_group, by_scale, found, is_aside, is_outside, mark, not_met, tally};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Verdict, Weight};
 
@@ -112,12 +112,7 @@ impl Page {
         self.heading(&format!("{}:", first.scale));
         for group in by_group(findings) {
             self.line(&format!("  {}", group[0].group));
-            let aside = |f: &&Finding| {
-                self.screen.brief
-                    && f.weight != Weight::Required
-                    && f.status == Status::Unproven
-                    && f.values.is_empty()
-            };
+            let aside = |f: &&Finding| self.screen.brief && is_aside(f);
             let (unmeasured, shown): (Vec<&Finding>, Vec<&Finding>) = group.iter().partition(aside);
             shown.into_iter().for_each(|f| self.finding(f));
             if !unmeasured.is_empty() {

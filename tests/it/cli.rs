@@ -518,8 +518,8 @@ fn a_protocol_that_cannot_be_followed_is_refused() {
     let bad = [
         ("max_lr", "maxlr", "line 23, column 1", "unknown field `maxlr`"),
         ("checkpoint_every", "checkpoint_evry", "line 6, column 1", "unknown field `checkpoint_evry`"),
-        ("vocab_size", "vocab_sise", "line 8, column 1", "unknown field `vocab_sise`"),
-        ("[recipe]", "[recipe", "line 15", "TOML parse error"),
+        ("vocab_size", "vocab_sise", "line 9, column 1", "unknown field `vocab_sise`"),
+        ("[recipe]", "[recipe", "line 16", "TOML parse error"),
         ("warmup_steps = 1\n", "", "missing field", "warmup_steps"),
         ("scales = [\"smoke\"]", "scales = [\"smoky\"]", "scales: expected some of", "\"smoky\""),
         ("name = \"mini\"", "name = \"../mini\"", "name: expected letters", "\"../mini\""),

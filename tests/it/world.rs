@@ -242,7 +242,7 @@ fn trained(ours: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::StateBytes => better(65_536.0, 0.4),
         M::TrainTokens => 2_000_000.0,
         M::BatchSize => 8.0,
-        M::WarmupShare => 0.05,
+        M::WarmupShare | M::LeastMovement => 0.05,
         M::DecayOnVectors | M::ValidationOverlap => 0.0,
         M::TrainSeconds => 60.0 + jitter,
         M::TrainTokensPerSecond => 33_333.3 + jitter,

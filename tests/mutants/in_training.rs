@@ -220,7 +220,11 @@ pub fn frozen_rwkv(lab: &Lab) -> Result<Case, Failed> {
 }
 
 pub fn frozen_mamba(lab: &Lab) -> Result<Case, Failed> {
-    put_back(lab, "ablation", |_, branch| (branch == Some(Branch::Mamba)).then_some(Put::Start))
+    put_back(lab, "optimizer", |_, branch| (branch == Some(Branch::Mamba)).then_some(Put::Start))
+}
+
+pub fn frozen_norms(lab: &Lab) -> Result<Case, Failed> {
+    put_back(lab, "optimizer", |name, _| name.contains("ln_").then_some(Put::Start))
 }
 
 /// The gate's sigmoid at its end; its map silent.

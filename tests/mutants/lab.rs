@@ -165,7 +165,7 @@ impl Lab {
             let mut lines = vec![Line::Context(promise(&protocol, dataset).map_err(fail)?)];
             for model in ["gpt2", "groundthink"] {
                 let finished = Training::of(&protocol, dataset, model)?.run(&|_, _| Ok(()))?;
-                for probe in ["language-modeling", "ablation", "state"] {
+                for probe in ["language-modeling", "ablation", "state", "optimizer"] {
                     lines.extend(finished.ask(probe)?);
                 }
             }
