@@ -10,20 +10,23 @@ use approx::assert_relative_eq;
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use v5gate::data::benchmarks::{hellaswag, lambada};
+use v5gate::collect::{Collector, Options, Trial, question};
+use v5gate::data::benchmarks::{Passage, Question, hellaswag, lambada};
 use v5gate::data::cache::TokenFile;
 use v5gate::data::conversations::{Amount, Split, conversations};
 use v5gate::data::files::{digest_of_texts, sha256};
 use v5gate::data::random::Random;
 use v5gate::data::tokenizer::Tokenizer;
-use v5gate::data::wikitext::pages;
+use v5gate::data::wikitext::{Page, pages};
+use v5gate::evidence::{Line, Measurement, Metric};
 use v5gate::models::{Config, Gpt2Config, LanguageModel, Params};
 use v5gate::ops::to_vec_f64;
 use v5gate::probes::{
-    Answer, Exam, How, Kept, ModelRespondent, Outcome, ProbeError, Request, Respondent, TASKS, find_task,
-    overlap,
+    Answer, Exam, How, Kept, ModelRespondent, Outcome, PROBES, ProbeError, Request, Respondent, TASKS,
+    can_answer, find_task, overlap,
 };
 use v5gate::progress::Screen;
+use v5gate::protocol::Protocol;
 
 use crate::models::{random_model, small};
 
@@ -307,7 +310,7 @@ fn an_oracle_is_perfect_and_shuffled_labels_are_chance() {
     assert_eq!(figure(&files.ask("lambada_openai", &known, &tokenizer), "acc"), 1.0);
 
     let questions = hellaswag(&files.path("hellaswag")).unwrap();
-    let truth = |q: &v5gate::data::benchmarks::Question| {
+    let truth = |q: &Question| {
         let ending = format!(" {}", q.endings[q.truth]);
         Request::pair(&tokenizer, &q.query, &ending).unwrap().continuation
     };
@@ -452,6 +455,67 @@ fn text_seen_in_training_is_told() {
     }
 }
 
+// ---- in a protocol
+
+/// What a trained model's probes answer: metric and what it was measured on.
+fn answers_in(protocol: &Protocol, data: &Path, out: &Path) -> Vec<(Metric, f64, Option<u64>, String)> {
+    let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
+    let options = Options { out, data: Some(data), jobs: None, screen: &screen, stop: &stop };
+    let collector = Collector::open(protocol, &options).unwrap();
+    let (spec, scale) = (v5gate::models::find("gpt2").unwrap(), v5gate::scale::find("smoke").unwrap());
+    let trained = collector.train(Trial { spec, scale, seed: 1 }).unwrap();
+    let (model, untrained) = (trained.model().unwrap(), trained.untrained().unwrap());
+    let subject = collector.subject(&trained, model.as_ref(), untrained.as_ref());
+    let probes = PROBES.iter().filter(|probe| find_task(probe.id).is_some());
+    let lines = probes.flat_map(|probe| {
+        let lines = question(probe, &subject, "gpt2", &trained.source).unwrap();
+        let metrics: Vec<_> = measurements(&lines).map(|m| m.metric()).collect();
+        let able = can_answer(probe.id, subject.data);
+        assert_eq!(metrics, if able { probe.metrics.to_vec() } else { Vec::new() }, "{}", probe.id);
+        lines
+    });
+    let lines: Vec<Line> = lines.collect();
+    let told = |m: &Measurement| {
+        assert!(m.interval().is_some() || m.metric().id().ends_with("_overlap"));
+        (m.metric(), m.value().raw(), m.n(), m.provenance().validation.clone())
+    };
+    measurements(&lines).map(told).collect()
+}
+
+fn measurements(lines: &[Line]) -> impl Iterator<Item = &Measurement> {
+    lines.iter().filter_map(|line| if let Line::Measurement(m) = line { Some(m) } else { None })
+}
+
+#[test]
+fn a_protocol_asks_the_benchmarks_whose_files_are_there() {
+    let (files, out) = (Files::new(12, 10), tempfile::tempdir().unwrap());
+    let text = crate::cli::protocol(2, 2);
+    let with = |items: &str| {
+        let protocol = Protocol::parse("mini", &format!("{items}\n{text}")).unwrap();
+        answers_in(&protocol, files.folder.path(), out.path())
+    };
+    let all = with("");
+    assert_eq!(
+        all.len(),
+        PROBES.iter().filter(|p| find_task(p.id).is_some()).flat_map(|p| p.metrics).count()
+    );
+    let counted =
+        |found: &[(Metric, f64, Option<u64>, String)]| found.iter().all(|f| f.2.is_none_or(|n| n == 12));
+    assert!(counted(&all), "{all:?}");
+    // Fewer items are another measurement, and say so.
+    let few = with("benchmark_items = 5");
+    let of = |found: &[(Metric, f64, Option<u64>, String)]| {
+        found.iter().find(|f| f.0 == Metric::LambadaLoss).cloned().unwrap()
+    };
+    assert_eq!(of(&few).2, Some(5));
+    assert_ne!(of(&few).3, of(&all).3);
+    assert_eq!(with("benchmark_items = 5"), few);
+    assert_eq!(with("benchmark_items = 0"), []);
+    fs::remove_file(files.path("ptb")).unwrap();
+    let rest = with("");
+    assert!(rest.len() < all.len() && rest.iter().all(|f| f.0 != Metric::PtbLoss));
+}
+
 // ---- answers that are kept
 
 /// Counts how often it is asked.
@@ -593,7 +657,7 @@ fn every_text_is_the_harness_s() {
     let file = |task: &str| data.join(find_task(task).unwrap().file);
     let texts = &golden["texts"];
     let found = pages(&file("wikitext")).unwrap();
-    let sum = |of: fn(&v5gate::data::wikitext::Page) -> usize| found.iter().map(of).sum::<usize>();
+    let sum = |of: fn(&Page) -> usize| found.iter().map(of).sum::<usize>();
     let digest = digest_of_texts(&found.iter().map(|page| &page.text).collect::<Vec<_>>());
     assert_eq!(
         json!({"n": found.len(), "sha256": digest, "words": sum(|p| p.words), "bytes": sum(|p| p.bytes)}),
@@ -663,9 +727,8 @@ fn assert_item(sample: &Value, theirs: &Value) {
 /// Passages whose last word is said twice: a model that echoes gets some of them right.
 fn twice(path: &Path, folder: &Path) -> PathBuf {
     let all = lambada(path).unwrap();
-    let item = |p: &v5gate::data::benchmarks::Passage| {
-        format!("{}\n", json!({"text": format!("{}{}{}", p.context, p.target, p.target)}))
-    };
+    let item =
+        |p: &Passage| format!("{}\n", json!({"text": format!("{}{}{}", p.context, p.target, p.target)}));
     let file = folder.join("twice.jsonl");
     fs::write(&file, all.iter().map(item).collect::<String>()).unwrap();
     file

@@ -23,7 +23,7 @@ use crate::world::World;
 const VOCABULARY: usize = 1024;
 
 /// A protocol of a few seconds.
-fn protocol(steps: u64, checkpoint_every: u64) -> String {
+pub fn protocol(steps: u64, checkpoint_every: u64) -> String {
     let tokens = 64 * steps;
     format!(
         r#"name = "mini"
