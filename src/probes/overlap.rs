@@ -166,7 +166,7 @@ mod tests {
         let text = noise(1, 40);
         let train = file(folder.path(), "train", vec![[noise(2, 500), text[10..30].to_vec()].concat()]);
         // Of the 28 n-grams those that begin at 10 to 17 are in the training text.
-        assert_eq!(shared_ngrams(&train, &[text.clone()]), (8, 28));
+        assert_eq!(shared_ngrams(&train, std::slice::from_ref(&text)), (8, 28));
         // Cut in two at 20, those that begin at 10 to 19 would cross the cut.
         assert_eq!(shared_ngrams(&train, &[text[..20].to_vec(), text[20..].to_vec()]), (0, 16));
         assert_eq!(shared_ngrams(&train, &[text[..12].to_vec()]), (0, 0));
