@@ -198,7 +198,8 @@ mod tests {
         let item = r#"{"activity_label": "Hair", "ctx_a": " [header] How to  cut [title] Wash.", "ctx_b": "the LADY", "endings": [" go [step] on ", "[x", "b]"], "label": "1"}"#;
         let (_folder, path) = file(item);
         let got = hellaswag(&path).unwrap().remove(0);
-        assert_eq!(got.query, "Hair: How to cut. Wash. The lady");
+        // Of three spaces two are left, as there.
+        assert_eq!(got.query, "Hair:  How to cut. Wash. The lady");
         assert_eq!(got.endings, ["go on", "[x", "b]"]);
         assert_eq!(got.truth, 1);
         assert_eq!(

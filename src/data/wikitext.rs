@@ -127,7 +127,7 @@ mod tests {
             ("( open", "( open"),
             ("( a ( b ) )", "(a ( b) )"),
             ("= = = x = = =", "=== x ==="),
-            ("20 ° C , N x", "20°C, N x"),
+            ("20 ° C , N x", "20°C, 1 x"),
             ("a , b ; c : d ! e ? f .", "a, b; c: d! e? f ."),
         ] {
             assert_eq!(detokenised(from), to);
