@@ -4,6 +4,7 @@
 //! without a source.
 
 mod error;
+mod eval;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -17,13 +18,14 @@ use crate::evidence::{
     SCHEMA, Subject as Of, Value,
 };
 use crate::models::{self, LanguageModel, ModelSpec};
-use crate::probes::{PROBES, Probe, Subject};
+use crate::probes::{PROBES, Probe, Subject, can_answer, measured_on};
 use crate::progress::Screen;
 use crate::protocol::{Protocol, recipe_digest};
 use crate::scale::Scale;
 use crate::train::{Ending, Precision, Run, RunDir, STOPPING, StepRecord, TrainJob, load_model};
 
 pub use error::CollectError;
+pub use eval::{Evaluated, Evaluation};
 
 /// Digest of the code that makes numbers.
 pub const REVISION: &str = env!("V5_REVISION");
@@ -271,12 +273,24 @@ impl<'a> Collector<'a> {
             dataset: &self.dataset,
             scale: trained.trial.scale,
             seed: trained.trial.seed,
+            data: self.benchmarks(),
+            items: self.protocol.benchmark_items,
         }
+    }
+
+    /// The folder of the benchmarks' files, if the protocol wants any.
+    fn benchmarks(&self) -> Option<&Path> {
+        self.options.data.filter(|_| self.protocol.benchmark_items != Some(0))
     }
 
     fn run(&self, trial: Trial) -> Result<(), CollectError> {
         let trained = self.train(trial)?;
-        let lacking: Vec<_> = PROBES.iter().filter(|p| !self.answered(&trained, p)).collect();
+        let mut lacking = Vec::new();
+        for probe in PROBES.iter().filter(|p| can_answer(p.id, self.benchmarks())) {
+            if !self.answered(&trained, probe)? {
+                lacking.push(probe);
+            }
+        }
         if lacking.is_empty() {
             return Ok(());
         }
@@ -300,9 +314,12 @@ impl<'a> Collector<'a> {
     }
 
     /// Whether the ledger has this probe's answer from this very source.
-    fn answered(&self, trained: &Trained<'_>, probe: &Probe) -> bool {
-        let (ledger, trial) = (lock(&self.ledger), &trained.trial);
-        let wanted = Provenance { probe: probe.id.to_owned(), ..trained.source.clone() };
+    fn answered(&self, trained: &Trained<'_>, probe: &'static Probe) -> Result<bool, CollectError> {
+        let trial = &trained.trial;
+        let measured_on = measured_on(probe.id, self.benchmarks(), self.protocol.benchmark_items)
+            .map_err(CollectError::of(probe, || trial.label()))?;
+        let ledger = lock(&self.ledger);
+        let wanted = source_for(probe, &trained.source, measured_on);
         let matches = |m: &Measurement| {
             let of = m.subject();
             of.model == trial.spec.name
@@ -310,7 +327,7 @@ impl<'a> Collector<'a> {
                 && of.seed == trial.seed
                 && *m.provenance() == wanted
         };
-        ledger.measurements().any(matches)
+        Ok(ledger.measurements().any(matches))
     }
 
     /// Drawn once, saved, and read back: the file is what both models read.
@@ -374,6 +391,12 @@ pub fn provenance(
     }
 }
 
+/// Where a probe's numbers come from; a benchmark's are measured on its own file.
+fn source_for(probe: &Probe, source: &Provenance, measured_on: Option<String>) -> Provenance {
+    let validation = measured_on.unwrap_or_else(|| source.validation.clone());
+    Provenance { probe: probe.id.to_owned(), validation, ..source.clone() }
+}
+
 /// Puts one probe's question and stamps the answers with their source.
 pub fn question(
     probe: &'static Probe,
@@ -382,11 +405,11 @@ pub fn question(
     source: &Provenance,
 ) -> Result<Vec<Line>, CollectError> {
     let (scale, seed) = (subject.scale.name.to_owned(), subject.seed);
-    let readings = (probe.ask)(subject).map_err(|error| CollectError::Probe {
-        probe: probe.id,
-        subject: format!("{model} {scale} seed {seed}"),
-        error: Box::new(error),
-    })?;
+    let failed = CollectError::of(probe, || format!("{model} {scale} seed {seed}"));
+    let measured_on = measured_on(probe.id, subject.data, subject.items);
+    let (readings, measured_on) =
+        (probe.ask)(subject).and_then(|readings| Ok((readings, measured_on?))).map_err(failed)?;
+    let source = source_for(probe, source, measured_on);
     // Observed, not believed: the weights that were asked are those that answer.
     let (trained, untrained) = (subject.model.params().digest()?, subject.untrained.params().digest()?);
     let line = |r: crate::probes::Reading| {
@@ -397,7 +420,7 @@ pub fn question(
             Condition::Published => "published".to_owned(),
             Condition::Trained | Condition::StateReset | Condition::WindowMatched => trained.clone(),
         };
-        let source = Provenance { probe: probe.id.to_owned(), weights, ..source.clone() };
+        let source = Provenance { weights, ..source.clone() };
         Line::Measurement(Measurement::new(of, r.metric, r.value, r.n, r.interval, source))
     };
     Ok(readings.into_iter().map(line).collect())

@@ -1,5 +1,7 @@
 //! The command line: thin. Exit codes: 0 pass (or done), 10 fail, 11 incomplete, 2 could not run.
 
+mod eval;
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -112,6 +114,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// A benchmark of language modelling on a checkpoint.
+    Eval(eval::Arguments),
     /// Text from a checkpoint, the likeliest token every time.
     Generate {
         /// A checkpoint directory.
@@ -216,6 +220,7 @@ fn run(command: Command, stop: &AtomicBool) -> Result<u8> {
             train(&model, &scale, seed, &recipe, data.as_deref(), out, stop)
         }
         Command::Score { checkpoint, tokens, json } => score(&checkpoint, &tokens, json),
+        Command::Eval(arguments) => print(&eval::run(&arguments, stop)?).map(|()| 0),
         Command::Generate { checkpoint, prompt, tokens } => generate(&checkpoint, &prompt, tokens),
     }
 }

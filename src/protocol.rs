@@ -31,6 +31,9 @@ pub struct Protocol {
     pub checkpoint_every: u64,
     /// Trainings that were spent on tuning the recipe, for every model (ruling R12).
     pub tuning: BTreeMap<String, u64>,
+    /// Most items of each benchmark whose file the data folder has; all where absent, none for 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub benchmark_items: Option<usize>,
     /// What to train on.
     pub data: DataSpec,
     /// How.

@@ -1,5 +1,7 @@
 //! The integration tests, one binary.
 
+#[path = "it/benchmarks.rs"]
+mod benchmarks;
 #[path = "it/cli.rs"]
 mod cli;
 #[path = "it/data.rs"]

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use crate::data::batches::OrderError;
+use crate::data::cache::CacheError;
 use crate::data::dataset::DatasetError;
 use crate::evidence::{CurveError, LedgerError};
-use crate::probes::ProbeError;
+use crate::probes::{Probe, ProbeError};
 use crate::train::{CheckpointError, TrainError};
 
 /// Why collecting could not be done.
@@ -49,6 +50,17 @@ pub enum CollectError {
         /// What is there.
         got: String,
     },
+    /// A token file.
+    #[error(transparent)]
+    Tokens(#[from] CacheError),
+    /// Things that do not belong together.
+    #[error("{path}: {what}", path = .path.display())]
+    Unfit {
+        /// Where.
+        path: PathBuf,
+        /// What was expected, and what there is.
+        what: String,
+    },
     /// Somebody asked to stop.
     #[error("interrupted; the same command goes on from here")]
     Interrupted,
@@ -58,4 +70,12 @@ pub enum CollectError {
     /// Worker threads could not be started.
     #[error("worker threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+impl CollectError {
+    /// What a probe's failure about somebody is.
+    pub(super) fn of(probe: &Probe, subject: impl FnOnce() -> String) -> impl FnOnce(ProbeError) -> Self {
+        let probe = probe.id;
+        move |error| Self::Probe { probe, subject: subject(), error: Box::new(error) }
+    }
 }

@@ -111,7 +111,7 @@ pub fn read(path: &Path, format: Option<Format>) -> Result<Corpus, CorpusError> 
     Ok(Corpus { name, documents })
 }
 
-fn read_text(path: &Path) -> Result<String, CorpusError> {
+pub(super) fn read_text(path: &Path) -> Result<String, CorpusError> {
     let bytes = fs::read(path).map_err(|source| CorpusError::Unreadable { path: path.to_owned(), source })?;
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();

@@ -4,7 +4,9 @@
 //! token ids, [`cache`] keeps those in a memory-mapped file, [`batches`] cuts the file into windows
 //! and reads them in an order drawn once; [`dataset`] puts the four together. [`grammar`] holds the
 //! tables of the built-in conversations and [`cloze`] the questions asked about them afterwards.
+//! [`benchmarks`] and [`wikitext`] read what the field measures language models with.
 pub mod batches;
+pub mod benchmarks;
 pub mod cache;
 mod cache_writer;
 pub mod cloze;
@@ -16,3 +18,4 @@ pub mod grammar;
 pub mod held_out;
 pub mod random;
 pub mod tokenizer;
+pub mod wikitext;

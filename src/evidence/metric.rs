@@ -93,6 +93,10 @@ metrics! {
     LambadaLoss, "lambada_loss", "nats/word", Lower, "LAMBADA (OpenAI): negative log-likelihood of the last word.";
     HellaswagAccuracy, "hellaswag_accuracy", "accuracy", Higher, "HellaSwag by summed log-likelihood.";
     HellaswagAccuracyNorm, "hellaswag_accuracy_norm", "accuracy", Higher, "HellaSwag by log-likelihood per character.";
+    WikitextOverlap, "wikitext_overlap", "share", Lower, "Share of WikiText's 13-grams of tokens that training text contains.";
+    PtbOverlap, "ptb_overlap", "share", Lower, "Share of the Penn Treebank's 13-grams of tokens that training text contains.";
+    LambadaOverlap, "lambada_overlap", "share", Lower, "Share of LAMBADA's 13-grams of tokens that training text contains.";
+    HellaswagOverlap, "hellaswag_overlap", "share", Lower, "Share of HellaSwag's 13-grams of tokens (true endings) that training text contains.";
     HellaswagMargin, "hellaswag_margin", "nats/byte", Higher, "HellaSwag: log-likelihood per byte of the true ending above the mean of the others.";
 
     DailydialogLoss, "dailydialog_loss", "nats/token", Lower, "DailyDialog: loss of replies given the dialogue so far.";

@@ -28,7 +28,7 @@ pub struct Provenance {
     pub device: String,
     /// The arithmetic.
     pub precision: String,
-    /// Digest of the held-out split.
+    /// Digest of what it was measured on: the held-out split, or a benchmark's file.
     pub validation: String,
     /// Digest of what made tokens out of text.
     pub preprocessing: String,

@@ -4,25 +4,38 @@
 //! To add a probe: a file, and a row in [`PROBES`].
 
 mod ablation;
+mod benchmark;
 mod forward;
+mod hellaswag;
+mod kept;
+mod lambada;
 mod language_modeling;
+mod likelihood;
 mod ngram;
 mod optimizer;
 mod overfit;
 mod overlap;
+mod ptb;
 mod recall;
 mod resume;
 mod size;
 mod state;
 mod training;
+mod wikitext;
+
+use std::path::{Path, PathBuf};
 
 use crate::data::batches::OrderError;
+use crate::data::benchmarks::BenchmarkError;
 use crate::data::dataset::Dataset;
 use crate::evidence::{Condition, Metric};
 use crate::models::LanguageModel;
 use crate::scale::Scale;
 use crate::train::{Recipe, Run, TrainError};
 
+pub use benchmark::{Exam, Figure, Outcome, TASKS, Task, can_answer, find_task, measured_on, overlap};
+pub use kept::Kept;
+pub use likelihood::{Answer, How, ModelRespondent, Request, Respondent, whole, windows};
 pub use ngram::{bigram_loss, unigram_loss};
 pub use recall::{ItemsOf, Scores, copy_oracle, recall_over, uniform};
 
@@ -42,6 +55,10 @@ pub struct Subject<'a> {
     pub scale: &'a Scale,
     /// The trial.
     pub seed: u64,
+    /// The folder of the benchmarks' files.
+    pub data: Option<&'a Path>,
+    /// Most items of each benchmark.
+    pub items: Option<usize>,
 }
 
 /// One answer.
@@ -94,6 +111,28 @@ pub enum ProbeError {
     /// A scratch folder could not be made.
     #[error("scratch folder: {0}")]
     Scratch(#[from] std::io::Error),
+    /// A benchmark could not be read.
+    #[error(transparent)]
+    Benchmark(#[from] BenchmarkError),
+    /// A benchmark's file, or kept answers, cannot be read or written.
+    #[error("{path}: {error}", path = .path.display())]
+    File {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Somebody answered something else.
+    #[error("expected {expected} answers, got {got}")]
+    Answers {
+        /// As many as were asked for.
+        expected: usize,
+        /// As many as there are.
+        got: usize,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 type Result<T> = std::result::Result<T, ProbeError>;
@@ -117,6 +156,10 @@ pub const PROBES: &[Probe] = &[
     optimizer::PROBE,
     overlap::PROBE,
     language_modeling::PROBE,
+    wikitext::PROBE,
+    ptb::PROBE,
+    lambada::PROBE,
+    hellaswag::PROBE,
     forward::PROBE,
     state::PROBE,
     ablation::PROBE,

@@ -19,6 +19,8 @@ pub(super) const PROBE: Probe = Probe {
 
 /// Tokens of a window.
 const WINDOW: usize = 64;
+/// Tokens of the n-grams that a benchmark is searched for.
+const NGRAM: usize = 13;
 /// Tokens between the beginnings of two windows.
 const STRIDE: usize = 32;
 /// The base of the rolling hash, modulo 2^64: Knuth's multiplier, which is odd.
@@ -35,9 +37,25 @@ fn overlap(train: &TokenFile, valid: &TokenFile) -> (usize, usize) {
     let length = WINDOW.min(valid.len());
     let text: Vec<u32> = valid.tokens(0..valid.len()).collect();
     let starts: Vec<usize> = (0..=valid.len() - length).step_by(STRIDE).collect();
+    (occurring(train, &text, &starts, length), starts.len())
+}
+
+/// How many 13-grams of some texts occur in `train`, and how many there are. (Thirteen is what the
+/// field counts in since GPT-3, Brown et al. 2020.)
+pub(super) fn shared_ngrams(train: &TokenFile, texts: &[Vec<u32>]) -> (usize, usize) {
+    let (mut starts, mut end) = (Vec::new(), 0);
+    for text in texts {
+        starts.extend(end..end + (text.len() + 1).saturating_sub(NGRAM));
+        end += text.len();
+    }
+    (occurring(train, &texts.concat(), &starts, NGRAM), starts.len())
+}
+
+/// How many of the windows of `text` that begin at `starts` occur in `train`.
+fn occurring(train: &TokenFile, text: &[u32], starts: &[usize], length: usize) -> usize {
     let window = |start: usize| &text[start..start + length];
     let mut table: HashMap<u64, Vec<usize>> = HashMap::new();
-    for &start in &starts {
+    for &start in starts {
         let hash = window(start).iter().fold(0, |hash, &id| push(hash, id));
         table.entry(hash).or_default().push(start);
     }
@@ -64,7 +82,7 @@ fn overlap(train: &TokenFile, valid: &TokenFile) -> (usize, usize) {
             found += before - candidates.len();
         }
     }
-    (found, starts.len())
+    found
 }
 
 fn push(hash: u64, id: u32) -> u64 {
@@ -140,6 +158,18 @@ mod tests {
         let short = held_out[320..383].to_vec();
         assert_eq!(overlap(&file(folder.path(), "short", vec![short]), &valid), (0, 100));
         assert_eq!(overlap(&valid, &valid), (100, 100));
+    }
+
+    #[test]
+    fn ngrams_stay_within_their_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = noise(1, 40);
+        let train = file(folder.path(), "train", vec![[noise(2, 500), text[10..30].to_vec()].concat()]);
+        // Of the 28 n-grams those that begin at 10 to 17 are in the training text.
+        assert_eq!(shared_ngrams(&train, std::slice::from_ref(&text)), (8, 28));
+        // Cut in two at 20, those that begin at 10 to 19 would cross the cut.
+        assert_eq!(shared_ngrams(&train, &[text[..20].to_vec(), text[20..].to_vec()]), (0, 16));
+        assert_eq!(shared_ngrams(&train, &[text[..12].to_vec()]), (0, 0));
     }
 
     #[test]

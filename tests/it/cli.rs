@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use v5gate::data::conversations::{Amount, Split, conversations};
 use v5gate::evidence::{Condition, Metric};
 use v5gate::gate::{CRITERIA, GPT2};
 use v5gate::models::MODELS;
@@ -22,7 +23,7 @@ use crate::world::World;
 const VOCABULARY: usize = 1024;
 
 /// A protocol of a few seconds.
-fn protocol(steps: u64, checkpoint_every: u64) -> String {
+pub fn protocol(steps: u64, checkpoint_every: u64) -> String {
     let tokens = 64 * steps;
     format!(
         r#"name = "mini"
@@ -793,6 +794,94 @@ fn text_is_continued() {
     assert_eq!(done(&arguments), once);
     let none = ["generate", "--prompt", "My name is", "--tokens", "0", "--checkpoint", text(&checkpoint)];
     assert_eq!(done(&none), "My name is\n");
+}
+
+/// Passages of LAMBADA's form, from the first documents that were trained on or from elsewhere.
+fn passages(folder: &Path, seen: bool) -> PathBuf {
+    let split = if seen { Split::Train } else { Split::Valid };
+    let text = conversations(1, split, Amount::Documents(6));
+    let line = |text: &String| format!("{}\n", serde_json::json!({ "text": text.trim_end() }));
+    let path = folder.join("passages.jsonl");
+    fs::write(&path, text.iter().map(line).collect::<String>()).unwrap();
+    path
+}
+
+fn eval<'a>(checkpoint: &'a Path, data: &'a Path) -> Vec<&'a str> {
+    vec!["eval", "--task", "lambada_openai", "--checkpoint", text(checkpoint), "--data", text(data)]
+}
+
+#[test]
+fn an_evaluation_has_the_layout_of_the_harness() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = Shared::get().checkpoint_copy();
+    let data = passages(folder.path(), false);
+    let (samples, cache) = (folder.path().join("samples.jsonl"), folder.path().join("cache"));
+    let more = ["--json", "--limit", "4", "--samples", text(&samples), "--cache", text(&cache)];
+    let arguments = [&eval(checkpoint.path(), &data)[..], &more].concat();
+    let first = done(&arguments);
+    let document: Value = serde_json::from_str(&first).unwrap();
+    let results = &document["results"]["lambada_openai"];
+    assert!(results["perplexity,none"].as_f64().is_some_and(|x| x > 1.0), "{results}");
+    assert!(results["acc,none"].is_number() && results["acc_stderr,none"].is_number());
+    assert_eq!(results["perplexity_interval,none"].as_array().map(Vec::len), Some(2));
+    assert_eq!(document["n-samples"]["lambada_openai"], serde_json::json!({"original": 6, "effective": 4}));
+    assert_eq!(document["versions"]["lambada_openai"], 1.0);
+    assert_eq!(document["config"]["max_length"], 32);
+    assert_eq!(document["truncated"]["lambada_openai"], 4);
+    let written = fs::read_to_string(&samples).unwrap();
+    let ids = written.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["doc_id"].clone());
+    assert_eq!(ids.collect::<Vec<_>>(), [0, 1, 2, 3]);
+
+    // The same again, out of the cache; and other weights, which must not get those answers.
+    let kept = || snapshot(&cache).len();
+    assert_eq!((done(&arguments), kept()), (first.clone(), 1));
+    let weights = checkpoint.path().join("model.safetensors");
+    let end = fs::metadata(&weights).unwrap().len() as usize;
+    (1..400).for_each(|i| flip(&weights, end - 4 * i + 2));
+    let other: Value = serde_json::from_str(&done(&arguments)).unwrap();
+    assert_eq!(kept(), 2);
+    assert_ne!(other["config"]["identity"]["weights"], document["config"]["identity"]["weights"]);
+    assert_ne!(other["results"]["lambada_openai"]["perplexity,none"], results["perplexity,none"]);
+}
+
+#[test]
+fn an_evaluation_tells_what_training_has_seen() {
+    let shared = Shared::get();
+    let (folder, checkpoint) = (tempfile::tempdir().unwrap(), shared.checkpoint());
+    let tokens = fs::read_dir(shared.folder.join("ended/cache")).unwrap().next().unwrap().unwrap().path();
+    let tokens = tokens.join("train.tokens");
+    let share = |seen: bool| {
+        let data = passages(folder.path(), seen);
+        let more = ["--json", "--training", text(&tokens)];
+        let document = done(&[&eval(&checkpoint, &data)[..], &more].concat());
+        let document: Value = serde_json::from_str(&document).unwrap();
+        document["results"]["lambada_openai"]["overlap,none"].as_f64().unwrap()
+    };
+    let (seen, fresh) = (share(true), share(false));
+    assert!(seen > 0.95 && fresh < seen - 0.2, "{seen} {fresh}");
+}
+
+#[test]
+fn an_evaluation_that_cannot_be_is_refused() {
+    let (folder, checkpoint) = (tempfile::tempdir().unwrap(), Shared::get().checkpoint_copy());
+    let data = passages(folder.path(), false);
+    let with = |more: &[&str], says: &[&str]| {
+        refused(&[&eval(checkpoint.path(), &data)[..], more].concat(), says);
+    };
+    with(&["--limit", "0"], &["--limit", "at least 1"]);
+    with(&["--window", "33"], &["1 to 32", "33"]);
+    with(&["--window", "0"], &["1 to 32", "got 0"]);
+    let absent = folder.path().join("absent");
+    with(&["--training", text(&absent)], &["absent"]);
+    refused(&eval(checkpoint.path(), &absent), &["absent"]);
+    let bad = folder.path().join("bad.jsonl");
+    fs::write(&bad, "{\"text\": \"a b\"}\n{\"word\": 1}\n").unwrap();
+    refused(&eval(checkpoint.path(), &bad), &["bad.jsonl", "line 2", "LAMBADA"]);
+    let mut unknown = eval(checkpoint.path(), &data);
+    unknown[2] = "lambda";
+    refused(&unknown, &["--task", "wikitext, ptb, lambada_openai, hellaswag", "lambda"]);
+    fs::remove_file(checkpoint.path().join("tokenizer.json")).unwrap();
+    refused(&eval(checkpoint.path(), &data), &["tokenizer.json", "found neither"]);
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub fn small_rwkv6() -> Config {
 }
 
 /// Every model, small.
-fn small() -> [Config; 4] {
+pub fn small() -> [Config; 4] {
     [small_gpt2(), small_groundthink(), small_mamba2(), small_rwkv6()]
 }
 
@@ -64,7 +64,7 @@ pub fn worst(a: &Tensor, b: &Tensor) -> f64 {
     a.iter().zip(&b).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max)
 }
 
-fn random_model(config: &Config, seed: u64) -> Box<dyn LanguageModel> {
+pub fn random_model(config: &Config, seed: u64) -> Box<dyn LanguageModel> {
     // Every parameter random, in float64, so that no path is silent.
     let fresh = config.init(seed).unwrap();
     let n = fresh.params().flat().elem_count();

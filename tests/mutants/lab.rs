@@ -313,6 +313,8 @@ impl Finished<'_> {
             dataset: self.dataset,
             scale: self.trial.scale,
             seed: self.trial.seed,
+            data: None,
+            items: None,
         };
         question(probe, &subject, name, &self.source).map_err(fail)
     }

@@ -1,0 +1,193 @@
+//! Benchmarks of language modelling: put to any checkpoint by `v5gate eval`, and to trained models by a
+//! protocol whose data folder has their files.
+//!
+//! To add one: a file with its `TASK` and `PROBE`, and rows in [`TASKS`] and `PROBES`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use serde_json::Value;
+
+use super::likelihood::{ModelRespondent, Respondent};
+use super::overlap::shared_ngrams;
+use super::{ProbeError, Reading, Result, Subject, hellaswag, lambada, ptb, wikitext};
+use crate::data::cache::TokenFile;
+use crate::data::files::sha256;
+use crate::data::tokenizer::Tokenizer;
+use crate::evidence::Metric;
+use crate::progress::Screen;
+use crate::statistics::{bootstrap_interval, mean, ratio_bootstrap_interval};
+
+/// A row of [`TASKS`].
+pub struct Task {
+    /// The name, which is also its probe's.
+    pub id: &'static str,
+    /// Version of the definition, in the EleutherAI harness where it has one.
+    pub version: f64,
+    /// Its file below the data folder.
+    pub file: &'static str,
+    /// The share of its n-grams that training text contains.
+    pub overlap: Metric,
+    /// Asks.
+    pub examine: fn(&Exam<'_>, &Path) -> Result<Outcome>,
+}
+
+/// Every benchmark.
+pub const TASKS: &[Task] = &[wikitext::TASK, ptb::TASK, lambada::TASK, hellaswag::TASK];
+
+/// Who is asked, and how.
+pub struct Exam<'a> {
+    /// Who answers.
+    pub respondent: &'a dyn Respondent,
+    /// What makes tokens.
+    pub tokenizer: &'a Tokenizer,
+    /// Positions that are seen at a time.
+    pub window: usize,
+    /// Only so many of the first items.
+    pub limit: Option<usize>,
+    /// Also what no criterion asks about: windows with a stride, and a state carried on.
+    pub variants: bool,
+}
+
+/// A number under the name that users of the harness know.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figure {
+    /// The name.
+    pub name: &'static str,
+    /// The number.
+    pub value: f64,
+    /// 95 % interval over documents or items.
+    pub interval: Option<[f64; 2]>,
+    /// Standard error of a mean over items.
+    pub standard_error: Option<f64>,
+    /// Which way it improves.
+    pub higher_is_better: bool,
+}
+
+/// What came of it.
+pub struct Outcome {
+    /// Items of the file.
+    pub original: usize,
+    /// Items that were asked.
+    pub effective: usize,
+    /// Requests that lost their left end to the window.
+    pub truncated: usize,
+    /// Numbers for people.
+    pub figures: Vec<Figure>,
+    /// Numbers for the ledger.
+    pub readings: Vec<Reading>,
+    /// One object per item.
+    pub samples: Vec<Value>,
+    /// The tokens of every document, for the search in training text.
+    pub texts: Vec<Vec<u32>>,
+}
+
+impl Figure {
+    pub(super) fn new(name: &'static str, value: f64, interval: Option<[f64; 2]>) -> Self {
+        Self { name, value, interval, standard_error: None, higher_is_better: false }
+    }
+
+    pub(super) fn share(name: &'static str, items: &[f64]) -> Self {
+        let deviation = crate::statistics::sd(items);
+        Self {
+            standard_error: deviation.map(|sd| sd / (items.len() as f64).sqrt()),
+            higher_is_better: true,
+            ..Self::new(name, mean(items), interval(items))
+        }
+    }
+
+    /// Of the mean of a figure to that of the ledger, in the same unit.
+    pub(super) fn reading(&self, metric: Metric, n: usize) -> Reading {
+        Reading { n: Some(n as u64), interval: self.interval, ..Reading::new(metric, self.value) }
+    }
+
+    /// The same through a rising function.
+    pub(super) fn through(self, name: &'static str, f: impl Fn(f64) -> f64) -> Self {
+        Self { name, value: f(self.value), interval: self.interval.map(|ends| ends.map(f)), ..self }
+    }
+}
+
+/// Resamples of every interval; the seed is always the same.
+const RESAMPLES: usize = 1000;
+
+fn interval(items: &[f64]) -> Option<[f64; 2]> {
+    bootstrap_interval(items, RESAMPLES, 0)
+}
+
+/// Σ numerators / Σ denominators over documents.
+pub(super) fn ratio(documents: &[(f64, f64)]) -> Figure {
+    let (above, below) = documents.iter().fold((0.0, 0.0), |(a, b), (x, d)| (a + x, b + d));
+    Figure::new("", above / below, ratio_bootstrap_interval(documents, RESAMPLES, 0))
+}
+
+/// The first so many.
+pub(super) fn first<T>(mut items: Vec<T>, limit: Option<usize>) -> (usize, Vec<T>) {
+    let original = items.len();
+    items.truncate(limit.unwrap_or(original));
+    (original, items)
+}
+
+/// The benchmark of that name.
+pub fn find_task(id: &str) -> Option<&'static Task> {
+    TASKS.iter().find(|task| task.id == id)
+}
+
+impl Task {
+    /// Its file: the path itself, or below it if that is a folder.
+    pub fn file_at(&self, data: &Path) -> PathBuf {
+        if data.is_dir() { data.join(self.file) } else { data.to_owned() }
+    }
+
+    /// Its file in a data folder, if there is one.
+    fn file_in(&self, data: Option<&Path>) -> Option<PathBuf> {
+        Some(data?.join(self.file)).filter(|path| path.is_file())
+    }
+}
+
+/// Whether a probe can answer: a benchmark needs its file.
+pub fn can_answer(probe: &str, data: Option<&Path>) -> bool {
+    find_task(probe).is_none_or(|task| task.file_in(data).is_some())
+}
+
+/// What a benchmark's probe measures on: a digest of its file and how much of it is asked. `None` for
+/// probes that measure on the held-out split.
+pub fn measured_on(probe: &str, data: Option<&Path>, items: Option<usize>) -> Result<Option<String>> {
+    let Some(path) = find_task(probe).and_then(|task| task.file_in(data)) else { return Ok(None) };
+    let bytes = std::fs::read(&path).map_err(|error| ProbeError::File { path, error })?;
+    let digest = sha256(&bytes);
+    let asked = items.map_or("all".to_owned(), |n| n.to_string());
+    Ok(Some(sha256(format!("{digest} {asked}").as_bytes())))
+}
+
+/// The share of a benchmark's 13-grams that training text contains; `None` of texts without any.
+pub fn overlap(train: &TokenFile, texts: &[Vec<u32>]) -> Option<f64> {
+    let (found, all) = shared_ngrams(train, texts);
+    (all > 0).then(|| found as f64 / all as f64)
+}
+
+/// What a trained model makes of a benchmark; nothing where its file is absent.
+pub(super) fn put(s: &Subject<'_>, task: &Task) -> Result<Vec<Reading>> {
+    /// Requests in a forward pass.
+    const BATCH: usize = 8;
+    let Some(path) = task.file_in(s.data) else { return Ok(Vec::new()) };
+    let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
+    let respondent = ModelRespondent { model: s.model, batch: BATCH, screen: &screen, stop: &stop };
+    let exam = Exam {
+        respondent: &respondent,
+        tokenizer: &s.dataset.tokenizer,
+        window: s.recipe.context_length,
+        limit: s.items,
+        variants: false,
+    };
+    let outcome = (task.examine)(&exam, &path)?;
+    let share = overlap(&s.dataset.train, &outcome.texts).map(|share| Reading::new(task.overlap, share));
+    Ok(outcome.readings.into_iter().chain(share).collect())
+}
+
+/// As many answers as requests.
+pub(super) fn expect_all<T>(answers: &[T], requests: usize) -> Result<()> {
+    if answers.len() == requests {
+        return Ok(());
+    }
+    Err(ProbeError::Answers { expected: requests, got: answers.len() })
+}
