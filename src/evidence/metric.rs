@@ -220,6 +220,12 @@ impl Metric {
         }
     }
 
+    /// Whether the metric can have this value: a finite one of its domain.
+    pub fn can_be(self, x: f64) -> bool {
+        let [least, most] = self.domain();
+        x.is_finite() && least <= x && x <= most
+    }
+
     /// Whether the number is a time, and so differs from one run of the same code to the next.
     pub fn is_time(self) -> bool {
         matches!(self.unit(), "s" | "tokens/s" | "1/s")

@@ -184,10 +184,8 @@ impl<'a> Evidence<'a> {
     ) -> Result<&'a Measurement, Lack<'a>> {
         let measured = self.measured(scale, seed, model, condition, metric).ok_or(Lack::Missing)?;
         // Ruling R14: what is not finite is evidence, whatever else was measured.
-        let [least, most] = metric.domain();
-        let wild = measured.usable.iter().filter(|m| {
-            !(least <= m.value().raw() && m.value().raw() <= most && m.value().finite().is_some())
-        });
+        // Nor does what cannot be become possible by another measurement.
+        let wild = measured.usable.iter().filter(|m| !metric.can_be(m.value().raw()));
         if let Some(m) = wild.max_by_key(|m| m.value().raw().to_bits()) {
             return Ok(m);
         }

@@ -53,7 +53,7 @@ impl<'s> Pairs<'s> {
                 });
                 let value = found.ok()?.value();
                 answer.values.push(SeedValue { model, seed, metric, value, against: None, interval: None });
-                diverged |= value.finite().is_none();
+                diverged |= !metric.can_be(value.raw());
                 Some(value.raw())
             });
             match both {

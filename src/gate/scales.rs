@@ -42,7 +42,7 @@ impl Asked<'_, '_> {
         };
         let values = seeds.iter().map(one).collect::<Vec<_>>();
         // Ruling R14: what is not finite is evidence, whatever else is lacking.
-        if values.iter().flatten().any(|x| !x.is_finite()) {
+        if values.iter().flatten().any(|x| !metric.can_be(*x)) {
             return Ok(f64::NAN);
         }
         let values = values.into_iter().collect::<Result<Vec<_>, _>>()?;

@@ -79,7 +79,7 @@ impl Trial<'_, '_> {
                 .filter(|_| matches!(rule, Rule::AboveChance | Rule::LowerAbove(_) | Rule::UpperAtMost(_))),
         };
         // Ruling R14: a value that is not finite is evidence, whatever else is lacking.
-        if value.value.finite().is_none() {
+        if !metric.can_be(value.value.raw()) {
             return (Status::Unmet, Some(value), None);
         }
         let limit = match (against, other) {

@@ -652,7 +652,6 @@ fn numbers_that_cannot_be_do_not_pass() {
         (Metric::StatefulnessScore, 95.0),
         (Metric::WikitextLoss, -5.0),
         (Metric::StateHalvesError, -1.0),
-        (Metric::CostTimeGrowth, -5.0),
         (Metric::AblationSmallerShare, f64::NEG_INFINITY),
         (Metric::UnigramLoss, f64::INFINITY),
         (Metric::RunCompleted, 7.0),

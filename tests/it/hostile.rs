@@ -165,8 +165,10 @@ proptest! {
         let before = judge(&world.ledger());
         let mut better = world.clone();
         for (_, fact) in better.select("8M", Some(GROUNDTHINK), Condition::Trained, metric, None) {
-            fact.value = if metric.unit() == "yes/no" { 1.0 } else { fact.value + step };
-            fact.interval = fact.interval.map(|ends| ends.map(|end| end + step));
+            let [least, most] = metric.domain();
+            let better = |x: f64| if metric.unit() == "yes/no" { 1.0 } else { (x + step).clamp(least, most) };
+            fact.value = better(fact.value);
+            fact.interval = fact.interval.map(|ends| ends.map(better));
         }
         let after = judge(&better.ledger());
         for f in before.findings.iter().filter(|f| f.status == Status::Met) {
