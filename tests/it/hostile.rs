@@ -166,9 +166,9 @@ proptest! {
         let mut better = world.clone();
         for (_, fact) in better.select("8M", Some(GROUNDTHINK), Condition::Trained, metric, None) {
             let [least, most] = metric.domain();
-            let better = |x: f64| if metric.unit() == "yes/no" { 1.0 } else { (x + step).clamp(least, most) };
-            fact.value = better(fact.value);
-            fact.interval = fact.interval.map(|ends| ends.map(better));
+            let step = if metric.unit() == "yes/no" { 1.0 } else { step };
+            fact.value = (fact.value + step).clamp(least, most);
+            fact.interval = fact.interval.map(|ends| ends.map(|end| (end + step).clamp(least, most)));
         }
         let after = judge(&better.ledger());
         for f in before.findings.iter().filter(|f| f.status == Status::Met) {
