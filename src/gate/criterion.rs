@@ -149,8 +149,8 @@ pub enum Rule {
     All(&'static [&'static str]),
     /// At least so many of the named criteria are met.
     AtLeastOf(usize, &'static [&'static str]),
-    /// Not so many iterations in a row, up to the last recorded one, lacked any of the named
-    /// criteria.
+    /// Not so many iterations in a row, the recorded ones and the present one last, lacked any of
+    /// the named criteria.
     NotInARow(usize, &'static [&'static str]),
 }
 
