@@ -86,7 +86,9 @@ fn meaning(c: &Criterion) -> String {
         Rule::All(_) | Rule::AtLeastOf(..) => {
             format!("{demanded}; rows that are not asked at a scale are left out")
         }
-        Rule::NotInARow(..) => format!("{demanded}, by the rulings that the ledger keeps and the present findings"),
+        Rule::NotInARow(..) => {
+            format!("{demanded}, by the rulings that the ledger keeps and the present findings")
+        }
         Rule::SameProvenance(_) => format!("{demanded} on record for both models in every trial"),
         Rule::DistinctProvenance(_) | Rule::OneSource(_) => demanded,
         Rule::Matched(_) | Rule::RatioWithin(..) => {
