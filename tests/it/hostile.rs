@@ -142,6 +142,7 @@ fn has_no_direction(rule: Rule) -> bool {
             | Rule::RatioWithin(..)
             | Rule::Within(..)
             | Rule::Equivalent(_)
+            | Rule::MeanIs(_)
             | Rule::Steady(_)
             | Rule::FallsLike(..)
             | Rule::LawFits(_)
