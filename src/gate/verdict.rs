@@ -2,7 +2,7 @@
 //! FAIL when anything required is unmet, PASS when everything required is met at all four gated
 //! scales, and INCOMPLETE otherwise. Nothing can pass by being absent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::LazyLock;
 
 use serde::Serialize;
@@ -11,7 +11,7 @@ use super::criteria::CRITERIA;
 use super::criterion::{Criterion, Kind, Weight};
 use super::lookup::{Evidence, MOST_TRIALS, short};
 use super::{composites, pairs, scales, singles, sources};
-use crate::evidence::{Context, Expected, Field, Iteration, Ledger, Measurement, Metric, SCHEMA, Value};
+use crate::evidence::{Context, Field, Iteration, Ledger, Measurement, Metric, SCHEMA, Value};
 use crate::scale::{SCALES, Scale, Tier};
 
 /// The only protocol that may pass: rulings R7 and R12 say what it takes.
@@ -336,13 +336,16 @@ fn problems(ledger: &Ledger) -> Vec<String> {
 /// Trials that were measured by the promised recipes and are not among the promised ones: whoever
 /// chooses trials after seeing them chooses the result.
 fn left_out(ledger: &Ledger, context: &Context) -> Option<String> {
+    let trials: HashSet<u64> = context.seeds.iter().copied().collect();
+    let recipes: HashSet<(&str, &str)> =
+        context.expected.iter().map(|e| (e.scale.as_str(), e.recipe.as_str())).collect();
     let promised = |m: &&Measurement| {
-        let of = |e: &Expected| e.scale == m.subject().scale && e.recipe == m.provenance().recipe;
-        m.provenance().revision == context.revision && context.expected.iter().any(of)
+        let of = (m.subject().scale.as_str(), m.provenance().recipe.as_str());
+        m.provenance().revision == context.revision && recipes.contains(&of)
     };
     let seeds: BTreeSet<u64> = ledger
         .measurements()
-        .filter(|m| !context.seeds.contains(&m.subject().seed))
+        .filter(|m| !trials.contains(&m.subject().seed))
         .filter(promised)
         .map(|m| m.subject().seed)
         .collect();
