@@ -1,5 +1,6 @@
 //! The command line: thin. Exit codes: 0 pass (or done), 10 fail, 11 incomplete, 2 could not run.
 
+mod datasets;
 mod eval;
 mod list;
 
@@ -117,6 +118,9 @@ enum Command {
     },
     /// A benchmark of language modelling on a checkpoint.
     Eval(eval::Arguments),
+    /// Which data sets are there, and fetching those that are not.
+    #[command(subcommand)]
+    Data(datasets::Command),
     /// Text from a checkpoint, the likeliest token every time.
     Generate {
         /// A checkpoint directory.
@@ -218,6 +222,10 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Score { checkpoint, tokens, json } => score(&checkpoint, &tokens, json),
         Command::Eval(arguments) => print(&eval::run(&arguments, on_signal()?.as_ref())?).map(|()| 0),
+        Command::Data(command) => {
+            let (text, code) = datasets::run(&command)?;
+            print(&text).map(|()| code)
+        }
         Command::Generate { checkpoint, prompt, tokens } => generate(&checkpoint, &prompt, tokens),
     }
 }

@@ -8,6 +8,8 @@ mod cli;
 mod cli_answers;
 #[path = "it/data.rs"]
 mod data;
+#[path = "it/datasets.rs"]
+mod datasets;
 #[path = "it/document.rs"]
 mod document;
 #[path = "it/gate.rs"]
