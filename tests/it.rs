@@ -2,6 +2,8 @@
 
 #[path = "it/benchmarks.rs"]
 mod benchmarks;
+#[path = "it/bleu.rs"]
+mod bleu;
 #[path = "it/cli.rs"]
 mod cli;
 #[path = "it/data.rs"]

@@ -5,6 +5,7 @@
 
 mod ablation;
 mod benchmark;
+mod bleu;
 mod forward;
 mod hellaswag;
 mod kept;
@@ -34,6 +35,7 @@ use crate::scale::Scale;
 use crate::train::{Recipe, Run, TrainError};
 
 pub use benchmark::{Exam, Figure, Outcome, TASKS, Task, can_answer, find_task, measured_on, overlap};
+pub use bleu::{BLEU_SIGNATURE, BleuCounts, distinct, tokens_13a};
 pub use kept::Kept;
 pub use likelihood::{Answer, How, ModelRespondent, Request, Respondent, whole, windows};
 pub use ngram::{bigram_loss, unigram_loss};
