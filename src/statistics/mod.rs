@@ -12,7 +12,7 @@ pub mod scaling_law;
 mod student;
 
 pub use bootstrap::{
-    bootstrap_interval, bootstrap_interval_of, ratio_bootstrap_interval, ratio_bootstrap_interval_of,
+    bootstrap_interval, bootstrap_interval_of, percentile_interval, ratio_bootstrap_interval, ratio_bootstrap_interval_of,
 };
 pub use efficiency::{compute_efficiency, compute_efficiency_as_written};
 pub use intervals::{
