@@ -5,6 +5,7 @@
 
 mod error;
 mod eval;
+mod human;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -26,6 +27,7 @@ use crate::train::{Ending, Precision, Run, RunDir, STOPPING, StepRecord, TrainJo
 
 pub use error::CollectError;
 pub use eval::{Evaluated, Evaluation};
+pub use human::Comparison;
 
 /// Digest of the code that makes numbers.
 pub const REVISION: &str = env!("V5_REVISION");

@@ -1,6 +1,7 @@
 //! The command line: thin. Exit codes: 0 pass (or done), 10 fail, 11 incomplete, 2 could not run.
 
 mod eval;
+mod human;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -116,6 +117,9 @@ enum Command {
     },
     /// A benchmark of language modelling on a checkpoint.
     Eval(eval::Arguments),
+    /// Blinded pairs of replies for people to compare: a page for raters, and what their ratings say.
+    #[command(subcommand)]
+    Human(human::Command),
     /// Text from a checkpoint, the likeliest token every time.
     Generate {
         /// A checkpoint directory.
@@ -221,6 +225,7 @@ fn run(command: Command, stop: &AtomicBool) -> Result<u8> {
         }
         Command::Score { checkpoint, tokens, json } => score(&checkpoint, &tokens, json),
         Command::Eval(arguments) => print(&eval::run(&arguments, stop)?).map(|()| 0),
+        Command::Human(command) => print(&human::run(&command, stop)?).map(|()| 0),
         Command::Generate { checkpoint, prompt, tokens } => generate(&checkpoint, &prompt, tokens),
     }
 }

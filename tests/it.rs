@@ -8,6 +8,8 @@ mod bleu;
 mod cli;
 #[path = "it/data.rs"]
 mod data;
+#[path = "it/dialogues.rs"]
+mod dialogues;
 #[path = "it/document.rs"]
 mod document;
 #[path = "it/gate.rs"]

@@ -18,6 +18,15 @@ pub struct Dialogue {
     pub replies: Vec<usize>,
 }
 
+/// The dialogues of a benchmark's file; nothing where its task is not one of dialogue.
+pub fn dialogues(task: &str, path: &Path) -> Option<Result<Vec<Dialogue>, BenchmarkError>> {
+    match task {
+        "dailydialog" => Some(dailydialog(path)),
+        "personachat" => Some(personachat(path)),
+        _ => None,
+    }
+}
+
 /// The dialogues of a file of DailyDialog: one a line, each turn ended by `__eou__`. Every turn but the
 /// first is a reply.
 pub fn dailydialog(path: &Path) -> Result<Vec<Dialogue>, BenchmarkError> {
@@ -118,7 +127,8 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named() {
         let good = "a __eou__ b __eou__\n";
-        for (line, says) in [("a __eou__ b", "end in"), ("a __eou__ __eou__", "text"), ("a __eou__", "no reply")]
+        for (line, says) in
+            [("a __eou__ b", "end in"), ("a __eou__ __eou__", "text"), ("a __eou__", "no reply")]
         {
             let (_folder, path) = file(&format!("{good}{line}\n"));
             let error = dailydialog(&path).unwrap_err().to_string();

@@ -35,14 +35,8 @@ pub struct Task {
 }
 
 /// Every benchmark.
-pub const TASKS: &[Task] = &[
-    wikitext::TASK,
-    ptb::TASK,
-    lambada::TASK,
-    hellaswag::TASK,
-    dailydialog::TASK,
-    personachat::TASK,
-];
+pub const TASKS: &[Task] =
+    &[wikitext::TASK, ptb::TASK, lambada::TASK, hellaswag::TASK, dailydialog::TASK, personachat::TASK];
 
 /// Who is asked, and how.
 pub struct Exam<'a> {

@@ -195,7 +195,8 @@ mod tests {
         let drawn = |p, temperature| {
             let nucleus = Nucleus { p, temperature, seed: 1 };
             let (mut random, mut counts) = (Random::new(1, 0), [0.0; 5]);
-            (0..20_000).for_each(|_| counts[nucleus.draw(&logits, &mut random).unwrap() as usize] += 1.0 / 2e4);
+            (0..20_000)
+                .for_each(|_| counts[nucleus.draw(&logits, &mut random).unwrap() as usize] += 1.0 / 2e4);
             counts
         };
         // Five standard deviations of a share are 0.018.

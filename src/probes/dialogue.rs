@@ -15,6 +15,7 @@ use super::decoding::{Decoding, Nucleus, turn_ends};
 use super::likelihood::{How, Request};
 use super::{ProbeError, Result};
 use crate::data::dialogues::Dialogue;
+use crate::data::tokenizer::Tokenizer;
 use crate::evidence::Metric;
 
 /// Most tokens of a generated reply, and at most half of the window.
@@ -62,9 +63,7 @@ pub(super) fn examine_replies(
         }
         least = most;
     }
-    let limit = REPLY.min(exam.window / 2).max(1);
-    let ends = turn_ends(exam.tokenizer)?;
-    let greedy = Decoding { window: exam.window, limit, ends, nucleus: None };
+    let greedy = one_turn(exam.tokenizer, exam.window, None)?;
     let said = generated(exam, &requests, &greedy)?;
     let bleu = bleu("bleu", &replies, &said, n);
     figures.extend([bleu, share("distinct_1", &said, 1), share("distinct_2", &said, 2)]);
@@ -89,32 +88,45 @@ pub(super) fn examine_replies(
             ("bleu_signature", BLEU_SIGNATURE.to_owned()),
             ("replies", replies.len().to_string()),
             ("turns", "one a line, ended by a line break".to_owned()),
-            ("generation", format!("at most {limit} tokens, to the end of the turn; greedy, {NUCLEUS:?}")),
+            (
+                "generation",
+                format!("at most {} tokens, to the end of the turn; greedy, {NUCLEUS:?}", greedy.limit),
+            ),
             ("generation_truncated", cut.to_string()),
         ],
     })
+}
+
+/// A reply of one turn.
+pub fn one_turn(tokenizer: &Tokenizer, window: usize, nucleus: Option<Nucleus>) -> Result<Decoding> {
+    let limit = REPLY.min(window / 2).max(1);
+    Ok(Decoding { window, limit, ends: turn_ends(tokenizer)?, nucleus })
+}
+
+/// What is read before the turn at that place.
+pub fn prompt(tokenizer: &Tokenizer, dialogue: &Dialogue, place: usize) -> Result<Vec<u32>> {
+    let mut read = vec![tokenizer.eot()];
+    for text in dialogue.opening.iter().chain(&dialogue.turns[..place]) {
+        read.extend(line(tokenizer, text)?);
+    }
+    Ok(read)
+}
+
+fn line(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
+    Ok(tokenizer.encode(&format!("{text}\n"))?)
 }
 
 /// Every reply of every dialogue, and the tokens of every dialogue.
 fn replies(exam: &Exam<'_>, dialogues: &[Dialogue]) -> Result<(Vec<Reply>, Vec<Vec<u32>>)> {
     let (mut replies, mut texts) = (Vec::new(), Vec::new());
     for (i, dialogue) in dialogues.iter().enumerate() {
-        let line = |text: &String| exam.tokenizer.encode(&format!("{text}\n"));
-        let mut read = vec![exam.tokenizer.eot()];
-        for text in &dialogue.opening {
-            read.extend(line(text)?);
+        for (number, &place) in dialogue.replies.iter().enumerate() {
+            let text = dialogue.turns[place].clone();
+            let context = prompt(exam.tokenizer, dialogue, place)?;
+            let request = Request { context, continuation: line(exam.tokenizer, &text)? };
+            replies.push(Reply { dialogue: i, number: number + 1, text, request });
         }
-        let mut number = 0;
-        for (place, text) in dialogue.turns.iter().enumerate() {
-            let turn = line(text)?;
-            if dialogue.replies.contains(&place) {
-                number += 1;
-                let request = Request { context: read.clone(), continuation: turn.clone() };
-                replies.push(Reply { dialogue: i, number, text: text.clone(), request });
-            }
-            read.extend(turn);
-        }
-        texts.push(read);
+        texts.push(prompt(exam.tokenizer, dialogue, dialogue.turns.len())?);
     }
     Ok((replies, texts))
 }

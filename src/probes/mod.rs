@@ -41,6 +41,7 @@ use crate::train::{Recipe, Run, TrainError};
 pub use benchmark::{Exam, Figure, Outcome, TASKS, Task, can_answer, find_task, measured_on, overlap};
 pub use bleu::{BLEU_SIGNATURE, BleuCounts, distinct, tokens_13a};
 pub use decoding::{Decoding, Nucleus, turn_ends};
+pub use dialogue::{one_turn, prompt};
 pub use kept::Kept;
 pub use likelihood::{Answer, How, ModelRespondent, Request, Respondent, whole, windows};
 pub use ngram::{bigram_loss, unigram_loss};

@@ -20,7 +20,10 @@ fn texts(value: &Value) -> Vec<&str> {
 }
 
 /// The counts of a corpus by another way of counting.
-fn counts<'a>(of: impl Fn(&str, &str) -> BleuCounts, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> BleuCounts {
+fn counts<'a>(
+    of: impl Fn(&str, &str) -> BleuCounts,
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+) -> BleuCounts {
     pairs.fold(BleuCounts::default(), |sum, (hypothesis, reference)| sum + of(hypothesis, reference))
 }
 
@@ -50,7 +53,10 @@ fn every_corpus_scores_what_sacrebleu_says() {
         worst = worst.max((ours.score() - number(&case["score"])).abs());
         for (n, expected) in case["distinct"].as_array().unwrap().iter().enumerate() {
             let ours = distinct(&hypotheses, n + 1);
-            assert!(expected.as_f64().map_or(ours.is_nan(), |x| (ours - x).abs() < APART), "{ours} {expected}");
+            assert!(
+                expected.as_f64().map_or(ours.is_nan(), |x| (ours - x).abs() < APART),
+                "{ours} {expected}"
+            );
         }
         // Defects show: case thrown away, entities left as they are, a count not clipped.
         let lower = counts(|h, r| BleuCounts::of(&h.to_lowercase(), &r.to_lowercase()), pairs());
