@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use v5gate::collect::Comparison;
+use v5gate::collect::{Comparison, human_preference};
 use v5gate::data::files::write_atomically;
-use v5gate::evidence::{Key, Tally, Value, read_ratings};
+use v5gate::evidence::{Key, Ledger, Tally, Value, read_ratings};
 use v5gate::probes::find_task;
 use v5gate::progress::Screen;
 use v5gate::report::rating_page;
@@ -54,6 +54,9 @@ pub enum Command {
         /// The tables that raters downloaded.
         #[arg(required = true)]
         ratings: Vec<PathBuf>,
+        /// Append the preference to this ledger, whose checkpoints were compared.
+        #[arg(long)]
+        ledger: Option<PathBuf>,
         /// One JSON document on stdout.
         #[arg(long)]
         json: bool,
@@ -82,17 +85,22 @@ pub fn run(command: &Command, stop: &AtomicBool) -> Result<String> {
                 key.display()
             ))
         }
-        Command::Import { key, ratings, json } => import(key, ratings, *json),
+        Command::Import { key, ratings, ledger, json } => import(key, ratings, ledger.as_deref(), *json),
     }
 }
 
-fn import(path: &Path, ratings: &[PathBuf], as_json: bool) -> Result<String> {
+fn import(path: &Path, ratings: &[PathBuf], ledger: Option<&Path>, as_json: bool) -> Result<String> {
     let read = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
     let key: Key = serde_json::from_str(&read(path)?)
         .with_context(|| format!("{}: expected the key of a page", path.display()))?;
     let files: Vec<(String, String)> =
         ratings.iter().map(|path| Ok((path.display().to_string(), read(path)?))).collect::<Result<_>>()?;
     let tally = Tally::of(&key, &read_ratings(&key, &files)?);
+    if let Some(path) = ledger {
+        let mut ledger = Ledger::open(path)?;
+        let line = human_preference(&ledger, &key, &tally)?;
+        ledger.append(&[line])?;
+    }
     if as_json {
         let document = serde_json::json!({
             "page": key.page, "task": key.task, "a": key.a, "b": key.b, "ratings": tally,

@@ -18,6 +18,8 @@ mod gate;
 mod golden;
 #[path = "it/hostile.rs"]
 mod hostile;
+#[path = "it/human.rs"]
+mod human;
 #[path = "it/ledger.rs"]
 mod ledger;
 #[path = "it/models.rs"]

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use super::CollectError;
+use super::{CollectError, Of, stamped};
 use crate::data::dialogues::{Dialogue, dialogues};
 use crate::data::files::sha256;
 use crate::data::random::Random;
 use crate::data::tokenizer::Tokenizer;
-use crate::evidence::{Compared, Key, Pair};
-use crate::probes::{ModelRespondent, Nucleus, ProbeError, Respondent, Task, one_turn, prompt};
+use crate::evidence::{Compared, Condition, Key, Ledger, Line, Measurement, Metric, Pair, Provenance, Tally};
+use crate::models::MODELS;
+use crate::probes::{ModelRespondent, Nucleus, ProbeError, Reading, Respondent, Task, one_turn, prompt};
 use crate::progress::Screen;
 use crate::train::load_model;
 
@@ -112,4 +113,40 @@ impl Comparison<'_> {
         };
         Ok((texts, compared))
     }
+}
+
+/// What raters prefer as evidence about the model that was compared with the baseline. Both checkpoints must
+/// be trained ones of this ledger, of one scale and trial: its evidence says where they came from.
+pub fn human_preference(ledger: &Ledger, key: &Key, tally: &Tally) -> Result<Line, CollectError> {
+    let unfit = |what: String| CollectError::Unfit { path: ledger.path().to_owned(), what };
+    let known = |compared: &Compared| {
+        let of = |m: &&Measurement| {
+            let (subject, source) = (m.subject(), m.provenance());
+            let same = subject.model == compared.model && source.weights == compared.weights;
+            same && subject.condition == Condition::Trained
+        };
+        let what = || unfit(format!("expected evidence about {}, got none", compared.checkpoint));
+        ledger.measurements().filter(of).last().ok_or_else(what)
+    };
+    let (a, b) = (known(&key.a)?, known(&key.b)?);
+    let baseline = |m: &Measurement| m.subject().model == MODELS[0].name;
+    let trial = |m: &Measurement| (m.subject().scale.clone(), m.subject().seed);
+    if baseline(a) == baseline(b) || trial(a) != trial(b) {
+        let name = |m: &Measurement| {
+            format!("{} {} seed {}", m.subject().model, m.subject().scale, m.subject().seed)
+        };
+        let expected = format!("expected {} and another model of its scale and trial", MODELS[0].name);
+        return Err(unfit(format!("{expected}, got {} and {}", name(a), name(b))));
+    }
+    // The share of A is what the share of B lacks.
+    let (about, turned) = if baseline(a) { (b, true) } else { (a, false) };
+    let share = |x: f64| if turned { 1.0 - x } else { x };
+    let interval =
+        tally.interval.map(|[low, high]| if turned { [share(high), share(low)] } else { [low, high] });
+    let ratings = tally.raters.values().sum::<usize>() as u64;
+    let value = share(tally.preference);
+    let reading = Reading { n: Some(ratings), interval, ..Reading::new(Metric::HumanPreference, value) };
+    let source =
+        Provenance { probe: "human".to_owned(), validation: key.page.clone(), ..about.provenance().clone() };
+    Ok(stamped(Of { condition: Condition::Trained, ..about.subject().clone() }, reading, source))
 }

@@ -206,6 +206,8 @@ impl Files {
         let folder = tempfile::tempdir().unwrap();
         let mut random = Random::new(seed, 1);
         let mut words = |n: usize| (0..n).map(|_| word(&mut random)).collect::<Vec<_>>().join(" ");
+        let mut others = Random::new(seed, 2);
+        let mut said = |n: usize| (0..n).map(|_| word(&mut others)).collect::<Vec<_>>().join(" ");
         let mut pages = String::from(" \n");
         let (mut lines, mut passages, mut questions) = (String::new(), String::new(), String::new());
         let (mut dialogues, mut roles) = (String::new(), String::new());
@@ -217,10 +219,10 @@ impl Files {
             let item = json!({"activity_label": words(1), "ctx_a": words(4), "ctx_b": words(1),
                               "endings": endings, "label": i % 4});
             questions += &format!("{item}\n");
-            let turns: Vec<String> = (0..2 + i % 9).map(|_| format!("{} __eou__", words(4))).collect();
+            let turns: Vec<String> = (0..2 + i % 9).map(|_| format!("{} __eou__", said(4))).collect();
             dialogues += &format!("{}\n", turns.join(" "));
-            roles += &format!("1 your persona: {}.\n", words(3));
-            (0..1 + i % 4).for_each(|k| roles += &format!("{} {}\t{}\n", k + 2, words(4), words(4)));
+            roles += &format!("1 your persona: {}.\n", said(3));
+            (0..1 + i % 4).for_each(|k| roles += &format!("{} {}\t{}\n", k + 2, said(4), said(4)));
         }
         let files = Self { folder };
         for (task, text) in [
@@ -236,6 +238,10 @@ impl Files {
             fs::write(path, text).unwrap();
         }
         files
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub fn path(&self, task: &str) -> PathBuf {
