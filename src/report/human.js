@@ -74,6 +74,7 @@
   });
   $('back').addEventListener('click', back);
   $('skip').addEventListener('click', () => go(state.at + 1));
+  $('stop').addEventListener('click', () => go(pairs.length));
   $('review').addEventListener('click', () => {
     const open = pairs.findIndex((_, i) => !state.choices[i + 1]);
     go(open < 0 ? pairs.length - 1 : open);

@@ -45,6 +45,7 @@ pub fn rating_page(page: &str, pairs: &[Pair]) -> String {
                     button type="button" data-choice="right" { "Second " kbd { "→" } }
                     button #back .quiet type="button" { "Back " kbd { "↑" } }
                     button #skip .quiet type="button" { "Skip " kbd { "S" } }
+                    button #stop .quiet type="button" { "Stop" }
                 }
                 script nonce=(page) { (PreEscaped(SCRIPT)) }
             }
@@ -62,7 +63,7 @@ fn start(pairs: usize) -> Markup {
                 "was said before, and is good English. Choose “equal” only if you cannot decide."
             }
             p { "By keyboard: " kbd { "←" } " first, " kbd { "→" } " second, " kbd { "↓" } " equal, " kbd { "↑" } " back. "
-                "Your ratings stay in this browser until you download them; you may close the page and come back." }
+                "Your ratings stay in this browser until you download them; you may stop, close the page and come back." }
             form #who {
                 label for="rater" { "Your name, or a code" }
                 div.line {

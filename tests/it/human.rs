@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
-use v5gate::collect::Comparison;
+use v5gate::collect::{Comparison, human_preference};
 use v5gate::data::tokenizer::Tokenizer;
-use v5gate::evidence::{Choice, Compared, Key, Pair, Rating, Tally, read_ratings};
+use v5gate::evidence::{Choice, Compared, Key, Line, Measurement, Metric, Pair, Rating, Tally, read_ratings};
 use v5gate::probes::find_task;
 use v5gate::progress::Screen;
 use v5gate::report::rating_page;
@@ -17,6 +17,7 @@ use v5gate::train::save_model;
 use crate::benchmarks::{Files, small_tokenizer};
 use crate::dialogues::speaker;
 use crate::models::small;
+use crate::world::World;
 
 #[test]
 fn agreement_is_krippendorff_s() {
@@ -105,6 +106,47 @@ fn ratings_that_do_not_fit_are_refused() {
     let other = ("x.csv".to_owned(), "a,b\n1,2\n".to_owned());
     assert!(refused(&[other]).contains("x.csv: expected columns"));
     assert!(refused(&[file("x.csv", "")]).contains("at least one rating"));
+}
+
+#[test]
+fn a_preference_becomes_evidence_about_the_model_that_is_no_baseline() {
+    let mut world = World::good("full", &["8M"], 2);
+    world.facts.retain(|key, _| key.3 != Metric::HumanPreference);
+    let ledger = world.ledger();
+    let compared = |model: &str, seed: u64| Compared {
+        checkpoint: "c".to_owned(),
+        model: model.to_owned(),
+        weights: format!("weights-{model}-8M-{seed}"),
+    };
+    let between = |a: Compared, b: Compared| Key { a, b, ..key(&[true; 4]) };
+    let rows = "p1,x,1,left\np1,x,2,left\np1,x,3,tie\np1,x,4,right\n";
+    let found = |key: &Key| {
+        let tally = Tally::of(key, &read_ratings(key, &[file("x", rows)]).unwrap());
+        human_preference(&ledger, key, &tally).map(|line| match line {
+            Line::Measurement(m) => m,
+            other => panic!("{other:?}"),
+        })
+    };
+    // A is preferred by 2.5 of 4.
+    let as_a = found(&between(compared("groundthink", 1), compared("gpt2", 1))).unwrap();
+    let as_b = found(&between(compared("gpt2", 1), compared("groundthink", 1))).unwrap();
+    assert_eq!((as_a.value().raw(), as_b.value().raw()), (0.625, 0.375));
+    let ends = |m: &Measurement| m.interval().unwrap().map(|end| end.raw());
+    let [low, high] = ends(&as_a);
+    assert_eq!(ends(&as_b), [1.0 - high, 1.0 - low]);
+    for m in [&as_a, &as_b] {
+        assert_eq!((m.subject().model.as_str(), m.subject().seed, m.n()), ("groundthink", 1, Some(4)));
+        assert_eq!((m.provenance().probe.as_str(), m.provenance().validation.as_str()), ("human", "p1"));
+        assert_eq!(m.provenance().weights, "weights-groundthink-8M-1");
+    }
+    for (a, b, says) in [
+        (compared("groundthink", 1), compared("gpt2", 9), "expected evidence about c, got none"),
+        (compared("groundthink", 1), compared("gpt2", 0), "of its scale and trial"),
+        (compared("groundthink", 1), compared("groundthink", 0), "expected gpt2 and another model"),
+    ] {
+        let error = found(&between(a, b)).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 const HOSTILE: &str = "</script><img src=x onerror=\"alert(1)\">&lt;<!-- ' \u{202e}";
