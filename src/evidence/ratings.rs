@@ -96,7 +96,7 @@ pub enum RatingError {
         /// Where.
         file: String,
         /// Counted from one.
-        line: u64,
+        line: usize,
         /// What is wrong.
         what: String,
     },
@@ -119,10 +119,11 @@ pub fn read_ratings(key: &Key, files: &[(String, String)]) -> Result<Vec<Rating>
         let mut table = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
         let bad = |error| RatingError::Table { file: file.clone(), error };
         let head = table.headers().map_err(bad)?.clone();
-        for record in table.records() {
+        // A field may not break its line: no rater's name has more than one.
+        for (i, record) in table.records().enumerate() {
             let record = record.map_err(bad)?;
             let row: Row = record.deserialize(Some(&head)).map_err(bad)?;
-            let line = record.position().map_or(0, csv::Position::line);
+            let line = i + 2;
             let wrong = |what| Err(RatingError::Line { file: file.clone(), line, what });
             if row.page != key.page {
                 return wrong(format!("expected ratings of page {}, got of page {}", key.page, row.page));
@@ -156,7 +157,7 @@ pub struct Tally {
     pub rated: usize,
     /// Ratings that are lacking: pairs times raters less ratings.
     pub missing: usize,
-    /// Ratings for A, for B, and ties.
+    /// Ratings for A.
     pub for_a: usize,
     /// Ratings for B.
     pub for_b: usize,

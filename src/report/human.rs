@@ -80,10 +80,13 @@ fn section(number: usize, pair: &Pair) -> Markup {
     let answered = |i: usize| (pair.turns.len() - i) % 2 == 1;
     html! {
         section.pair id={ "pair-" (number) } hidden {
-            div.talk tabindex="0" role="group" aria-label="The conversation so far" {
-                @if !pair.opening.is_empty() {
-                    div.opening { @for line in &pair.opening { p dir="auto" { (line) } } }
+            @if !pair.opening.is_empty() {
+                div.opening {
+                    h2 { "Told to whoever replies" }
+                    @for line in &pair.opening { p dir="auto" { (line) } }
                 }
+            }
+            div.talk tabindex="0" role="group" aria-label="The conversation so far" {
                 @for (i, turn) in pair.turns.iter().enumerate() {
                     p.turn.theirs[answered(i)] dir="auto" { (turn) }
                 }
