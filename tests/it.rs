@@ -6,6 +6,8 @@ mod benchmarks;
 mod bleu;
 #[path = "it/cli.rs"]
 mod cli;
+#[path = "it/cli_answers.rs"]
+mod cli_answers;
 #[path = "it/data.rs"]
 mod data;
 #[path = "it/dialogues.rs"]
@@ -26,6 +28,8 @@ mod ledger;
 mod models;
 #[path = "it/ops.rs"]
 mod ops;
+#[path = "it/program.rs"]
+mod program;
 #[path = "it/report.rs"]
 mod report;
 #[path = "it/report_html.rs"]
