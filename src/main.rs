@@ -2,6 +2,7 @@
 
 mod datasets;
 mod eval;
+mod human;
 mod list;
 
 use std::fs;
@@ -121,6 +122,9 @@ enum Command {
     /// Which data sets are there, and fetching those that are not.
     #[command(subcommand)]
     Data(datasets::Command),
+    /// Blinded pairs of replies for people to compare: a page for raters, and what their ratings say.
+    #[command(subcommand)]
+    Human(human::Command),
     /// Text from a checkpoint, the likeliest token every time.
     Generate {
         /// A checkpoint directory.
@@ -226,6 +230,7 @@ fn run(command: Command) -> Result<u8> {
             let (text, code) = datasets::run(&command)?;
             print(&text).map(|()| code)
         }
+        Command::Human(command) => print(&human::run(&command, on_signal()?.as_ref())?).map(|()| 0),
         Command::Generate { checkpoint, prompt, tokens } => generate(&checkpoint, &prompt, tokens),
     }
 }

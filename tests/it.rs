@@ -2,6 +2,8 @@
 
 #[path = "it/benchmarks.rs"]
 mod benchmarks;
+#[path = "it/bleu.rs"]
+mod bleu;
 #[path = "it/cli.rs"]
 mod cli;
 #[path = "it/cli_answers.rs"]
@@ -10,6 +12,8 @@ mod cli_answers;
 mod data;
 #[path = "it/datasets.rs"]
 mod datasets;
+#[path = "it/dialogues.rs"]
+mod dialogues;
 #[path = "it/document.rs"]
 mod document;
 #[path = "it/gate.rs"]
@@ -18,6 +22,8 @@ mod gate;
 mod golden;
 #[path = "it/hostile.rs"]
 mod hostile;
+#[path = "it/human.rs"]
+mod human;
 #[path = "it/ledger.rs"]
 mod ledger;
 #[path = "it/models.rs"]
