@@ -1,58 +1,88 @@
-//! Can it learn a tiny set by heart? (Ruling table, row Overfit: 10 samples of 64 tokens.)
+//! Can it learn a tiny set by heart, and a small model a short text? (Ruling table, row Overfit: 10 samples of
+//! 64 tokens; 10,000 tokens at the smallest gated scale.)
 
 use super::{Probe, Reading, Result, Subject};
 use crate::data::batches::{Batches, Order};
 use crate::evidence::Metric as M;
+use crate::scale::{SCALES, Scale, Tier};
+use crate::statistics::mean;
 use crate::train::{Recipe, TrainJob, Trainer};
 
 pub(super) const PROBE: Probe = Probe {
     id: "overfit",
-    about: "loss of a fresh model on 10 samples of 64 tokens, after at most 500 steps",
-    metrics: &[M::OverfitLoss],
+    about: "loss of a fresh model on 10 samples of 64 tokens after at most 500 steps, and at the smallest gated scale on 10,000 tokens",
+    metrics: &[M::OverfitLoss, M::MemorisedLoss],
     ask,
 };
 
-const SAMPLES: usize = 10;
-const LENGTH: usize = 64;
-const STEPS: usize = 500;
-/// Training stops once this low: the question is answered and the rest is time.
-const LEARNT: f64 = 0.25;
+/// What is to be learnt by heart.
+struct Task {
+    /// Sequences, from the beginning of the training text.
+    samples: usize,
+    /// Tokens of each.
+    length: usize,
+    /// Sequences of a step; divides the samples.
+    batch: usize,
+    /// Most steps.
+    steps: usize,
+    /// Training stops once a pass's mean loss is this low: the question is answered and the rest is time.
+    learnt: f64,
+}
+
+const TINY: Task = Task { samples: 10, length: 64, batch: 10, steps: 500, learnt: 0.25 };
+const TEXT: Task = Task { samples: 100, length: 100, batch: 20, steps: 3_000, learnt: 0.05 };
 
 fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+    let mut readings = vec![by_heart(s, &TINY, M::OverfitLoss)?];
+    if is_smallest_gated(s.scale) {
+        readings.push(by_heart(s, &TEXT, M::MemorisedLoss)?);
+    }
+    Ok(readings)
+}
+
+/// Where the ruling asks for it: larger models have more room.
+fn is_smallest_gated(scale: &Scale) -> bool {
+    SCALES.iter().find(|s| s.tier == Tier::Gate) == Some(scale)
+}
+
+/// The mean loss of the last pass over the samples, measured while they are learnt.
+fn by_heart(s: &Subject<'_>, task: &Task, metric: M) -> Result<Reading> {
+    let &Task { samples, length, batch, steps, learnt } = task;
     let recipe = Recipe {
-        token_count: (STEPS * SAMPLES * LENGTH) as u64,
-        batch_size: SAMPLES,
-        micro_batch_size: SAMPLES,
-        context_length: LENGTH,
+        token_count: (steps * batch * length) as u64,
+        batch_size: batch,
+        micro_batch_size: batch,
+        context_length: length,
         warmup_steps: 10,
         max_lr: 1e-3,
         min_lr: 1e-3,
         ..s.recipe.clone()
     };
-    let order = Order::draw(SAMPLES, STEPS * SAMPLES, s.seed)?;
+    let order = Order::draw(samples, steps * batch, s.seed)?;
     let job = TrainJob {
         config: s.model.config(),
         recipe,
         seed: s.seed,
-        batches: Batches::new(&s.dataset.train, order, LENGTH)?,
+        batches: Batches::new(&s.dataset.train, order, length)?,
         data: s.dataset.digest.clone(),
         tokenizer: &s.dataset.tokenizer,
         checkpoint_every: u64::MAX,
         label: "overfit".to_owned(),
     };
     let mut trainer = Trainer::new(&job)?;
-    let mut loss = f64::NAN;
-    let mut steps = 0;
-    while steps < STEPS {
-        steps += 1;
-        let Some(record) = trainer.step()? else {
-            loss = f64::NAN;
-            break;
-        };
-        loss = record.loss;
-        if loss < LEARNT {
-            break;
+    let (mut pass, mut made) = (Vec::new(), 0);
+    let per_pass = samples / batch;
+    let loss = loop {
+        made += 1;
+        let Some(record) = trainer.step()? else { break f64::NAN };
+        pass.push(record.loss);
+        if pass.len() == per_pass {
+            let loss = mean(&pass);
+            if loss < learnt || made == steps {
+                break loss;
+            }
+            pass.clear();
         }
-    }
-    Ok(vec![Reading { n: Some(steps as u64), ..Reading::new(M::OverfitLoss, loss) }])
+    };
+    Ok(Reading { n: Some(made as u64), ..Reading::new(metric, loss) })
 }

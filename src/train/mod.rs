@@ -4,12 +4,14 @@
 mod checkpoint;
 mod optimizer;
 mod recipe;
+mod run;
 mod trainer;
 
 pub use checkpoint::{CheckpointError, load_model, save_model};
 pub use optimizer::{AdamW, Norms};
 pub use recipe::{Optimizer, Precision, Recipe, RecipeError, Schedule};
-pub use trainer::{Ending, Run, RunDir, StepRecord, TrainError, TrainJob, Trainer};
+pub use run::{Ending, Run, StepRecord};
+pub use trainer::{RunDir, TrainError, TrainJob, Trainer};
 
 /// The rule that ends every training: there is no early stopping.
 pub const STOPPING: &str = "after the last step";

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{
     CheckpointError, load_model, read_json, read_tensors, save_model, write_json, write_tensors,
 };
 use super::optimizer::{AdamW, Norms};
 use super::recipe::{Recipe, RecipeError};
+use super::run::{Ending, Run, StepRecord};
 use crate::data::batches::{Batch, Batches, OrderError};
 use crate::data::files::sha256;
 use crate::data::tokenizer::Tokenizer;
@@ -83,60 +83,6 @@ impl TrainJob<'_> {
         ];
         sha256(parts.join("\n").as_bytes())
     }
-}
-
-/// What one step recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StepRecord {
-    /// Counted from one.
-    pub step: u64,
-    /// Tokens read so far.
-    pub tokens: u64,
-    /// Mean loss of the step, nats per token.
-    pub loss: f64,
-    /// Norm of the gradient before clipping.
-    pub grad_norm: f64,
-    /// Its part in the RWKV-6 branches.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub rwkv_norm: Option<f64>,
-    /// Its part in the Mamba-2 branches.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub mamba_norm: Option<f64>,
-    /// Learning rate.
-    pub lr: f64,
-}
-
-/// How a training ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// All steps were made.
-    Completed,
-    /// Loss or gradient was not finite at this step; nothing moved since.
-    Diverged(u64),
-    /// Somebody asked to stop; it can go on.
-    Interrupted,
-}
-
-/// A training that has ended, or stands where it was interrupted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Run {
-    /// [`TrainJob::identity`].
-    pub identity: String,
-    /// How it ended.
-    pub ending: Ending,
-    /// Finite steps.
-    pub curve: Vec<StepRecord>,
-    /// Digest chained over the very tokens that were fed, inputs and targets.
-    pub fed: String,
-    /// Next window in the order: the data position.
-    pub position: u64,
-    /// Optimizer steps made.
-    pub optimizer_steps: u64,
-    /// Time spent, over all starts.
-    pub seconds: f64,
-    /// Digest of the final weights.
-    pub weights: String,
 }
 
 /// A training in progress.
@@ -292,6 +238,11 @@ fn chain(before: &str, batch: &Batch) -> String {
 #[derive(Clone, Debug)]
 pub struct RunDir(pub PathBuf);
 
+/// The step after which a tenth of the training is left.
+fn before_last_tenth(steps: u64) -> u64 {
+    steps - steps / 10
+}
+
 /// Half-written checkpoints start with this.
 const WRITING: &str = ".writing-";
 
@@ -299,6 +250,11 @@ impl RunDir {
     /// The checkpoint of an ended run.
     pub fn checkpoint(&self) -> PathBuf {
         self.0.join("final")
+    }
+
+    /// The model as it was before the last tenth of the steps, to see whether the loss has levelled off.
+    pub fn before_last_tenth(&self) -> PathBuf {
+        self.0.join("before-last-tenth")
     }
 
     /// The ended run, if there is one.
@@ -358,6 +314,12 @@ impl RunDir {
                 let speed = (record.step - first) as f64 * per_step as f64 / start.elapsed().as_secs_f64();
                 format!("loss {:.3}  {speed:.0} tokens/s ", record.loss)
             });
+            if record.step == before_last_tenth(steps) {
+                let model = |folder: &Path| {
+                    save_model(folder, &trainer.job.config, trainer.model.params(), trainer.job.tokenizer)
+                };
+                self.put(&self.before_last_tenth(), model)?;
+            }
             if record.step.is_multiple_of(trainer.job.checkpoint_every) && !trainer.done() {
                 self.save(trainer)?;
             }
@@ -391,6 +353,22 @@ impl RunDir {
         Ok(self.checkpoints()?.pop().map(|(_, path)| path))
     }
 
+    /// A folder that has its name only when all of it is written; an older one of that name goes.
+    fn put(
+        &self,
+        name: &Path,
+        write: impl FnOnce(&Path) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        fs::create_dir_all(&self.0).map_err(CheckpointError::io(&self.0))?;
+        let made = tempfile::Builder::new().prefix(WRITING).tempdir_in(&self.0);
+        let folder = made.map_err(CheckpointError::io(&self.0))?;
+        write(folder.path())?;
+        if name.exists() {
+            fs::remove_dir_all(name).map_err(CheckpointError::io(name))?;
+        }
+        fs::rename(folder.keep(), name).map_err(CheckpointError::io(name))
+    }
+
     /// Writes a checkpoint under the name that fits how the run stands, then removes older ones.
     fn save(&self, trainer: &mut Trainer<'_, '_>) -> Result<Run, TrainError> {
         let ended = trainer.run.ending != Ending::Interrupted;
@@ -404,22 +382,15 @@ impl RunDir {
             return Ok(trainer.run.clone());
         }
         trainer.run.weights = trainer.model.params().digest()?;
-        fs::create_dir_all(&self.0).map_err(CheckpointError::io(&self.0))?;
-        let folder = tempfile::Builder::new()
-            .prefix(WRITING)
-            .tempdir_in(&self.0)
-            .map_err(CheckpointError::io(&self.0))?;
-        let path = folder.path();
-        save_model(path, &trainer.job.config, trainer.model.params(), trainer.job.tokenizer)?;
-        if !ended {
-            let packed = trainer.optimizer.packed().clone();
-            write_tensors(&path.join("optimizer.safetensors"), &[("packed".to_owned(), packed)])?;
-            write_json(&path.join("trainer.json"), &trainer.run)?;
-        }
-        if name.exists() {
-            fs::remove_dir_all(&name).map_err(CheckpointError::io(&name))?;
-        }
-        fs::rename(folder.keep(), &name).map_err(CheckpointError::io(&name))?;
+        self.put(&name, |path| {
+            save_model(path, &trainer.job.config, trainer.model.params(), trainer.job.tokenizer)?;
+            if !ended {
+                let packed = trainer.optimizer.packed().clone();
+                write_tensors(&path.join("optimizer.safetensors"), &[("packed".to_owned(), packed)])?;
+                write_json(&path.join("trainer.json"), &trainer.run)?;
+            }
+            Ok(())
+        })?;
         if ended {
             write_json(&self.0.join("run.json"), &trainer.run)?;
         }
