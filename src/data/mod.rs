@@ -3,12 +3,14 @@
 //! Reading order: [`corpora`] and [`conversations`] give documents, [`tokenizer`] turns them into
 //! token ids, [`cache`] keeps those in a memory-mapped file, [`batches`] cuts the file into windows
 //! and reads them in an order drawn once; [`dataset`] puts the four together. [`grammar`] holds the
-//! tables of the built-in conversations and [`cloze`] the questions asked about them afterwards.
-//! [`benchmarks`] and [`wikitext`] read what the field measures language models with.
+//! tables of the built-in conversations, [`cloze`] and [`canaries`] the questions asked about them afterwards.
+//! [`mqar`] makes the pairs of associative recall, [`benchmarks`] and [`wikitext`] read what the field measures
+//! language models with.
 pub mod batches;
 pub mod benchmarks;
 pub mod cache;
 mod cache_writer;
+pub mod canaries;
 pub mod cloze;
 pub mod conversations;
 pub mod corpora;
@@ -16,6 +18,8 @@ pub mod dataset;
 pub mod files;
 pub mod grammar;
 pub mod held_out;
+pub mod mqar;
 pub mod random;
+mod script;
 pub mod tokenizer;
 pub mod wikitext;

@@ -5,18 +5,21 @@
 
 mod ablation;
 mod benchmark;
+mod canaries;
 mod forward;
 mod hellaswag;
 mod kept;
 mod lambada;
 mod language_modeling;
 mod likelihood;
+mod mqar;
 mod ngram;
 mod optimizer;
 mod overfit;
 mod overlap;
 mod ptb;
 mod recall;
+mod repeated_bigram;
 mod resume;
 mod size;
 mod state;
@@ -34,8 +37,10 @@ use crate::scale::Scale;
 use crate::train::{Recipe, Run, TrainError};
 
 pub use benchmark::{Exam, Figure, Outcome, TASKS, Task, can_answer, find_task, measured_on, overlap};
+pub use canaries::canaries_over;
 pub use kept::Kept;
 pub use likelihood::{Answer, How, ModelRespondent, Request, Respondent, whole, windows};
+pub use mqar::Grid;
 pub use ngram::{bigram_loss, unigram_loss};
 pub use recall::{ItemsOf, Scores, copy_oracle, recall_over, uniform};
 
@@ -59,6 +64,8 @@ pub struct Subject<'a> {
     pub data: Option<&'a Path>,
     /// Most items of each benchmark.
     pub items: Option<usize>,
+    /// Sizes of associative recall.
+    pub mqar: Grid,
 }
 
 /// One answer.
@@ -164,6 +171,9 @@ pub const PROBES: &[Probe] = &[
     state::PROBE,
     ablation::PROBE,
     recall::PROBE,
+    canaries::PROBE,
+    repeated_bigram::PROBE,
+    mqar::PROBE,
     overfit::PROBE,
     resume::PROBE,
 ];
