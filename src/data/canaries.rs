@@ -324,7 +324,7 @@ fn three_instructions(draft: &Draft<'_>) -> Written {
         let between = ["", ", ", " and "][place];
         text += &format!("{between}{order} {value}");
     }
-    script.say("A", &sentence(script.wording(STATE.held_out, 0), &format!("{text}.")));
+    script.say("A", &sentence("", &format!("{text}.")));
     script.evidence = last_word(&script.context, script.values[draft.truth]);
     monologue(&mut script, 5);
     script.finish_with(stem.to_owned())
