@@ -122,7 +122,7 @@ fn two_facts(draft: &Draft<'_>) -> Written {
     let mut script = script(draft);
     let lead = script.wording(STATE.held_out, 0);
     let other = neighbour(draft, &script, draft.other(draft.template));
-    if draft.template % 2 == 0 {
+    if draft.template.is_multiple_of(2) {
         let clause = sentence(lead, script.relation.first);
         script.show("A", &clause, draft.truth, &format!(", {other}."));
     } else {

@@ -203,7 +203,7 @@ fn topic(draft: &Draft<'_>) -> Written {
     let (pool, article) = SUBJECTS[draft.template % SUBJECTS.len()];
     let mut script = Script::about(draft, pool, draft.template % HELD_OUT);
     let open = script.wording(&OPENINGS, 0);
-    script.show("A", &format!("{open}{article}").trim_end().to_owned(), draft.truth, ".");
+    script.show("A", format!("{open}{article}").trim_end(), draft.truth, ".");
     script.reply();
     for said in ["That is something to think about.", "There is much more to say about that."] {
         script.say("A", said);

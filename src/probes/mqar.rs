@@ -274,24 +274,23 @@ fn descend(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::MODELS;
+    use crate::models::{MODELS, ModelSpec};
     use crate::train::{Optimizer, Precision, Schedule};
 
     const SETTING: &Setting = &SMALL[0];
 
-    fn config(model: usize) -> Config {
-        let any = (MODELS[model].config)(&crate::scale::SCALES[0], 32, 16);
-        SETTING.config(&any).unwrap()
+    fn config(model: &ModelSpec) -> Config {
+        SETTING.config(&(model.config)(&crate::scale::SCALES[0], 32, 16)).unwrap()
     }
 
     #[test]
     fn knowing_nothing_is_chance_and_looking_up_is_perfect() {
-        for model in 0..MODELS.len() {
+        for model in MODELS {
             let untrained = config(model).init(1).unwrap();
             let tests = SETTING.examples(1, FIRST_TEST, 2_000);
             // Of 8,000 questions one in 31 tokens is right at most, if the model always says a value.
             let share = mean(&SETTING.accuracies(untrained.as_ref(), &tests).unwrap());
-            assert!(share < 2.0 / 16.0, "{}: {share}", MODELS[model].name);
+            assert!(share < 2.0 / 16.0, "{}: {share}", model.name);
         }
         assert_eq!(mean(&SETTING.oracle(1)), 1.0);
     }
@@ -316,7 +315,7 @@ mod tests {
             grad_clip: 1.0,
             precision: Precision::Float32,
         };
-        for model in 0..2 {
+        for model in &MODELS[..2] {
             let (config, recipe) = (config(model), SETTING.recipe(&recipe, FAST_RATES[0]));
             let model = SETTING.train(&config, &recipe, 1).unwrap().unwrap();
             let share = |spoil: &dyn Fn(&mut Example)| {

@@ -187,8 +187,9 @@ mod tests {
     #[test]
     fn a_shift_by_one_is_seen() {
         let text = vec![1, 2, 3, 1, 2, 4, 1, 2];
-        let loss =
-            |late, carries| repeated_over(&Echo { carries, late }, &[text.clone()], 0, 4).unwrap()[0].value;
+        let loss = |late, carries| {
+            repeated_over(&Echo { carries, late }, std::slice::from_ref(&text), 0, 4).unwrap()[0].value
+        };
         for carries in [true, false] {
             // (1, 2) at 4 and at 7: the loss is that of 2, and of 1 where it is taken one too early.
             assert_eq!((loss(false, carries), loss(true, carries)), (2.0, 1.0));
