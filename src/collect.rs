@@ -5,6 +5,7 @@
 
 mod error;
 mod eval;
+mod human;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -18,7 +19,7 @@ use crate::evidence::{
     SCHEMA, Subject as Of, Value,
 };
 use crate::models::{self, LanguageModel, ModelSpec};
-use crate::probes::{PROBES, Probe, Subject, can_answer, measured_on};
+use crate::probes::{PROBES, Probe, Reading, Subject, can_answer, measured_on};
 use crate::progress::Screen;
 use crate::protocol::{Protocol, recipe_digest};
 use crate::scale::Scale;
@@ -26,6 +27,7 @@ use crate::train::{Ending, Precision, Run, RunDir, STOPPING, StepRecord, TrainJo
 
 pub use error::CollectError;
 pub use eval::{Evaluated, Evaluation};
+pub use human::{Comparison, human_preference};
 
 /// Digest of the code that makes numbers.
 pub const REVISION: &str = env!("V5_REVISION");
@@ -414,7 +416,7 @@ pub fn question(
     let source = source_for(probe, source, measured_on);
     // Observed, not believed: the weights that were asked are those that answer.
     let (trained, untrained) = (subject.model.params().digest()?, subject.untrained.params().digest()?);
-    let line = |r: crate::probes::Reading| {
+    let line = |r: Reading| {
         let of = Of { model: model.to_owned(), scale: scale.clone(), seed, condition: r.condition };
         let weights = match r.condition {
             Condition::Untrained => untrained.clone(),
@@ -423,9 +425,14 @@ pub fn question(
             Condition::Trained | Condition::StateReset | Condition::WindowMatched => trained.clone(),
         };
         let source = Provenance { weights, ..source.clone() };
-        Line::Measurement(Measurement::new(of, r.metric, r.value, r.n, r.interval, source))
+        stamped(of, r, source)
     };
     Ok(readings.into_iter().map(line).collect())
+}
+
+/// A reading with its source.
+fn stamped(of: Of, r: Reading, source: Provenance) -> Line {
+    Line::Measurement(Measurement::new(of, r.metric, r.value, r.n, r.interval, source))
 }
 
 /// Loss and gradient norm, thinned to what a plot shows.

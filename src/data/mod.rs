@@ -4,17 +4,20 @@
 //! token ids, [`cache`] keeps those in a memory-mapped file, [`batches`] cuts the file into windows
 //! and reads them in an order drawn once; [`dataset`] puts the four together. [`grammar`] holds the
 //! tables of the built-in conversations, [`cloze`] and [`canaries`] the questions asked about them afterwards.
-//! [`mqar`] makes the pairs of associative recall, [`benchmarks`] and [`wikitext`] read what the field measures
-//! language models with.
+//! [`mqar`] makes the pairs of associative recall; [`catalogue`] knows the public data sets and [`fetch`] gets
+//! them; [`benchmarks`], [`wikitext`] and [`dialogues`] read what the field measures language models with.
 pub mod batches;
 pub mod benchmarks;
 pub mod cache;
 mod cache_writer;
 pub mod canaries;
+pub mod catalogue;
 pub mod cloze;
 pub mod conversations;
 pub mod corpora;
 pub mod dataset;
+pub mod dialogues;
+pub mod fetch;
 pub mod files;
 pub mod grammar;
 pub mod held_out;

@@ -5,7 +5,11 @@
 
 mod ablation;
 mod benchmark;
+mod bleu;
 mod canaries;
+mod dailydialog;
+mod decoding;
+mod dialogue;
 mod forward;
 mod hellaswag;
 mod kept;
@@ -17,6 +21,7 @@ mod ngram;
 mod optimizer;
 mod overfit;
 mod overlap;
+mod personachat;
 mod ptb;
 mod recall;
 mod repeated_bigram;
@@ -37,7 +42,10 @@ use crate::scale::Scale;
 use crate::train::{Recipe, Run, TrainError};
 
 pub use benchmark::{Exam, Figure, Outcome, TASKS, Task, can_answer, find_task, measured_on, overlap};
+pub use bleu::{BLEU_SIGNATURE, BleuCounts, distinct, tokens_13a};
 pub use canaries::canaries_over;
+pub use decoding::{Decoding, Nucleus, turn_ends};
+pub use dialogue::{one_turn, prompt};
 pub use kept::Kept;
 pub use likelihood::{Answer, How, ModelRespondent, Request, Respondent, whole, windows};
 pub use mqar::Grid;
@@ -137,6 +145,9 @@ pub enum ProbeError {
         /// As many as there are.
         got: usize,
     },
+    /// Somebody only scores.
+    #[error("expected somebody who replies, got one who only says how likely replies are")]
+    Silent,
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -167,6 +178,8 @@ pub const PROBES: &[Probe] = &[
     ptb::PROBE,
     lambada::PROBE,
     hellaswag::PROBE,
+    dailydialog::PROBE,
+    personachat::PROBE,
     forward::PROBE,
     state::PROBE,
     ablation::PROBE,
