@@ -277,6 +277,7 @@ impl<'a> Collector<'a> {
             seed: trained.trial.seed,
             data: self.benchmarks(),
             items: self.protocol.benchmark_items,
+            mqar: self.protocol.mqar,
         }
     }
 
@@ -288,7 +289,7 @@ impl<'a> Collector<'a> {
     fn run(&self, trial: Trial) -> Result<(), CollectError> {
         let trained = self.train(trial)?;
         let mut lacking = Vec::new();
-        for probe in PROBES.iter().filter(|p| can_answer(p.id, self.benchmarks())) {
+        for probe in PROBES.iter().filter(|p| can_answer(p.id, self.benchmarks(), self.protocol.mqar)) {
             if !self.answered(&trained, probe)? {
                 lacking.push(probe);
             }
@@ -318,7 +319,8 @@ impl<'a> Collector<'a> {
     /// Whether the ledger has this probe's answer from this very source.
     fn answered(&self, trained: &Trained<'_>, probe: &'static Probe) -> Result<bool, CollectError> {
         let trial = &trained.trial;
-        let measured_on = measured_on(probe.id, self.benchmarks(), self.protocol.benchmark_items)
+        let (items, mqar) = (self.protocol.benchmark_items, self.protocol.mqar);
+        let measured_on = measured_on(probe.id, self.benchmarks(), items, mqar)
             .map_err(CollectError::of(probe, || trial.label()))?;
         let ledger = lock(&self.ledger);
         let wanted = source_for(probe, &trained.source, measured_on);
@@ -408,7 +410,7 @@ pub fn question(
 ) -> Result<Vec<Line>, CollectError> {
     let (scale, seed) = (subject.scale.name.to_owned(), subject.seed);
     let failed = CollectError::of(probe, || format!("{model} {scale} seed {seed}"));
-    let measured_on = measured_on(probe.id, subject.data, subject.items);
+    let measured_on = measured_on(probe.id, subject.data, subject.items, subject.mqar);
     let (readings, measured_on) =
         (probe.ask)(subject).and_then(|readings| Ok((readings, measured_on?))).map_err(failed)?;
     let source = source_for(probe, source, measured_on);

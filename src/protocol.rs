@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::dataset::DataSpec;
 use crate::data::files::sha256;
 use crate::models;
+use crate::probes::Grid;
 use crate::scale::{self, Scale};
 use crate::train::{Recipe, RecipeError};
 
@@ -34,6 +35,9 @@ pub struct Protocol {
     /// Most items of each benchmark whose file the data folder has; all where absent, none for 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub benchmark_items: Option<usize>,
+    /// Sizes of associative recall, which is trained from scratch: `none`, `small` or `full`.
+    #[serde(default)]
+    pub mqar: Grid,
     /// What to train on.
     pub data: DataSpec,
     /// How.

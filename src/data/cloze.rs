@@ -5,12 +5,13 @@
 //! and wordings are ones that training text never pairs or uses; the small talk in between holds no
 //! candidate, and the stem alone gives no hint.
 
-use super::conversations::{comparison_text, filler};
+use super::conversations::{approximate_tokens, comparison_text, filler};
 use super::grammar::{
-    ASK, CANDIDATES, COMPARISONS, CONCLUDE, CORRECT, NAMES, POOL_SIZE, POOLS, REPLIES, RESTATE, Relation,
-    STATE, TOPICS, held_out, second_person, sentence,
+    ASK, CANDIDATES, COMPARISONS, CONCLUDE, CORRECT, HELD_OUT, NAMES, POOL_SIZE, POOLS, Pool, RESTATE, STATE,
+    TOPICS, held_out, sentence,
 };
 use super::random::Random;
+use super::script::{Draft, SEED, Script, Test, Written, candidates, items_of, last_word};
 use super::tokenizer::Tokenizer;
 
 /// One question: which candidate does the model expect after context and stem?
@@ -34,18 +35,10 @@ pub struct ClozeItem {
 
 /// Templates of a test about A's own facts.
 const TEMPLATES: usize = 10;
-/// Chance in evaluation is drawn from this seed, whatever the model was trained on.
-const SEED: u64 = 0x5eed;
 
-/// A test: its name, how many templates it has, and how a template is written for one truth.
-struct Test {
-    name: &'static str,
-    templates: usize,
-    write: fn(&Draft) -> Written,
-}
-
-/// Every test, the gated ones first; `document_wording` is scored and reported only (R16).
-pub const TESTS: [&str; 10] = [
+/// Every test; `document_wording` is scored and reported only (R16). A test's place decides its chance, so
+/// new ones stand last.
+pub const TESTS: [&str; 12] = [
     "three_turn_memory",
     "contextual_correction",
     "interrupted_dialogue",
@@ -56,9 +49,11 @@ pub const TESTS: [&str; 10] = [
     "retention_20",
     "retention_50",
     "document_wording",
+    "persona_consistency",
+    "topic_threading",
 ];
 
-const TABLE: [Test; 10] = [
+const TABLE: [Test; 12] = [
     Test { name: TESTS[0], templates: TEMPLATES, write: three_turns },
     Test { name: TESTS[1], templates: TEMPLATES, write: correction },
     Test { name: TESTS[2], templates: TEMPLATES, write: interrupted },
@@ -68,21 +63,36 @@ const TABLE: [Test; 10] = [
     Test { name: TESTS[6], templates: TEMPLATES, write: retention::<10> },
     Test { name: TESTS[7], templates: TEMPLATES, write: retention::<20> },
     Test { name: TESTS[8], templates: TEMPLATES, write: retention::<50> },
-    Test { name: TESTS[9], templates: 4, write: document_wording },
+    Test { name: TESTS[9], templates: 6, write: document_wording },
+    Test { name: TESTS[10], templates: TEMPLATES, write: persona },
+    Test { name: TESTS[11], templates: 2 * SUBJECTS.len(), write: topic },
 ];
+
+/// What can be talked about: a pool, and the article before its values.
+const SUBJECTS: [(usize, &str); 5] = [(3, "the "), (1, ""), (4, "the "), (2, "the "), (5, "")];
+/// How a subject is first named, left, and taken up again: wordings that no training text has.
+const OPENINGS: [&str; 3] =
+    ["I would like to talk about ", "There is something to say about ", "Let us speak a little of "];
+const SWITCHES: [&str; 3] = ["Before I forget, the ", "One more thing, the ", "On another note, the "];
+const RETURNS: [&str; 3] = [
+    "Enough of that, we were talking about ",
+    "Where were we, you asked about ",
+    "As for our subject, it was ",
+];
+/// What the document leaves in brackets: five questions with their answers, and talk of breeds.
+const COOKING: &str = "How long do potatoes boil? Twenty minutes. How hot is the oven? Very hot. \
+    Which knife is sharp? The long one. Is the pan clean? It is. Who washes the plates? I do.";
+const BREEDS: &str = "Some breeds are tall and some are small. Some are fast, others are slow. \
+    Some live in the house and some in the garden.";
+
+/// Wordings of these tests that are not in the tables of the conversations.
+pub fn own_wordings() -> impl Iterator<Item = &'static str> {
+    [OPENINGS, SWITCHES, RETURNS].into_iter().flatten()
+}
 
 /// All items of a test, template by template and within it truth by truth; none for an unknown name.
 pub fn items(test: &str) -> Option<Vec<ClozeItem>> {
-    let number = TABLE.iter().position(|row| row.name == test)?;
-    let row = &TABLE[number];
-    let drafts = (0..row.templates).flat_map(|template| (0..CANDIDATES).map(move |truth| (template, truth)));
-    Some(
-        drafts
-            .map(|(template, truth)| {
-                (row.write)(&Draft { number, template, truth }).item(row, template, truth)
-            })
-            .collect(),
-    )
+    items_of(&TABLE, 0, test, &approximate_tokens)
 }
 
 /// The candidates, of any test, that a tokenizer does not have as one token; scoring needs that there
@@ -92,104 +102,8 @@ pub fn split_candidates(tokenizer: &Tokenizer) -> Vec<String> {
     values.filter(|value| tokenizer.single_token(value).is_none()).collect()
 }
 
-/// Which item is to be written.
-struct Draft {
-    number: usize,
-    template: usize,
-    truth: usize,
-}
-
-/// What a test writes; the rest of an item follows from it.
-struct Written {
-    context: String,
-    stem: String,
-    candidates: Vec<&'static str>,
-    /// Where the true value was last stated.
-    evidence: usize,
-}
-
-impl Written {
-    fn item(self, row: &Test, template: usize, truth: usize) -> ClozeItem {
-        let candidates = self.candidates.iter().map(|value| format!(" {value}")).collect();
-        let Self { context, stem, evidence, .. } = self;
-        ClozeItem { test: row.name, template, context, stem, candidates, truth, evidence }
-    }
-}
-
-/// A conversation being written for one relation.
-struct Script {
-    random: Random,
-    topic: usize,
-    relation: &'static Relation,
-    values: Vec<&'static str>,
-    context: String,
-    evidence: usize,
-    template: usize,
-    turns: usize,
-}
-
-impl Script {
-    /// Each template takes another pool, and each test other relations of it.
-    fn new(draft: &Draft) -> Self {
-        let pool = &POOLS[draft.template % POOLS.len()];
-        let owner = (draft.number + 3 * (draft.template / POOLS.len())) % pool.relations.len();
-        Self {
-            random: Random::new(SEED, (draft.number * 100 + draft.template) as u64),
-            topic: (draft.number + draft.template) % TOPICS.len(),
-            relation: &pool.relations[owner],
-            values: candidates(&pool.values, owner),
-            context: String::new(),
-            evidence: 0,
-            template: draft.template,
-            turns: 0,
-        }
-    }
-
-    fn wording(&self, held_out: &[&'static str], step: usize) -> &'static str {
-        held_out[(self.template + step) % held_out.len()]
-    }
-
-    /// A gives the relation that value.
-    fn state(&mut self, lead: &str, value: usize) {
-        let statement = sentence(lead, self.relation.first);
-        self.context.push_str(&format!("A: {statement} "));
-        self.evidence = self.context.len();
-        self.context.push_str(&format!("{}.\n", self.values[value]));
-    }
-
-    fn reply(&mut self) {
-        let reply = self.random.pick(&REPLIES);
-        self.context.push_str(&format!("B: {reply}\n"));
-    }
-
-    /// Turns of small talk with so many sentences each, B beginning.
-    fn chat(&mut self, turns: usize, sentences: usize) {
-        for _ in 0..turns {
-            let speaker = if self.turns.is_multiple_of(2) { 'B' } else { 'A' };
-            let text: Vec<_> =
-                (0..sentences).map(|_| filler(&mut self.random, &TOPICS[self.topic])).collect();
-            self.context.push_str(&format!("{speaker}: {}\n", text.join(" ")));
-            self.turns += 1;
-        }
-    }
-
-    fn ask(&mut self) {
-        let question = sentence(self.wording(ASK.held_out, 0), &second_person(self.relation.ask));
-        self.context.push_str(&format!("B: {question}?\n"));
-    }
-
-    fn finish(self) -> Written {
-        let stem = format!("A: {}", sentence(self.wording(RESTATE.held_out, 0), self.relation.first));
-        Written { context: self.context, stem, candidates: self.values, evidence: self.evidence }
-    }
-}
-
-fn candidates(values: &[&'static str; POOL_SIZE], owner: usize) -> Vec<&'static str> {
-    values.iter().enumerate().filter(|(value, _)| held_out(owner, *value)).map(|(_, value)| *value).collect()
-}
-
 /// Tier 1: stated three times, asked.
-fn three_turns(draft: &Draft) -> Written {
+fn three_turns(draft: &Draft<'_>) -> Written {
     let mut script = Script::new(draft);
     for step in 0..3 {
         let lead = if step == 0 {
@@ -205,9 +119,9 @@ fn three_turns(draft: &Draft) -> Written {
 }
 
 /// Tier 1: stated, corrected, asked; every candidate is once the old and once the new value.
-fn correction(draft: &Draft) -> Written {
+fn correction(draft: &Draft<'_>) -> Written {
     let mut script = Script::new(draft);
-    let old = (draft.truth + 1 + draft.template % (CANDIDATES - 1)) % CANDIDATES;
+    let old = draft.other(draft.template);
     let (first, second) = (script.wording(STATE.held_out, 0), script.wording(CORRECT.held_out, 0));
     script.state(first, old);
     script.chat(draft.template % 3, 1);
@@ -217,7 +131,7 @@ fn correction(draft: &Draft) -> Written {
 }
 
 /// Tier 2: stated, ten unrelated sentences, asked.
-fn interrupted(draft: &Draft) -> Written {
+fn interrupted(draft: &Draft<'_>) -> Written {
     let mut script = Script::new(draft);
     script.state(script.wording(STATE.held_out, 0), draft.truth);
     script.chat(5, 2);
@@ -226,7 +140,7 @@ fn interrupted(draft: &Draft) -> Written {
 }
 
 /// Retention: stated, so many turns of small talk, then the stem.
-fn retention<const TURNS: usize>(draft: &Draft) -> Written {
+fn retention<const TURNS: usize>(draft: &Draft<'_>) -> Written {
     let mut script = Script::new(draft);
     script.state(script.wording(STATE.held_out, 0), draft.truth);
     script.chat(TURNS, 1);
@@ -235,7 +149,7 @@ fn retention<const TURNS: usize>(draft: &Draft) -> Written {
 
 /// Tier 2: two people with a number each; the question needs both. Every name is once the answer and
 /// once the other one, is named first in half of the cases, and the numbers stay.
-fn composition(draft: &Draft) -> Written {
+fn composition(draft: &Draft<'_>) -> Written {
     let (owner, side) = (draft.template / 2, draft.template % 2);
     let names: Vec<usize> = (0..POOL_SIZE).filter(|&name| held_out(owner, name)).collect();
     let (low, high) = (3 + 2 * draft.template, 7 + 2 * draft.template);
@@ -256,10 +170,58 @@ fn composition(draft: &Draft) -> Written {
     Written { context, stem, candidates: candidates(&NAMES, owner), evidence }
 }
 
+/// Tier 3: three facts of A's persona, among them one of the same kind as the one that is asked for, five
+/// turns of talk in which the persona shows once, asked.
+fn persona(draft: &Draft<'_>) -> Written {
+    let mut script = Script::new(draft);
+    let place = draft.template % POOLS.len();
+    let (own, other) = (&POOLS[place], &POOLS[(place + 1) % POOLS.len()]);
+    let owner = own.relations.iter().position(|r| r.first == script.relation.first).unwrap_or_default();
+    // Of the same kind, yet no candidate: what is held out of neighbouring relations differs.
+    let near = (owner + 1) % own.relations.len();
+    let far = draft.template % other.relations.len();
+    let mut fact = |pool: &Pool, owner: usize| {
+        let value = *script.random.pick(&candidates(&pool.values, owner));
+        format!("{} {value}", pool.relations[owner].first)
+    };
+    let [near, far] = [fact(own, near), fact(other, far)];
+    let mut facts = [near, far.clone()].to_vec();
+    facts.insert(draft.template % 3, format!("{} {}", script.relation.first, script.values[draft.truth]));
+    let statement = sentence(script.wording(STATE.held_out, 0), &facts.join(", "));
+    script.say("A", &format!("{statement}."));
+    script.evidence = last_word(&script.context, script.values[draft.truth]);
+    script.reply();
+    script.chat(2, 1);
+    script.say("A", &format!("{}.", sentence(script.wording(RESTATE.held_out, 1), &far)));
+    script.chat(2, 1);
+    script.ask();
+    script.finish()
+}
+
+/// Tier 3: a subject is named and talked about, two others follow, and the first is taken up again.
+fn topic(draft: &Draft<'_>) -> Written {
+    let (pool, article) = SUBJECTS[draft.template % SUBJECTS.len()];
+    let mut script = Script::about(draft, pool, draft.template % HELD_OUT);
+    let open = script.wording(&OPENINGS, 0);
+    script.show("A", format!("{open}{article}").trim_end(), draft.truth, ".");
+    script.reply();
+    for said in ["That is something to think about.", "There is much more to say about that."] {
+        script.say("A", said);
+        script.reply();
+    }
+    for step in 0..2 {
+        let text = format!("{}{}.", script.wording(&SWITCHES, step), script.change_topic());
+        script.say("B", &text);
+        script.chat(2, 1);
+    }
+    let stem = format!("A: {}{article}", script.wording(&RETURNS, 0));
+    script.finish_with(stem.trim_end().to_owned())
+}
+
 /// The tests in the words of the V5 document. Reported, not gated: a question is no cloze stem.
-fn document_wording(draft: &Draft) -> Written {
+fn document_wording(draft: &Draft<'_>) -> Written {
     let first = |values: &[&'static str; POOL_SIZE]| values[..CANDIDATES].to_vec();
-    let [color, city, food] = [0, 1, 2].map(|pool| first(&POOLS[pool].values));
+    let [color, city, food, animal, job] = [0, 1, 2, 3, 4].map(|pool| first(&POOLS[pool].values));
     let next = (draft.truth + 1) % CANDIDATES;
     let (context, stem, candidates) = match draft.template {
         0 => {
@@ -276,7 +238,7 @@ fn document_wording(draft: &Draft) -> Written {
             let text = format!("I'm going to {}.\n{}\n", city[draft.truth], unrelated.join(" "));
             (text, "Where am I going?", city)
         }
-        _ => {
+        3 => {
             let mut people = [(draft.truth, 30), (next, 25)];
             if draft.truth % 2 == 1 {
                 people.reverse();
@@ -284,13 +246,15 @@ fn document_wording(draft: &Draft) -> Written {
             let [a, b] = people.map(|(name, age)| format!("{} is {age}. ", NAMES[name]));
             (format!("{a}{b}"), "Who is older?", first(&NAMES))
         }
+        4 => {
+            let text = format!("You're a helpful {}. {COOKING} ", job[draft.truth]);
+            (text, "Now help me with coding?", job)
+        }
+        _ => {
+            let text = format!("Let's discuss the {}. {BREEDS} ", animal[draft.truth]);
+            (text, "Now compare to the lion.", animal)
+        }
     };
     let evidence = last_word(&context, candidates[draft.truth]);
     Written { context, stem: stem.to_owned(), candidates, evidence }
-}
-
-/// Where a word last stands in a text that is known to hold it.
-fn last_word(text: &str, word: &str) -> usize {
-    let ends = |at: usize| !text[at + word.len()..].starts_with(char::is_alphanumeric);
-    text.rmatch_indices(word).map(|(at, _)| at).find(|&at| ends(at)).unwrap_or_default()
 }

@@ -9,12 +9,14 @@ use super::grammar::{
     COMPARISONS, FILLERS, HELD_OUT, NAMES, POOL_SIZE, POOLS, REPLIES, TIMES, TOPICS, WORDINGS, held_out,
     second_person,
 };
+use super::{canaries, cloze};
 
 /// Every place where a text states a pair, or uses a wording, that belongs to evaluation.
 pub fn leaks(text: &str) -> Vec<String> {
     let text = text.to_lowercase();
     let mut found = Vec::new();
-    for wording in WORDINGS.iter().flat_map(|wordings| wordings.held_out) {
+    let tables = WORDINGS.iter().flat_map(|wordings| wordings.held_out).copied();
+    for wording in tables.chain(cloze::own_wordings()).chain(canaries::own_wordings()) {
         if text.contains(&wording.to_lowercase()) {
             found.push(format!("wording {wording:?}"));
         }

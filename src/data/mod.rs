@@ -3,13 +3,14 @@
 //! Reading order: [`corpora`] and [`conversations`] give documents, [`tokenizer`] turns them into
 //! token ids, [`cache`] keeps those in a memory-mapped file, [`batches`] cuts the file into windows
 //! and reads them in an order drawn once; [`dataset`] puts the four together. [`grammar`] holds the
-//! tables of the built-in conversations and [`cloze`] the questions asked about them afterwards.
-//! [`catalogue`] knows the public data sets and [`fetch`] gets them; [`benchmarks`], [`wikitext`] and
-//! [`dialogues`] read what the field measures language models with.
+//! tables of the built-in conversations, [`cloze`] and [`canaries`] the questions asked about them afterwards.
+//! [`mqar`] makes the pairs of associative recall; [`catalogue`] knows the public data sets and [`fetch`] gets
+//! them; [`benchmarks`], [`wikitext`] and [`dialogues`] read what the field measures language models with.
 pub mod batches;
 pub mod benchmarks;
 pub mod cache;
 mod cache_writer;
+pub mod canaries;
 pub mod catalogue;
 pub mod cloze;
 pub mod conversations;
@@ -20,6 +21,8 @@ pub mod fetch;
 pub mod files;
 pub mod grammar;
 pub mod held_out;
+pub mod mqar;
 pub mod random;
+mod script;
 pub mod tokenizer;
 pub mod wikitext;

@@ -155,14 +155,23 @@ metrics! {
     Retention50Accuracy, "retention_50_accuracy", "accuracy", Higher, "Recall after 50 turns: accuracy.";
     Retention50Mrr, "retention_50_mrr", "reciprocal rank", Higher, "Recall after 50 turns: mean reciprocal rank.";
     Retention50Bits, "retention_50_bits", "bits", Higher, "Recall after 50 turns: bits retained.";
-    PersonaConsistencyAccuracy, "persona_consistency_accuracy", "accuracy", Higher, "Tier 3: the persona is kept where it belongs.";
-    TopicThreadingAccuracy, "topic_threading_accuracy", "accuracy", Higher, "Tier 3: a topic is taken up again.";
+    PersonaConsistencyAccuracy, "persona_consistency_accuracy", "accuracy", Higher, "Tier 3, the persona is kept where it belongs: accuracy.";
+    PersonaConsistencyMrr, "persona_consistency_mrr", "reciprocal rank", Higher, "Tier 3, the persona is kept: mean reciprocal rank.";
+    PersonaConsistencyBits, "persona_consistency_bits", "bits", Higher, "Tier 3, the persona is kept: bits retained.";
+    TopicThreadingAccuracy, "topic_threading_accuracy", "accuracy", Higher, "Tier 3, a topic is taken up again: accuracy.";
+    TopicThreadingMrr, "topic_threading_mrr", "reciprocal rank", Higher, "Tier 3, a topic is taken up again: mean reciprocal rank.";
+    TopicThreadingBits, "topic_threading_bits", "bits", Higher, "Tier 3, a topic is taken up again: bits retained.";
     StatefulnessScore, "statefulness_score", "accuracy", Higher, "Mean accuracy over the statefulness tests (ruling R17).";
     StatefulnessChance, "statefulness_chance", "accuracy", Neither, "1/K: the accuracy of a guess among K candidates.";
     DocumentWordingAccuracy, "document_wording_accuracy", "accuracy", Higher, "Accuracy with the document's question wording; reported, never gated (ruling R16).";
     Sps, "sps", "turns", Higher, "State persistence score: largest distance whose lower bound of bits retained stays above half of the one-turn value (ruling R19).";
     MqarAccuracy, "mqar_accuracy", "accuracy", Higher, "Multi-query associative recall, trained from scratch, best of the learning rates.";
     RepeatedBigramLoss, "repeated_bigram_loss", "nats/token", Lower, "Loss on tokens that complete a bigram seen earlier in the document.";
+    RepeatedBigramLoss16, "repeated_bigram_loss_16", "nats/token", Lower, "The same where the bigram was last seen 1 to 16 tokens before.";
+    RepeatedBigramLoss64, "repeated_bigram_loss_64", "nats/token", Lower, "The same where the bigram was last seen 17 to 64 tokens before.";
+    RepeatedBigramLoss256, "repeated_bigram_loss_256", "nats/token", Lower, "The same where the bigram was last seen 65 to 256 tokens before.";
+    RepeatedBigramLoss1024, "repeated_bigram_loss_1024", "nats/token", Lower, "The same where the bigram was last seen 257 to 1,024 tokens before.";
+    RepeatedBigramLossFar, "repeated_bigram_loss_far", "nats/token", Lower, "The same where the bigram was last seen more than 1,024 tokens before.";
 
     CanaryC1a, "canary_c1a", "accuracy", Higher, "Canary C1a: a fact asked at once.";
     CanaryC1b, "canary_c1b", "accuracy", Higher, "Canary C1b: a fact, five sentences between.";
@@ -279,9 +288,33 @@ recall_tests! {
     "contextual_correction" ContextualCorrectionAccuracy ContextualCorrectionMrr ContextualCorrectionBits;
     "interrupted_dialogue" InterruptedDialogueAccuracy InterruptedDialogueMrr InterruptedDialogueBits;
     "multi_fact_composition" MultiFactCompositionAccuracy MultiFactCompositionMrr MultiFactCompositionBits;
+    "persona_consistency" PersonaConsistencyAccuracy PersonaConsistencyMrr PersonaConsistencyBits;
+    "topic_threading" TopicThreadingAccuracy TopicThreadingMrr TopicThreadingBits;
     "retention_1" Retention1Accuracy Retention1Mrr Retention1Bits;
     "retention_5" Retention5Accuracy Retention5Mrr Retention5Bits;
     "retention_10" Retention10Accuracy Retention10Mrr Retention10Bits;
     "retention_20" Retention20Accuracy Retention20Mrr Retention20Bits;
     "retention_50" Retention50Accuracy Retention50Mrr Retention50Bits;
 }
+
+/// Every canary: its name, and the share of items whose true candidate scores highest.
+pub const CANARIES: &[(&str, Metric)] = &[
+    ("C1a", Metric::CanaryC1a),
+    ("C1b", Metric::CanaryC1b),
+    ("C1b3", Metric::CanaryC1b3),
+    ("C1c", Metric::CanaryC1c),
+    ("C1d", Metric::CanaryC1d),
+    ("C2a", Metric::CanaryC2a),
+    ("C2b", Metric::CanaryC2b),
+    ("C3a", Metric::CanaryC3a),
+    ("C3b", Metric::CanaryC3b),
+    ("C3c", Metric::CanaryC3c),
+    ("C4a", Metric::CanaryC4a),
+    ("C4b", Metric::CanaryC4b),
+    ("C4c", Metric::CanaryC4c),
+    ("C5a", Metric::CanaryC5a),
+    ("C5b", Metric::CanaryC5b),
+    ("C5c", Metric::CanaryC5c),
+    ("C6a", Metric::CanaryC6a),
+    ("C6b", Metric::CanaryC6b),
+];

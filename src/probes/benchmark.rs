@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use serde_json::Value;
 
 use super::likelihood::{ModelRespondent, Respondent};
+use super::mqar::{self, Grid};
 use super::overlap::shared_ngrams;
 use super::{
     ProbeError, Reading, Result, Subject, dailydialog, hellaswag, lambada, personachat, ptb, wikitext,
@@ -154,14 +155,25 @@ impl Task {
     }
 }
 
-/// Whether a probe can answer: a benchmark needs its file.
-pub fn can_answer(probe: &str, data: Option<&Path>) -> bool {
+/// Whether a probe can answer: a benchmark needs its file, and associative recall a size.
+pub fn can_answer(probe: &str, data: Option<&Path>, mqar: Grid) -> bool {
+    if probe == mqar::PROBE.id {
+        return mqar != Grid::None;
+    }
     find_task(probe).is_none_or(|task| task.file_in(data).is_some())
 }
 
-/// What a benchmark's probe measures on: a digest of its file and how much of it is asked. `None` for
-/// probes that measure on the held-out split.
-pub fn measured_on(probe: &str, data: Option<&Path>, items: Option<usize>) -> Result<Option<String>> {
+/// What a benchmark's probe measures on: a digest of its file and how much of it is asked; for associative
+/// recall, of its sizes. `None` for probes that measure on the held-out split.
+pub fn measured_on(
+    probe: &str,
+    data: Option<&Path>,
+    items: Option<usize>,
+    mqar: Grid,
+) -> Result<Option<String>> {
+    if probe == mqar::PROBE.id {
+        return Ok(Some(sha256(mqar.identity().as_bytes())));
+    }
     let Some(path) = find_task(probe).and_then(|task| task.file_in(data)) else { return Ok(None) };
     let bytes = std::fs::read(&path).map_err(|error| ProbeError::File { path, error })?;
     let digest = sha256(&bytes);

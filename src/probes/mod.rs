@@ -6,6 +6,7 @@
 mod ablation;
 mod benchmark;
 mod bleu;
+mod canaries;
 mod dailydialog;
 mod decoding;
 mod dialogue;
@@ -15,6 +16,7 @@ mod kept;
 mod lambada;
 mod language_modeling;
 mod likelihood;
+mod mqar;
 mod ngram;
 mod optimizer;
 mod overfit;
@@ -22,6 +24,7 @@ mod overlap;
 mod personachat;
 mod ptb;
 mod recall;
+mod repeated_bigram;
 mod resume;
 mod size;
 mod state;
@@ -40,10 +43,12 @@ use crate::train::{Recipe, Run, TrainError};
 
 pub use benchmark::{Exam, Figure, Outcome, TASKS, Task, can_answer, find_task, measured_on, overlap};
 pub use bleu::{BLEU_SIGNATURE, BleuCounts, distinct, tokens_13a};
+pub use canaries::canaries_over;
 pub use decoding::{Decoding, Nucleus, turn_ends};
 pub use dialogue::{one_turn, prompt};
 pub use kept::Kept;
 pub use likelihood::{Answer, How, ModelRespondent, Request, Respondent, whole, windows};
+pub use mqar::Grid;
 pub use ngram::{bigram_loss, unigram_loss};
 pub use recall::{ItemsOf, Scores, copy_oracle, recall_over, uniform};
 
@@ -67,6 +72,8 @@ pub struct Subject<'a> {
     pub data: Option<&'a Path>,
     /// Most items of each benchmark.
     pub items: Option<usize>,
+    /// Sizes of associative recall.
+    pub mqar: Grid,
 }
 
 /// One answer.
@@ -177,6 +184,9 @@ pub const PROBES: &[Probe] = &[
     state::PROBE,
     ablation::PROBE,
     recall::PROBE,
+    canaries::PROBE,
+    repeated_bigram::PROBE,
+    mqar::PROBE,
     overfit::PROBE,
     resume::PROBE,
 ];

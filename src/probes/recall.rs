@@ -35,6 +35,12 @@ const METRICS: &[M] = &[
     M::MultiFactCompositionAccuracy,
     M::MultiFactCompositionMrr,
     M::MultiFactCompositionBits,
+    M::PersonaConsistencyAccuracy,
+    M::PersonaConsistencyMrr,
+    M::PersonaConsistencyBits,
+    M::TopicThreadingAccuracy,
+    M::TopicThreadingMrr,
+    M::TopicThreadingBits,
     M::Retention1Accuracy,
     M::Retention1Mrr,
     M::Retention1Bits,
@@ -78,23 +84,33 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
 /// The items of a test by its name; none where the test is left out.
 pub type ItemsOf<'a> = &'a dyn Fn(&str) -> Option<Vec<ClozeItem>>;
 
+/// Who answers items, and how.
+pub(super) type Answers<'a> = &'a dyn Fn(&[ClozeItem]) -> Result<Vec<Scores>>;
+
+/// Puts a question to the trained model and to all that it is compared with (ruling R18).
+pub(super) fn everyone(
+    s: &Subject<'_>,
+    put: &mut dyn FnMut(Condition, Answers<'_>) -> Result<()>,
+) -> Result<()> {
+    let (t, all) = (&s.dataset.tokenizer, usize::MAX);
+    put(Condition::Trained, &|i| score(s.model, t, i, all))?;
+    put(Condition::Untrained, &|i| score(s.untrained, t, i, all))?;
+    put(Condition::StateReset, &|i| score(s.model, t, i, 0))?;
+    put(Condition::Uniform, &|i| Ok(uniform(i)))?;
+    put(Condition::CopyOracle, &|i| Ok(copy_oracle(i)))?;
+    if let Some(window) = matched_window(s)? {
+        put(Condition::WindowMatched, &|i| score(s.model, t, i, window))?;
+    }
+    Ok(())
+}
+
 /// The probe's question over other items.
 pub fn recall_over(s: &Subject<'_>, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
-    let t = &s.dataset.tokenizer;
     let mut readings = Vec::new();
-    let mut add = |condition, with: &dyn Fn(&[ClozeItem]) -> Result<Vec<Scores>>| -> Result<()> {
-        readings.extend(examine(t, items, condition, with)?);
+    everyone(s, &mut |condition, answers| {
+        readings.extend(examine(&s.dataset.tokenizer, items, condition, answers)?);
         Ok(())
-    };
-    let all = usize::MAX;
-    add(Condition::Trained, &|i| score(s.model, t, i, all))?;
-    add(Condition::Untrained, &|i| score(s.untrained, t, i, all))?;
-    add(Condition::StateReset, &|i| score(s.model, t, i, 0))?;
-    add(Condition::Uniform, &|i| Ok(uniform(i)))?;
-    add(Condition::CopyOracle, &|i| Ok(copy_oracle(i)))?;
-    if let Some(window) = matched_window(s)? {
-        add(Condition::WindowMatched, &|i| score(s.model, t, i, window))?;
-    }
+    })?;
     Ok(readings)
 }
 
@@ -115,7 +131,7 @@ fn examine(
     tokenizer: &Tokenizer,
     items: ItemsOf<'_>,
     condition: Condition,
-    with: &dyn Fn(&[ClozeItem]) -> Result<Vec<Scores>>,
+    with: Answers<'_>,
 ) -> Result<Vec<Reading>> {
     let mut readings = Vec::new();
     let (mut scored, mut chance) = (Vec::new(), None);
@@ -142,12 +158,16 @@ fn examine(
     readings.extend(persistence(&readings));
     readings.extend(chance.map(|c| Reading::new(M::StatefulnessChance, c)));
     if let Some(items) = usable(tokenizer, items("document_wording")) {
-        let marks = mark(&items, &with(&items)?);
-        let value = mean(&by_template(&items, &marks, |m| m.credit));
-        readings
-            .push(Reading { n: Some(items.len() as u64), ..Reading::new(M::DocumentWordingAccuracy, value) });
+        readings.push(accuracy(M::DocumentWordingAccuracy, &items, &with(&items)?));
     }
     Ok(readings.into_iter().map(|r| r.under(condition)).collect())
+}
+
+/// The share of items whose true candidate scores highest, with an interval over templates.
+pub(super) fn accuracy(metric: M, items: &[ClozeItem], scores: &[Scores]) -> Reading {
+    let credit = by_template(items, &mark(items, scores), |m| m.credit);
+    let n = Some(items.len() as u64);
+    Reading { n, interval: t_interval(&credit), ..Reading::new(metric, mean(&credit)) }
 }
 
 /// The state persistence score (ruling R19): the largest distance up to which the lower bound of bits
@@ -169,7 +189,7 @@ fn persistence(readings: &[Reading]) -> Option<Reading> {
 }
 
 /// The items of a test whose candidates are all single tokens (ruling R16); `None` if none are.
-fn usable(tokenizer: &Tokenizer, items: Option<Vec<ClozeItem>>) -> Option<Vec<ClozeItem>> {
+pub(super) fn usable(tokenizer: &Tokenizer, items: Option<Vec<ClozeItem>>) -> Option<Vec<ClozeItem>> {
     let single = |i: &ClozeItem| i.candidates.iter().all(|c| tokenizer.single_token(c).is_some());
     let items: Vec<_> = items?.into_iter().filter(single).collect();
     (!items.is_empty()).then_some(items)

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 use v5gate::data::batches::{Batches, Order, window_count};
 use v5gate::data::cache::{CacheError, TokenFile};
+use v5gate::data::canaries;
 use v5gate::data::cloze::{self, ClozeItem};
 use v5gate::data::conversations::{Amount, Split, conversations, tokenizer};
 use v5gate::data::corpora::{self, Format};
@@ -320,11 +322,11 @@ fn a_leak_would_be_found() {
     assert_eq!(found("A: Alice is 30. Bob is 25.\n"), 1);
     assert_eq!(found("B: The older one is Alice.\n"), 1);
     assert_eq!(found("A: As I told you, my car is red.\n"), 1);
-    for item in cloze::TESTS.iter().filter(|test| **test != "document_wording").flat_map(|test| items(test)) {
-        assert!(
-            found(&format!("{}{}{}", item.context, item.stem, item.candidates[item.truth])) > 2,
-            "{item:?}"
-        );
+    for item in tests().filter(|test| *test != "document_wording").flat_map(items) {
+        // A canary's instruction may be all that nobody is taught.
+        let least = if canaries::names().any(|name| name == item.test) { 1 } else { 3 };
+        let text = format!("{}{}{}", item.context, item.stem, item.candidates[item.truth]);
+        assert!(found(&text) >= least, "{item:?}");
     }
 }
 
@@ -352,7 +354,31 @@ fn values_are_stated_equally_often() {
 // ---- cloze items
 
 fn items(test: &str) -> Vec<ClozeItem> {
-    cloze::items(test).unwrap()
+    cloze::items(test).or_else(|| canaries::items(test, words_and_values())).unwrap()
+}
+
+/// The vocabulary of SMOKE, learnt once.
+fn words_and_values() -> &'static Tokenizer {
+    static LEARNT: LazyLock<Tokenizer> = LazyLock::new(|| {
+        let text = conversations(1, Split::Train, Amount::Tokens(1_000_000));
+        tokenizer(&text, 1024).unwrap()
+    });
+    &LEARNT
+}
+
+/// Recall tests and canaries.
+fn tests() -> impl Iterator<Item = &'static str> {
+    cloze::TESTS.into_iter().chain(canaries::names())
+}
+
+/// Candidates that an item mentions: the truth, and those that it could be mistaken for.
+fn mentioned(test: &str, template: usize) -> usize {
+    match (test, template) {
+        ("contextual_correction" | "multi_fact_composition", _) | ("document_wording", 1 | 3) => 2,
+        ("C1d" | "C2b" | "C3b" | "C5c" | "C6a" | "C6b", _) => 2,
+        ("C3c", template) => 2 + template % 2,
+        _ => 1,
+    }
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -361,7 +387,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn every_item_states_its_truth_and_nothing_else_gives_it_away() {
-    for item in cloze::TESTS.iter().flat_map(|test| items(test)) {
+    for item in tests().flat_map(items) {
         let truth = item.candidates[item.truth].trim();
         assert_eq!(item.candidates.len(), CANDIDATES);
         let mut unique = item.candidates.clone();
@@ -374,20 +400,16 @@ fn every_item_states_its_truth_and_nothing_else_gives_it_away() {
             item.candidates.iter().all(|value| !words(&item.stem).any(|word| word == value.trim())),
             "{item:?}"
         );
-        let mentioned =
+        let found =
             item.candidates.iter().filter(|value| words(&item.context).any(|word| word == value.trim()));
-        let expected = match (item.test, item.template) {
-            ("contextual_correction" | "multi_fact_composition", _) | ("document_wording", 1 | 3) => 2,
-            _ => 1,
-        };
-        assert_eq!(mentioned.count(), expected, "{item:?}");
+        assert_eq!(found.count(), mentioned(item.test, item.template), "{item:?}");
     }
-    assert!(cloze::items("no such test").is_none());
+    assert!(cloze::items("no such test").is_none() && canaries::items("C7", words_and_values()).is_none());
 }
 
 #[test]
 fn every_template_comes_once_with_every_candidate_and_is_otherwise_the_same() {
-    for test in cloze::TESTS {
+    for test in tests() {
         for template in items(test).chunks(CANDIDATES) {
             let truths: Vec<usize> = template.iter().map(|item| item.truth).collect();
             assert_eq!(truths, (0..CANDIDATES).collect::<Vec<_>>());
@@ -406,7 +428,7 @@ fn every_template_comes_once_with_every_candidate_and_is_otherwise_the_same() {
             };
             let two_people = matches!(
                 (test, template[0].template),
-                ("multi_fact_composition", _) | ("document_wording", 3)
+                ("multi_fact_composition", _) | ("document_wording", 3) | ("C2b", 0 | 1)
             );
             let step = if two_people { 2 } else { 1 };
             assert!(template.iter().step_by(step).all(|item| blanked(item) == blanked(&template[0])));
@@ -434,10 +456,9 @@ fn neither_place_nor_name_answers_a_comparison() {
 
 #[test]
 fn candidates_are_single_tokens_and_versions_equally_long() {
-    let text = conversations(1, Split::Train, Amount::Tokens(1_000_000));
-    let tokenizer = tokenizer(&text, 1024).unwrap();
-    assert_eq!(cloze::split_candidates(&tokenizer), Vec::<String>::new());
-    for test in cloze::TESTS {
+    let tokenizer = words_and_values();
+    assert_eq!(cloze::split_candidates(tokenizer), Vec::<String>::new());
+    for test in tests() {
         for template in items(test).chunks(CANDIDATES) {
             let length = |item: &ClozeItem| tokenizer.encode(&item.context).unwrap().len();
             // The document's own words begin with a name, which has no space before it there.
@@ -448,6 +469,59 @@ fn candidates_are_single_tokens_and_versions_equally_long() {
             }
         }
     }
+}
+
+/// Who only knows which candidates were mentioned is right as often for each of them.
+#[test]
+fn another_candidate_is_as_often_the_right_one() {
+    for test in tests().filter(|test| mentioned(test, 0) > 1 && *test != "document_wording") {
+        for template in items(test).chunks(CANDIDATES) {
+            for value in &template[0].candidates {
+                let shown = |item: &&ClozeItem| words(&item.context).any(|word| word == value.trim());
+                let times = template.iter().filter(shown).count();
+                assert_eq!(times, mentioned(test, template[0].template), "{test} {value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn canaries_have_the_lengths_they_say() {
+    let sentences = |item: &ClozeItem| {
+        let after = item.context[item.evidence..].lines().skip(1);
+        after.map(|line| line.matches(['.', '?']).count()).sum::<usize>()
+    };
+    // The question is one more.
+    for (canary, between) in [("C1a", 0), ("C1b3", 3), ("C1b", 5), ("C1c", 10), ("C1d", 5)] {
+        assert!(items(canary).iter().all(|item| sentences(item) == between + 1), "{canary}");
+    }
+    for canary in canaries::names() {
+        let variants = items(canary).len() / CANDIDATES;
+        assert!((3..=5).contains(&variants), "{canary} has {variants} variants");
+    }
+    let turns = |item: &ClozeItem| item.context[item.evidence..].lines().count() - 1;
+    assert!(items("C5b").iter().all(|item| turns(item) >= 5));
+    for topics in items("C3a").chunks(CANDIDATES).map(|template| &template[0]) {
+        let changes = topics
+            .context
+            .lines()
+            .filter(|line| line.contains("Let us leave that") || line.contains("Here is another matter"));
+        assert!((4..=5).contains(&changes.count()));
+    }
+    // Three facts in 2,000 tokens, as the vocabulary at hand counts them.
+    let tokens = |text: &str| words_and_values().encode(text).unwrap().len();
+    for item in items("C2a") {
+        assert!((1_950..=2_200).contains(&tokens(&item.context)), "{}", tokens(&item.context));
+    }
+    let distance = |template: usize| {
+        let item = &items("C2a")[template * CANDIDATES];
+        tokens(&item.context[item.evidence..]) as f64 / 2_000.0
+    };
+    assert!(
+        (distance(0) - 1.0).abs() < 0.1
+            && (distance(1) - 0.67).abs() < 0.1
+            && (distance(2) - 0.33).abs() < 0.1
+    );
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Device, Tensor};
 use libtest_mimic::Failed;
+use v5gate::data::canaries;
 use v5gate::data::cloze::{ClozeItem, items};
 use v5gate::models::Config;
-use v5gate::probes::{Probe, recall_over};
+use v5gate::probes::{Probe, Reading, Subject, canaries_over, recall_over};
 
 use crate::faulty::{Fault, faulty};
 use crate::lab::{Finished, Lab, fail, swap};
@@ -144,20 +145,50 @@ static THREE_TURNS: Probe = Probe {
     ask: |s| recall_over(s, &|test| items(test).filter(|_| test == "three_turn_memory")),
 };
 
+/// An item without the true value where it states it.
+fn hidden(mut item: ClozeItem) -> ClozeItem {
+    item.context = item.context.replace(item.candidates[item.truth].trim(), "nothing");
+    item
+}
+
+/// The canaries, each item changed or left out.
+fn changed(
+    s: &Subject<'_>,
+    change: fn(ClozeItem) -> Option<ClozeItem>,
+) -> Result<Vec<Reading>, v5gate::probes::ProbeError> {
+    canaries_over(s, &|canary| {
+        Some(canaries::items(canary, &s.dataset.tokenizer)?.into_iter().filter_map(change).collect())
+    })
+}
+
+const fn canary(
+    about: &'static str,
+    ask: fn(&Subject<'_>) -> Result<Vec<Reading>, v5gate::probes::ProbeError>,
+) -> Probe {
+    Probe { id: "canaries", about, metrics: &[], ask }
+}
+
+static CANARY_HIDDEN: Probe = canary("facts that were never shown", |s| changed(s, |i| Some(hidden(i))));
+static CANARY_ONE_TRUTH: Probe = canary("no counterfactual truths", |s| {
+    changed(s, |i| (i.truth == i.template % i.candidates.len()).then_some(i))
+});
+static CANARY_NEXT: Probe = canary("the next candidate counts as the true one", |s| {
+    changed(s, |i| Some(ClozeItem { truth: (i.truth + 1) % i.candidates.len(), ..i }))
+});
+static CANARY_TOLD: Probe = canary("the stem says the answer", |s| {
+    changed(s, |i| {
+        let stem = format!("A: It is{}.\n{}", i.candidates[i.truth], i.stem);
+        Some(ClozeItem { stem, ..i })
+    })
+});
+static CANARIES: Probe = canary("the canaries as they are", |s| changed(s, Some));
+
 /// The real items without the true value where they state it.
 static NEEDLE_HIDDEN: Probe = Probe {
     id: "recall",
     about: "recall of facts that were never shown",
     metrics: &[],
-    ask: |s| {
-        recall_over(s, &|test| {
-            let hide = |mut item: ClozeItem| {
-                item.context = item.context.replace(item.candidates[item.truth].trim(), "nothing");
-                item
-            };
-            Some(items(test)?.into_iter().map(hide).collect())
-        })
-    },
+    ask: |s| recall_over(s, &|test| Some(items(test)?.into_iter().map(hidden).collect())),
 };
 
 /// Each template with one truth only.
@@ -180,7 +211,7 @@ fn put(lab: &Lab, model: &str, question: &'static Probe, fault: Option<Fault>) -
         finished.model = faulty(finished.model.as_ref(), fault);
     }
     let answers = finished.put(question, model)?;
-    let broken = swap(&sound, model, 1, "recall", answers);
+    let broken = swap(&sound, model, 1, question.id, answers);
     Ok(Case { sound, broken })
 }
 
@@ -194,6 +225,27 @@ pub fn needle_hidden(lab: &Lab) -> Result<Case, Failed> {
 
 pub fn one_truth(lab: &Lab) -> Result<Case, Failed> {
     put(lab, "groundthink", &ONE_TRUTH, None)
+}
+
+pub fn canary_hidden(lab: &Lab) -> Result<Case, Failed> {
+    put(lab, "gpt2", &CANARY_HIDDEN, None)
+}
+
+pub fn canary_one_truth(lab: &Lab) -> Result<Case, Failed> {
+    put(lab, "groundthink", &CANARY_ONE_TRUTH, None)
+}
+
+pub fn canary_next(lab: &Lab) -> Result<Case, Failed> {
+    put(lab, "gpt2", &CANARY_NEXT, None)
+}
+
+pub fn canary_told(lab: &Lab) -> Result<Case, Failed> {
+    put(lab, "gpt2", &CANARY_TOLD, None)
+}
+
+/// The state of the last question stays for the next.
+pub fn canary_not_reset(lab: &Lab) -> Result<Case, Failed> {
+    put(lab, "groundthink", &CANARIES, Some(Fault::Leaks))
 }
 
 /// The uniform guess in the place of every answer.

@@ -315,6 +315,7 @@ impl Finished<'_> {
             seed: self.trial.seed,
             data: None,
             items: None,
+            mqar: self.protocol.mqar,
         };
         question(probe, &subject, name, &self.source).map_err(fail)
     }
