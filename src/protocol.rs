@@ -34,6 +34,9 @@ pub struct Protocol {
     /// Most items of each benchmark whose file the data folder has; all where absent, none for 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub benchmark_items: Option<usize>,
+    /// Most long documents (ruling R20): of the data folder's novels all where absent, none for 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_documents: Option<usize>,
     /// What to train on.
     pub data: DataSpec,
     /// How.

@@ -16,6 +16,8 @@ mod golden;
 mod hostile;
 #[path = "it/ledger.rs"]
 mod ledger;
+#[path = "it/long_context.rs"]
+mod long_context;
 #[path = "it/models.rs"]
 mod models;
 #[path = "it/ops.rs"]

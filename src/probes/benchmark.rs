@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use super::likelihood::{ModelRespondent, Respondent};
 use super::overlap::shared_ngrams;
-use super::{ProbeError, Reading, Result, Subject, hellaswag, lambada, ptb, wikitext};
+use super::{
+    LongTexts, ProbeError, Reading, Result, Subject, hellaswag, lambada, long_context, ptb, wikitext,
+};
 use crate::data::cache::TokenFile;
 use crate::data::files::sha256;
 use crate::data::tokenizer::Tokenizer;
@@ -144,14 +146,23 @@ impl Task {
     }
 }
 
-/// Whether a probe can answer: a benchmark needs its file.
-pub fn can_answer(probe: &str, data: Option<&Path>) -> bool {
-    find_task(probe).is_none_or(|task| task.file_in(data).is_some())
+/// Whether a probe can answer: a benchmark needs its file, long context its documents.
+pub fn can_answer(probe: &str, data: Option<&Path>, long: Option<&LongTexts>) -> bool {
+    let has_documents = probe != long_context::PROBE.id || long.is_some();
+    has_documents && find_task(probe).is_none_or(|task| task.file_in(data).is_some())
 }
 
-/// What a benchmark's probe measures on: a digest of its file and how much of it is asked. `None` for
-/// probes that measure on the held-out split.
-pub fn measured_on(probe: &str, data: Option<&Path>, items: Option<usize>) -> Result<Option<String>> {
+/// What a probe measures on that has texts of its own: a digest of them and of how many are asked. `None`
+/// for probes that measure on the held-out split.
+pub fn measured_on(
+    probe: &str,
+    data: Option<&Path>,
+    items: Option<usize>,
+    long: Option<&LongTexts>,
+) -> Result<Option<String>> {
+    if probe == long_context::PROBE.id {
+        return long.map(LongTexts::digest).transpose();
+    }
     let Some(path) = find_task(probe).and_then(|task| task.file_in(data)) else { return Ok(None) };
     let bytes = std::fs::read(&path).map_err(|error| ProbeError::File { path, error })?;
     let digest = sha256(&bytes);

@@ -5,12 +5,14 @@
 
 mod ablation;
 mod benchmark;
+pub mod efficiency;
 mod forward;
 mod hellaswag;
 mod kept;
 mod lambada;
 mod language_modeling;
 mod likelihood;
+mod long_context;
 mod ngram;
 mod optimizer;
 mod overfit;
@@ -28,7 +30,7 @@ use std::path::{Path, PathBuf};
 use crate::data::batches::OrderError;
 use crate::data::benchmarks::BenchmarkError;
 use crate::data::dataset::Dataset;
-use crate::evidence::{Condition, Metric};
+use crate::evidence::{Condition, CurveKind, Metric};
 use crate::models::LanguageModel;
 use crate::scale::Scale;
 use crate::train::{Recipe, Run, TrainError};
@@ -36,6 +38,7 @@ use crate::train::{Recipe, Run, TrainError};
 pub use benchmark::{Exam, Figure, Outcome, TASKS, Task, can_answer, find_task, measured_on, overlap};
 pub use kept::Kept;
 pub use likelihood::{Answer, How, ModelRespondent, Request, Respondent, whole, windows};
+pub use long_context::{LongTexts, long_context_readings, losses_by_token};
 pub use ngram::{bigram_loss, unigram_loss};
 pub use recall::{ItemsOf, Scores, copy_oracle, recall_over, uniform};
 
@@ -59,6 +62,8 @@ pub struct Subject<'a> {
     pub data: Option<&'a Path>,
     /// Most items of each benchmark.
     pub items: Option<usize>,
+    /// Long documents, where there are any.
+    pub long: Option<LongTexts>,
 }
 
 /// One answer.
@@ -74,12 +79,14 @@ pub struct Reading {
     pub n: Option<u64>,
     /// 95 % interval over those items.
     pub interval: Option<[f64; 2]>,
+    /// Where on a curve it lies; such a number is drawn, and nothing is judged by it.
+    pub place: Option<(CurveKind, u64)>,
 }
 
 impl Reading {
     /// A number about the trained model.
     pub fn new(metric: Metric, value: f64) -> Self {
-        Self { metric, condition: Condition::Trained, value, n: None, interval: None }
+        Self { metric, condition: Condition::Trained, value, n: None, interval: None, place: None }
     }
 
     /// Yes is 1, no is 0.
@@ -160,6 +167,7 @@ pub const PROBES: &[Probe] = &[
     ptb::PROBE,
     lambada::PROBE,
     hellaswag::PROBE,
+    long_context::PROBE,
     forward::PROBE,
     state::PROBE,
     ablation::PROBE,

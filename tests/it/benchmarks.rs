@@ -472,7 +472,7 @@ fn answers_in(protocol: &Protocol, data: &Path, out: &Path) -> Vec<(Metric, f64,
     let lines = probes.flat_map(|probe| {
         let lines = question(probe, &subject, "gpt2", &trained.source).unwrap();
         let metrics: Vec<_> = measurements(&lines).map(|m| m.metric()).collect();
-        let able = can_answer(probe.id, subject.data);
+        let able = can_answer(probe.id, subject.data, None);
         assert_eq!(metrics, if able { probe.metrics.to_vec() } else { Vec::new() }, "{}", probe.id);
         lines
     });

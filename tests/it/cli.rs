@@ -476,6 +476,7 @@ fn a_broken_ledger_line_is_named_and_left() {
 fn a_criterion_is_explained() {
     insta::assert_snapshot!(done(&["explain", "statefulness-significantly-better"]));
     insta::assert_snapshot!(done(&["explain", "graduation-8m"]));
+    assert!(done(&["explain", "prefill-significantly-better"]).contains("measured by `cargo bench`"));
     refused(&["explain", "statefulnes"], &["got \"statefulnes\"", "similar: ", "statefulness-advantage"]);
     refused(&["explain", ""], &["explain"]);
     for c in CRITERIA {

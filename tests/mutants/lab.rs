@@ -14,7 +14,7 @@ use v5gate::evidence::{Context, Ledger, Line, Measurement, Provenance, Subject a
 use v5gate::gate::{Status, judge};
 use v5gate::models::{self, LanguageModel};
 use v5gate::ops::on_worker;
-use v5gate::probes::{PROBES, Probe, Subject};
+use v5gate::probes::{LongTexts, PROBES, Probe, Subject};
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
 use v5gate::scale;
@@ -315,6 +315,7 @@ impl Finished<'_> {
             seed: self.trial.seed,
             data: None,
             items: None,
+            long: LongTexts::of(&self.protocol.data, None, self.protocol.long_documents),
         };
         question(probe, &subject, name, &self.source).map_err(fail)
     }
