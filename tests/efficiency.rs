@@ -2,18 +2,23 @@
 //! `cargo bench` does. A binary of its own, and one test at a time: memory is that of the whole process.
 //! Weights are as they were drawn: cost does not depend on them.
 
+use std::cell::Cell;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use candle_core::Result;
-use v5gate::collect::{Entrant, race, without_times};
+use v5gate::collect::{Collector, Entrant, Options, race, without_times};
+use v5gate::data::dataset::DataSpec;
 use v5gate::evidence::{
     Condition, Context, CurveKind, Expected, Ledger, Line, Measurement, Metric, Provenance, SCHEMA, Subject,
 };
 use v5gate::gate::{Status, judge};
 use v5gate::models::{Census, Config, LanguageModel, Params, State, find, with_positions};
 use v5gate::ops::{Tape, Var, to_vec_f64};
+use v5gate::progress::Screen;
+use v5gate::protocol::Protocol;
 use v5gate::scale;
 
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -73,7 +78,7 @@ fn evidence(of: impl Fn(u64) -> [Box<dyn LanguageModel>; 2]) -> Vec<Line> {
             })
             .collect();
         // A few rounds suffice for what is gross.
-        let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| (0..5).for_each(|_| round());
+        let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| (0..3).for_each(|_| round());
         lines.extend(race(&entrants, &mut few).unwrap());
     }
     lines
@@ -96,7 +101,7 @@ fn measurements(lines: &[Line]) -> impl Iterator<Item = &Measurement> {
 enum Defect {
     /// Every pass takes 3 ms more.
     Sleeps,
-    /// Every pass needs 64 MB more.
+    /// A pass of many tokens needs 64 MB more.
     Hungry,
     /// A kilobyte is kept of every token.
     KeepsEverything,
@@ -141,7 +146,8 @@ impl LanguageModel for Twin {
         let mut ballast = Vec::new();
         match self.defect {
             Defect::Sleeps => sleep(3_000),
-            Defect::Hungry => ballast = vec![1u8; 64 << 20],
+            Defect::Hungry if tokens.len() > 1 => ballast = vec![1u8; 64 << 20],
+            Defect::Hungry => {}
             Defect::KeepsEverything => {
                 let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.push(vec![1; 1024 * tokens.len()]);
@@ -211,6 +217,55 @@ fn the_pair_of_the_comparison_is_measured_in_full() {
             }
         }
     }
+}
+
+/// A protocol's trials are measured once, with the peak of their training.
+#[test]
+fn what_is_known_is_not_measured_again() {
+    let _alone = alone();
+    let out = tempfile::tempdir().unwrap();
+    let mut protocol = Protocol::load("smoke").unwrap();
+    protocol.seeds = vec![1];
+    protocol.recipe.token_count = 4 * protocol.recipe.tokens_per_step();
+    protocol.recipe.warmup_steps = 1;
+    protocol.data =
+        DataSpec::Conversations { seed: 1, train_tokens: 60_000, valid_documents: 8, vocab_size: 1024 };
+    let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
+    let options = Options { out: out.path(), data: None, jobs: None, screen: &screen, stop: &stop };
+    let collector = Collector::open(&protocol, &options).unwrap();
+    let rounds = Cell::new(0);
+    let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| {
+        rounds.set(rounds.get() + 1);
+        round();
+    };
+    collector.efficiency(&mut few).unwrap();
+    collector.efficiency(&mut few).unwrap();
+    let of = |lines: &[Line], metric| measurements(lines).filter(|m| m.metric() == metric).count();
+    let ledger = collector.close();
+    for metric in [Metric::TrainPeakBytes, Metric::PrefillSeconds, Metric::CostMemoryGrowth] {
+        assert_eq!(of(ledger.lines(), metric), 2, "{}", metric.id());
+    }
+    // A training needs more than weights: gradients, two moments, and what the backward pass keeps.
+    let weights = 4.0 * model("gpt2", 1).census().total as f64;
+    let peaks = measurements(ledger.lines()).filter(|m| m.metric() == Metric::TrainPeakBytes);
+    assert!(peaks.into_iter().all(|m| m.value().raw() > 4.0 * weights));
+    // Prefill, four contexts of it, generation, six contexts of a conversation.
+    assert_eq!(rounds.get(), 12);
+    // Measured anew, there is one set again, and the old one lies beside it.
+    let old = without_times(out.path()).unwrap().unwrap();
+    let collector = Collector::open(&protocol, &options).unwrap();
+    collector.efficiency(&mut few).unwrap();
+    assert_eq!(of(collector.close().lines(), Metric::PrefillSeconds), 2);
+    assert_eq!(of(Ledger::open(old).unwrap().lines(), Metric::PrefillSeconds), 2);
+    // Whoever asks to stop gets no half of it.
+    without_times(out.path()).unwrap();
+    let collector = Collector::open(&protocol, &options).unwrap();
+    let mut stopping = |_: &str, _: usize, round: &mut dyn FnMut()| {
+        round();
+        stop.store(true, Ordering::Relaxed);
+    };
+    assert!(collector.efficiency(&mut stopping).unwrap_err().to_string().contains("interrupted"));
+    assert_eq!(of(collector.close().lines(), Metric::PrefillSeconds), 0);
 }
 
 /// More positions are the old ones again, and nothing else changes.

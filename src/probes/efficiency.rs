@@ -125,16 +125,11 @@ fn through(reading: Reading, metric: M, f: impl Fn(f64) -> f64) -> Reading {
 
 /// The most memory that the model and a prefill of 1,024 tokens need.
 fn peak(contestant: &Contestant<'_>) -> Result<Reading> {
-    /// The first run may leave something behind that the next ones use again.
-    const RUNS: usize = 3;
+    // What a first run leaves behind for the next ones is nobody's.
+    read((contestant.load)(PREFILL.0)?.as_ref(), PREFILL.0)?;
     let before = heap::in_use();
     let model = (contestant.load)(PREFILL.0)?;
-    let (done, most) = heap::peak_of(|| -> Result<()> {
-        for _ in 0..RUNS {
-            model.last_logits(&tokens(PREFILL.0), &mut model.new_state(1)?)?;
-        }
-        Ok(())
-    });
+    let (done, most) = heap::peak_of(|| read(model.as_ref(), PREFILL.0));
     done?;
     Ok(Reading::new(M::PeakBytes, most.saturating_sub(before) as f64))
 }
