@@ -1,6 +1,7 @@
 //! The command line: thin. Exit codes: 0 pass (or done), 10 fail, 11 incomplete, 2 could not run.
 
 mod eval;
+mod list;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -10,14 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use serde_json::json;
 
 use v5gate::collect::{self, Options, collect};
 use v5gate::data::batches::{Order, window_count};
 use v5gate::data::dataset::prepare;
 use v5gate::data::tokenizer::Tokenizer;
-use v5gate::evidence::{Ledger, Line, Metric};
+use v5gate::evidence::{Ledger, Line};
 use v5gate::gate::{self, Judgement, judge};
 use v5gate::models::{self, MODELS};
 use v5gate::probes::PROBES;
@@ -77,7 +78,7 @@ enum Command {
     /// Print one of the tables.
     List {
         /// Which.
-        what: Table,
+        what: list::Table,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -147,28 +148,9 @@ struct Collect {
     jobs: Option<usize>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Table {
-    Criteria,
-    Models,
-    Scales,
-    Probes,
-    Metrics,
-}
-
 fn main() -> ExitCode {
     v5gate::keep_freed_memory();
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    let handled = ctrlc::set_handler(move || {
-        // The first signal asks for an orderly end, the second does not ask.
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(2);
-        }
-        eprintln!("stopping after this step; once more to stop at once");
-    });
-    let result = handled.context("signal handler").and_then(|()| run(Cli::parse().command, &stop));
-    match result {
+    match run(Cli::parse().command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // Where not even stderr can be written there is nobody left to tell.
@@ -198,17 +180,32 @@ fn print(text: &str) -> Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("stdout")
 }
 
-fn run(command: Command, stop: &AtomicBool) -> Result<u8> {
+/// Is set when somebody asks for an end: work that goes on where it was ends after its present step.
+/// Everything else just ends.
+fn on_signal() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    let handled = ctrlc::set_handler(move || {
+        // The first signal asks for an orderly end, the second does not ask.
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(2);
+        }
+        eprintln!("stopping after this step; once more to stop at once");
+    });
+    handled.context("signal handler").map(|()| stop)
+}
+
+fn run(command: Command) -> Result<u8> {
     match command {
         Command::Run(c) => {
-            let (mut ledger, out) = gather(&c, stop)?;
+            let (mut ledger, out) = gather(&c)?;
             // What is ruled on this iteration at 8M is kept for the next ones.
             if let Some(iteration) = gate::iteration(&ledger, &judge(&ledger)) {
                 ledger.append(&[Line::Iteration(iteration)])?;
             }
             judge_and_report(&ledger, &out)
         }
-        Command::Collect(c) => gather(&c, stop).map(|_| 0),
+        Command::Collect(c) => gather(&c).map(|_| 0),
         Command::Judge { ledger, json } => judge_only(&Ledger::open_broken(&ledger)?, json, false),
         Command::Report { ledger, out } => {
             let beside = ledger.parent().map(Path::to_owned).unwrap_or_default();
@@ -216,21 +213,22 @@ fn run(command: Command, stop: &AtomicBool) -> Result<u8> {
         }
         Command::Explain { id } => explain(&id),
         Command::Diff { old, new, json } => diff(&old, &new, json),
-        Command::List { what, json } => list(what, json),
+        Command::List { what, json } => print(&list::show(what, json)?).map(|()| 0),
         Command::Train { model, scale, seed, recipe, data, out } => {
-            train(&model, &scale, seed, &recipe, data.as_deref(), out, stop)
+            train(&model, &scale, seed, &recipe, data.as_deref(), out)
         }
         Command::Score { checkpoint, tokens, json } => score(&checkpoint, &tokens, json),
-        Command::Eval(arguments) => print(&eval::run(&arguments, stop)?).map(|()| 0),
+        Command::Eval(arguments) => print(&eval::run(&arguments, on_signal()?.as_ref())?).map(|()| 0),
         Command::Generate { checkpoint, prompt, tokens } => generate(&checkpoint, &prompt, tokens),
     }
 }
 
-fn gather(c: &Collect, stop: &AtomicBool) -> Result<(Ledger, PathBuf)> {
+fn gather(c: &Collect) -> Result<(Ledger, PathBuf)> {
+    let stop = on_signal()?;
     let protocol = Protocol::load(&c.protocol)?;
     let out = c.out.clone().unwrap_or_else(|| Path::new("out").join(&protocol.name));
     let screen = Screen::default();
-    let options = Options { out: &out, data: c.data.as_deref(), jobs: c.jobs, screen: &screen, stop };
+    let options = Options { out: &out, data: c.data.as_deref(), jobs: c.jobs, screen: &screen, stop: &stop };
     Ok((collect(&protocol, &options)?, out))
 }
 
@@ -320,52 +318,12 @@ fn write(path: &Path, text: &str) -> Result<()> {
     v5gate::data::files::write_atomically(path, io, |file| file.write_all(text.as_bytes()).map_err(io))
 }
 
-fn list(what: Table, as_json: bool) -> Result<u8> {
-    let rows: Vec<serde_json::Value> = match what {
-        Table::Criteria if as_json => return print_json(&report::criteria_json()),
-        Table::Criteria => {
-            return print(&report::criteria_markdown()).map(|()| 0);
-        }
-        Table::Models => MODELS.iter().map(|m| json!({"name": m.name, "about": m.about})).collect(),
-        Table::Scales => SCALES.iter().map(|s| json!(s)).collect(),
-        Table::Probes => {
-            PROBES.iter().map(|p| json!({"id": p.id, "about": p.about, "metrics": p.metrics})).collect()
-        }
-        Table::Metrics => {
-            let row = |m: &Metric| json!({"id": m.id(), "unit": m.unit(), "about": m.doc()});
-            Metric::ALL.iter().map(row).collect()
-        }
-    };
-    if as_json {
-        return print_json(&json!(rows));
-    }
-    for row in &rows {
-        let fields = row.as_object().into_iter().flatten();
-        let text = |v: &serde_json::Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-        let plain: Vec<_> =
-            fields.filter(|(k, _)| *k != "metrics").map(|(k, v)| (k.as_str(), text(v))).collect();
-        let (first, rest) = plain.iter().partition::<Vec<_>, _>(|(k, _)| *k == "name" || *k == "id");
-        let name = first.first().map_or("", |(_, v)| v.as_str());
-        let others: Vec<_> =
-            rest.iter().map(|(k, v)| if *k == "about" { v.clone() } else { format!("{k} {v}") }).collect();
-        print(&format!("{name:28} {}\n", others.join(", ")))?;
-    }
-    Ok(0)
-}
-
 fn print_json(value: &serde_json::Value) -> Result<u8> {
-    print(&format!("{}\n", serde_json::to_string_pretty(value)?)).map(|()| 0)
+    print(&list::pretty(value)?).map(|()| 0)
 }
 
-fn train(
-    model: &str,
-    scale: &str,
-    seed: u64,
-    recipe: &str,
-    data: Option<&Path>,
-    out: PathBuf,
-    stop: &AtomicBool,
-) -> Result<u8> {
+fn train(model: &str, scale: &str, seed: u64, recipe: &str, data: Option<&Path>, out: PathBuf) -> Result<u8> {
+    let stop = on_signal()?;
     let protocol = Protocol::load(recipe)?;
     let names = |all: Vec<&str>| all.join(", ");
     let Some(spec) = models::find(model) else {

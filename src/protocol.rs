@@ -103,7 +103,31 @@ impl Protocol {
         let path = Path::new(name);
         let text =
             fs::read_to_string(path).map_err(|error| ProtocolError::Read { path: path.to_owned(), error })?;
-        Self::parse(name, &text)
+        let protocol = Self::parse(name, &text)?;
+        protocol.check_name(name)?;
+        Ok(protocol)
+    }
+
+    /// A file may bear the name of a built-in protocol only if it differs from it in its data, or in what
+    /// changes no result.
+    fn check_name(&self, path: &str) -> Result<(), ProtocolError> {
+        let Some((_, text)) = BUILT_IN.iter().find(|(name, _)| *name == self.name) else { return Ok(()) };
+        let built_in = Self::parse(&self.name, text)?;
+        let renamed = Self {
+            about: self.about.clone(),
+            data: self.data.clone(),
+            checkpoint_every: self.checkpoint_every,
+            ..built_in
+        };
+        if *self == renamed {
+            return Ok(());
+        }
+        Err(ProtocolError::Unknown {
+            path: path.to_owned(),
+            field: "name",
+            expected: "a name of its own, or all but the data as in the built-in protocol".to_owned(),
+            got: self.name.clone(),
+        })
     }
 
     /// A protocol from its text; `path` is for messages.

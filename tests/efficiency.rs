@@ -15,7 +15,7 @@ use v5gate::evidence::{
     Condition, Context, CurveKind, Expected, Ledger, Line, Measurement, Metric, Provenance, SCHEMA, Subject,
 };
 use v5gate::gate::{Status, judge};
-use v5gate::models::{Census, Config, LanguageModel, Params, State, find, with_positions};
+use v5gate::models::{Config, LanguageModel, Params, State, find, with_positions};
 use v5gate::ops::{Tape, Var, to_vec_f64};
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
@@ -128,9 +128,6 @@ impl LanguageModel for Twin {
     }
     fn head(&self) -> &'static str {
         self.sound.head()
-    }
-    fn census(&self) -> Census {
-        self.sound.census()
     }
     fn window(&self) -> Option<usize> {
         self.sound.window()
@@ -246,7 +243,7 @@ fn what_is_known_is_not_measured_again() {
         assert_eq!(of(ledger.lines(), metric), 2, "{}", metric.id());
     }
     // A training needs more than weights: gradients, two moments, and what the backward pass keeps.
-    let weights = 4.0 * model("gpt2", 1).census().total as f64;
+    let weights = 4.0 * model("gpt2", 1).config().census().total as f64;
     let peaks = measurements(ledger.lines()).filter(|m| m.metric() == Metric::TrainPeakBytes);
     assert!(peaks.into_iter().all(|m| m.value().raw() > 4.0 * weights));
     // Prefill, four contexts of it, generation, six contexts of a conversation.

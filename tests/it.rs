@@ -4,6 +4,8 @@
 mod benchmarks;
 #[path = "it/cli.rs"]
 mod cli;
+#[path = "it/cli_answers.rs"]
+mod cli_answers;
 #[path = "it/data.rs"]
 mod data;
 #[path = "it/document.rs"]
@@ -22,6 +24,8 @@ mod long_context;
 mod models;
 #[path = "it/ops.rs"]
 mod ops;
+#[path = "it/program.rs"]
+mod program;
 #[path = "it/report.rs"]
 mod report;
 #[path = "it/report_html.rs"]

@@ -23,13 +23,26 @@ const ACCURACY: Effect = Effect::Absolute(0.05);
 const SPEED: Effect = Effect::Relative(0.20);
 const MEMORY: Effect = Effect::Relative(0.30);
 
-/// The accuracies of every recall test.
+/// The accuracies of every recall test, and their score.
 const RECALL: &[M] = &[
     M::ThreeTurnMemoryAccuracy,
     M::ContextualCorrectionAccuracy,
     M::InterruptedDialogueAccuracy,
     M::MultiFactCompositionAccuracy,
     M::Retention1Accuracy,
+    M::Retention5Accuracy,
+    M::Retention10Accuracy,
+    M::Retention20Accuracy,
+    M::Retention50Accuracy,
+    M::StatefulnessScore,
+];
+
+/// Of those, what the statefulness score is the mean of (ruling R17).
+const SCORED: &[M] = &[
+    M::ThreeTurnMemoryAccuracy,
+    M::ContextualCorrectionAccuracy,
+    M::InterruptedDialogueAccuracy,
+    M::MultiFactCompositionAccuracy,
     M::Retention5Accuracy,
     M::Retention10Accuracy,
     M::Retention20Accuracy,
@@ -405,6 +418,9 @@ pub const CRITERIA: &[Criterion] = &[
     STATEFUL.row("statefulness-advantage", "GroundThink has a measurable statefulness advantage",
         "FAIL trigger: the architecture's hypothesis failed.",
         "R15, R17, §V5 FAIL Triggers").asks(&[M::StatefulnessScore], Rule::MeasurablyBetter),
+    STATEFUL.row("statefulness-is-mean", "The statefulness score is the mean of its tests",
+        "A score that says otherwise than its parts was not measured.",
+        "R14, R17").asks(SCORED, Rule::MeanIs(M::StatefulnessScore)).of(Of::Each).tiers(ALL, NOWHERE),
     STATEFUL.row("statefulness-off-the-floor", "At least one model's statefulness score lies above chance",
         "Both models at the floor is not a draw.",
         "R17").asks(&[M::StatefulnessScore], Rule::EitherAboveChance),
@@ -761,6 +777,10 @@ pub const CRITERIA: &[Criterion] = &[
         "Predictable curves: L = a·N^(-b) + c, a pure power law below four sizes.",
         "§4 of the rulings, Laws; §Scaling Laws Validation").asks(&[M::ValidationLoss], Rule::LawFits(0.95))
         .at(&["125M"]),
+    SCALING.row("scaling-law-so-far", "The scaling curves are parallel as far as they are known",
+        "A pure power law through the sizes up to this one; with two of them it is a line.",
+        "§4 of the rulings, Laws; §Scaling Laws Validation").asks(&[M::ValidationLoss], Rule::LawParallel(0.20))
+        .at(&["8M", "30M"]).tiers(NOWHERE, GATE),
     SCALING.row("scaling-law-parallel", "The scaling curves are parallel",
         "A different exponent means a different architecture at scale.",
         "§4 of the rulings, Laws; §Scaling Laws Validation")

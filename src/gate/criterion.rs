@@ -98,6 +98,8 @@ pub enum Rule {
     UpperAtMost(f64),
     /// In every trial the mean of the metrics is no less.
     MeanAtLeast(f64),
+    /// In every trial the mean of the metrics is this other metric, up to rounding.
+    MeanIs(Metric),
     /// The scatter over trials is so small that ruling R7 can see a relative effect of this size
     /// between two models that scatter alike: 2·√2·s / mean is no more.
     Steady(f64),
@@ -234,6 +236,7 @@ impl Rule {
             Rule::LowerAbove(limit) => format!("lower 95 % bound > {limit}"),
             Rule::UpperAtMost(limit) => format!("upper 95 % bound <= {}", Value::from(limit)),
             Rule::MeanAtLeast(limit) => format!("mean >= {limit}"),
+            Rule::MeanIs(other) => format!("mean = {}", other.id()),
             Rule::Steady(effect) => format!("2·√2·s <= {} of the mean", percent(effect)),
             Rule::Equivalent(share) => format!("equivalent within {} (two one-sided tests)", percent(share)),
             Rule::Matched(share) if share <= 0.0 => "equal".to_owned(),

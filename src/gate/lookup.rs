@@ -7,6 +7,7 @@ use std::fmt;
 use crate::evidence::{
     Condition, Context, Expected, Field, Ledger, Measurement, Metric, Provenance, Subject,
 };
+use crate::scale::SCALES;
 
 /// Trials that are looked at; a promise of more is a problem of its own.
 pub(super) const MOST_TRIALS: usize = 1_000;
@@ -155,6 +156,12 @@ impl<'a> Evidence<'a> {
     pub fn counts(&self, subject: &Subject, source: &Provenance) -> bool {
         let promise = self.promises.get(&(subject.scale.as_str(), subject.seed)).copied().flatten();
         self.seeds.contains(&subject.seed) && lack(self.context, promise, source).is_none()
+    }
+
+    /// The promised scales that there are, each once, in order of size.
+    pub fn scales(&self) -> impl Iterator<Item = &'static str> {
+        let promised = |name: &&str| self.context.is_some_and(|c| c.scales.iter().any(|s| s == name));
+        SCALES.iter().map(|scale| scale.name).filter(promised)
     }
 
     /// The promised trials, each once, in order.

@@ -17,7 +17,7 @@ pub(super) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str
         let asked = Asked { evidence, condition: criterion.condition, metric };
         let status = match criterion.rule {
             Rule::FallsLike(from, share) => asked.falls_like(from, scale, share, &mut answer),
-            rule => asked.laws(rule, &mut answer),
+            rule => asked.laws(rule, scale, &mut answer),
         };
         answer.status.push(status);
     }
@@ -77,10 +77,10 @@ impl Asked<'_, '_> {
         Status::of(ours > 0.0 && ours >= share * theirs)
     }
 
-    fn laws(&self, rule: Rule, answer: &mut Answer) -> Status {
+    fn laws(&self, rule: Rule, upto: &str, answer: &mut Answer) -> Status {
         let mut found = Vec::new();
         for model in [GROUNDTHINK, GPT2] {
-            match self.law(model) {
+            match self.law(model, upto) {
                 Ok(law) => {
                     answer.say(format!("{model} {}", text(&law)));
                     found.push(law);
@@ -107,10 +107,12 @@ impl Asked<'_, '_> {
         )
     }
 
-    fn law(&self, model: &str) -> Result<Law, (Status, String)> {
+    /// Through the gated scales up to this one.
+    fn law(&self, model: &str, upto: &str) -> Result<Law, (Status, String)> {
         let lacking = |lack| (Status::Unproven, lack);
         let mut points = Vec::new();
-        for scale in SCALES.iter().filter(|s| s.tier == Tier::Gate) {
+        let last = SCALES.iter().position(|s| s.name == upto).unwrap_or_default();
+        for scale in SCALES[..=last].iter().filter(|s| s.tier == Tier::Gate) {
             let size = self.mean(scale.name, model, Metric::NonEmbeddingParameters).map_err(lacking)?;
             points.push((size, self.mean(scale.name, model, self.metric).map_err(lacking)?));
         }

@@ -3,7 +3,7 @@
 
 use std::f64::consts::SQRT_2;
 
-use super::criterion::{Criterion, Rule};
+use super::criterion::{Criterion, EXACT, Rule};
 use super::lookup::{Evidence, Lack};
 use super::pairs::least_trials;
 use super::verdict::{Answer, SeedValue, Status};
@@ -16,9 +16,9 @@ pub(super) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str
     for &model in criterion.of.models() {
         let trial = |seed| Trial { evidence, scale, seed, model, condition: criterion.condition };
         match criterion.rule {
-            Rule::MeanAtLeast(least) => {
+            Rule::MeanAtLeast(_) | Rule::MeanIs(_) => {
                 for &seed in evidence.seeds() {
-                    trial(seed).mean(criterion.metrics, least, &mut answer);
+                    trial(seed).mean(criterion.metrics, criterion.rule, &mut answer);
                 }
             }
             _ => {
@@ -107,7 +107,7 @@ impl Trial<'_, '_> {
     }
 
     /// One demand of the mean of several metrics.
-    fn mean(&self, metrics: &[Metric], least: f64, answer: &mut Answer) {
+    fn mean(&self, metrics: &[Metric], rule: Rule, answer: &mut Answer) {
         let mut values = Vec::new();
         for &metric in metrics {
             let (status, value, lack) = self.ask(metric, Rule::Finite);
@@ -116,8 +116,17 @@ impl Trial<'_, '_> {
         }
         if values.len() == metrics.len() {
             let mean = mean(&values);
-            answer.status.push(Status::of(mean >= least));
             answer.notes.push(format!("seed {} mean {}", self.seed, Value::from(mean)));
+            match rule {
+                Rule::MeanIs(other) => {
+                    let (status, value, lack) = self.ask(other, Rule::Finite);
+                    let same = |v: SeedValue| (v.value.raw() - mean).abs() <= EXACT;
+                    answer.status.extend(value.map(|v| Status::of(same(v))));
+                    answer.take((status, value, lack));
+                }
+                Rule::MeanAtLeast(least) => answer.status.push(Status::of(mean >= least)),
+                _ => {}
+            }
         }
     }
 

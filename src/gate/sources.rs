@@ -64,11 +64,12 @@ impl<'a> Asked<'_, 'a> {
         }
     }
 
-    /// Weights belong to one trial of one model; anything else may be shared by the models.
+    /// Weights belong to one trial of one model at one scale; anything else may be shared by the models.
     fn distinct(&self, metric: Metric, field: Field, answer: &mut Answer) {
+        let weights = field == Field::Weights;
         let mut owners: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
         for model in [GROUNDTHINK, GPT2] {
-            let pool = if field == Field::Weights { "" } else { model };
+            let pool = if weights { "" } else { model };
             for &seed in self.evidence.seeds() {
                 let sources = self.sources(metric, field, seed, model);
                 if !sources.promised || sources.names.contains("") {
@@ -83,10 +84,29 @@ impl<'a> Asked<'_, 'a> {
             }
         }
         answer.say(format!("{} different", owners.len()));
+        if weights {
+            self.add_other_scales(metric, &mut owners);
+        }
         for ((_, name), owners) in owners {
             answer.status.push(Status::of(owners.len() == 1));
             if owners.len() > 1 {
                 answer.say(format!("{} {} of {}", field.name(), short(name), owners.join(" and ")));
+            }
+        }
+    }
+
+    /// Whoever at another scale has the same weights.
+    fn add_other_scales(&self, metric: Metric, owners: &mut BTreeMap<(&'a str, &'a str), Vec<String>>) {
+        for scale in self.evidence.scales().filter(|&scale| scale != self.scale) {
+            let there = Asked { scale, ..*self };
+            for model in [GROUNDTHINK, GPT2] {
+                for &seed in self.evidence.seeds() {
+                    for name in there.sources(metric, Field::Weights, seed, model).names {
+                        if let Some(owners) = owners.get_mut(&("", name)) {
+                            owners.push(format!("{model} seed {seed} at {scale}"));
+                        }
+                    }
+                }
             }
         }
     }

@@ -2,22 +2,30 @@
 //! FAIL when anything required is unmet, PASS when everything required is met at all four gated
 //! scales, and INCOMPLETE otherwise. Nothing can pass by being absent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::LazyLock;
 
 use serde::Serialize;
 
 use super::criteria::CRITERIA;
 use super::criterion::{Criterion, Kind, Weight};
-use super::lookup::{Evidence, MOST_TRIALS};
+use super::lookup::{Evidence, MOST_TRIALS, short};
 use super::{composites, pairs, scales, singles, sources};
-use crate::evidence::{Context, Expected, Field, Iteration, Ledger, Measurement, Metric, SCHEMA, Value};
+use crate::evidence::{Context, Field, Iteration, Ledger, Measurement, Metric, SCHEMA, Value};
 use crate::scale::{SCALES, Scale, Tier};
 
 /// The only protocol that may pass: rulings R7 and R12 say what it takes.
 pub(super) const FULL: &str = "full";
 /// The trials that FULL needs (ruling R7).
 const FULL_TRIALS: usize = 10;
+/// The recipe of FULL at each scale (ruling R12), as evidence calls it: a protocol of the same name with
+/// other hyper-parameters is another one. A test holds these against the built-in protocol.
+const FULL_RECIPES: [(&str, &str); 4] = [
+    ("3.5M", "9dd39df0a9e9680e3cfd92888bb865b5084963f1b38a4ec79337cbc973bc8636"),
+    ("8M", "500d27196dbc5a37bfef35f4fb5c40a8569a9d04607992c778f3aa366b536689"),
+    ("30M", "7b833e188b2fb101dfee35d15cf5c10f6ac8bf08884a7408c4c2e7490482e27c"),
+    ("125M", "20659a47ba913a313eab7e0eb8310410e547f95dad3bf0baa3ebff2742cafadd"),
+];
 
 /// Lines that are not understood which are named one by one.
 const SHOWN_FAULTS: usize = 10;
@@ -328,13 +336,16 @@ fn problems(ledger: &Ledger) -> Vec<String> {
 /// Trials that were measured by the promised recipes and are not among the promised ones: whoever
 /// chooses trials after seeing them chooses the result.
 fn left_out(ledger: &Ledger, context: &Context) -> Option<String> {
+    let trials: HashSet<u64> = context.seeds.iter().copied().collect();
+    let recipes: HashSet<(&str, &str)> =
+        context.expected.iter().map(|e| (e.scale.as_str(), e.recipe.as_str())).collect();
     let promised = |m: &&Measurement| {
-        let of = |e: &Expected| e.scale == m.subject().scale && e.recipe == m.provenance().recipe;
-        m.provenance().revision == context.revision && context.expected.iter().any(of)
+        let of = (m.subject().scale.as_str(), m.provenance().recipe.as_str());
+        m.provenance().revision == context.revision && recipes.contains(&of)
     };
     let seeds: BTreeSet<u64> = ledger
         .measurements()
-        .filter(|m| !context.seeds.contains(&m.subject().seed))
+        .filter(|m| !trials.contains(&m.subject().seed))
         .filter(promised)
         .map(|m| m.subject().seed)
         .collect();
@@ -351,9 +362,9 @@ fn promise_problems(context: &Context) -> Vec<String> {
         let protocol = &context.protocol;
         problems.push(format!("only the protocol {FULL:?} can pass (R7, R12); this is {protocol:?}"));
     }
-    for name in context.scales.iter().filter(|name| crate::scale::find(name).is_none()) {
-        problems.push(format!("unknown scale {name:?}"));
-    }
+    let unknown = |name: &&String| crate::scale::find(name).is_none();
+    let unknown: BTreeSet<&str> = context.scales.iter().filter(unknown).map(|name| short(name)).collect();
+    problems.extend(unknown.iter().take(SHOWN_FAULTS).map(|name| format!("unknown scale {name:?}")));
     let mut seeds = context.seeds.clone();
     seeds.sort_unstable();
     seeds.dedup();
@@ -363,11 +374,15 @@ fn promise_problems(context: &Context) -> Vec<String> {
             problems.push(format!("the promise names {} different {}", all.len(), field.name()));
         }
     }
-    for scale in &context.scales {
-        let here = context.expected.iter().filter(|e| e.scale == *scale);
-        let recipes: BTreeSet<_> = here.map(|e| &e.recipe).collect();
+    for scale in SCALES.iter().map(|scale| scale.name) {
+        let here = context.expected.iter().filter(|e| e.scale == scale);
+        let recipes: BTreeSet<&str> = here.map(|e| e.recipe.as_str()).collect();
         if recipes.len() > 1 {
             problems.push(format!("the promise names {} different recipes at {scale}", recipes.len()));
+        }
+        let is_full = |recipe: &&str| FULL_RECIPES.contains(&(scale, *recipe));
+        if context.protocol == FULL && !recipes.iter().all(is_full) {
+            problems.push(format!("the promised recipe at {scale} is not that of {FULL:?} (R12)"));
         }
     }
     if seeds.len() > MOST_TRIALS {

@@ -197,10 +197,6 @@ impl LanguageModel for Gpt2 {
         "wte.weight"
     }
 
-    fn census(&self) -> Census {
-        self.config.census()
-    }
-
     fn window(&self) -> Option<usize> {
         Some(self.config.n_positions)
     }

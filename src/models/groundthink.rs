@@ -214,10 +214,6 @@ impl LanguageModel for GroundThink {
         "emb.weight"
     }
 
-    fn census(&self) -> Census {
-        self.config.census()
-    }
-
     fn window(&self) -> Option<usize> {
         None
     }

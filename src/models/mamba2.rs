@@ -149,6 +149,16 @@ impl Mamba2Config {
         with(layers_to_match(target, |layers| count(&with(layers).declare())))
     }
 
+    fn head(&self) -> &'static str {
+        if self.tie_word_embeddings { "backbone.embeddings.weight" } else { "lm_head.weight" }
+    }
+
+    /// Parameter and work counts, from the dimensions alone.
+    pub fn census(&self) -> Census {
+        let layers = self.num_hidden_layers * self.shape().macs(self.hidden_size);
+        Census::of(&self.declare(), "backbone.embeddings.weight", self.head(), layers)
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let inner = self.expand.saturating_mul(self.hidden_size);
         if self.num_heads == 0 || self.num_heads.saturating_mul(self.head_dim) != inner {
@@ -254,13 +264,7 @@ impl LanguageModel for Mamba2 {
     }
 
     fn head(&self) -> &'static str {
-        if self.config.tie_word_embeddings { "backbone.embeddings.weight" } else { "lm_head.weight" }
-    }
-
-    fn census(&self) -> Census {
-        let c = &self.config;
-        let layers = c.num_hidden_layers * c.shape().macs(c.hidden_size);
-        Census::of(&self.params, "backbone.embeddings.weight", self.head(), layers)
+        self.config.head()
     }
 
     fn window(&self) -> Option<usize> {

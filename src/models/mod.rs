@@ -129,6 +129,16 @@ impl Config {
         Ok(self.build(Params::init(&self.declare(), seed)?))
     }
 
+    /// Parameter and work counts, from the dimensions alone.
+    pub fn census(&self) -> Census {
+        match self {
+            Self::Gpt2(c) => c.census(),
+            Self::Mamba2(c) => c.census(),
+            Self::Rwkv6(c) => c.census(),
+            Self::Groundthink(c) => c.census(),
+        }
+    }
+
     /// The name under which the model is listed.
     pub fn name(&self) -> &'static str {
         match self {
@@ -169,10 +179,13 @@ pub struct Census {
 
 impl Census {
     /// The counts of a model without positions, from its tensors and the multiply-adds of its layers.
-    fn of(params: &Params, embedding: &str, head: &str, layers: usize) -> Self {
-        let len = |name: &str| params.entries().iter().find(|e| e.name == name).map_or(0, |e| e.len);
+    fn of(declared: &[Declared], embedding: &str, head: &str, layers: usize) -> Self {
+        let len = |name: &str| {
+            let named = declared.iter().find(|d| d.name == name);
+            named.map_or(0, |d| d.shape.iter().product())
+        };
         let embedding = if embedding == head { len(head) } else { len(embedding) + len(head) };
-        let total = params.flat().elem_count();
+        let total = count(declared);
         let forward_flops_per_token = 2.0 * (layers + len(head)) as f64;
         Self { total, embedding, positional: 0, non_embedding: total - embedding, forward_flops_per_token }
     }
@@ -236,7 +249,9 @@ pub trait LanguageModel: Send + Sync {
     fn head(&self) -> &'static str;
 
     /// Its parameter and work counts.
-    fn census(&self) -> Census;
+    fn census(&self) -> Census {
+        self.config().census()
+    }
 
     /// The most positions it can hold in its state, if limited.
     fn window(&self) -> Option<usize>;

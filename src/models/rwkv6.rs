@@ -102,6 +102,13 @@ impl Rwkv6Config {
         }
     }
 
+    /// Parameter and work counts, from the dimensions alone.
+    pub fn census(&self) -> Census {
+        let ffn = 2 * self.hidden_size * self.d_ff() + self.hidden_size * self.hidden_size;
+        let layers = self.num_hidden_layers * (self.shape().macs(self.hidden_size) + ffn);
+        Census::of(&self.declare(), "emb.weight", "head.weight", layers)
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let inner = self.inner();
         if self.head_size == 0 || !inner.is_multiple_of(self.head_size) {
@@ -228,13 +235,6 @@ impl LanguageModel for Rwkv6 {
 
     fn head(&self) -> &'static str {
         "head.weight"
-    }
-
-    fn census(&self) -> Census {
-        let c = &self.config;
-        let ffn = 2 * c.hidden_size * c.d_ff() + c.hidden_size * c.hidden_size;
-        let layers = c.num_hidden_layers * (c.shape().macs(c.hidden_size) + ffn);
-        Census::of(&self.params, "emb.weight", self.head(), layers)
     }
 
     fn window(&self) -> Option<usize> {

@@ -76,7 +76,7 @@ mod tests {
     use candle_core::Tensor;
 
     use super::*;
-    use crate::models::{Census, Config, MODELS, Params, State};
+    use crate::models::{Config, MODELS, Params, State};
     use crate::ops::{Tape, Var};
     use crate::scale;
 
@@ -107,9 +107,6 @@ mod tests {
         }
         fn head(&self) -> &'static str {
             self.0.head()
-        }
-        fn census(&self) -> Census {
-            self.0.census()
         }
         fn window(&self) -> Option<usize> {
             self.0.window()

@@ -72,13 +72,12 @@ fn rows<const N: usize>(list: &[[String; N]]) -> Vec<Vec<String>> {
 fn promises(old: &Ledger, new: &Ledger) -> Vec<[String; 3]> {
     let said = |ledger: &Ledger| -> BTreeMap<String, String> {
         let Some(c) = ledger.context() else { return BTreeMap::new() };
-        let seeds: Vec<String> = c.seeds.iter().map(u64::to_string).collect();
         let mut said = BTreeMap::from([
             ("protocol".to_owned(), c.protocol.clone()),
             ("revision".to_owned(), c.revision.clone()),
-            ("models".to_owned(), c.models.join(", ")),
-            ("scales".to_owned(), c.scales.join(", ")),
-            ("trials".to_owned(), seeds.join(", ")),
+            ("models".to_owned(), super::few(&c.models)),
+            ("scales".to_owned(), super::few(&c.scales)),
+            ("trials".to_owned(), super::few(&c.seeds)),
         ]);
         for e in &c.expected {
             let fields = [
@@ -133,11 +132,11 @@ fn findings(old: &Judgement, new: &Judgement) -> Vec<[String; 5]> {
 fn means(ledger: &Ledger) -> BTreeMap<(String, String, Condition, Metric), f64> {
     let evidence = Evidence::new(ledger);
     let mut all = BTreeMap::new();
-    for scale in ledger.context().map_or(&[][..], |c| c.scales.as_slice()) {
+    for scale in evidence.scales() {
         for (model, condition, metric) in evidence.asked(scale) {
             let values: Vec<f64> = evidence.values(scale, model, condition, metric).into_values().collect();
             if !values.is_empty() {
-                all.insert((scale.clone(), model.to_owned(), condition, metric), mean(&values));
+                all.insert((scale.to_owned(), model.to_owned(), condition, metric), mean(&values));
             }
         }
     }

@@ -121,13 +121,12 @@ fn about(ledger: &Ledger) -> Markup {
     let Some(context) = ledger.context() else {
         return html! {};
     };
-    let seeds: Vec<String> = context.seeds.iter().map(u64::to_string).collect();
     let revision: String = context.revision.chars().take(DIGEST).collect();
     let lines = [
         ("Protocol", context.protocol.as_str()),
-        ("Models", &context.models.join(", ")),
-        ("Scales", &context.scales.join(", ")),
-        ("Trials", &seeds.join(", ")),
+        ("Models", &super::few(&context.models)),
+        ("Scales", &super::few(&context.scales)),
+        ("Trials", &super::few(&context.seeds)),
     ];
     html! {
         dl.about {

@@ -62,16 +62,27 @@ fn about(ledger: &Ledger) -> Vec<String> {
     let Some(context) = ledger.context() else {
         return Vec::new();
     };
-    let seeds: Vec<String> = context.seeds.iter().map(u64::to_string).collect();
     vec![
         format!("protocol {}, revision {}", context.protocol, context.revision),
         format!(
             "models {}; scales {}; trials {}",
-            context.models.join(", "),
-            context.scales.join(", "),
-            seeds.join(", ")
+            few(&context.models),
+            few(&context.scales),
+            few(&context.seeds)
         ),
     ]
+}
+
+/// A list that a ledger may have made as long as it liked.
+fn few(all: &[impl ToString]) -> String {
+    const MOST: usize = 32;
+    const LETTERS: usize = 40;
+    let name = |x: &_| ToString::to_string(x).chars().take(LETTERS).collect::<String>();
+    let mut text = all.iter().take(MOST).map(name).collect::<Vec<_>>().join(", ");
+    if all.len() > MOST {
+        text += &format!(" and {} more", all.len() - MOST);
+    }
+    text
 }
 
 /// The verdict's reasons in one line.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::chart::{Axis, COLOURS, Chart, Paint, Shape};
-use super::tables::models;
+use super::tables::{foremost, models};
 use crate::evidence::{Condition, Curve, CurveKind, Ledger, Metric, Value};
 use crate::gate::{Evidence, GPT2, GROUNDTHINK, law_text};
 use crate::statistics::{fit, mean, t_interval};
@@ -40,21 +40,12 @@ pub(super) struct Figure {
 /// Every plot: those across scales first, then scale by scale.
 pub(super) fn figures(ledger: &Ledger) -> Vec<Figure> {
     let evidence = Evidence::new(ledger);
-    let Some(context) = evidence.context() else {
-        return Vec::new();
-    };
-    let mut scales: Vec<&str> = Vec::new();
-    for scale in &context.scales {
-        if !scales.contains(&scale.as_str()) {
-            scales.push(scale);
-        }
-    }
-    let curves: Vec<&Curve> =
+    let scales: Vec<&str> = evidence.scales().collect();
+    let mut curves: Vec<&Curve> =
         ledger.curves().filter(|c| evidence.counts(c.subject(), c.provenance())).collect();
-    let mut names = models(&evidence, &context.scales);
-    names.extend(curves.iter().map(|c| c.subject().model.as_str()));
-    names.sort_by_key(|&m| (m != GROUNDTHINK, m != GPT2, m));
-    names.dedup();
+    let of_curves = curves.iter().map(|c| c.subject().model.as_str());
+    let names = foremost(models(&evidence).into_iter().chain(of_curves).collect());
+    curves.retain(|c| names.contains(&c.subject().model.as_str()));
     let plots = Plots { evidence: &evidence, curves, names };
     let mut all: Vec<Figure> = plots.scaling(&scales).into_iter().collect();
     for scale in scales {

@@ -31,10 +31,9 @@ const NONE: &str = "–";
 /// Every table; those of times come last and are named "Time".
 pub(super) fn tables(ledger: &Ledger) -> Vec<Table> {
     let evidence = Evidence::new(ledger);
-    let scales = evidence.context().map_or(&[][..], |c| c.scales.as_slice());
-    let models = models(&evidence, scales);
+    let models = models(&evidence);
     let scaled = |scale| Scaled { evidence: &evidence, models: &models, scale };
-    let scales: Vec<Scaled<'_>> = scales.iter().map(|scale| scaled(scale)).collect();
+    let scales: Vec<Scaled<'_>> = evidence.scales().map(scaled).collect();
     let mut all = Vec::new();
     for at in &scales {
         all.push(at.listing("Models", |m| SIZES.contains(&m)));
@@ -51,12 +50,18 @@ pub(super) fn tables(ledger: &Ledger) -> Vec<Table> {
     all
 }
 
-/// The models that the ledger speaks of: the two of the comparison first.
-pub(super) fn models<'a>(evidence: &Evidence<'a>, scales: &[String]) -> Vec<&'a str> {
-    let asked = scales.iter().flat_map(|scale| evidence.asked(scale));
-    let mut models: Vec<&str> = asked.map(|(model, ..)| model).collect();
+/// The models that the ledger speaks of: the two of the comparison first, then a few others.
+pub(super) fn models<'a>(evidence: &Evidence<'a>) -> Vec<&'a str> {
+    let of = |scale| evidence.asked(scale).into_iter().map(|(model, ..)| model);
+    foremost(evidence.scales().flat_map(of).collect())
+}
+
+/// The two of the comparison first, then others by name, each once and no more than can be looked at.
+pub(super) fn foremost(mut models: Vec<&str>) -> Vec<&str> {
+    const MOST: usize = 8;
     models.sort_by_key(|&m| (m != GROUNDTHINK, m != GPT2, m));
     models.dedup();
+    models.truncate(MOST);
     models
 }
 

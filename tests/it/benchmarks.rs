@@ -491,7 +491,7 @@ fn measurements(lines: &[Line]) -> impl Iterator<Item = &Measurement> {
 #[test]
 fn a_protocol_asks_the_benchmarks_whose_files_are_there() {
     let (files, out) = (Files::new(12, 10), tempfile::tempdir().unwrap());
-    let text = crate::cli::protocol(2, 2);
+    let text = crate::program::protocol(2, 2);
     let with = |items: &str| {
         let protocol = Protocol::parse("mini", &format!("{items}\n{text}")).unwrap();
         answers_in(&protocol, files.folder.path(), out.path())

@@ -174,6 +174,11 @@ fn violate(world: &mut World, c: &Criterion, scale: &str) {
                     .for_each(|(_, fact)| fact.value = limit - HAIR);
             }
         }
+        Rule::MeanIs(other) => {
+            for (_, fact) in world.select(scale, Some(GPT2), c.condition, other, last) {
+                fact.value += HAIR;
+            }
+        }
         Rule::Steady(effect) => {
             // Three values of mean 1 and of deviation s.
             let s = effect / (2.0 * 2.0_f64.sqrt()) + HAIR;
@@ -224,7 +229,7 @@ fn violate(world: &mut World, c: &Criterion, scale: &str) {
         }
         Rule::LawParallel(_) | Rule::LawSteeper => {
             let flat =
-                |x: f64| if matches!(c.rule, Rule::LawParallel(_)) { x.powf(-0.15) } else { x.powf(-0.09) };
+                |x: f64| if matches!(c.rule, Rule::LawParallel(_)) { x.powf(-0.03) } else { x.powf(-0.09) };
             for scale in GATED {
                 let n = world
                     .select(scale, Some(GROUNDTHINK), c.condition, Metric::NonEmbeddingParameters, Some(0))
@@ -702,6 +707,35 @@ fn trials_are_not_chosen_after_they_were_seen() {
     });
     assert!(judgement.problems.iter().any(|p| p.contains("left out")), "{:?}", judgement.problems);
     assert_ne!(judgement.verdict, Verdict::Pass);
+}
+
+#[test]
+fn another_recipe_under_the_name_full_does_not_pass() {
+    let judgement = full_with(|world| {
+        world.context.expected.iter_mut().for_each(|e| e.recipe.push('2'));
+        world.facts.values_mut().for_each(|f| f.provenance.recipe.push('2'));
+    });
+    assert_eq!(judgement.verdict, Verdict::Incomplete);
+    let expected =
+        GATED.iter().map(|scale| format!("the promised recipe at {scale} is not that of \"full\" (R12)"));
+    assert_eq!(judgement.problems, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn weights_are_not_shared_between_scales() {
+    let judgement = full_with(|world| {
+        let copied = Some("weights-groundthink-8M-3".to_owned());
+        for (key, fact) in &mut world.facts {
+            if (key.0.as_str(), key.1, key.4) == ("30M", GROUNDTHINK, 3) && fact.provenance.weights != "none"
+            {
+                fact.provenance.weights = copied.clone().unwrap();
+            }
+        }
+    });
+    for scale in ["8M", "30M"] {
+        assert_eq!(finding(&judgement, row("weights-distinct"), scale).status, Status::Unmet, "{scale}");
+    }
+    assert_eq!(finding(&judgement, row("weights-distinct"), "3.5M").status, Status::Met);
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use proptest::prelude::*;
-use v5gate::evidence::{Condition, Direction, Ledger, Line, Metric};
+use v5gate::evidence::{Condition, Direction, Expected, Ledger, Line, Measurement, Metric, Subject};
 use v5gate::gate::{CRITERIA, Finding, GROUNDTHINK, Judgement, Rule, Status, Verdict, judge};
+use v5gate::report::{html, markdown};
 
 use crate::world::{Key, World, measured};
 
@@ -142,6 +143,7 @@ fn has_no_direction(rule: Rule) -> bool {
             | Rule::RatioWithin(..)
             | Rule::Within(..)
             | Rule::Equivalent(_)
+            | Rule::MeanIs(_)
             | Rule::Steady(_)
             | Rule::FallsLike(..)
             | Rule::LawFits(_)
@@ -239,5 +241,38 @@ fn a_million_lines_are_judged_in_seconds() {
     assert_eq!(judgement.verdict, Verdict::Pass);
     // Five seconds on an idle machine. Here other tests are at work on the same cores, so the limit
     // leaves room; what it rules out is time that grows faster than the ledger.
+    assert!(seconds < 20.0, "{seconds:.2} s");
+}
+
+/// Names without end, in the promise and in the measurements: reports stay such that they can be read.
+#[test]
+fn an_endless_promise_is_told_in_brief() {
+    const NAMES: usize = 5_000;
+    let mut world = World::good("full", &["smoke"], 3);
+    let facts: Vec<_> = world.facts.iter().take(20).map(|(key, fact)| (key.clone(), fact.clone())).collect();
+    let mut lines = Vec::new();
+    for i in 0..NAMES {
+        let name = format!("{i}{}", "-long".repeat(50));
+        world.context.models.push(name.clone());
+        world.context.scales.extend(["smoke".to_owned(), name.clone()]);
+        world.context.seeds.push(i as u64);
+        let promise = Expected { scale: name.clone(), ..world.context.expected[0].clone() };
+        world.context.expected.push(promise);
+        lines.extend(facts.iter().map(|(key, fact)| {
+            let of =
+                Subject { model: name.clone(), scale: "smoke".to_owned(), seed: key.4, condition: key.2 };
+            Line::Measurement(Measurement::new(of, key.3, fact.value, None, None, fact.provenance.clone()))
+        }));
+    }
+    lines.extend(world.lines());
+    let ledger = Ledger::from_lines(lines);
+    let start = Instant::now();
+    let judgement = judge(&ledger);
+    assert_eq!(judgement.verdict, Verdict::Incomplete);
+    for text in [markdown(&ledger, &judgement), html(&ledger, &judgement)] {
+        assert!(text.len() < 2_000_000, "{} bytes", text.len());
+        assert!(text.lines().filter(|line| !line.starts_with('<')).all(|line| line.len() < 20_000));
+    }
+    let seconds = start.elapsed().as_secs_f64();
     assert!(seconds < 20.0, "{seconds:.2} s");
 }

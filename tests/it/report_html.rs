@@ -308,11 +308,11 @@ fn hostile() -> Ledger {
     for kind in CurveKind::ALL {
         let subject = Subject {
             model: HOSTILE.to_owned(),
-            scale: HOSTILE.to_owned(),
+            scale: "smoke".to_owned(),
             seed: 0,
             condition: Condition::Trained,
         };
-        let source = Provenance { revision: HOSTILE.to_owned(), ..provenance(HOSTILE, 0) };
+        let source = Provenance { revision: HOSTILE.to_owned(), ..provenance("smoke", 0) };
         let y = vec![Value::from(1.0); 2];
         lines.push(Line::Curve(Curve::new(subject, *kind, vec![1, 10], y, source).unwrap()));
     }
