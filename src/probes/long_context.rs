@@ -168,13 +168,10 @@ pub fn losses_by_token(
 
 /// The bucket that ends at `end` and those after it, each twice as far, the last one up to `length`.
 fn doubling(end: usize, length: usize) -> Vec<Range<usize>> {
-    let mut buckets = vec![end / 2..end.min(length)];
-    let mut begin = end;
-    while begin < length {
-        buckets.push(begin..length.min(2 * begin));
-        begin *= 2;
-    }
-    buckets
+    let first = end / 2..end.min(length);
+    let further = std::iter::successors(Some(end), |begin| begin.checked_mul(2));
+    let further = further.take_while(|begin| *begin < length).map(|begin| begin..length.min(2 * begin));
+    std::iter::once(first).chain(further).collect()
 }
 
 /// What follows from the losses of equally long documents (`by_token`, nats) for a model trained on

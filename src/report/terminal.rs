@@ -58,7 +58,7 @@ pub fn terminal(ledger: &Ledger, judgement: &Judgement, screen: Screen) -> Strin
 /// Findings alone, and the verdict.
 pub fn findings(judgement: &Judgement, screen: Screen) -> String {
     let mut page = Page { screen, text: String::new() };
-    by_scale(judgement).into_iter().for_each(|findings| page.scale(findings));
+    by_scale(judgement).for_each(|findings| page.scale(findings));
     page.line("");
     page.verdict(judgement);
     page.text
