@@ -6,6 +6,7 @@
 mod efficiency;
 mod error;
 mod eval;
+mod human;
 mod trial;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,6 +28,7 @@ use crate::train::{Ending, Run, RunDir, StepRecord};
 pub use efficiency::{Entrant, race, without_times};
 pub use error::CollectError;
 pub use eval::{Evaluated, Evaluation};
+pub use human::{Comparison, human_preference};
 pub use trial::{Trained, Trial, device, job, promise, provenance};
 
 use trial::{folder_name, order, trials};
@@ -302,6 +304,11 @@ fn lines(
         lines.push(Line::Curve(if all { curve.with_intervals(intervals)? } else { curve }));
     }
     Ok(lines)
+}
+
+/// A reading with its source.
+fn stamped(of: Of, r: Reading, source: Provenance) -> Line {
+    Line::Measurement(Measurement::new(of, r.metric, r.value, r.n, r.interval, source))
 }
 
 /// Loss and gradient norm, thinned to what a plot shows.

@@ -17,7 +17,7 @@ pub struct Arguments {
     /// A checkpoint directory, with its tokenizer.
     #[arg(long)]
     checkpoint: PathBuf,
-    /// wikitext, ptb, lambada_openai or hellaswag.
+    /// wikitext, ptb, lambada_openai, hellaswag, dailydialog or personachat.
     #[arg(long)]
     task: String,
     /// The benchmark's file, or a data folder.
@@ -81,6 +81,9 @@ pub fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<String> {
     }
     if done.truncated > 0 {
         text += &format!("{:28} {}\n", "truncated", done.truncated);
+    }
+    for (name, note) in &done.notes {
+        text += &format!("{name:28} {note}\n");
     }
     Ok(text)
 }

@@ -1,6 +1,8 @@
 //! The command line: thin. Exit codes: 0 pass (or done), 10 fail, 11 incomplete, 2 could not run.
 
+mod datasets;
 mod eval;
+mod human;
 mod list;
 
 use std::fs;
@@ -118,6 +120,12 @@ enum Command {
     },
     /// A benchmark of language modelling on a checkpoint.
     Eval(eval::Arguments),
+    /// Which data sets are there, and fetching those that are not.
+    #[command(subcommand)]
+    Data(datasets::Command),
+    /// Blinded pairs of replies for people to compare: a page for raters, and what their ratings say.
+    #[command(subcommand)]
+    Human(human::Command),
     /// Text from a checkpoint, the likeliest token every time.
     Generate {
         /// A checkpoint directory.
@@ -219,6 +227,11 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Score { checkpoint, tokens, json } => score(&checkpoint, &tokens, json),
         Command::Eval(arguments) => print(&eval::run(&arguments, on_signal()?.as_ref())?).map(|()| 0),
+        Command::Data(command) => {
+            let (text, code) = datasets::run(&command)?;
+            print(&text).map(|()| code)
+        }
+        Command::Human(command) => print(&human::run(&command, on_signal()?.as_ref())?).map(|()| 0),
         Command::Generate { checkpoint, prompt, tokens } => generate(&checkpoint, &prompt, tokens),
     }
 }

@@ -2,12 +2,18 @@
 
 #[path = "it/benchmarks.rs"]
 mod benchmarks;
+#[path = "it/bleu.rs"]
+mod bleu;
 #[path = "it/cli.rs"]
 mod cli;
 #[path = "it/cli_answers.rs"]
 mod cli_answers;
 #[path = "it/data.rs"]
 mod data;
+#[path = "it/datasets.rs"]
+mod datasets;
+#[path = "it/dialogues.rs"]
+mod dialogues;
 #[path = "it/document.rs"]
 mod document;
 #[path = "it/gate.rs"]
@@ -16,6 +22,8 @@ mod gate;
 mod golden;
 #[path = "it/hostile.rs"]
 mod hostile;
+#[path = "it/human.rs"]
+mod human;
 #[path = "it/ledger.rs"]
 mod ledger;
 #[path = "it/long_context.rs"]

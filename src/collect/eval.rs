@@ -54,6 +54,8 @@ pub struct Evaluated {
     pub overlap: Option<f64>,
     /// Items that lost their left end.
     pub truncated: usize,
+    /// What was decided that the numbers depend on, by name.
+    pub notes: Vec<(&'static str, String)>,
 }
 
 impl Evaluation<'_> {
@@ -94,8 +96,8 @@ impl Evaluation<'_> {
         let outcome = (self.task.examine)(&exam, &path).map_err(|e| self.failed(e))?;
         let overlap = training.and_then(|file| overlap(&file, &outcome.texts));
         let document = self.document(model.as_ref(), window, &identity, &outcome, overlap);
-        let Outcome { samples, figures, truncated, .. } = outcome;
-        Ok(Evaluated { document, samples, figures, overlap, truncated })
+        let Outcome { samples, figures, truncated, notes, .. } = outcome;
+        Ok(Evaluated { document, samples, figures, overlap, truncated, notes })
     }
 
     fn failed(&self, error: ProbeError) -> CollectError {
@@ -144,6 +146,7 @@ impl Evaluation<'_> {
             results.insert("overlap,none".to_owned(), number(share));
         }
         let limit = self.limit;
+        let notes: Map<_, _> = outcome.notes.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
         json!({
             "results": {id: results},
             "versions": {id: self.task.version},
@@ -151,6 +154,7 @@ impl Evaluation<'_> {
             "higher_is_better": {id: higher},
             "n-samples": {id: {"original": outcome.original, "effective": outcome.effective}},
             "truncated": {id: outcome.truncated},
+            "configs": {id: notes},
             "config": {
                 "model": model.config().name(),
                 "model_args": self.checkpoint.display().to_string(),

@@ -97,6 +97,8 @@ metrics! {
     PtbOverlap, "ptb_overlap", "share", Lower, "Share of the Penn Treebank's 13-grams of tokens that training text contains.";
     LambadaOverlap, "lambada_overlap", "share", Lower, "Share of LAMBADA's 13-grams of tokens that training text contains.";
     HellaswagOverlap, "hellaswag_overlap", "share", Lower, "Share of HellaSwag's 13-grams of tokens (true endings) that training text contains.";
+    DailydialogOverlap, "dailydialog_overlap", "share", Lower, "Share of DailyDialog's 13-grams of tokens that training text contains.";
+    PersonachatOverlap, "personachat_overlap", "share", Lower, "Share of PersonaChat's 13-grams of tokens that training text contains.";
     HellaswagMargin, "hellaswag_margin", "nats/byte", Higher, "HellaSwag: log-likelihood per byte of the true ending above the mean of the others.";
 
     DailydialogLoss, "dailydialog_loss", "nats/token", Lower, "DailyDialog: loss of replies given the dialogue so far.";

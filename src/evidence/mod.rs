@@ -6,9 +6,11 @@ mod ledger;
 mod measurement;
 mod metric;
 mod provenance;
+mod ratings;
 
 pub use curve::{Curve, CurveError, CurveKind};
 pub use ledger::{Ledger, LedgerError, Line};
 pub use measurement::{Condition, Measurement, Subject, Value};
 pub use metric::{Direction, Metric, RECALL_TESTS, RecallTest};
 pub use provenance::{Context, Expected, Field, Iteration, Provenance, SCHEMA};
+pub use ratings::{Choice, Compared, Key, Pair, Rating, RatingError, Tally, read_ratings};

@@ -11,14 +11,15 @@ use serde_json::Value;
 use super::likelihood::{ModelRespondent, Respondent};
 use super::overlap::shared_ngrams;
 use super::{
-    LongTexts, ProbeError, Reading, Result, Subject, hellaswag, lambada, long_context, ptb, wikitext,
+    LongTexts, ProbeError, Reading, Result, Subject, dailydialog, hellaswag, lambada, long_context,
+    personachat, ptb, wikitext,
 };
 use crate::data::cache::TokenFile;
 use crate::data::files::sha256;
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::Metric;
 use crate::progress::Screen;
-use crate::statistics::{bootstrap_interval, mean, ratio_bootstrap_interval};
+use crate::statistics::{bootstrap_interval, mean, percentile_interval, ratio_bootstrap_interval};
 
 /// A row of [`TASKS`].
 pub struct Task {
@@ -35,7 +36,8 @@ pub struct Task {
 }
 
 /// Every benchmark.
-pub const TASKS: &[Task] = &[wikitext::TASK, ptb::TASK, lambada::TASK, hellaswag::TASK];
+pub const TASKS: &[Task] =
+    &[wikitext::TASK, ptb::TASK, lambada::TASK, hellaswag::TASK, dailydialog::TASK, personachat::TASK];
 
 /// Who is asked, and how.
 pub struct Exam<'a> {
@@ -47,7 +49,7 @@ pub struct Exam<'a> {
     pub window: usize,
     /// Only so many of the first items.
     pub limit: Option<usize>,
-    /// Also what no criterion asks about: windows with a stride, and a state carried on.
+    /// Also what no criterion asks about: windows with a stride, a state carried on, drawn replies.
     pub variants: bool,
 }
 
@@ -82,6 +84,8 @@ pub struct Outcome {
     pub samples: Vec<Value>,
     /// The tokens of every document, for the search in training text.
     pub texts: Vec<Vec<u32>>,
+    /// What was decided that the numbers depend on, by name.
+    pub notes: Vec<(&'static str, String)>,
 }
 
 impl Figure {
@@ -114,6 +118,11 @@ const RESAMPLES: usize = 1000;
 
 fn interval(items: &[f64]) -> Option<[f64; 2]> {
     bootstrap_interval(items, RESAMPLES, 0)
+}
+
+/// Of any number that is made of so many documents, each counted so many times.
+pub(super) fn interval_over(documents: usize, number: impl FnMut(&[f64]) -> f64) -> Option<[f64; 2]> {
+    percentile_interval(documents, RESAMPLES, 0, number)
 }
 
 /// Σ numerators / Σ denominators over documents.

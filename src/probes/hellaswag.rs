@@ -81,6 +81,7 @@ fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
         ],
         samples,
         texts,
+        notes: Vec::new(),
     })
 }
 

@@ -6,10 +6,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
+use super::decoding::Decoding;
 use super::likelihood::{Answer, How, Request, Respondent};
 use super::{ProbeError, Result};
 use crate::data::files::{hex, sha256, write_atomically};
@@ -28,37 +30,35 @@ pub struct Kept<'a> {
 
 /// A file of answers.
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct Record<T> {
     identity: Json,
     how: String,
     requests: String,
-    answers: Vec<(Vec<Value>, bool)>,
+    answers: Vec<T>,
     /// Digest of the answers.
     seal: String,
 }
 
+/// An answer as it is written: what is not finite has a name.
+type Losses = (Vec<Value>, bool);
+
 impl Respondent for Kept<'_> {
     fn answer(&self, requests: &[Request], how: How) -> Result<Vec<Answer>> {
-        let (how_text, asked) = (format!("{how:?}"), digest(requests));
-        let name = sha256(format!("{}\n{how_text}\n{asked}", self.identity).as_bytes());
-        let path = self.folder.join(format!("{name}.json"));
-        let sound = |r: &Record| {
-            r.identity == self.identity
-                && r.how == how_text
-                && r.requests == asked
-                && r.answers.len() == requests.len()
-                && seal(&r.answers) == r.seal
+        let written = |a: Answer| (a.losses.into_iter().map(Value::from).collect(), a.greedy);
+        let ask = || Ok(self.respondent.answer(requests, how)?.into_iter().map(written).collect());
+        let tokens = requests.iter().flat_map(|r| [&r.context[..], &r.continuation]);
+        let kept: Vec<Losses> = self.kept(requests.len(), &format!("{how:?}"), &digest(tokens), ask)?;
+        let answer = |(losses, greedy): Losses| Answer {
+            losses: losses.into_iter().map(Value::raw).collect(),
+            greedy,
         };
-        if let Some(record) = read(&path)?.filter(sound) {
-            return Ok(record.answers.into_iter().map(answer).collect());
-        }
-        let answers = self.respondent.answer(requests, how)?;
-        let kept: Vec<(Vec<Value>, bool)> =
-            answers.iter().map(|a| (a.losses.iter().map(|&x| x.into()).collect(), a.greedy)).collect();
-        let identity = self.identity.clone();
-        let seal = seal(&kept);
-        write(&path, &Record { identity, how: how_text, requests: asked, answers: kept, seal })?;
-        Ok(answers)
+        Ok(kept.into_iter().map(answer).collect())
+    }
+
+    fn reply(&self, prompts: &[Vec<u32>], how: &Decoding) -> Result<Vec<Vec<u32>>> {
+        let tokens = prompts.iter().map(Vec::as_slice);
+        let ask = || self.respondent.reply(prompts, how);
+        self.kept(prompts.len(), &format!("{how:?}"), &digest(tokens), ask)
     }
 
     fn carries(&self) -> bool {
@@ -66,31 +66,50 @@ impl Respondent for Kept<'_> {
     }
 }
 
-fn answer((losses, greedy): (Vec<Value>, bool)) -> Answer {
-    Answer { losses: losses.into_iter().map(Value::raw).collect(), greedy }
+impl Kept<'_> {
+    /// The answers that are kept, or else those that `ask` gets.
+    fn kept<T: Serialize + DeserializeOwned>(
+        &self,
+        asked: usize,
+        how: &str,
+        requests: &str,
+        ask: impl FnOnce() -> Result<Vec<T>>,
+    ) -> Result<Vec<T>> {
+        let name = sha256(format!("{}\n{how}\n{requests}", self.identity).as_bytes());
+        let path = self.folder.join(format!("{name}.json"));
+        if let Some(record) = read::<T>(&path)?
+            && record.identity == self.identity
+            && record.how == how
+            && record.requests == requests
+            && record.answers.len() == asked
+            && seal(&path, &record.answers)? == record.seal
+        {
+            return Ok(record.answers);
+        }
+        let answers = ask()?;
+        let (identity, seal) = (self.identity.clone(), seal(&path, &answers)?);
+        let record = Record { identity, how: how.to_owned(), requests: requests.to_owned(), answers, seal };
+        write(&path, &record)?;
+        Ok(record.answers)
+    }
 }
 
-fn digest(requests: &[Request]) -> String {
+fn digest<'a>(texts: impl Iterator<Item = &'a [u32]>) -> String {
     let mut hash = Sha256::new();
-    for tokens in requests.iter().flat_map(|r| [&r.context, &r.continuation]) {
+    for tokens in texts {
         hash.update((tokens.len() as u64).to_le_bytes());
         tokens.iter().for_each(|id| hash.update(id.to_le_bytes()));
     }
     hex(hash)
 }
 
-fn seal(answers: &[(Vec<Value>, bool)]) -> String {
-    let mut hash = Sha256::new();
-    for (losses, greedy) in answers {
-        hash.update((losses.len() as u64).to_le_bytes());
-        losses.iter().for_each(|x| hash.update(x.raw().to_bits().to_le_bytes()));
-        hash.update([u8::from(*greedy)]);
-    }
-    hex(hash)
+fn seal<T: Serialize>(path: &Path, answers: &[T]) -> Result<String> {
+    let text = serde_json::to_vec(answers).map_err(|error| file(path)(error.into()))?;
+    Ok(sha256(&text))
 }
 
 /// What the file says, if there is one and it says anything.
-fn read(path: &Path) -> Result<Option<Record>> {
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<Record<T>>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -98,7 +117,7 @@ fn read(path: &Path) -> Result<Option<Record>> {
     }
 }
 
-fn write(path: &Path, record: &Record) -> Result<()> {
+fn write<T: Serialize>(path: &Path, record: &Record<T>) -> Result<()> {
     let text = serde_json::to_vec(record).map_err(|error| file(path)(error.into()))?;
     write_atomically(path, file(path), |out| out.write_all(&text).map_err(file(path)))
 }

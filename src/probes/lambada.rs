@@ -54,5 +54,6 @@ fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
         readings: vec![accuracy.reading(M::LambadaAccuracy, n), loss.reading(M::LambadaLoss, n)],
         samples: sample.collect(),
         texts: requests.into_iter().map(|r| [r.context, r.continuation].concat()).collect(),
+        notes: Vec::new(),
     })
 }

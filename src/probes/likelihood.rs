@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
 
+use super::decoding::Decoding;
 use super::{ProbeError, Result};
 use crate::data::benchmarks::is_space;
 use crate::data::tokenizer::Tokenizer;
@@ -54,6 +55,12 @@ pub struct How {
 pub trait Respondent {
     /// An answer to each request.
     fn answer(&self, requests: &[Request], how: How) -> Result<Vec<Answer>>;
+
+    /// What it says after each prompt, in tokens, up to but without what ends a turn. Who only scores says
+    /// nothing, and that is an error.
+    fn reply(&self, _prompts: &[Vec<u32>], _how: &Decoding) -> Result<Vec<Vec<u32>>> {
+        Err(ProbeError::Silent)
+    }
 
     /// Whether a state can be carried beyond a window.
     fn carries(&self) -> bool;
@@ -160,6 +167,10 @@ impl Respondent for ModelRespondent<'_> {
             task.at(done, String::new);
         }
         Ok(answers)
+    }
+
+    fn reply(&self, prompts: &[Vec<u32>], how: &Decoding) -> Result<Vec<Vec<u32>>> {
+        self.write(prompts, how)
     }
 
     fn carries(&self) -> bool {

@@ -5,6 +5,10 @@
 
 mod ablation;
 mod benchmark;
+mod bleu;
+mod dailydialog;
+mod decoding;
+mod dialogue;
 pub mod efficiency;
 mod forward;
 mod hellaswag;
@@ -17,6 +21,7 @@ mod ngram;
 mod optimizer;
 mod overfit;
 mod overlap;
+mod personachat;
 mod ptb;
 mod recall;
 mod resume;
@@ -36,6 +41,9 @@ use crate::scale::Scale;
 use crate::train::{Recipe, Run, TrainError};
 
 pub use benchmark::{Exam, Figure, Outcome, TASKS, Task, can_answer, find_task, measured_on, overlap};
+pub use bleu::{BLEU_SIGNATURE, BleuCounts, distinct, tokens_13a};
+pub use decoding::{Decoding, Nucleus, turn_ends};
+pub use dialogue::{one_turn, prompt};
 pub use kept::Kept;
 pub use likelihood::{Answer, How, ModelRespondent, Request, Respondent, whole, windows};
 pub use long_context::{LongTexts, long_context_readings, losses_by_token};
@@ -137,6 +145,9 @@ pub enum ProbeError {
         /// As many as there are.
         got: usize,
     },
+    /// Somebody only scores.
+    #[error("expected somebody who replies, got one who only says how likely replies are")]
+    Silent,
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -167,6 +178,8 @@ pub const PROBES: &[Probe] = &[
     ptb::PROBE,
     lambada::PROBE,
     hellaswag::PROBE,
+    dailydialog::PROBE,
+    personachat::PROBE,
     long_context::PROBE,
     forward::PROBE,
     state::PROBE,

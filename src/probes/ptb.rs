@@ -60,5 +60,6 @@ fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
         readings: vec![words.reading(M::PtbLoss, lines.len())],
         samples: (0..lines.len()).map(sample).collect(),
         texts: vec![stream],
+        notes: Vec::new(),
     })
 }

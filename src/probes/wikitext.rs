@@ -72,6 +72,7 @@ fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
         samples: pages.iter().zip(&texts).zip(&losses).map(sample).collect(),
         figures,
         texts,
+        notes: Vec::new(),
     })
 }
 

@@ -37,10 +37,7 @@ pub fn bootstrap_interval_of<D: AsRef<[usize]>>(
 /// [`bootstrap_interval`]; `None` also unless every denominator is positive.
 pub fn ratio_bootstrap_interval(clusters: &[(f64, f64)], resamples: usize, seed: u64) -> Option<[f64; 2]> {
     let n = clusters.len();
-    // Spelled out, so that no library's version changes the draws.
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    let mut source = ChaCha20Rng::from_seed(key);
+    let mut source = source(seed);
     let resample = |counts: &mut [f64]| {
         for _ in 0..n {
             counts[below(&mut source, n)] += 1.0;
@@ -66,6 +63,39 @@ pub fn ratio_bootstrap_interval_of<D: AsRef<[usize]>>(
         (positions.len() == counts.len()).then_some(())
     };
     interval(clusters, draws.len(), resample)
+}
+
+/// The 95 % percentile interval (Efron 1979) of any number that is made of `n` clusters: `number` is told how
+/// often each was drawn, and knows what to make of it. For what is no ratio of sums, such as BLEU (Koehn
+/// 2004). `None` of fewer than two clusters or than 40 resamples, and where a drawn number is not finite.
+pub fn percentile_interval(
+    n: usize,
+    resamples: usize,
+    seed: u64,
+    mut number: impl FnMut(&[f64]) -> f64,
+) -> Option<[f64; 2]> {
+    if n < 2 || resamples < LEAST_RESAMPLES {
+        return None;
+    }
+    let mut source = source(seed);
+    let mut drawn = Vec::with_capacity(resamples);
+    for _ in 0..resamples {
+        let mut counts = vec![0.0; n];
+        (0..n).for_each(|_| counts[below(&mut source, n)] += 1.0);
+        drawn.push(number(&counts));
+    }
+    if drawn.iter().any(|x| !x.is_finite()) {
+        return None;
+    }
+    drawn.sort_by(f64::total_cmp);
+    Some([percentile(&drawn, TAIL)?, percentile(&drawn, 1.0 - TAIL)?])
+}
+
+/// Spelled out, so that no library's version changes the draws.
+fn source(seed: u64) -> ChaCha20Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    ChaCha20Rng::from_seed(key)
 }
 
 fn as_ratios(xs: &[f64]) -> Vec<(f64, f64)> {
@@ -211,6 +241,21 @@ mod tests {
         let one_side = bootstrap_interval_of(&[0.0, 1.0], draws.clone().map(|_| [1, 1])).unwrap();
         assert_eq!(one_side, [1.0, 1.0]);
         assert_eq!(bootstrap_interval_of(&[0.0, 1.0], draws).unwrap()[1], 1.0);
+    }
+
+    #[test]
+    fn percentiles_are_those_of_resampled_means() {
+        let xs: Vec<f64> = (0..40).map(|k| f64::from(k % 7)).collect();
+        let mean_of = |counts: &[f64]| counts.iter().zip(&xs).map(|(c, x)| c * x).sum::<f64>() / 40.0;
+        let [low, high] = percentile_interval(40, 1000, 3, mean_of).unwrap();
+        let [other_low, other_high] = bootstrap_interval(&xs, 1000, 3).unwrap();
+        // The correction of so even a sample is small.
+        assert!((low - other_low).abs() < 0.1 && (high - other_high).abs() < 0.1);
+        assert!(low < mean(&xs) && mean(&xs) < high);
+        assert_eq!(percentile_interval(3, 100, 0, |_| 2.5), Some([2.5, 2.5]));
+        assert_eq!(percentile_interval(3, 100, 0, |_| f64::NAN), None);
+        assert_eq!(percentile_interval(1, 100, 0, |_| 1.0), None);
+        assert_eq!(percentile_interval(3, 39, 0, |_| 1.0), None);
     }
 
     #[test]

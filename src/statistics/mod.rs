@@ -2,8 +2,9 @@
 //! not finite stays not finite or gives `None`, for the caller's comparison to fail on.
 //!
 //! Read in this order: [`intervals`] (of a mean, of a share, over clusters; equivalence; the
-//! document's rule), [`power`], [`bootstrap`], [`scaling_law`].
+//! document's rule), [`power`], [`bootstrap`], [`scaling_law`], [`agreement`].
 
+pub mod agreement;
 pub mod bootstrap;
 mod efficiency;
 pub mod intervals;
@@ -11,8 +12,10 @@ pub mod power;
 pub mod scaling_law;
 mod student;
 
+pub use agreement::krippendorff_alpha;
 pub use bootstrap::{
-    bootstrap_interval, bootstrap_interval_of, ratio_bootstrap_interval, ratio_bootstrap_interval_of,
+    bootstrap_interval, bootstrap_interval_of, percentile_interval, ratio_bootstrap_interval,
+    ratio_bootstrap_interval_of,
 };
 pub use efficiency::{
     compute_efficiency, compute_efficiency_as_written, growth_exponent, median, median_interval,

@@ -22,23 +22,27 @@ use v5gate::evidence::{Line, Measurement, Metric};
 use v5gate::models::{Config, Gpt2Config, LanguageModel, Params};
 use v5gate::ops::to_vec_f64;
 use v5gate::probes::{
-    Answer, Exam, How, Kept, ModelRespondent, Outcome, PROBES, ProbeError, Request, Respondent, TASKS,
-    can_answer, find_task, overlap,
+    Answer, Decoding, Exam, How, Kept, ModelRespondent, Outcome, PROBES, ProbeError, Request, Respondent,
+    TASKS, can_answer, find_task, overlap,
 };
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
 
 use crate::models::{random_model, small};
 
-type Answers = Result<Vec<Answer>, ProbeError>;
+pub type Answers = Result<Vec<Answer>, ProbeError>;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-fn with_model<T>(model: &dyn LanguageModel, batch: usize, f: impl FnOnce(&ModelRespondent<'_>) -> T) -> T {
+pub fn with_model<T>(
+    model: &dyn LanguageModel,
+    batch: usize,
+    f: impl FnOnce(&ModelRespondent<'_>) -> T,
+) -> T {
     f(&ModelRespondent { model, batch, screen: &Screen::quiet(), stop: &NEVER })
 }
 
-fn how(window: usize) -> How {
+pub fn how(window: usize) -> How {
     How { window, carry: false, greedy: true }
 }
 
@@ -177,18 +181,18 @@ fn defects_in_reading_show() {
 
 // ---- made-up benchmarks
 
-const VOCABULARY: usize = 400;
+pub const VOCABULARY: usize = 400;
 
 fn talk(seed: u64) -> Vec<String> {
     conversations(seed, Split::Train, Amount::Documents(30))
 }
 
-fn small_tokenizer() -> Tokenizer {
+pub fn small_tokenizer() -> Tokenizer {
     Tokenizer::train(&talk(1), VOCABULARY).unwrap()
 }
 
 /// Files in a folder as the real ones would lie.
-struct Files {
+pub struct Files {
     folder: tempfile::TempDir,
 }
 
@@ -198,12 +202,15 @@ fn word(random: &mut Random) -> String {
 }
 
 impl Files {
-    fn new(items: usize, seed: u64) -> Self {
+    pub fn new(items: usize, seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut random = Random::new(seed, 1);
         let mut words = |n: usize| (0..n).map(|_| word(&mut random)).collect::<Vec<_>>().join(" ");
+        let mut others = Random::new(seed, 2);
+        let mut said = |n: usize| (0..n).map(|_| word(&mut others)).collect::<Vec<_>>().join(" ");
         let mut pages = String::from(" \n");
         let (mut lines, mut passages, mut questions) = (String::new(), String::new(), String::new());
+        let (mut dialogues, mut roles) = (String::new(), String::new());
         for i in 0..items {
             pages += &format!(" = {} = \n \n {} , {} . \n", words(1), words(30), words(8));
             lines += &format!(" {} \n", words(9));
@@ -212,11 +219,20 @@ impl Files {
             let item = json!({"activity_label": words(1), "ctx_a": words(4), "ctx_b": words(1),
                               "endings": endings, "label": i % 4});
             questions += &format!("{item}\n");
+            let turns: Vec<String> = (0..2 + i % 9).map(|_| format!("{} __eou__", said(4))).collect();
+            dialogues += &format!("{}\n", turns.join(" "));
+            roles += &format!("1 your persona: {}.\n", said(3));
+            (0..1 + i % 4).for_each(|k| roles += &format!("{} {}\t{}\n", k + 2, said(4), said(4)));
         }
         let files = Self { folder };
-        for (task, text) in
-            [("wikitext", pages), ("ptb", lines), ("lambada_openai", passages), ("hellaswag", questions)]
-        {
+        for (task, text) in [
+            ("wikitext", pages),
+            ("ptb", lines),
+            ("lambada_openai", passages),
+            ("hellaswag", questions),
+            ("dailydialog", dialogues),
+            ("personachat", roles),
+        ] {
             let path = files.path(task);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
@@ -224,16 +240,20 @@ impl Files {
         files
     }
 
-    fn path(&self, task: &str) -> PathBuf {
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn path(&self, task: &str) -> PathBuf {
         self.folder.path().join(find_task(task).unwrap().file)
     }
 
-    fn ask(&self, task: &str, respondent: &dyn Respondent, tokenizer: &Tokenizer) -> Outcome {
+    pub fn ask(&self, task: &str, respondent: &dyn Respondent, tokenizer: &Tokenizer) -> Outcome {
         examine(task, respondent, tokenizer, &self.path(task), 64, None)
     }
 }
 
-fn examine(
+pub fn examine(
     task: &str,
     respondent: &dyn Respondent,
     tokenizer: &Tokenizer,
@@ -245,13 +265,13 @@ fn examine(
     (find_task(task).unwrap().examine)(&exam, path).unwrap()
 }
 
-fn figure(outcome: &Outcome, name: &str) -> f64 {
+pub fn figure(outcome: &Outcome, name: &str) -> f64 {
     let figure = outcome.figures.iter().find(|f| f.name == name);
     figure.unwrap_or_else(|| panic!("no figure {name}")).value
 }
 
 /// Answers by a function of the request.
-struct By<F>(F);
+pub struct By<F>(pub F);
 
 impl<F: Fn(&Request) -> (f64, bool)> Respondent for By<F> {
     fn answer(&self, requests: &[Request], _: How) -> Answers {
@@ -261,13 +281,16 @@ impl<F: Fn(&Request) -> (f64, bool)> Respondent for By<F> {
         };
         Ok(requests.iter().map(answer).collect())
     }
+    fn reply(&self, prompts: &[Vec<u32>], _: &Decoding) -> Result<Vec<Vec<u32>>, ProbeError> {
+        Ok(vec![Vec::new(); prompts.len()])
+    }
     fn carries(&self) -> bool {
         true
     }
 }
 
 /// What is asked in a task.
-fn asked(files: &Files, task: &str, tokenizer: &Tokenizer) -> Vec<Request> {
+pub fn asked(files: &Files, task: &str, tokenizer: &Tokenizer) -> Vec<Request> {
     let seen = RefCell::new(Vec::new());
     let note = By(|r: &Request| {
         seen.borrow_mut().push(r.clone());
@@ -385,7 +408,7 @@ fn only_a_recurrent_model_carries_its_state() {
 }
 
 /// Requests whose context already has the answer. Made-up words are said once.
-fn given_away(asked: &[Request]) -> usize {
+pub fn given_away(asked: &[Request]) -> usize {
     let within = |r: &&Request| r.context.windows(r.continuation.len()).any(|part| part == r.continuation);
     asked.iter().filter(within).count()
 }
@@ -478,7 +501,7 @@ fn answers_in(protocol: &Protocol, data: &Path, out: &Path) -> Vec<(Metric, f64,
     });
     let lines: Vec<Line> = lines.collect();
     let told = |m: &Measurement| {
-        assert!(m.interval().is_some() || m.metric().id().ends_with("_overlap"));
+        assert!(m.interval().is_some() || m.metric().id().ends_with("_overlap"), "{:?}", m.metric());
         (m.metric(), m.value().raw(), m.n(), m.provenance().validation.clone())
     };
     measurements(&lines).map(told).collect()

@@ -1,0 +1,232 @@
+//! Human comparisons of two models' replies: what raters see, which side was whose, what they said, and what
+//! it amounts to.
+//!
+//! Invariant: a rating counts only for the page that it was given on, and once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::statistics::{krippendorff_alpha, ratio_bootstrap_interval};
+
+/// Two replies to the same dialogue, blinded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pair {
+    /// What is given beforehand about whoever replies.
+    pub opening: Vec<String>,
+    /// What was said so far; the last turn is answered.
+    pub turns: Vec<String>,
+    /// One reply.
+    pub left: String,
+    /// The other.
+    pub right: String,
+}
+
+/// One of the models that are compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compared {
+    /// The checkpoint, as it was named.
+    pub checkpoint: String,
+    /// The architecture.
+    pub model: String,
+    /// Digest of the weights.
+    pub weights: String,
+}
+
+/// What opens a page's blinding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Digest of everything that the page shows.
+    pub page: String,
+    /// The benchmark that the dialogues are from.
+    pub task: String,
+    /// Digest of its file.
+    pub data: String,
+    /// Drew dialogues, sides and replies.
+    pub seed: u64,
+    /// The nucleus of the replies; 0 is greedy.
+    pub top_p: f64,
+    /// One model.
+    pub a: Compared,
+    /// The other.
+    pub b: Compared,
+    /// Of every pair, whether the left reply is A's.
+    pub a_is_left: Vec<bool>,
+}
+
+/// What a rater prefers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Choice {
+    /// The left reply.
+    Left,
+    /// The right one.
+    Right,
+    /// Neither.
+    Tie,
+}
+
+/// One rater's word on one pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rating {
+    /// Who.
+    pub rater: String,
+    /// On which pair, counted from zero.
+    pub pair: usize,
+    /// What.
+    pub choice: Choice,
+}
+
+/// Why ratings cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RatingError {
+    /// It is no table, or not this one.
+    #[error("{file}: expected columns page, rater, pair, choice (left, right or tie): {error}")]
+    Table {
+        /// Where.
+        file: String,
+        /// What the reader said.
+        error: csv::Error,
+    },
+    /// A line that does not fit.
+    #[error("{file}, line {line}: {what}")]
+    Line {
+        /// Where.
+        file: String,
+        /// Counted from one.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// Nobody rated anything.
+    #[error("expected at least one rating, got none")]
+    None,
+}
+
+/// The ratings in some files, each a name and a text.
+pub fn read_ratings(key: &Key, files: &[(String, String)]) -> Result<Vec<Rating>, RatingError> {
+    #[derive(Deserialize)]
+    struct Row {
+        page: String,
+        rater: String,
+        pair: usize,
+        choice: Choice,
+    }
+    let (mut ratings, mut seen) = (Vec::new(), BTreeSet::new());
+    for (file, text) in files {
+        let mut table = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+        let bad = |error| RatingError::Table { file: file.clone(), error };
+        let head = table.headers().map_err(bad)?.clone();
+        // A field may not break its line: no rater's name has more than one.
+        for (i, record) in table.records().enumerate() {
+            let record = record.map_err(bad)?;
+            let row: Row = record.deserialize(Some(&head)).map_err(bad)?;
+            let line = i + 2;
+            let wrong = |what| Err(RatingError::Line { file: file.clone(), line, what });
+            if row.page != key.page {
+                return wrong(format!("expected ratings of page {}, got of page {}", key.page, row.page));
+            }
+            if row.pair == 0 || row.pair > key.a_is_left.len() {
+                return wrong(format!("expected a pair of 1 to {}, got {}", key.a_is_left.len(), row.pair));
+            }
+            if row.rater.is_empty() {
+                return wrong("expected a rater, got no name".to_owned());
+            }
+            if !seen.insert((row.rater.clone(), row.pair)) {
+                return wrong(format!(
+                    "expected one rating, got another of pair {} by {:?}",
+                    row.pair, row.rater
+                ));
+            }
+            ratings.push(Rating { rater: row.rater, pair: row.pair - 1, choice: row.choice });
+        }
+    }
+    if ratings.is_empty() { Err(RatingError::None) } else { Ok(ratings) }
+}
+
+/// What ratings amount to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tally {
+    /// Ratings of every rater.
+    pub raters: BTreeMap<String, usize>,
+    /// Pairs of the page.
+    pub pairs: usize,
+    /// Pairs that somebody rated.
+    pub rated: usize,
+    /// Ratings that are lacking: pairs times raters less ratings.
+    pub missing: usize,
+    /// Ratings for A.
+    pub for_a: usize,
+    /// Ratings for B.
+    pub for_b: usize,
+    /// Ratings for neither.
+    pub ties: usize,
+    /// The share of A, ties half.
+    pub preference: f64,
+    /// Its 95 % interval, pairs drawn again; raters are taken as given.
+    pub interval: Option<[f64; 2]>,
+    /// Krippendorff's nominal alpha of A, B and tie.
+    pub alpha: Option<f64>,
+    /// The share of the left side, ties half: far from one half, somebody went by the side.
+    pub left: f64,
+}
+
+/// Whose reply a rating prefers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    A,
+    B,
+    Neither,
+}
+
+impl Side {
+    /// As a share of A.
+    fn worth(self) -> f64 {
+        match self {
+            Side::A => 1.0,
+            Side::B => 0.0,
+            Side::Neither => 0.5,
+        }
+    }
+}
+
+impl Tally {
+    /// Counts ratings of a page.
+    pub fn of(key: &Key, ratings: &[Rating]) -> Self {
+        /// Resamples of the interval.
+        const RESAMPLES: usize = 10_000;
+        let mut units: Vec<Vec<Side>> = vec![Vec::new(); key.a_is_left.len()];
+        let mut raters: BTreeMap<String, usize> = BTreeMap::new();
+        let mut left = 0.0;
+        for rating in ratings {
+            *raters.entry(rating.rater.clone()).or_default() += 1;
+            let a_is_left = key.a_is_left[rating.pair];
+            let (side, share) = match rating.choice {
+                Choice::Tie => (Side::Neither, 0.5),
+                Choice::Left => (if a_is_left { Side::A } else { Side::B }, 1.0),
+                Choice::Right => (if a_is_left { Side::B } else { Side::A }, 0.0),
+            };
+            units[rating.pair].push(side);
+            left += share;
+        }
+        let worth = |unit: &Vec<Side>| (unit.iter().map(|side| side.worth()).sum::<f64>(), unit.len() as f64);
+        let clusters: Vec<(f64, f64)> = units.iter().filter(|unit| !unit.is_empty()).map(worth).collect();
+        let count = |side| units.iter().flatten().filter(|s| **s == side).count();
+        let n = ratings.len() as f64;
+        Self {
+            pairs: units.len(),
+            rated: clusters.len(),
+            missing: (units.len() * raters.len()).saturating_sub(ratings.len()),
+            for_a: count(Side::A),
+            for_b: count(Side::B),
+            ties: count(Side::Neither),
+            preference: clusters.iter().map(|c| c.0).sum::<f64>() / n,
+            interval: ratio_bootstrap_interval(&clusters, RESAMPLES, 0),
+            alpha: krippendorff_alpha(&units),
+            left: left / n,
+            raters,
+        }
+    }
+}
