@@ -3,31 +3,35 @@
 //! Invariant: this is the one place where a `Measurement` is made, so that there is no number
 //! without a source.
 
+mod efficiency;
 mod error;
 mod eval;
 mod human;
+mod trial;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::data::batches::{Batches, Order, OrderError, window_count};
+use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, prepare};
 use crate::evidence::{
-    Condition, Context, Curve, CurveError, CurveKind, Expected, Ledger, Line, Measurement, Provenance,
-    SCHEMA, Subject as Of, Value,
+    Condition, Curve, CurveError, CurveKind, Ledger, Line, Measurement, Provenance, Subject as Of, Value,
 };
-use crate::models::{self, LanguageModel, ModelSpec};
-use crate::probes::{PROBES, Probe, Reading, Subject, can_answer, measured_on};
+use crate::models::LanguageModel;
+use crate::probes::{Material, PROBES, Probe, Reading, Subject};
 use crate::progress::Screen;
-use crate::protocol::{Protocol, recipe_digest};
-use crate::scale::Scale;
-use crate::train::{Ending, Precision, Run, RunDir, STOPPING, StepRecord, TrainJob, load_model};
+use crate::protocol::Protocol;
+use crate::train::{Ending, Run, RunDir, StepRecord};
 
+pub use efficiency::{Entrant, race, without_times};
 pub use error::CollectError;
 pub use eval::{Evaluated, Evaluation};
 pub use human::{Comparison, human_preference};
+pub use trial::{Trained, Trial, device, job, promise, provenance};
+
+use trial::{folder_name, order, trials};
 
 /// Digest of the code that makes numbers.
 pub const REVISION: &str = env!("V5_REVISION");
@@ -44,78 +48,6 @@ pub struct Options<'a> {
     pub screen: &'a Screen,
     /// Set to stop: the step in progress is finished and saved.
     pub stop: &'a AtomicBool,
-}
-
-/// The device that numbers come from: which instruction set decides the last bits of a product.
-pub fn device() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "cpu x86-64 avx512";
-        }
-        if std::arch::is_x86_feature_detected!("fma") {
-            return "cpu x86-64 avx2";
-        }
-    }
-    concat!("cpu ", "generic")
-}
-
-fn precision(p: Precision) -> &'static str {
-    match p {
-        Precision::Float32 => "float32",
-    }
-}
-
-/// One model at one scale with one seed.
-#[derive(Clone, Copy)]
-pub struct Trial {
-    /// The model.
-    pub spec: &'static ModelSpec,
-    /// The size.
-    pub scale: &'static Scale,
-    /// The seed.
-    pub seed: u64,
-}
-
-impl Trial {
-    fn label(&self) -> String {
-        format!("{} {} seed {}", self.spec.name, self.scale.name, self.seed)
-    }
-
-    fn of(&self, condition: Condition) -> Of {
-        Of { model: self.spec.name.to_owned(), scale: self.scale.name.to_owned(), seed: self.seed, condition }
-    }
-}
-
-/// A trial that was trained, with everything a probe may ask about.
-pub struct Trained<'a> {
-    /// What was asked for.
-    pub trial: Trial,
-    /// The training.
-    pub job: TrainJob<'a>,
-    /// How it went.
-    pub run: Run,
-    /// Where numbers about it come from; the probe's name is still to be filled in.
-    pub source: Provenance,
-    folder: RunDir,
-}
-
-impl Trained<'_> {
-    /// The trained model, if its checkpoint is the one that the run recorded.
-    pub fn model(&self) -> Result<Box<dyn LanguageModel>, CollectError> {
-        let path = self.folder.checkpoint();
-        let model = load_model(&path)?;
-        let got = model.params().digest()?;
-        if got != self.run.weights {
-            return Err(CollectError::OtherWeights { path, expected: self.run.weights.clone(), got });
-        }
-        Ok(model)
-    }
-
-    /// The same model before its first step.
-    pub fn untrained(&self) -> Result<Box<dyn LanguageModel>, CollectError> {
-        Ok(self.job.config.init(self.trial.seed)?)
-    }
 }
 
 /// A protocol being collected: data set, ledger, and where runs lie.
@@ -146,52 +78,6 @@ fn work(collector: &Collector<'_>, queue: &Mutex<VecDeque<Trial>>, failures: &Mu
             return;
         }
     }
-}
-
-/// Every trial, the costliest models first so that cores end together.
-fn trials(protocol: &Protocol) -> VecDeque<Trial> {
-    let mut all = VecDeque::new();
-    for scale in protocol.scales() {
-        for spec in protocol.models.iter().rev().filter_map(|name| models::find(name)) {
-            all.extend(protocol.seeds.iter().map(|&seed| Trial { spec, scale, seed }));
-        }
-    }
-    all
-}
-
-/// The order that every model reads for a seed (ruling R13).
-fn order(protocol: &Protocol, dataset: &Dataset, seed: u64) -> Result<Order, OrderError> {
-    let recipe = &protocol.recipe;
-    let needed = recipe.steps() as usize * recipe.batch_size;
-    Order::draw(window_count(dataset.train.len(), recipe.context_length), needed, seed)
-}
-
-/// What the protocol promises about every piece of evidence.
-pub fn promise(protocol: &Protocol, dataset: &Dataset) -> Result<Context, CollectError> {
-    let mut expected = Vec::new();
-    for &seed in &protocol.seeds {
-        let order = order(protocol, dataset, seed)?.digest();
-        expected.extend(protocol.scales().map(|scale| Expected {
-            scale: scale.name.to_owned(),
-            seed,
-            recipe: protocol.recipe_digest(scale),
-            data: dataset.digest.clone(),
-            order: order.clone(),
-            tokenizer: dataset.tokenizer.digest().to_owned(),
-            device: device().to_owned(),
-            precision: precision(protocol.recipe.precision).to_owned(),
-        }));
-    }
-    Ok(Context {
-        schema: SCHEMA,
-        number: 0,
-        protocol: protocol.name.clone(),
-        models: protocol.models.clone(),
-        scales: protocol.scales.clone(),
-        seeds: protocol.seeds.clone(),
-        revision: REVISION.to_owned(),
-        expected,
-    })
 }
 
 impl<'a> Collector<'a> {
@@ -229,7 +115,7 @@ impl<'a> Collector<'a> {
         let first = lock(&failures).drain(..).next();
         match first {
             Some(error) => Err(error),
-            None => Ok(self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            None => Ok(self.close()),
         }
     }
 
@@ -244,6 +130,11 @@ impl<'a> Collector<'a> {
         };
         let small = trials(self.protocol).iter().all(|t| size(t) < SMALL);
         self.options.jobs.unwrap_or(if small { cores } else { 1 }).max(1)
+    }
+
+    /// The ledger as it stands.
+    pub fn close(self) -> Ledger {
+        self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Trains a trial, or finds that it was trained before.
@@ -270,26 +161,24 @@ impl<'a> Collector<'a> {
         Subject {
             model,
             untrained,
+            earlier: trained.folder.before_last_tenth(),
             run: &trained.run,
             recipe: &self.protocol.recipe,
             dataset: &self.dataset,
             scale: trained.trial.scale,
             seed: trained.trial.seed,
-            data: self.benchmarks(),
-            items: self.protocol.benchmark_items,
-            mqar: self.protocol.mqar,
+            material: self.material(),
         }
     }
 
-    /// The folder of the benchmarks' files, if the protocol wants any.
-    fn benchmarks(&self) -> Option<&Path> {
-        self.options.data.filter(|_| self.protocol.benchmark_items != Some(0))
+    fn material(&self) -> Material {
+        self.protocol.material(self.options.data)
     }
 
     fn run(&self, trial: Trial) -> Result<(), CollectError> {
         let trained = self.train(trial)?;
-        let mut lacking = Vec::new();
-        for probe in PROBES.iter().filter(|p| can_answer(p.id, self.benchmarks(), self.protocol.mqar)) {
+        let (mut lacking, material) = (Vec::new(), self.material());
+        for probe in PROBES.iter().filter(|p| material.suffices(p.id)) {
             if !self.answered(&trained, probe)? {
                 lacking.push(probe);
             }
@@ -319,9 +208,8 @@ impl<'a> Collector<'a> {
     /// Whether the ledger has this probe's answer from this very source.
     fn answered(&self, trained: &Trained<'_>, probe: &'static Probe) -> Result<bool, CollectError> {
         let trial = &trained.trial;
-        let (items, mqar) = (self.protocol.benchmark_items, self.protocol.mqar);
-        let measured_on = measured_on(probe.id, self.benchmarks(), items, mqar)
-            .map_err(CollectError::of(probe, || trial.label()))?;
+        let failed = CollectError::of(probe, || trial.label());
+        let measured_on = self.material().measured_on(probe.id).map_err(failed)?;
         let ledger = lock(&self.ledger);
         let wanted = source_for(probe, &trained.source, measured_on);
         let matches = |m: &Measurement| {
@@ -342,59 +230,6 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// The training that a protocol asks for.
-pub fn job<'a>(
-    protocol: &Protocol,
-    dataset: &'a Dataset,
-    spec: &ModelSpec,
-    scale: &Scale,
-    seed: u64,
-    order: Order,
-) -> Result<TrainJob<'a>, CollectError> {
-    let context = protocol.recipe.context_length;
-    Ok(TrainJob {
-        config: (spec.config)(scale, dataset.tokenizer.vocab_size(), context),
-        recipe: protocol.recipe.clone(),
-        seed,
-        batches: Batches::new(&dataset.train, order, context)?,
-        data: dataset.digest.clone(),
-        tokenizer: &dataset.tokenizer,
-        checkpoint_every: protocol.checkpoint_every,
-        label: format!("{} {} seed {seed}", spec.name, scale.name),
-    })
-}
-
-fn folder_name(trial: &Trial, job: &TrainJob<'_>) -> String {
-    format!("{}-{}-seed-{}-{}", trial.scale.name, trial.spec.name, trial.seed, &job.identity()[..8])
-}
-
-/// Where the numbers of a run come from.
-pub fn provenance(
-    protocol: &Protocol,
-    dataset: &Dataset,
-    trial: Trial,
-    job: &TrainJob<'_>,
-    run: &Run,
-) -> Provenance {
-    Provenance {
-        // The recipe that was followed, whatever the protocol asks for.
-        recipe: recipe_digest(&job.recipe, trial.scale),
-        data: job.data.clone(),
-        order: job.batches.order().digest(),
-        fed: run.fed.clone(),
-        tokenizer: job.tokenizer.digest().to_owned(),
-        weights: run.weights.clone(),
-        revision: REVISION.to_owned(),
-        device: device().to_owned(),
-        precision: precision(job.recipe.precision).to_owned(),
-        validation: dataset.valid.digest().to_owned(),
-        preprocessing: protocol.preprocessing(),
-        tuning: protocol.tuning.get(trial.spec.name).map_or_else(String::new, u64::to_string),
-        stopping: STOPPING.to_owned(),
-        probe: String::new(),
-    }
-}
-
 /// Where a probe's numbers come from; a benchmark's are measured on its own file.
 fn source_for(probe: &Probe, source: &Provenance, measured_on: Option<String>) -> Provenance {
     let validation = measured_on.unwrap_or_else(|| source.validation.clone());
@@ -410,24 +245,56 @@ pub fn question(
 ) -> Result<Vec<Line>, CollectError> {
     let (scale, seed) = (subject.scale.name.to_owned(), subject.seed);
     let failed = CollectError::of(probe, || format!("{model} {scale} seed {seed}"));
-    let measured_on = measured_on(probe.id, subject.data, subject.items, subject.mqar);
+    let measured_on = subject.material.measured_on(probe.id);
     let (readings, measured_on) =
         (probe.ask)(subject).and_then(|readings| Ok((readings, measured_on?))).map_err(failed)?;
     let source = source_for(probe, source, measured_on);
     // Observed, not believed: the weights that were asked are those that answer.
     let (trained, untrained) = (subject.model.params().digest()?, subject.untrained.params().digest()?);
-    let line = |r: Reading| {
-        let of = Of { model: model.to_owned(), scale: scale.clone(), seed, condition: r.condition };
-        let weights = match r.condition {
+    let source = |condition| Provenance {
+        weights: match condition {
             Condition::Untrained => untrained.clone(),
             Condition::Uniform | Condition::CopyOracle => "none".to_owned(),
             Condition::Published => "published".to_owned(),
             Condition::Trained | Condition::StateReset | Condition::WindowMatched => trained.clone(),
-        };
-        let source = Provenance { weights, ..source.clone() };
-        stamped(of, r, source)
+        },
+        ..source.clone()
     };
-    Ok(readings.into_iter().map(line).collect())
+    let of = |condition| Of { model: model.to_owned(), scale: scale.clone(), seed, condition };
+    Ok(lines(&readings, of, source)?)
+}
+
+/// Readings with whom they are of and where they come from: measurements, and one curve of all those
+/// that lie on it.
+fn lines(
+    readings: &[Reading],
+    of: impl Fn(Condition) -> Of,
+    source: impl Fn(Condition) -> Provenance,
+) -> Result<Vec<Line>, CurveError> {
+    let mut curves: BTreeMap<(CurveKind, Condition), Vec<(u64, &Reading)>> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for r in readings {
+        match r.place {
+            Some((kind, x)) => curves.entry((kind, r.condition)).or_default().push((x, r)),
+            None => lines.push(Line::Measurement(Measurement::new(
+                of(r.condition),
+                r.metric,
+                r.value,
+                r.n,
+                r.interval,
+                source(r.condition),
+            ))),
+        }
+    }
+    for ((kind, condition), points) in curves {
+        let (x, y) = points.iter().map(|(x, r)| (*x, Value::from(r.value))).unzip();
+        let curve = Curve::new(of(condition), kind, x, y, source(condition))?;
+        let intervals: Vec<_> =
+            points.iter().filter_map(|(_, r)| Some(r.interval?.map(Value::from))).collect();
+        let all = intervals.len() == points.len();
+        lines.push(Line::Curve(if all { curve.with_intervals(intervals)? } else { curve }));
+    }
+    Ok(lines)
 }
 
 /// A reading with its source.

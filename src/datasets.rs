@@ -9,8 +9,6 @@ use v5gate::data::catalogue::{DataSet, Presence, SETS, find_set};
 use v5gate::data::fetch::fetch;
 use v5gate::progress::Screen;
 
-use super::list::pretty;
-
 /// What to do about data.
 #[derive(Subcommand)]
 pub enum Command {
@@ -79,7 +77,7 @@ fn check(folder: &Path, as_json: bool) -> Result<(String, u8)> {
         }));
     }
     drop(task);
-    Ok((if as_json { pretty(&json!(rows))? } else { text }, code))
+    Ok((if as_json { serde_json::to_string_pretty(&rows)? + "\n" } else { text }, code))
 }
 
 fn judge(states: &[Presence]) -> (&'static str, u8) {

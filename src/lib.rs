@@ -4,12 +4,14 @@
 //! Above the waist, code that knows tensors: [`data`], [`ops`], [`models`], [`train`], [`probes`],
 //! [`collect`]. At the waist plain numbers: [`statistics`], [`scale`], and with their provenance
 //! [`evidence`]. Below it code that knows no tensors: [`gate`], [`report`]. A module names only
-//! modules above it in this list, or the waist.
+//! modules above it in this list, or the waist. [`progress`] is what people see meanwhile, [`heap`] what
+//! memory it takes.
 
 pub mod collect;
 pub mod data;
 pub mod evidence;
 pub mod gate;
+pub mod heap;
 pub mod models;
 pub mod ops;
 pub mod probes;
@@ -21,7 +23,7 @@ pub mod statistics;
 pub mod train;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: heap::Counting<mimalloc::MiMalloc> = heap::Counting(mimalloc::MiMalloc);
 
 /// Makes freed memory stay in the process: returning it to the system and faulting it in again
 /// costs more than much of a training step's arithmetic. For the start of a program.

@@ -24,6 +24,7 @@ use v5gate::evidence::{Ledger, Line};
 use v5gate::gate::{self, Judgement, judge};
 use v5gate::models::{self, MODELS};
 use v5gate::probes::PROBES;
+use v5gate::probes::efficiency::EFFICIENCY;
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
 use v5gate::report;
@@ -295,6 +296,9 @@ fn explain(id: &str) -> Result<u8> {
         bail!("explain: expected an id of `v5gate list criteria`, got {id:?}{hint}")
     };
     let collected_by = |metric| {
+        if EFFICIENCY.contains(&metric) {
+            return Some("measured by `cargo bench` (`cargo bench --bench gate`; V5_PROTOCOL=P)".to_owned());
+        }
         let probe = PROBES.iter().find(|p| p.metrics.contains(&metric))?;
         Some(format!("measured by probe {} of `v5gate run --protocol P` ({})", probe.id, probe.about))
     };

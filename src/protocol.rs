@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::dataset::DataSpec;
 use crate::data::files::sha256;
 use crate::models;
-use crate::probes::Grid;
+use crate::probes::{Grid, LongTexts, Material};
 use crate::scale::{self, Scale};
 use crate::train::{Recipe, RecipeError};
 
@@ -38,6 +38,9 @@ pub struct Protocol {
     /// Sizes of associative recall, which is trained from scratch: `none`, `small` or `full`.
     #[serde(default)]
     pub mqar: Grid,
+    /// Most long documents (ruling R20): of the data folder's novels all where absent, none for 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_documents: Option<usize>,
     /// What to train on.
     pub data: DataSpec,
     /// How.
@@ -180,6 +183,16 @@ impl Protocol {
             return unknown("checkpoint_every", "at least 1".to_owned(), "0");
         }
         self.recipe.check().map_err(|error| ProtocolError::Recipe { path: path.to_owned(), error })
+    }
+
+    /// What it wants asked beyond the held-out split, of what a data folder has.
+    pub fn material(&self, data: Option<&Path>) -> Material {
+        Material {
+            data: data.filter(|_| self.benchmark_items != Some(0)).map(Path::to_owned),
+            items: self.benchmark_items,
+            mqar: self.mqar,
+            long: LongTexts::of(&self.data, data, self.long_documents),
+        }
     }
 
     /// The scales.

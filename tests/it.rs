@@ -26,6 +26,8 @@ mod hostile;
 mod human;
 #[path = "it/ledger.rs"]
 mod ledger;
+#[path = "it/long_context.rs"]
+mod long_context;
 #[path = "it/models.rs"]
 mod models;
 #[path = "it/ops.rs"]

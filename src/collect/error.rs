@@ -53,6 +53,14 @@ pub enum CollectError {
     /// A token file.
     #[error(transparent)]
     Tokens(#[from] CacheError),
+    /// A ledger could not be set aside.
+    #[error("{path}: cannot set the old ledger aside: {error}", path = .path.display())]
+    SetAside {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// Things that do not belong together.
     #[error("{path}: {what}", path = .path.display())]
     Unfit {

@@ -43,6 +43,9 @@ pub struct Gpt2Config {
     pub activation_function: Option<String>,
 }
 
+/// The learned positions.
+pub(super) const POSITIONS: &str = "wpe.weight";
+
 fn default_eps() -> f64 {
     1e-5
 }
@@ -79,7 +82,7 @@ impl Gpt2Config {
         let residual = Init::Normal(0.02 / (2.0 * self.n_layer as f64).sqrt());
         let mut all = vec![
             Declared::matrix("wte.weight", &[self.vocab_size, d], std.clone()),
-            Declared::matrix("wpe.weight", &[self.n_positions, d], Init::Normal(0.01)),
+            Declared::matrix(POSITIONS, &[self.n_positions, d], Init::Normal(0.01)),
         ];
         for i in 0..self.n_layer {
             let mut put = |name: &str, shape: &[usize], init: &Init| {
@@ -150,7 +153,7 @@ impl Gpt2 {
         let past = (state.get(i, "k")?.clone(), state.get(i, "v")?.clone());
         let past = (state.position() > 0).then_some(past);
         let (y, (k, v)) = causal_attention(tape, &qkv, state.batch(), c.n_head, past.as_ref())?;
-        state.set(i, vec![("k", k), ("v", v)]);
+        state.set(i, vec![("k", k), ("v", v)])?;
         let x = dense(Some(x), &y, "attn.c_proj")?;
         let h = linear(tape, &norm(&x, "ln_2")?, &p.get("mlp.c_fc.weight")?, None, Layout::InOut)?;
         let h = gelu(tape, &h, &p.get("mlp.c_fc.bias")?)?;
@@ -180,7 +183,7 @@ impl LanguageModel for Gpt2 {
         let start = state.position() as u32;
         let positions: Vec<u32> = (0..tokens.len()).map(|i| start + (i % time) as u32).collect();
         let words = embedding(tape, &p.get("wte.weight")?, tokens)?;
-        let places = embedding(tape, &p.get("wpe.weight")?, &positions)?;
+        let places = embedding(tape, &p.get(POSITIONS)?, &positions)?;
         let mut x = add(tape, &words, &places)?;
         for i in 0..self.config.n_layer {
             x = self.block(&self.params.scope(tape, format!("h.{i}.")), &x, state, i)?;

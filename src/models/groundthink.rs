@@ -171,7 +171,7 @@ impl GroundThink {
         let rwkv = time_mix(&scope("rwkv."), &h, state, i, HEAD_SIZE_DIVISOR)?;
         let mamba = mixer(&scope("mamba."), &self.config.mamba, PUBLISHED, &h, state, i)?;
         see(i, &rwkv.pace, &mamba.pace)?;
-        state.set(i, [rwkv.state, mamba.state].concat());
+        state.set(i, [rwkv.state, mamba.state].concat())?;
         let (a, b) = (self.keep(rwkv.y, Branch::Rwkv)?, self.keep(mamba.y, Branch::Mamba)?);
         let x = gated_fusion(tape, x, &a, &b, &p.get("gate.weight")?, &p.get("gate.bias")?)?;
         let h = rms_norm(tape, &x, &p.get("ln_ffn.weight")?, EPS)?;

@@ -256,7 +256,7 @@ impl LanguageModel for Mamba2 {
             let h = rms_norm(tape, &x, &p.get(&format!("layers.{i}.norm.weight"))?, c.layer_norm_epsilon)?;
             let scope = self.params.scope(tape, format!("backbone.layers.{i}.mixer."));
             let mixed = mixer(&scope, &c.shape(), settings, &h, state, i)?;
-            state.set(i, mixed.state);
+            state.set(i, mixed.state)?;
             x = add(tape, &x, &mixed.y)?;
         }
         state.advance(tokens.len() / state.batch());

@@ -331,6 +331,27 @@ pub trait LanguageModel: Send + Sync {
     }
 }
 
+/// The same model with weights of its own and room for at least so many positions: learned ones that it lacks
+/// are those it has, repeated. To measure what a longer context costs, never how well it is predicted.
+pub fn with_positions(model: &dyn LanguageModel, positions: usize) -> Result<Box<dyn LanguageModel>> {
+    match model.config() {
+        Config::Gpt2(config) if config.n_positions < positions => {
+            let longer = Config::Gpt2(Gpt2Config { n_positions: positions, ..config.clone() });
+            let tensor = |name: &str| {
+                let own = model.params().tensor(name).ok()?;
+                if name != gpt2::POSITIONS {
+                    return Some(own);
+                }
+                let repeated = vec![own; positions.div_ceil(config.n_positions)];
+                Tensor::cat(&repeated, 0).and_then(|all| all.narrow(0, 0, positions)).ok()
+            };
+            let dtype = model.params().flat().dtype();
+            Ok(longer.build(Params::from_tensors(&longer.declare(), dtype, tensor)?))
+        }
+        _ => Ok(model.with_params(model.params().deep_clone()?)),
+    }
+}
+
 /// Checks what every `trunk` needs: whole sequences, and room for them.
 pub(crate) fn check_tokens(model: &dyn LanguageModel, tokens: &[u32], state: &State) -> Result<()> {
     let batch = state.batch();

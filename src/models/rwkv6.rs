@@ -188,7 +188,7 @@ impl Rwkv6 {
         let h = self.norm(&p, &x, "ln2")?;
         let y = channel_mix(&p, &h, state, i)?;
         new.push(("rwkv.shift_ffn", last_rows(h.tensor(), state.batch())?));
-        state.set(i, new);
+        state.set(i, new)?;
         add(tape, &x, &y)
     }
 }

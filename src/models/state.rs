@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
 
 use crate::ops::to_vec_f64;
 
@@ -20,6 +20,24 @@ pub struct State {
 
 /// Every name that a layer's state may have; loading knows no other.
 const NAMES: &[&str] = &["k", "v", "rwkv.shift", "rwkv.wkv", "rwkv.shift_ffn", "mamba.conv", "mamba.ssm"];
+
+/// The same values in memory of their own: a view would keep all that it looks at, the activations of a whole
+/// chunk of text.
+fn alone(t: Tensor) -> Result<Tensor> {
+    match held(&t) {
+        Some(held) if held > t.elem_count() => t.force_contiguous(),
+        _ => Ok(t),
+    }
+}
+
+/// Elements of the memory that a tensor keeps.
+fn held(t: &Tensor) -> Option<usize> {
+    match &*t.storage_and_layout().0 {
+        Storage::Cpu(CpuStorage::F32(x)) => Some(x.len()),
+        Storage::Cpu(CpuStorage::F64(x)) => Some(x.len()),
+        _ => None,
+    }
+}
 
 impl State {
     /// A state of given tensors, before any token.
@@ -55,8 +73,10 @@ impl State {
         }
     }
 
-    pub(crate) fn set(&mut self, layer: usize, tensors: Vec<(&'static str, Tensor)>) {
-        self.layers[layer] = tensors;
+    pub(crate) fn set(&mut self, layer: usize, tensors: Vec<(&'static str, Tensor)>) -> Result<()> {
+        let alone = |(name, t)| Ok((name, alone(t)?));
+        self.layers[layer] = tensors.into_iter().map(alone).collect::<Result<_>>()?;
+        Ok(())
     }
 
     pub(crate) fn advance(&mut self, tokens: usize) {
@@ -113,5 +133,31 @@ impl State {
             layers.push(layer);
         }
         Ok(Self { batch: meta[0] as usize, position: meta[1] as usize, layers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::random::Random;
+    use crate::models::MODELS;
+    use crate::scale;
+
+    /// Otherwise the bytes of a state would say nothing about the memory that a conversation takes.
+    #[test]
+    fn a_state_keeps_no_more_than_its_bytes() {
+        let scale = scale::find("smoke").unwrap();
+        let mut random = Random::new(1, 1);
+        let tokens: Vec<u32> = (0..64).map(|_| random.below(64) as u32).collect();
+        for spec in MODELS {
+            let model = (spec.config)(scale, 64, 64).init(1).unwrap();
+            let mut state = model.new_state(2).unwrap();
+            for _ in 0..2 {
+                model.hidden(&tokens, &mut state).unwrap();
+                let all = state.layers.iter().flatten();
+                let kept: usize = all.map(|(_, t)| 4 * held(t).unwrap()).sum();
+                assert_eq!(kept, state.bytes(), "{}", spec.name);
+            }
+        }
     }
 }

@@ -9,13 +9,11 @@ use std::sync::atomic::AtomicBool;
 use serde_json::Value;
 
 use super::likelihood::{ModelRespondent, Respondent};
-use super::mqar::{self, Grid};
 use super::overlap::shared_ngrams;
 use super::{
     ProbeError, Reading, Result, Subject, dailydialog, hellaswag, lambada, personachat, ptb, wikitext,
 };
 use crate::data::cache::TokenFile;
-use crate::data::files::sha256;
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::Metric;
 use crate::progress::Screen;
@@ -150,35 +148,9 @@ impl Task {
     }
 
     /// Its file in a data folder, if there is one.
-    fn file_in(&self, data: Option<&Path>) -> Option<PathBuf> {
+    pub(super) fn file_in(&self, data: Option<&Path>) -> Option<PathBuf> {
         Some(data?.join(self.file)).filter(|path| path.is_file())
     }
-}
-
-/// Whether a probe can answer: a benchmark needs its file, and associative recall a size.
-pub fn can_answer(probe: &str, data: Option<&Path>, mqar: Grid) -> bool {
-    if probe == mqar::PROBE.id {
-        return mqar != Grid::None;
-    }
-    find_task(probe).is_none_or(|task| task.file_in(data).is_some())
-}
-
-/// What a benchmark's probe measures on: a digest of its file and how much of it is asked; for associative
-/// recall, of its sizes. `None` for probes that measure on the held-out split.
-pub fn measured_on(
-    probe: &str,
-    data: Option<&Path>,
-    items: Option<usize>,
-    mqar: Grid,
-) -> Result<Option<String>> {
-    if probe == mqar::PROBE.id {
-        return Ok(Some(sha256(mqar.identity().as_bytes())));
-    }
-    let Some(path) = find_task(probe).and_then(|task| task.file_in(data)) else { return Ok(None) };
-    let bytes = std::fs::read(&path).map_err(|error| ProbeError::File { path, error })?;
-    let digest = sha256(&bytes);
-    let asked = items.map_or("all".to_owned(), |n| n.to_string());
-    Ok(Some(sha256(format!("{digest} {asked}").as_bytes())))
 }
 
 /// The share of a benchmark's 13-grams that training text contains; `None` of texts without any.
@@ -191,14 +163,14 @@ pub fn overlap(train: &TokenFile, texts: &[Vec<u32>]) -> Option<f64> {
 pub(super) fn put(s: &Subject<'_>, task: &Task) -> Result<Vec<Reading>> {
     /// Requests in a forward pass.
     const BATCH: usize = 8;
-    let Some(path) = task.file_in(s.data) else { return Ok(Vec::new()) };
+    let Some(path) = task.file_in(s.material.data.as_deref()) else { return Ok(Vec::new()) };
     let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
     let respondent = ModelRespondent { model: s.model, batch: BATCH, screen: &screen, stop: &stop };
     let exam = Exam {
         respondent: &respondent,
         tokenizer: &s.dataset.tokenizer,
         window: s.recipe.context_length,
-        limit: s.items,
+        limit: s.material.items,
         variants: false,
     };
     let outcome = (task.examine)(&exam, &path)?;

@@ -7,32 +7,53 @@ use crate::data::cache::TokenFile;
 use crate::evidence::Metric as M;
 use crate::models::LanguageModel;
 use crate::statistics::{mean, t_interval};
+use crate::train::load_model;
 
 pub(super) const PROBE: Probe = Probe {
     id: "language-modeling",
     about: "loss on held-out text in disjoint windows, beside what counting achieves",
-    metrics: &[M::ValidationLoss, M::ValidationPerplexity, M::UniformLoss, M::UnigramLoss, M::BigramLoss],
+    metrics: &[
+        M::ValidationLoss,
+        M::ValidationPerplexity,
+        M::UniformLoss,
+        M::UnigramLoss,
+        M::BigramLoss,
+        M::PlateauImprovement,
+    ],
     ask,
 };
 
+/// Ruling table, row Plateau: asked from so many tokens on; before, a loss has no reason to be level.
+const PLATEAU_TOKENS: u64 = 500_000_000;
 /// Windows in a forward pass.
 const BATCH: usize = 8;
 
 fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
     let vocab = s.dataset.tokenizer.vocab_size();
-    let windows = window_losses(s.model, &s.dataset.valid, s.recipe.context_length, usize::MAX)?;
+    let context = s.recipe.context_length;
+    let windows = window_losses(s.model, &s.dataset.valid, context, usize::MAX)?;
     let loss = mean(&windows);
-    let n = Some((windows.len() * s.recipe.context_length) as u64);
+    let n = Some((windows.len() * context) as u64);
     let interval = t_interval(&windows);
     let with = |metric, value, interval| Reading { n, interval, ..Reading::new(metric, value) };
     let (train, valid) = (&s.dataset.train, &s.dataset.valid);
-    Ok(vec![
+    let mut readings = vec![
         with(M::ValidationLoss, loss, interval),
         with(M::ValidationPerplexity, loss.exp(), interval.map(|i| i.map(f64::exp))),
         Reading::new(M::UniformLoss, (vocab as f64).ln()),
         Reading::new(M::UnigramLoss, unigram_loss(train, valid, vocab)),
         Reading::new(M::BigramLoss, bigram_loss(train, valid, vocab)),
-    ])
+    ];
+    if s.run.curve.last().is_some_and(|r| r.tokens >= PLATEAU_TOKENS) {
+        let earlier = window_losses(load_model(&s.earlier)?.as_ref(), valid, context, usize::MAX)?;
+        readings.push(Reading::new(M::PlateauImprovement, fall(mean(&earlier), loss)));
+    }
+    Ok(readings)
+}
+
+/// The share of a loss by which it has fallen.
+fn fall(before: f64, after: f64) -> f64 {
+    (before - after) / before
 }
 
 /// Mean loss of each of the first `most` disjoint windows, every one from an empty state.
@@ -52,4 +73,16 @@ pub(super) fn window_losses(
         losses.extend(tokens.chunks(context).map(mean));
     }
     Ok(losses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fall_is_a_share_of_what_it_was() {
+        assert!((fall(2.0, 1.97) - 0.015).abs() < 1e-15);
+        assert!(fall(2.0, 2.1) < 0.0);
+        assert!(fall(f64::NAN, 2.0).is_nan());
+    }
 }

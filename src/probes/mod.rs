@@ -10,12 +10,15 @@ mod canaries;
 mod dailydialog;
 mod decoding;
 mod dialogue;
+pub mod efficiency;
 mod forward;
 mod hellaswag;
 mod kept;
 mod lambada;
 mod language_modeling;
 mod likelihood;
+mod long_context;
+mod material;
 mod mqar;
 mod ngram;
 mod optimizer;
@@ -31,23 +34,25 @@ mod state;
 mod training;
 mod wikitext;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::data::batches::OrderError;
 use crate::data::benchmarks::BenchmarkError;
 use crate::data::dataset::Dataset;
-use crate::evidence::{Condition, Metric};
+use crate::evidence::{Condition, CurveKind, Metric};
 use crate::models::LanguageModel;
 use crate::scale::Scale;
-use crate::train::{Recipe, Run, TrainError};
+use crate::train::{CheckpointError, Recipe, Run, TrainError};
 
-pub use benchmark::{Exam, Figure, Outcome, TASKS, Task, can_answer, find_task, measured_on, overlap};
+pub use benchmark::{Exam, Figure, Outcome, TASKS, Task, find_task, overlap};
 pub use bleu::{BLEU_SIGNATURE, BleuCounts, distinct, tokens_13a};
 pub use canaries::canaries_over;
 pub use decoding::{Decoding, Nucleus, turn_ends};
 pub use dialogue::{one_turn, prompt};
 pub use kept::Kept;
 pub use likelihood::{Answer, How, ModelRespondent, Request, Respondent, whole, windows};
+pub use long_context::{LongTexts, long_context_readings, losses_by_token};
+pub use material::Material;
 pub use mqar::Grid;
 pub use ngram::{bigram_loss, unigram_loss};
 pub use recall::{ItemsOf, Scores, copy_oracle, recall_over, uniform};
@@ -58,6 +63,8 @@ pub struct Subject<'a> {
     pub model: &'a dyn LanguageModel,
     /// The same model as it was before the first step.
     pub untrained: &'a dyn LanguageModel,
+    /// Its checkpoint from before the last tenth of the steps.
+    pub earlier: PathBuf,
     /// How it was trained.
     pub run: &'a Run,
     /// With what recipe.
@@ -68,12 +75,8 @@ pub struct Subject<'a> {
     pub scale: &'a Scale,
     /// The trial.
     pub seed: u64,
-    /// The folder of the benchmarks' files.
-    pub data: Option<&'a Path>,
-    /// Most items of each benchmark.
-    pub items: Option<usize>,
-    /// Sizes of associative recall.
-    pub mqar: Grid,
+    /// What may be asked about beyond the held-out split.
+    pub material: Material,
 }
 
 /// One answer.
@@ -89,12 +92,14 @@ pub struct Reading {
     pub n: Option<u64>,
     /// 95 % interval over those items.
     pub interval: Option<[f64; 2]>,
+    /// Where on a curve it lies; such a number is drawn, and nothing is judged by it.
+    pub place: Option<(CurveKind, u64)>,
 }
 
 impl Reading {
     /// A number about the trained model.
     pub fn new(metric: Metric, value: f64) -> Self {
-        Self { metric, condition: Condition::Trained, value, n: None, interval: None }
+        Self { metric, condition: Condition::Trained, value, n: None, interval: None, place: None }
     }
 
     /// Yes is 1, no is 0.
@@ -120,6 +125,9 @@ pub enum ProbeError {
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// A checkpoint could not be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The tokenizer failed.
     #[error(transparent)]
     Tokenizer(#[from] crate::data::tokenizer::TokenizerError),
@@ -180,6 +188,7 @@ pub const PROBES: &[Probe] = &[
     hellaswag::PROBE,
     dailydialog::PROBE,
     personachat::PROBE,
+    long_context::PROBE,
     forward::PROBE,
     state::PROBE,
     ablation::PROBE,

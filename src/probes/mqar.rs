@@ -102,7 +102,7 @@ impl Grid {
 }
 
 fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
-    let settings = s.mqar.settings();
+    let settings = s.material.mqar.settings();
     if settings.is_empty() {
         return Ok(Vec::new());
     }
@@ -111,7 +111,7 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
     for setting in settings {
         let config = setting.config(&s.model.config())?;
         let untrained = config.init(s.seed)?;
-        answered[0].push(setting.best(&config, s.recipe, s.seed, s.mqar.rates())?);
+        answered[0].push(setting.best(&config, s.recipe, s.seed, s.material.mqar.rates())?);
         answered[1].push(setting.accuracies(untrained.as_ref(), &setting.tests(s.seed))?);
         answered[2].push(setting.oracle(s.seed));
         chance.push(1.0 / setting.task.vocab_size as f64);

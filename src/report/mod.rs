@@ -26,7 +26,7 @@ pub use json::json;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use tables::Table;
-pub use terminal::{Screen, show_rows, show_tables, terminal};
+pub use terminal::{Screen, findings, show_rows, show_tables, terminal};
 
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Weight};

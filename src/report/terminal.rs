@@ -55,6 +55,15 @@ pub fn terminal(ledger: &Ledger, judgement: &Judgement, screen: Screen) -> Strin
     page.text
 }
 
+/// Findings alone, and the verdict.
+pub fn findings(judgement: &Judgement, screen: Screen) -> String {
+    let mut page = Page { screen, text: String::new() };
+    by_scale(judgement).for_each(|findings| page.scale(findings));
+    page.line("");
+    page.verdict(judgement);
+    page.text
+}
+
 /// Tables as text for a terminal.
 pub fn show_tables(tables: &[Table], screen: Screen) -> String {
     let mut page = Page { screen, text: String::new() };

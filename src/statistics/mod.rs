@@ -17,7 +17,9 @@ pub use bootstrap::{
     bootstrap_interval, bootstrap_interval_of, percentile_interval, ratio_bootstrap_interval,
     ratio_bootstrap_interval_of,
 };
-pub use efficiency::{compute_efficiency, compute_efficiency_as_written};
+pub use efficiency::{
+    compute_efficiency, compute_efficiency_as_written, growth_exponent, median, median_interval,
+};
 pub use intervals::{
     Equivalence, clustered_interval, document_rule, equivalence, paired_interval, t_interval, wilson,
 };

@@ -23,7 +23,7 @@ use v5gate::models::{Config, Gpt2Config, LanguageModel, Params};
 use v5gate::ops::to_vec_f64;
 use v5gate::probes::{
     Answer, Decoding, Exam, How, Kept, ModelRespondent, Outcome, PROBES, ProbeError, Request, Respondent,
-    TASKS, can_answer, find_task, overlap,
+    TASKS, find_task, overlap,
 };
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
@@ -495,7 +495,7 @@ fn answers_in(protocol: &Protocol, data: &Path, out: &Path) -> Vec<(Metric, f64,
     let lines = probes.flat_map(|probe| {
         let lines = question(probe, &subject, "gpt2", &trained.source).unwrap();
         let metrics: Vec<_> = measurements(&lines).map(|m| m.metric()).collect();
-        let able = can_answer(probe.id, subject.data, subject.mqar);
+        let able = subject.material.suffices(probe.id);
         assert_eq!(metrics, if able { probe.metrics.to_vec() } else { Vec::new() }, "{}", probe.id);
         lines
     });

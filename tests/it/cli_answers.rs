@@ -68,6 +68,7 @@ fn score_names_the_position_of_a_bad_token() {
 fn a_criterion_is_explained() {
     insta::assert_snapshot!(done(&["explain", "statefulness-significantly-better"]));
     insta::assert_snapshot!(done(&["explain", "graduation-8m"]));
+    assert!(done(&["explain", "prefill-significantly-better"]).contains("measured by `cargo bench`"));
     refused(&["explain", "statefulnes"], &["got \"statefulnes\"", "similar: ", "statefulness-advantage"]);
     refused(&["explain", ""], &["explain"]);
     for c in CRITERIA {

@@ -13,15 +13,15 @@ const ABOVE: &[&str] = &["data", "ops", "models", "train", "probes", "protocol",
 const WAIST: &[&str] = &["statistics", "scale", "evidence"];
 /// Knows no tensors, in order.
 const BELOW: &[&str] = &["gate", "report"];
-/// Shown to people by all above the waist; names nothing.
-const ASIDE: &str = "progress";
+/// What all above the waist may show to people, and ask of the machine; names nothing.
+const ASIDE: &[&str] = &["heap", "progress"];
 
 /// Most lines of a file.
 const LINES: usize = 450;
 /// Files that are longer, because they are tables.
 const TABLES: &[&str] = &["gate/criteria.rs"];
 /// Files with `unsafe`, each behind a safe function.
-const UNSAFE: &[&str] = &["data/cache.rs", "lib.rs", "ops/elementwise.rs", "ops/linear.rs"];
+const UNSAFE: &[&str] = &["data/cache.rs", "heap.rs", "lib.rs", "ops/elementwise.rs", "ops/linear.rs"];
 /// What the code of `src` does without.
 const BANNED: &[&str] = &["#[allow(", "#![allow(", ".unwrap()", "todo!", "unimplemented!", "dbg!"];
 /// What a judgement must not depend on.
@@ -145,7 +145,7 @@ fn may_name(module: &str, other: &str) -> bool {
         || before(WAIST)
         || before(BELOW)
         || (waist && (ABOVE.contains(&module) || BELOW.contains(&module)))
-        || (other == ASIDE && ABOVE.contains(&module))
+        || (ASIDE.contains(&other) && ABOVE.contains(&module))
 }
 
 /// Modules that a file names and must not.
@@ -264,7 +264,7 @@ fn every_module_has_its_place() {
     let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let mut declared: Vec<_> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")).collect();
     declared.iter_mut().for_each(|name| *name = name.trim_end_matches(';'));
-    let mut placed = [ABOVE, WAIST, BELOW, &[ASIDE]].concat();
+    let mut placed = [ABOVE, WAIST, BELOW, ASIDE].concat();
     declared.sort_unstable();
     placed.sort_unstable();
     assert_eq!(declared, placed);

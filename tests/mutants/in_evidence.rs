@@ -1,11 +1,8 @@
 //! Defects of the evidence itself: what is in the ledger is not what was promised.
 
-use std::time::Instant;
-
 use libtest_mimic::Failed;
-use v5gate::collect::promise;
+use v5gate::collect::{Entrant, promise, race};
 use v5gate::evidence::{Condition, Line, Measurement, Metric, Subject};
-use v5gate::models::LanguageModel;
 
 use crate::faulty::{Fault, faulty};
 use crate::lab::{Lab, SCALE, context, fail, measurements, relabel};
@@ -80,36 +77,27 @@ pub fn one_seed_ten_times(lab: &Lab) -> Result<Case, Failed> {
     Ok(Case { sound, broken })
 }
 
-/// Tokens a second while generating, the best of many: what else the machine does only slows it.
-fn speed(model: &dyn LanguageModel) -> Result<f64, Failed> {
-    const TOKENS: usize = 64;
-    let mut best: f64 = 0.0;
-    for _ in 0..25 {
-        let start = Instant::now();
-        model.continue_greedily(&[1, 2, 3], TOKENS, None).map_err(fail)?;
-        best = best.max(TOKENS as f64 / start.elapsed().as_secs_f64());
-    }
-    Ok(best)
-}
-
-/// GroundThink against itself, and against itself dawdling; both are timed.
+/// GroundThink against itself, and against itself dawdling, measured as `cargo bench` does, but for the
+/// number of rounds.
 pub fn slower_twin(lab: &Lab) -> Result<Case, Failed> {
     let lines = lab.evidence()?;
-    let (mut sound, mut broken) =
-        (vec![Line::Context(context(&lines)?)], vec![Line::Context(context(&lines)?)]);
+    let promised = Line::Context(context(&lines)?);
+    let (mut sound, mut broken) = (vec![promised.clone()], vec![promised]);
     for &seed in &lab.protocol().seeds {
         let ours = lab.trained("groundthink", seed)?;
         let slow = faulty(ours.model.as_ref(), Fault::Dawdles);
-        let (base, twin) = (speed(ours.model.as_ref())?, speed(ours.model.as_ref())?);
-        let slow = speed(slow.as_ref())?;
-        let line = |name: &str, value: f64| {
-            let (model, scale) = (name.to_owned(), SCALE.to_owned());
-            let of = Subject { model, scale, seed, condition: Condition::Trained };
-            let metric = Metric::GenerationTokensPerSecond;
-            Line::Measurement(Measurement::new(of, metric, value, None, None, ours.source.clone()))
+        let entrant = |name: &str, model| {
+            let (name, scale) = (name.to_owned(), SCALE.to_owned());
+            let of = Subject { model: name, scale, seed, condition: Condition::Trained };
+            Entrant { of, source: &ours.source, model, perplexity: None }
         };
-        sound.extend([line("gpt2", base), line("groundthink", twin)]);
-        broken.extend([line("gpt2", base), line("groundthink", slow)]);
+        let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| (0..3).for_each(|_| round());
+        let mut against = |twin| {
+            race(&[entrant("gpt2", ours.model.as_ref()), entrant("groundthink", twin)], &mut few)
+                .map_err(fail)
+        };
+        sound.extend(against(ours.model.as_ref())?);
+        broken.extend(against(slow.as_ref())?);
     }
     Ok(Case { sound, broken })
 }

@@ -308,14 +308,13 @@ impl Finished<'_> {
         let subject = Subject {
             model: self.model.as_ref(),
             untrained: self.untrained.as_ref(),
+            earlier: PathBuf::new(),
             run: &self.run,
             recipe: &self.protocol.recipe,
             dataset: self.dataset,
             scale: self.trial.scale,
             seed: self.trial.seed,
-            data: None,
-            items: None,
-            mqar: self.protocol.mqar,
+            material: self.protocol.material(None),
         };
         question(probe, &subject, name, &self.source).map_err(fail)
     }

@@ -216,7 +216,7 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     row(
         "slower-twin",
-        "GroundThink computes every token four times.",
+        "GroundThink sleeps for three milliseconds in every pass.",
         EVALUATION,
         "speed-not-worse",
         Unmet,

@@ -1,0 +1,182 @@
+//! Time and memory of every trial, both models at once: what `cargo bench` adds to a ledger.
+//!
+//! Invariant: what the ledger has from this very code, weights and recipe is not measured again, because
+//! times differ from run to run and two different numbers would contradict each other. Whoever wants new
+//! ones sets the old ledger aside ([`without_times`]).
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use super::{CollectError, Collector, Trained, Trial, job, lines, lock};
+use crate::evidence::{Condition, Ledger, Line, Measurement, Metric, Provenance, Subject as Of};
+use crate::models::{self, LanguageModel, with_positions};
+use crate::probes::efficiency::{Contestant, Drive, compare, training_peak};
+use crate::probes::{ProbeError, Reading};
+use crate::statistics::{compute_efficiency, compute_efficiency_as_written};
+
+/// Who asked, in provenances.
+const NAME: &str = "efficiency";
+
+/// A model that is measured beside others.
+pub struct Entrant<'a> {
+    /// Who it is.
+    pub of: Of,
+    /// Where numbers about it come from.
+    pub source: &'a Provenance,
+    /// The model.
+    pub model: &'a dyn LanguageModel,
+    /// Its perplexity on the held-out split, where that is known.
+    pub perplexity: Option<f64>,
+}
+
+/// Measures models in turns and stamps the numbers with their source.
+pub fn race(entrants: &[Entrant<'_>], drive: &mut Drive<'_>) -> Result<Vec<Line>, CollectError> {
+    let failed = |error| CollectError::Probe {
+        probe: NAME,
+        subject: entrants.iter().map(|e| e.of.model.clone()).collect::<Vec<_>>().join(" and "),
+        error: Box::new(error),
+    };
+    let loads: Vec<_> = entrants
+        .iter()
+        .map(|e| move |positions| with_positions(e.model, positions).map_err(ProbeError::from))
+        .collect();
+    let contestants: Vec<_> = loads.iter().map(|load| Contestant { load }).collect();
+    let all = compare(&contestants, drive).map_err(failed)?;
+    let mut told = Vec::new();
+    for (entrant, mut readings) in entrants.iter().zip(all) {
+        let ratios = entrant.perplexity.map(|perplexity| ratios(&readings, perplexity));
+        readings.extend(ratios.into_iter().flatten());
+        told.extend(stamped(&readings, &entrant.of, entrant.source)?);
+    }
+    Ok(told)
+}
+
+/// The compute-efficiency ratio and, for traceability, the document's (ruling R10).
+fn ratios(readings: &[Reading], perplexity: f64) -> Vec<Reading> {
+    let prefill = readings.iter().find(|r| r.metric == Metric::PrefillSeconds);
+    let both = prefill.map(|prefill| {
+        [
+            Reading::new(Metric::Cer, compute_efficiency(perplexity, prefill.value)),
+            Reading::new(Metric::CerAsWritten, compute_efficiency_as_written(perplexity, prefill.value)),
+        ]
+    });
+    both.into_iter().flatten().collect()
+}
+
+fn stamped(readings: &[Reading], of: &Of, source: &Provenance) -> Result<Vec<Line>, CollectError> {
+    let source = measured_by_us(source);
+    let of = |condition| Of { condition, ..of.clone() };
+    Ok(lines(readings, of, |_| source.clone())?)
+}
+
+fn measured_by_us(source: &Provenance) -> Provenance {
+    Provenance { probe: NAME.to_owned(), ..source.clone() }
+}
+
+impl Collector<'_> {
+    /// Measures time and memory of every trial of which the ledger lacks them; trains what was not trained.
+    /// For a process that does nothing else meanwhile.
+    pub fn efficiency(&self, drive: &mut Drive<'_>) -> Result<(), CollectError> {
+        for scale in self.protocol.scales() {
+            for &seed in &self.protocol.seeds {
+                let specs = self.protocol.models.iter().filter_map(|name| models::find(name));
+                let trained = specs.map(|spec| self.train(Trial { spec, scale, seed }));
+                let trained = trained.collect::<Result<Vec<_>, _>>()?;
+                if !trained.iter().all(|t| self.has_times(t)) {
+                    self.append(&self.measure(&trained, drive)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(&self, trained: &[Trained<'_>], drive: &mut Drive<'_>) -> Result<Vec<Line>, CollectError> {
+        let mut told = Vec::new();
+        for t in trained {
+            self.go_on()?;
+            let Trial { spec, scale, seed } = t.trial;
+            let job = job(self.protocol, &self.dataset, spec, scale, seed, self.saved_order(seed)?)?;
+            let failed =
+                |error| CollectError::Probe { probe: NAME, subject: t.trial.label(), error: Box::new(error) };
+            let peak = training_peak(job).map_err(failed)?;
+            told.extend(stamped(&[peak], &t.trial.of(Condition::Trained), &t.source)?);
+        }
+        let models = trained.iter().map(Trained::model).collect::<Result<Vec<_>, _>>()?;
+        let entrants = trained.iter().zip(&models).map(|(t, model)| Entrant {
+            of: t.trial.of(Condition::Trained),
+            source: &t.source,
+            model: model.as_ref(),
+            perplexity: self.perplexity(t),
+        });
+        let entrants: Vec<_> = entrants.collect();
+        let mut interruptible = |name: &str, times: usize, round: &mut dyn FnMut()| {
+            if self.go_on().is_ok() {
+                drive(&format!("{name}, {}", trained.first().map_or_else(String::new, whose)), times, round);
+            }
+        };
+        told.extend(race(&entrants, &mut interruptible)?);
+        self.go_on()?;
+        Ok(told)
+    }
+
+    fn go_on(&self) -> Result<(), CollectError> {
+        match self.options.stop.load(Ordering::Relaxed) {
+            true => Err(CollectError::Interrupted),
+            false => Ok(()),
+        }
+    }
+
+    /// What the ledger has of a trial that tells it.
+    fn of_trial<T>(&self, trained: &Trained<'_>, tell: impl Fn(&Measurement) -> Option<T>) -> Option<T> {
+        let of = trained.trial.of(Condition::Trained);
+        let ledger = lock(&self.ledger);
+        ledger.measurements().filter(|m| *m.subject() == of).find_map(tell)
+    }
+
+    fn has_times(&self, trained: &Trained<'_>) -> bool {
+        let wanted = measured_by_us(&trained.source);
+        self.of_trial(trained, |m| (*m.provenance() == wanted).then_some(())).is_some()
+    }
+
+    fn perplexity(&self, trained: &Trained<'_>) -> Option<f64> {
+        let tell = |m: &Measurement| {
+            let same = Provenance { probe: m.provenance().probe.clone(), ..trained.source.clone() };
+            let found = m.metric() == Metric::ValidationPerplexity && *m.provenance() == same;
+            found.then(|| m.value().raw())
+        };
+        self.of_trial(trained, tell)
+    }
+}
+
+/// The trial, but for the model.
+fn whose(trained: &Trained<'_>) -> String {
+    format!("{} seed {}", trained.trial.scale.name, trained.trial.seed)
+}
+
+/// Sets a ledger aside and begins a new one with all of it but times and memory. Returns where the old one
+/// is, if there was one: a ledger is only ever added to.
+pub fn without_times(out: &Path) -> Result<Option<PathBuf>, CollectError> {
+    let path = out.join("ledger.jsonl");
+    let old = Ledger::open_or_empty(&path)?;
+    if old.lines().is_empty() {
+        return Ok(None);
+    }
+    let kept = |line: &&Line| match line {
+        Line::Measurement(m) => m.provenance().probe != NAME,
+        Line::Curve(c) => c.provenance().probe != NAME,
+        Line::Context(_) | Line::Iteration(_) => true,
+    };
+    let kept: Vec<Line> = old.lines().iter().filter(kept).cloned().collect();
+    let free = |n: &usize| !out.join(format!("ledger-{n}.jsonl")).exists();
+    let aside = out.join(format!("ledger-{}.jsonl", (1..).find(free).unwrap_or_default()));
+    let io = |error| CollectError::SetAside { path: aside.clone(), error };
+    // The old one stays where it is until the new one is whole.
+    let new = out.join("ledger-new.jsonl");
+    if new.exists() {
+        std::fs::remove_file(&new).map_err(io)?;
+    }
+    Ledger::open_or_empty(&new)?.append(&kept)?;
+    std::fs::rename(&path, &aside).map_err(io)?;
+    std::fs::rename(&new, &path).map_err(io)?;
+    Ok(Some(aside))
+}

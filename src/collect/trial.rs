@@ -1,0 +1,184 @@
+//! What a protocol consists of: trials, their orders and trainings, what is promised about their
+//! evidence, and where it comes from.
+
+use std::collections::VecDeque;
+
+use super::{CollectError, REVISION};
+use crate::data::batches::{Batches, Order, OrderError, window_count};
+use crate::data::dataset::Dataset;
+use crate::evidence::{Condition, Context, Expected, Provenance, SCHEMA, Subject as Of};
+use crate::models::{self, LanguageModel, ModelSpec};
+use crate::protocol::{Protocol, recipe_digest};
+use crate::scale::Scale;
+use crate::train::{Precision, Run, RunDir, STOPPING, TrainJob, load_model};
+
+/// The device that numbers come from: which instruction set decides the last bits of a product.
+pub fn device() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return "cpu x86-64 avx512";
+        }
+        if std::arch::is_x86_feature_detected!("fma") {
+            return "cpu x86-64 avx2";
+        }
+    }
+    concat!("cpu ", "generic")
+}
+
+fn precision(p: Precision) -> &'static str {
+    match p {
+        Precision::Float32 => "float32",
+    }
+}
+
+/// One model at one scale with one seed.
+#[derive(Clone, Copy)]
+pub struct Trial {
+    /// The model.
+    pub spec: &'static ModelSpec,
+    /// The size.
+    pub scale: &'static Scale,
+    /// The seed.
+    pub seed: u64,
+}
+
+impl Trial {
+    pub(super) fn label(&self) -> String {
+        format!("{} {} seed {}", self.spec.name, self.scale.name, self.seed)
+    }
+
+    pub(super) fn of(&self, condition: Condition) -> Of {
+        Of { model: self.spec.name.to_owned(), scale: self.scale.name.to_owned(), seed: self.seed, condition }
+    }
+}
+
+/// A trial that was trained, with everything a probe may ask about.
+pub struct Trained<'a> {
+    /// What was asked for.
+    pub trial: Trial,
+    /// The training.
+    pub job: TrainJob<'a>,
+    /// How it went.
+    pub run: Run,
+    /// Where numbers about it come from; the probe's name is still to be filled in.
+    pub source: Provenance,
+    pub(super) folder: RunDir,
+}
+
+impl Trained<'_> {
+    /// The trained model, if its checkpoint is the one that the run recorded.
+    pub fn model(&self) -> Result<Box<dyn LanguageModel>, CollectError> {
+        let path = self.folder.checkpoint();
+        let model = load_model(&path)?;
+        let got = model.params().digest()?;
+        if got != self.run.weights {
+            return Err(CollectError::OtherWeights { path, expected: self.run.weights.clone(), got });
+        }
+        Ok(model)
+    }
+
+    /// The same model before its first step.
+    pub fn untrained(&self) -> Result<Box<dyn LanguageModel>, CollectError> {
+        Ok(self.job.config.init(self.trial.seed)?)
+    }
+}
+
+/// Every trial, the costliest models first so that cores end together.
+pub(super) fn trials(protocol: &Protocol) -> VecDeque<Trial> {
+    let mut all = VecDeque::new();
+    for scale in protocol.scales() {
+        for spec in protocol.models.iter().rev().filter_map(|name| models::find(name)) {
+            all.extend(protocol.seeds.iter().map(|&seed| Trial { spec, scale, seed }));
+        }
+    }
+    all
+}
+
+/// The order that every model reads for a seed (ruling R13).
+pub(super) fn order(protocol: &Protocol, dataset: &Dataset, seed: u64) -> Result<Order, OrderError> {
+    let recipe = &protocol.recipe;
+    let needed = recipe.steps() as usize * recipe.batch_size;
+    Order::draw(window_count(dataset.train.len(), recipe.context_length), needed, seed)
+}
+
+/// What the protocol promises about every piece of evidence.
+pub fn promise(protocol: &Protocol, dataset: &Dataset) -> Result<Context, CollectError> {
+    let mut expected = Vec::new();
+    for &seed in &protocol.seeds {
+        let order = order(protocol, dataset, seed)?.digest();
+        expected.extend(protocol.scales().map(|scale| Expected {
+            scale: scale.name.to_owned(),
+            seed,
+            recipe: protocol.recipe_digest(scale),
+            data: dataset.digest.clone(),
+            order: order.clone(),
+            tokenizer: dataset.tokenizer.digest().to_owned(),
+            device: device().to_owned(),
+            precision: precision(protocol.recipe.precision).to_owned(),
+        }));
+    }
+    Ok(Context {
+        schema: SCHEMA,
+        number: 0,
+        protocol: protocol.name.clone(),
+        models: protocol.models.clone(),
+        scales: protocol.scales.clone(),
+        seeds: protocol.seeds.clone(),
+        revision: REVISION.to_owned(),
+        expected,
+    })
+}
+
+/// The training that a protocol asks for.
+pub fn job<'a>(
+    protocol: &Protocol,
+    dataset: &'a Dataset,
+    spec: &ModelSpec,
+    scale: &Scale,
+    seed: u64,
+    order: Order,
+) -> Result<TrainJob<'a>, CollectError> {
+    let context = protocol.recipe.context_length;
+    Ok(TrainJob {
+        config: (spec.config)(scale, dataset.tokenizer.vocab_size(), context),
+        recipe: protocol.recipe.clone(),
+        seed,
+        batches: Batches::new(&dataset.train, order, context)?,
+        data: dataset.digest.clone(),
+        tokenizer: &dataset.tokenizer,
+        checkpoint_every: protocol.checkpoint_every,
+        label: format!("{} {} seed {seed}", spec.name, scale.name),
+    })
+}
+
+pub(super) fn folder_name(trial: &Trial, job: &TrainJob<'_>) -> String {
+    format!("{}-{}-seed-{}-{}", trial.scale.name, trial.spec.name, trial.seed, &job.identity()[..8])
+}
+
+/// Where the numbers of a run come from.
+pub fn provenance(
+    protocol: &Protocol,
+    dataset: &Dataset,
+    trial: Trial,
+    job: &TrainJob<'_>,
+    run: &Run,
+) -> Provenance {
+    Provenance {
+        // The recipe that was followed, whatever the protocol asks for.
+        recipe: recipe_digest(&job.recipe, trial.scale),
+        data: job.data.clone(),
+        order: job.batches.order().digest(),
+        fed: run.fed.clone(),
+        tokenizer: job.tokenizer.digest().to_owned(),
+        weights: run.weights.clone(),
+        revision: REVISION.to_owned(),
+        device: device().to_owned(),
+        precision: precision(job.recipe.precision).to_owned(),
+        validation: dataset.valid.digest().to_owned(),
+        preprocessing: protocol.preprocessing(),
+        tuning: protocol.tuning.get(trial.spec.name).map_or_else(String::new, u64::to_string),
+        stopping: STOPPING.to_owned(),
+        probe: String::new(),
+    }
+}

@@ -1,0 +1,275 @@
+//! What does it cost to run? Time and memory of inference at batch 1 (§Inference Speed Protocol), with
+//! context (ruling R20), and of a training step. Unlike the other probes this one asks all models at once:
+//! they are launched in the same way, warmed up, and take turns (A B A B), so that what else the machine
+//! does befalls all alike.
+//!
+//! Cost does not depend on the values of weights. A model that has learned positions for a shorter window
+//! than is measured here gets more of them, its own repeated ([`with_positions`]); such a model is timed and
+//! weighed, and never asked for a loss.
+//!
+//! Memory is that of the heap: what the process has beyond what it had before the model was loaded.
+
+use std::time::Instant;
+
+use super::{ProbeError, Reading, Result};
+use crate::evidence::{CurveKind, Metric as M};
+use crate::heap;
+use crate::models::{LanguageModel, State};
+use crate::ops::{likeliest, on_two_workers};
+use crate::statistics::{growth_exponent, mean, median, median_interval};
+use crate::train::{Recipe, TrainJob, Trainer};
+
+/// What is measured here.
+pub const EFFICIENCY: &[M] = &[
+    M::PrefillSeconds,
+    M::GenerationTokensPerSecond,
+    M::TokenLatency,
+    M::PeakBytes,
+    M::TimeExponent,
+    M::CostTimeGrowth,
+    M::CostMemoryGrowth,
+    M::TrainPeakBytes,
+    M::Cer,
+    M::CerAsWritten,
+];
+
+/// Tokens of a prefill, and how often it is repeated.
+const PREFILL: (usize, usize) = (1024, 100);
+/// Tokens fed before generation starts, tokens generated, and how often.
+const GENERATION: (usize, usize, usize) = (16, 256, 10);
+/// Contexts over which the growth of prefill time is fitted, and repeats of each.
+const SCALING: ([usize; 4], usize) = ([256, 512, 1024, 2048], 10);
+/// Contexts after which a conversation goes on.
+const CONVERSATION: [usize; 6] = [256, 512, 1024, 2048, 4096, 8192];
+/// Where a conversation's cost is compared.
+const GROWTH: [usize; 2] = [2048, 8192];
+/// Tokens that a conversation goes on for in one sample, and samples.
+const GOING_ON: (usize, usize) = (16, 50);
+/// Tokens that are read at a time.
+const CHUNK: usize = 1024;
+/// Positions that all of it needs.
+const POSITIONS: usize = 8192 + 16;
+
+/// Runs a round at least so often, under a name.
+pub type Drive<'d> = dyn FnMut(&str, usize, &mut dyn FnMut()) + 'd;
+
+/// The plainest way to do so.
+pub fn plainly(_: &str, times: usize, round: &mut dyn FnMut()) {
+    (0..times).for_each(|_| round());
+}
+
+/// Somebody who is measured.
+pub struct Contestant<'a> {
+    /// Loads the model, with at least so many positions.
+    pub load: &'a dyn Fn(usize) -> Result<Box<dyn LanguageModel>>,
+}
+
+/// What there is to know of every contestant, but for training.
+pub fn compare(contestants: &[Contestant<'_>], drive: &mut Drive<'_>) -> Result<Vec<Vec<Reading>>> {
+    let mut readings = contestants.iter().map(|c| Ok(vec![peak(c)?])).collect::<Result<Vec<_>>>()?;
+    let models = contestants.iter().map(|c| (c.load)(POSITIONS)).collect::<Result<Vec<_>>>()?;
+    let mut tell = |all: Vec<Vec<Reading>>| readings.iter_mut().zip(all).for_each(|(r, new)| r.extend(new));
+    tell(prefill(&models, drive)?);
+    tell(generation(&models, drive)?);
+    tell(conversations(&models, drive)?);
+    Ok(readings)
+}
+
+/// Pseudo-random token ids below 256, which every vocabulary has: time does not depend on them.
+fn tokens(n: usize) -> Vec<u32> {
+    let bits = |i: u32| i.wrapping_mul(0x9E37_79B9) ^ (i.wrapping_mul(0x85EB_CA6B) >> 13);
+    (1..=n as u32).map(|i| bits(i) >> 24).collect()
+}
+
+/// The samples of each contestant, in seconds; each does its work once per round, after one round that is
+/// not counted.
+fn take_turns(
+    name: &str,
+    times: usize,
+    drive: &mut Drive<'_>,
+    models: &[Box<dyn LanguageModel>],
+    work: &dyn Fn(usize, &dyn LanguageModel) -> Result<()>,
+) -> Result<Vec<Vec<f64>>> {
+    let mut failed = None;
+    let mut samples = vec![Vec::new(); models.len()];
+    let mut round = |count: bool| {
+        for (i, model) in models.iter().enumerate() {
+            let start = Instant::now();
+            let done = work(i, model.as_ref());
+            let seconds = start.elapsed().as_secs_f64();
+            match done {
+                Ok(()) if count => samples[i].push(seconds),
+                Ok(()) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+    };
+    round(false);
+    drive(name, times, &mut || round(true));
+    failed.map_or(Ok(samples), Err)
+}
+
+fn timed(metric: M, samples: &[f64]) -> Reading {
+    let interval = median_interval(samples);
+    Reading { n: Some(samples.len() as u64), interval, ..Reading::new(metric, median(samples)) }
+}
+
+/// The same with another unit; a falling function turns the interval round.
+fn through(reading: Reading, metric: M, f: impl Fn(f64) -> f64) -> Reading {
+    let interval = reading.interval.map(|[low, high]| {
+        let (a, b) = (f(low), f(high));
+        [a.min(b), a.max(b)]
+    });
+    Reading { metric, value: f(reading.value), interval, ..reading }
+}
+
+/// The most memory that the model and a prefill of 1,024 tokens need.
+fn peak(contestant: &Contestant<'_>) -> Result<Reading> {
+    // What a first run leaves behind for the next ones is nobody's.
+    read((contestant.load)(PREFILL.0)?.as_ref(), PREFILL.0)?;
+    let before = heap::in_use();
+    let model = (contestant.load)(PREFILL.0)?;
+    let (done, most) = heap::peak_of(|| read(model.as_ref(), PREFILL.0));
+    done?;
+    Ok(Reading::new(M::PeakBytes, most.saturating_sub(before) as f64))
+}
+
+fn read(model: &dyn LanguageModel, context: usize) -> Result<()> {
+    Ok(model.last_logits(&tokens(context), &mut model.new_state(1)?).map(drop)?)
+}
+
+fn prefill(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Result<Vec<Vec<Reading>>> {
+    let (context, times) = PREFILL;
+    let samples = take_turns("prefill", times, drive, models, &|_, model| read(model, context))?;
+    let mut readings: Vec<Vec<Reading>> =
+        samples.iter().map(|samples| vec![timed(M::PrefillSeconds, samples)]).collect();
+    let mut growth = vec![Vec::new(); models.len()];
+    for context in SCALING.0 {
+        let name = format!("prefill of {context}");
+        let samples = take_turns(&name, SCALING.1, drive, models, &|_, model| read(model, context))?;
+        for (points, samples) in growth.iter_mut().zip(samples) {
+            points.push((context as f64, median(&samples)));
+        }
+    }
+    for (readings, points) in readings.iter_mut().zip(growth) {
+        readings.push(Reading::new(M::TimeExponent, growth_exponent(&points)));
+    }
+    Ok(readings)
+}
+
+fn generation(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Result<Vec<Vec<Reading>>> {
+    let (prompt, new, times) = GENERATION;
+    let prompt = tokens(prompt);
+    let samples = take_turns("generation", times, drive, models, &|_, model| {
+        let got = model.continue_greedily(&prompt, new, None)?.len();
+        if got == new { Ok(()) } else { Err(ProbeError::Answers { expected: new, got }) }
+    })?;
+    let both = |samples: &Vec<f64>| {
+        let seconds = timed(M::TokenLatency, samples);
+        let speed = through(seconds, M::GenerationTokensPerSecond, |s| new as f64 / s);
+        vec![speed, through(seconds, M::TokenLatency, |s| s / new as f64)]
+    };
+    Ok(samples.iter().map(both).collect())
+}
+
+/// A conversation that goes on: what it holds, and what the next tokens cost.
+struct Conversation {
+    state: State,
+    tokens: usize,
+    bytes: usize,
+}
+
+impl Conversation {
+    fn begin(model: &dyn LanguageModel) -> Result<Self> {
+        let before = heap::in_use();
+        let state = model.new_state(1)?;
+        Ok(Self { state, tokens: 0, bytes: heap::in_use().saturating_sub(before) })
+    }
+
+    /// Reads on up to a context. What the heap has more afterwards is the conversation's.
+    fn read_to(&mut self, model: &dyn LanguageModel, context: usize) -> Result<()> {
+        let before = heap::in_use();
+        while self.tokens < context {
+            let next = CHUNK.min(context - self.tokens);
+            model.hidden(&tokens(next), &mut self.state)?;
+            self.tokens += next;
+        }
+        self.bytes = (self.bytes + heap::in_use()).saturating_sub(before);
+        Ok(())
+    }
+
+    /// Goes on for a few tokens and forgets them.
+    fn go_on(&self, model: &dyn LanguageModel) -> Result<()> {
+        let mut state = self.state.clone();
+        Ok(on_two_workers(|| {
+            let mut token = 0;
+            for _ in 0..GOING_ON.0 {
+                token = likeliest(&model.last_logits(&[token], &mut state)?)?;
+            }
+            candle_core::Result::Ok(())
+        })?)
+    }
+}
+
+/// Time per token and memory per conversation against context.
+fn conversations(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Result<Vec<Vec<Reading>>> {
+    let mut open = Vec::with_capacity(models.len());
+    for model in models {
+        // What a first conversation leaves behind for the next ones is nobody's.
+        let mut first = Conversation::begin(model.as_ref())?;
+        first.read_to(model.as_ref(), CHUNK)?;
+        first.go_on(model.as_ref())?;
+        drop(first);
+        open.push(Conversation::begin(model.as_ref())?);
+    }
+    let mut readings = vec![Vec::new(); models.len()];
+    for context in CONVERSATION {
+        for (conversation, model) in open.iter_mut().zip(models) {
+            conversation.read_to(model.as_ref(), context)?;
+        }
+        let name = format!("next token after {context}");
+        let work = |i: usize, model: &dyn LanguageModel| open[i].go_on(model);
+        let samples = take_turns(&name, GOING_ON.1, drive, models, &work)?;
+        for ((readings, conversation), samples) in readings.iter_mut().zip(&open).zip(samples) {
+            let place = |kind| Some((kind, context as u64));
+            let time = timed(M::CostTimeGrowth, &samples);
+            let time = through(time, M::CostTimeGrowth, |s| s / GOING_ON.0 as f64);
+            readings.push(Reading { place: place(CurveKind::TimeByContext), ..time });
+            let memory = Reading::new(M::CostMemoryGrowth, conversation.bytes as f64);
+            readings.push(Reading { place: place(CurveKind::MemoryByContext), ..memory });
+        }
+    }
+    for readings in &mut readings {
+        for (metric, kind) in
+            [(M::CostTimeGrowth, CurveKind::TimeByContext), (M::CostMemoryGrowth, CurveKind::MemoryByContext)]
+        {
+            let at = |context: usize| {
+                let place = Some((kind, context as u64));
+                mean(&readings.iter().filter(|r| r.place == place).map(|r| r.value).collect::<Vec<_>>())
+            };
+            let growth = at(GROWTH[1]) / at(GROWTH[0]);
+            readings.push(Reading::new(metric, growth));
+        }
+    }
+    Ok(readings)
+}
+
+/// The most memory that a step of this training needs: model, optimizer, gradients and what the backward
+/// pass keeps. Accumulating more than two micro-batches needs no more, so no more are read.
+pub fn training_peak(job: TrainJob<'_>) -> Result<Reading> {
+    let batch_size = job.recipe.batch_size.min(2 * job.recipe.micro_batch_size);
+    let job = TrainJob { recipe: Recipe { batch_size, ..job.recipe }, ..job };
+    let steps = || -> Result<()> {
+        let mut trainer = Trainer::new(&job)?;
+        for _ in 0..2 {
+            trainer.step()?;
+        }
+        Ok(())
+    };
+    // As before: leftovers of a first run are nobody's.
+    steps()?;
+    let before = heap::in_use();
+    let (done, most) = heap::peak_of(steps);
+    done?;
+    Ok(Reading::new(M::TrainPeakBytes, most.saturating_sub(before) as f64))
+}

@@ -1,0 +1,231 @@
+//! How well does it predict a long document, the farther the better? (Ruling R20, PASS 5.) A recurrent
+//! model reads the document in one go and carries its state; one with a window slides it with a stride
+//! of 512 (half the window where that is shorter than 1,024), so that every token but the first ones has
+//! at least window − stride tokens before it. Documents are equally long, so that each weighs the same,
+//! and every interval is over documents.
+//!
+//! Where a protocol trains on generated conversations there are no documents of 32K tokens: held-out
+//! conversations are joined, with the token between documents, as training joins them.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use super::likelihood::{How, ModelRespondent, Respondent, whole, windows};
+use super::{Probe, ProbeError, Reading, Result, Subject, overlap};
+use crate::data::benchmarks::BenchmarkError;
+use crate::data::conversations::{Split, conversation};
+use crate::data::corpora::{Format, read};
+use crate::data::dataset::DataSpec;
+use crate::data::files::sha256;
+use crate::data::tokenizer::Tokenizer;
+use crate::evidence::{CurveKind, Metric as M};
+use crate::progress::Screen;
+use crate::statistics::{mean, paired_interval, t_interval};
+
+pub(super) const PROBE: Probe = Probe {
+    id: "long-context",
+    about: "loss by position in documents of 32K tokens, the state carried on or the window slid",
+    metrics: &[M::LongContextLoss, M::LongContextRise, M::Ucw, M::LongContextOverlap],
+    ask,
+};
+
+/// Tokens of every document; shorter ones are left out.
+const LENGTH: usize = 32_768;
+/// Long context begins behind so many tokens.
+const NEAR: usize = 2_048;
+/// Tokens by which a window slides, at most.
+const STRIDE: usize = 512;
+/// The end of the first bucket.
+const FIRST: usize = 64;
+/// Held-out novels below the data folder, told apart by a line `<|endoftext|>`.
+const NOVELS: &str = "pretrain/novels.valid.txt";
+/// Documents made of conversations where a protocol says nothing.
+const JOINED: usize = 8;
+
+/// Where long documents come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LongTexts {
+    /// A file of novels.
+    Novels {
+        /// The file.
+        path: PathBuf,
+        /// Most documents.
+        documents: Option<usize>,
+    },
+    /// Held-out conversations, joined.
+    Conversations {
+        /// Which conversations.
+        seed: u64,
+        /// How many documents.
+        documents: usize,
+    },
+}
+
+impl LongTexts {
+    /// What a data set has: novels need their file in the data folder.
+    pub fn of(spec: &DataSpec, data: Option<&Path>, documents: Option<usize>) -> Option<Self> {
+        if documents == Some(0) {
+            return None;
+        }
+        match spec {
+            DataSpec::Conversations { seed, .. } => {
+                Some(Self::Conversations { seed: *seed, documents: documents.unwrap_or(JOINED) })
+            }
+            DataSpec::Text { .. } => {
+                let path = data?.join(NOVELS);
+                path.is_file().then_some(Self::Novels { path, documents })
+            }
+        }
+    }
+
+    /// Digest of what the documents are made of, and of how much of it is read.
+    pub fn digest(&self) -> Result<String> {
+        let (source, documents) = match self {
+            Self::Novels { path, documents } => {
+                let failed = |error| ProbeError::File { path: path.clone(), error };
+                (sha256(&std::fs::read(path).map_err(failed)?), *documents)
+            }
+            Self::Conversations { seed, documents } => (format!("conversations {seed}"), Some(*documents)),
+        };
+        let documents = documents.map_or("all".to_owned(), |n| n.to_string());
+        Ok(sha256(format!("{source} {documents} {LENGTH}").as_bytes()))
+    }
+
+    /// The first [`LENGTH`] tokens of every document that has as many.
+    fn tokens(&self, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
+        let mut found = match self {
+            Self::Novels { path, .. } => {
+                let novels = read(path, Some(Format::Text)).map_err(BenchmarkError::from)?.documents;
+                novels.iter().map(|novel| Ok(tokenizer.encode(novel)?)).collect::<Result<Vec<_>>>()?
+            }
+            Self::Conversations { seed, documents } => {
+                let mut texts = (0..).map(|index| conversation(*seed, Split::Valid, index));
+                let mut joined = || {
+                    let mut tokens = Vec::with_capacity(LENGTH);
+                    for text in texts.by_ref() {
+                        tokens.extend(tokenizer.encode(&text)?);
+                        tokens.push(tokenizer.eot());
+                        if tokens.len() >= LENGTH {
+                            break;
+                        }
+                    }
+                    Ok(tokens)
+                };
+                (0..*documents).map(|_| joined()).collect::<Result<Vec<_>>>()?
+            }
+        };
+        found.retain(|tokens| tokens.len() >= LENGTH);
+        found.iter_mut().for_each(|tokens| tokens.truncate(LENGTH));
+        if let Self::Novels { documents: Some(most), .. } = self {
+            found.truncate(*most);
+        }
+        Ok(found)
+    }
+}
+
+fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+    /// Requests in a forward pass.
+    const BATCH: usize = 8;
+    let Some(long) = &s.material.long else { return Ok(Vec::new()) };
+    let tokenizer = &s.dataset.tokenizer;
+    let texts = long.tokens(tokenizer)?;
+    let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
+    let respondent = ModelRespondent { model: s.model, batch: BATCH, screen: &screen, stop: &stop };
+    let trained = s.recipe.context_length;
+    let window = s.model.window().unwrap_or(trained);
+    let losses = losses_by_token(&respondent, &texts, tokenizer.eot(), window)?;
+    let share = overlap(&s.dataset.train, &texts).map(|share| Reading::new(M::LongContextOverlap, share));
+    Ok(long_context_readings(&losses, trained, s.model.window()).into_iter().chain(share).collect())
+}
+
+/// The loss of every token of every text, in nats. What is carried on is read `window` tokens at a time,
+/// which changes no number.
+pub fn losses_by_token(
+    respondent: &dyn Respondent,
+    texts: &[Vec<u32>],
+    prefix: u32,
+    window: usize,
+) -> Result<Vec<Vec<f64>>> {
+    let carry = respondent.carries();
+    let stride = STRIDE.min(window.div_ceil(2));
+    let parts = texts
+        .iter()
+        .map(|text| if carry { vec![whole(text, prefix)] } else { windows(text, prefix, window, stride) });
+    let parts: Vec<_> = parts.collect();
+    let answers = respondent.answer(&parts.concat(), How { window, carry, greedy: false })?;
+    let mut rest = answers.into_iter();
+    let mut losses = Vec::with_capacity(texts.len());
+    for (text, part) in texts.iter().zip(&parts) {
+        let own: Vec<f64> = rest.by_ref().take(part.len()).flat_map(|answer| answer.losses).collect();
+        if own.len() != text.len() {
+            return Err(ProbeError::Answers { expected: text.len(), got: own.len() });
+        }
+        losses.push(own);
+    }
+    Ok(losses)
+}
+
+/// The bucket that ends at `end` and those after it, each twice as far, the last one up to `length`.
+fn doubling(end: usize, length: usize) -> Vec<Range<usize>> {
+    let first = end / 2..end.min(length);
+    let further = std::iter::successors(Some(end), |begin| begin.checked_mul(2));
+    let further = further.take_while(|begin| *begin < length).map(|begin| begin..length.min(2 * begin));
+    std::iter::once(first).chain(further).collect()
+}
+
+/// What follows from the losses of equally long documents (`by_token`, nats) for a model trained on
+/// `trained` tokens at a time that sees at most `window`. Nothing of no documents; no useful window
+/// without an interval.
+pub fn long_context_readings(by_token: &[Vec<f64>], trained: usize, window: Option<usize>) -> Vec<Reading> {
+    let Some(length) = by_token.iter().map(Vec::len).min().filter(|n| *n > NEAR) else {
+        return Vec::new();
+    };
+    let over = |range: &Range<usize>| -> Vec<f64> {
+        by_token.iter().map(|losses| mean(&losses[range.clone()])).collect()
+    };
+    let n = Some((by_token.len() * (length - NEAR)) as u64);
+    let far = over(&(NEAR..length));
+    let mut readings =
+        vec![Reading { n, interval: t_interval(&far), ..Reading::new(M::LongContextLoss, mean(&far)) }];
+    let documents = Some(by_token.len() as u64);
+    let (near, last) = (over(&(NEAR / 2..NEAR)), doubling(NEAR, length).pop().map(|range| over(&range)));
+    readings.extend(last.map(|last| Reading {
+        n: documents,
+        interval: paired_interval(&last, &near),
+        ..Reading::new(M::LongContextRise, mean(&last) - mean(&near))
+    }));
+    let useful = useful_window(&doubling(trained, length), &over, window);
+    readings.extend(useful.map(|x| Reading { n: documents, ..Reading::new(M::Ucw, x) }));
+    let first = 0..FIRST;
+    readings.extend(std::iter::once(first).chain(doubling(2 * FIRST, length)).map(|range| {
+        let losses = over(&range);
+        Reading {
+            place: Some((CurveKind::LossByPosition, range.end as u64)),
+            interval: t_interval(&losses),
+            ..Reading::new(M::LongContextLoss, mean(&losses))
+        }
+    }));
+    readings
+}
+
+/// The end of the farthest bucket that is not worse than the first, the trained one: the lower end of the
+/// paired interval is not above zero (ruling R19). Nobody uses more context than the window shows. NaN where
+/// there is no loss at the trained length, `None` where there is no interval.
+fn useful_window(
+    buckets: &[Range<usize>],
+    over: &dyn Fn(&Range<usize>) -> Vec<f64>,
+    window: Option<usize>,
+) -> Option<f64> {
+    let (trained, farther) = buckets.split_first()?;
+    let at = over(trained);
+    t_interval(&at)?;
+    let mut useful = if mean(&at).is_finite() { trained.end as f64 } else { f64::NAN };
+    for bucket in farther.iter().filter(|bucket| window.is_none_or(|most| bucket.end <= most)) {
+        let [low, _] = paired_interval(&over(bucket), &at)?;
+        if low <= 0.0 {
+            useful = bucket.end as f64;
+        }
+    }
+    Some(useful)
+}
