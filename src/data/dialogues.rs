@@ -135,7 +135,7 @@ mod tests {
             assert!(error.contains("line 2") && error.contains(says), "{error}");
         }
         for (line, says) in
-            [("x", "number"), ("3 a\tb", "follow"), ("2 a b", "tab"), ("2 a\t", "tab"), ("2 a\t \tb", "text")]
+            [("x", "number"), ("3 a\tb", "follow"), ("2 a b", "tab"), ("2 a\t", "tab"), ("2  \tb", "text")]
         {
             let (_folder, path) = file(&format!("1 a\tb\n{line}\n"));
             let error = personachat(&path).unwrap_err().to_string();
