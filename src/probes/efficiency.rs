@@ -45,6 +45,8 @@ const CONVERSATION: [usize; 6] = [256, 512, 1024, 2048, 4096, 8192];
 const GROWTH: [usize; 2] = [2048, 8192];
 /// Tokens that a conversation goes on for in one sample, and samples.
 const GOING_ON: (usize, usize) = (16, 50);
+/// Tokens that are read or generated before a turn.
+const SETTLING: usize = 4;
 /// Tokens that are read at a time.
 const CHUNK: usize = 1024;
 /// Positions that all of it needs.
@@ -81,23 +83,29 @@ fn tokens(n: usize) -> Vec<u32> {
     (1..=n as u32).map(|i| bits(i) >> 24).collect()
 }
 
+/// What a contestant does, by its place among them.
+type Work<'w> = dyn Fn(usize, &dyn LanguageModel) -> Result<()> + 'w;
+
 /// The samples of each contestant, in seconds; each does its work once per round, after one round that is
-/// not counted.
+/// not counted. Before every turn it settles, uncounted: otherwise it would pay for what the one before it has
+/// put into the processor's caches.
 fn take_turns(
     name: &str,
     times: usize,
     drive: &mut Drive<'_>,
     models: &[Box<dyn LanguageModel>],
-    work: &dyn Fn(usize, &dyn LanguageModel) -> Result<()>,
+    settle: &Work<'_>,
+    work: &Work<'_>,
 ) -> Result<Vec<Vec<f64>>> {
     let mut failed = None;
     let mut samples = vec![Vec::new(); models.len()];
     let mut round = |count: bool| {
         for (i, model) in models.iter().enumerate() {
+            let settled = settle(i, model.as_ref());
             let start = Instant::now();
             let done = work(i, model.as_ref());
             let seconds = start.elapsed().as_secs_f64();
-            match done {
+            match settled.and(done) {
                 Ok(()) if count => samples[i].push(seconds),
                 Ok(()) => {}
                 Err(error) => failed = Some(error),
@@ -138,15 +146,19 @@ fn read(model: &dyn LanguageModel, context: usize) -> Result<()> {
     Ok(model.last_logits(&tokens(context), &mut model.new_state(1)?).map(drop)?)
 }
 
+fn settle(_: usize, model: &dyn LanguageModel) -> Result<()> {
+    read(model, SETTLING)
+}
+
 fn prefill(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Result<Vec<Vec<Reading>>> {
     let (context, times) = PREFILL;
-    let samples = take_turns("prefill", times, drive, models, &|_, model| read(model, context))?;
+    let samples = take_turns("prefill", times, drive, models, &settle, &|_, model| read(model, context))?;
     let mut readings: Vec<Vec<Reading>> =
         samples.iter().map(|samples| vec![timed(M::PrefillSeconds, samples)]).collect();
     let mut growth = vec![Vec::new(); models.len()];
     for context in SCALING.0 {
         let name = format!("prefill of {context}");
-        let samples = take_turns(&name, SCALING.1, drive, models, &|_, model| read(model, context))?;
+        let samples = take_turns(&name, SCALING.1, drive, models, &settle, &|_, model| read(model, context))?;
         for (points, samples) in growth.iter_mut().zip(samples) {
             points.push((context as f64, median(&samples)));
         }
@@ -160,7 +172,7 @@ fn prefill(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Result<V
 fn generation(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Result<Vec<Vec<Reading>>> {
     let (prompt, new, times) = GENERATION;
     let prompt = tokens(prompt);
-    let samples = take_turns("generation", times, drive, models, &|_, model| {
+    let samples = take_turns("generation", times, drive, models, &settle, &|_, model| {
         let got = model.continue_greedily(&prompt, new, None)?.len();
         if got == new { Ok(()) } else { Err(ProbeError::Answers { expected: new, got }) }
     })?;
@@ -198,12 +210,12 @@ impl Conversation {
         Ok(())
     }
 
-    /// Goes on for a few tokens and forgets them.
-    fn go_on(&self, model: &dyn LanguageModel) -> Result<()> {
+    /// Goes on for so many tokens and forgets them.
+    fn go_on(&self, model: &dyn LanguageModel, tokens: usize) -> Result<()> {
         let mut state = self.state.clone();
         Ok(on_two_workers(|| {
             let mut token = 0;
-            for _ in 0..GOING_ON.0 {
+            for _ in 0..tokens {
                 token = likeliest(&model.last_logits(&[token], &mut state)?)?;
             }
             candle_core::Result::Ok(())
@@ -218,7 +230,7 @@ fn conversations(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Re
         // What a first conversation leaves behind for the next ones is nobody's.
         let mut first = Conversation::begin(model.as_ref())?;
         first.read_to(model.as_ref(), CHUNK)?;
-        first.go_on(model.as_ref())?;
+        first.go_on(model.as_ref(), GOING_ON.0)?;
         drop(first);
         open.push(Conversation::begin(model.as_ref())?);
     }
@@ -228,8 +240,9 @@ fn conversations(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Re
             conversation.read_to(model.as_ref(), context)?;
         }
         let name = format!("next token after {context}");
-        let work = |i: usize, model: &dyn LanguageModel| open[i].go_on(model);
-        let samples = take_turns(&name, GOING_ON.1, drive, models, &work)?;
+        let settle = |i: usize, model: &dyn LanguageModel| open[i].go_on(model, SETTLING);
+        let work = |i: usize, model: &dyn LanguageModel| open[i].go_on(model, GOING_ON.0);
+        let samples = take_turns(&name, GOING_ON.1, drive, models, &settle, &work)?;
         for ((readings, conversation), samples) in readings.iter_mut().zip(&open).zip(samples) {
             let place = |kind| Some((kind, context as u64));
             let time = timed(M::CostTimeGrowth, &samples);

@@ -191,6 +191,24 @@ static NEEDLE_HIDDEN: Probe = Probe {
     ask: |s| recall_over(s, &|test| Some(items(test)?.into_iter().map(hidden).collect())),
 };
 
+/// The label of another item of the template; every candidate is once the truth, as before.
+fn relabelled(mut item: ClozeItem) -> ClozeItem {
+    item.truth = (5 * item.truth + item.template) % item.candidates.len();
+    item
+}
+
+static RELABELLED: Probe = Probe {
+    id: "recall",
+    about: "recall of a fact stated three times, with labels of other items",
+    metrics: &[],
+    ask: |s| {
+        recall_over(s, &|test| {
+            let items = items(test).filter(|_| test == "three_turn_memory")?;
+            Some(items.into_iter().map(relabelled).collect())
+        })
+    },
+};
+
 /// Each template with one truth only.
 static ONE_TRUTH: Probe = Probe {
     id: "recall",
@@ -217,6 +235,10 @@ fn put(lab: &Lab, model: &str, question: &'static Probe, fault: Option<Fault>) -
 
 pub fn forgetting(lab: &Lab) -> Result<Case, Failed> {
     put(lab, "groundthink", &THREE_TURNS, Some(Fault::ForgetsEveryToken))
+}
+
+pub fn labels_shuffled(lab: &Lab) -> Result<Case, Failed> {
+    put(lab, "groundthink", &RELABELLED, None)
 }
 
 pub fn needle_hidden(lab: &Lab) -> Result<Case, Failed> {

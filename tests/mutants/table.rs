@@ -143,6 +143,14 @@ pub const MUTANTS: &[Mutant] = &[
         in_models::needle_hidden,
     ),
     row(
+        "labels-shuffled",
+        "The items of a test have each other's labels.",
+        EVALUATION,
+        "three-turn-memory",
+        Unmet,
+        in_models::labels_shuffled,
+    ),
+    row(
         "unequal-priors",
         "Each template comes with one truth only.",
         EVALUATION,
