@@ -7,6 +7,7 @@ mod efficiency;
 mod error;
 mod eval;
 mod human;
+mod inquiry;
 mod trial;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,7 @@ pub use efficiency::{Entrant, race, without_times};
 pub use error::CollectError;
 pub use eval::{Evaluated, Evaluation};
 pub use human::{Comparison, human_preference};
+pub use inquiry::{Inquired, ask_checkpoint};
 pub use trial::{Trained, Trial, device, job, promise, provenance};
 
 use trial::{folder_name, order, trials};
@@ -85,7 +87,7 @@ impl<'a> Collector<'a> {
     pub fn open(protocol: &'a Protocol, options: &'a Options<'a>) -> Result<Self, CollectError> {
         let mut ledger = Ledger::open_or_empty(options.out.join("ledger.jsonl"))?;
         let dataset = prepare(&protocol.data, options.data, &options.out.join("cache"))?;
-        ledger.append(&[Line::Context(promise(protocol, &dataset)?)])?;
+        ledger.append(&[Line::Context(promise(protocol, &dataset, options.data)?)])?;
         Ok(Self { protocol, options, dataset, ledger: Mutex::new(ledger) })
     }
 

@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Result, anyhow, bail};
-use v5gate::collect::Evaluation;
+use anyhow::{Context as _, Result, anyhow, bail};
+use v5gate::collect::{Evaluation, ask_checkpoint};
 use v5gate::data::files::write_atomically;
 use v5gate::evidence::Value;
-use v5gate::probes::{Figure, TASKS, find_task};
+use v5gate::probes::{Figure, INQUIRIES, Reading, TASKS, find_task};
 use v5gate::progress::Screen;
 
 /// What `eval` takes.
@@ -17,12 +17,13 @@ pub struct Arguments {
     /// A checkpoint directory, with its tokenizer.
     #[arg(long)]
     checkpoint: PathBuf,
-    /// wikitext, ptb, lambada_openai, hellaswag, dailydialog or personachat.
+    /// wikitext, ptb, lambada_openai, hellaswag, dailydialog, personachat; or recall or canaries, which need no
+    /// data.
     #[arg(long)]
     task: String,
-    /// The benchmark's file, or a data folder.
+    /// The benchmark's file, or a data folder; recall and canaries need none.
     #[arg(long, env = "V5_DATA")]
-    data: PathBuf,
+    data: Option<PathBuf>,
     /// One JSON document on stdout, in the layout of the EleutherAI harness.
     #[arg(long)]
     json: bool,
@@ -48,10 +49,14 @@ pub struct Arguments {
 
 /// Evaluates, and returns what to print.
 pub fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<String> {
+    if let Some(id) = INQUIRIES.iter().find(|id| **id == arguments.task) {
+        return inquire(arguments, id);
+    }
     let Some(task) = find_task(&arguments.task) else {
-        let names: Vec<_> = TASKS.iter().map(|task| task.id).collect();
+        let names: Vec<_> = TASKS.iter().map(|task| task.id).chain(INQUIRIES).collect();
         bail!("--task: expected one of {}, got {:?}", names.join(", "), arguments.task)
     };
+    let data = arguments.data.as_deref().with_context(|| format!("--data: {} needs its file", task.id))?;
     if arguments.limit == Some(0) {
         bail!("--limit: expected at least 1, got 0")
     }
@@ -59,7 +64,7 @@ pub fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<String> {
     let evaluation = Evaluation {
         checkpoint: &arguments.checkpoint,
         task,
-        data: &arguments.data,
+        data,
         limit: arguments.limit,
         window: arguments.window,
         batch: arguments.batch,
@@ -88,10 +93,41 @@ pub fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<String> {
     Ok(text)
 }
 
+/// What a checkpoint remembers: questions of our own, all of them, each in full.
+fn inquire(arguments: &Arguments, id: &'static str) -> Result<String> {
+    let unfit = [
+        ("--samples", arguments.samples.is_some()),
+        ("--limit", arguments.limit.is_some()),
+        ("--window", arguments.window.is_some()),
+        ("--cache", arguments.cache.is_some()),
+        ("--training", arguments.training.is_some()),
+    ];
+    if let Some((name, _)) = unfit.iter().find(|(_, given)| *given) {
+        bail!("{name}: the task {id} does not take it")
+    }
+    let done = ask_checkpoint(&arguments.checkpoint, id)?.with_context(|| format!("{id}: not asked"))?;
+    if arguments.json {
+        return Ok(serde_json::to_string_pretty(&done.document)? + "\n");
+    }
+    let row = |r: &Reading| {
+        format!(
+            "{:34} {:14} {}{}\n",
+            r.metric.id(),
+            r.condition.name(),
+            Value::from(r.value),
+            ends(r.interval)
+        )
+    };
+    Ok(done.readings.iter().map(row).collect())
+}
+
+fn ends(interval: Option<[f64; 2]>) -> String {
+    let interval = interval.map(|ends| ends.map(Value::from));
+    interval.map_or_else(String::new, |[low, high]| format!("   95 %: {low} to {high}"))
+}
+
 fn line(figure: &Figure) -> String {
-    let interval = figure.interval.map(|ends| ends.map(Value::from));
-    let interval = interval.map_or_else(String::new, |[low, high]| format!("   95 %: {low} to {high}"));
-    format!("{:28} {}{interval}\n", figure.name, Value::from(figure.value))
+    format!("{:28} {}{}\n", figure.name, Value::from(figure.value), ends(figure.interval))
 }
 
 fn write_samples(path: &Path, samples: Vec<serde_json::Value>) -> Result<()> {

@@ -47,6 +47,7 @@ fn context() -> Line {
     };
     Line::Context(Context {
         schema: SCHEMA,
+        material: Default::default(),
         number: 1,
         protocol: "smoke".into(),
         models: vec!["gpt2".into(), "groundthink".into()],

@@ -82,8 +82,14 @@ impl Collector<'_> {
                 let specs = self.protocol.models.iter().filter_map(|name| models::find(name));
                 let trained = specs.map(|spec| self.train(Trial { spec, scale, seed }));
                 let trained = trained.collect::<Result<Vec<_>, _>>()?;
-                if !trained.iter().all(|t| self.has_times(t)) {
+                let known = trained.iter().filter(|t| self.has_times(t)).count();
+                if known == 0 {
                     self.append(&self.measure(&trained, drive)?)?;
+                } else if known < trained.len() {
+                    // Measuring the others again would contradict what is there; alone, they take no turns.
+                    let what = "expected times of all models of a trial or of none; V5_FRESH=1 measures anew";
+                    let path = lock(&self.ledger).path().to_owned();
+                    return Err(CollectError::Unfit { path, what: what.to_owned() });
                 }
             }
         }

@@ -10,7 +10,9 @@ use crate::data::random::Random;
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::{Compared, Condition, Key, Ledger, Line, Measurement, Metric, Pair, Provenance, Tally};
 use crate::models::MODELS;
-use crate::probes::{ModelRespondent, Nucleus, ProbeError, Reading, Respondent, Task, one_turn, prompt};
+use crate::probes::{
+    Decoding, ModelRespondent, Nucleus, ProbeError, Reading, Respondent, Task, one_turn, prompt,
+};
 use crate::progress::Screen;
 use crate::train::load_model;
 
@@ -19,6 +21,12 @@ const WINDOW: usize = 1024;
 /// Streams of chance.
 const DIALOGUES: u64 = 0;
 const SIDES: u64 = 1;
+
+/// A number of both models: whoever knows the sides of one page knows those of no other.
+fn of_both(a: &Compared, b: &Compared) -> u64 {
+    let digest = sha256(format!("{} {}", a.weights, b.weights).as_bytes());
+    digest.bytes().fold(0, |sum, digit| sum.rotate_left(5) ^ u64::from(digit))
+}
 
 /// What to compare on what.
 pub struct Comparison<'a> {
@@ -60,9 +68,12 @@ impl Comparison<'_> {
         random.shuffle(&mut order);
         let asked: Vec<(&Dialogue, usize)> =
             order.iter().take(self.pairs).map(|&i| (&all[i], *random.pick(&all[i].replies))).collect();
-        let (replies_a, a) = self.replies(self.a, &asked)?;
-        let (replies_b, b) = self.replies(self.b, &asked)?;
-        let mut random = Random::new(self.seed, SIDES);
+        // A reply that may be longer tells whose it is.
+        let window = |path| Ok::<_, CollectError>(load_model(path)?.window().unwrap_or(WINDOW));
+        let shorter = window(self.a)?.min(window(self.b)?);
+        let (replies_a, a) = self.replies(self.a, &asked, shorter)?;
+        let (replies_b, b) = self.replies(self.b, &asked, shorter)?;
+        let mut random = Random::new(self.seed ^ of_both(&a, &b), SIDES);
         let (mut pairs, mut a_is_left) = (Vec::new(), Vec::new());
         for (((dialogue, place), a), b) in asked.iter().zip(replies_a).zip(replies_b) {
             let first = random.chance(50);
@@ -88,6 +99,7 @@ impl Comparison<'_> {
         &self,
         checkpoint: &Path,
         asked: &[(&Dialogue, usize)],
+        shorter: usize,
     ) -> Result<(Vec<String>, Compared), CollectError> {
         let model = load_model(checkpoint)?;
         let failed = |error| self.failed(checkpoint, error);
@@ -98,7 +110,8 @@ impl Comparison<'_> {
             return Err(CollectError::Unfit { path: checkpoint.to_owned(), what });
         }
         let nucleus = Nucleus { p: self.top_p, temperature: 1.0, seed: self.seed };
-        let how = one_turn(&tokenizer, model.window().unwrap_or(WINDOW), Some(nucleus)).map_err(failed)?;
+        let short = one_turn(&tokenizer, shorter, Some(nucleus)).map_err(failed)?;
+        let how = Decoding { window: model.window().unwrap_or(WINDOW), ..short };
         let prompts = asked.iter().map(|(dialogue, place)| prompt(&tokenizer, dialogue, *place));
         let prompts: Vec<Vec<u32>> = prompts.collect::<Result<_, _>>().map_err(failed)?;
         let asked = ModelRespondent { model: model.as_ref(), batch: 1, screen: self.screen, stop: self.stop };
@@ -143,6 +156,19 @@ pub fn human_preference(ledger: &Ledger, key: &Key, tally: &Tally) -> Result<Lin
     let share = |x: f64| if turned { 1.0 - x } else { x };
     let interval =
         tally.interval.map(|[low, high]| if turned { [share(high), share(low)] } else { [low, high] });
+    let earlier = |m: &Measurement| {
+        let same = |f: fn(&Provenance) -> &String| f(m.provenance()) == f(about.provenance());
+        m.metric() == Metric::HumanPreference
+            && m.subject() == about.subject()
+            && same(|p| &p.weights)
+            && same(|p| &p.revision)
+    };
+    if ledger.measurements().any(earlier) {
+        let (model, seed) = (&about.subject().model, about.subject().seed);
+        return Err(unfit(format!(
+            "expected no preference about {model} seed {seed} yet, got one: import all ratings of a page at once, into a ledger without them"
+        )));
+    }
     let ratings = tally.raters.values().sum::<usize>() as u64;
     let value = share(tally.preference);
     let reading = Reading { n: Some(ratings), interval, ..Reading::new(Metric::HumanPreference, value) };

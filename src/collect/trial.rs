@@ -2,6 +2,7 @@
 //! evidence, and where it comes from.
 
 use std::collections::VecDeque;
+use std::path::Path;
 
 use super::{CollectError, REVISION};
 use crate::data::batches::{Batches, Order, OrderError, window_count};
@@ -103,7 +104,7 @@ pub(super) fn order(protocol: &Protocol, dataset: &Dataset, seed: u64) -> Result
 }
 
 /// What the protocol promises about every piece of evidence.
-pub fn promise(protocol: &Protocol, dataset: &Dataset) -> Result<Context, CollectError> {
+pub fn promise(protocol: &Protocol, dataset: &Dataset, data: Option<&Path>) -> Result<Context, CollectError> {
     let mut expected = Vec::new();
     for &seed in &protocol.seeds {
         let order = order(protocol, dataset, seed)?.digest();
@@ -118,7 +119,12 @@ pub fn promise(protocol: &Protocol, dataset: &Dataset) -> Result<Context, Collec
             precision: precision(protocol.recipe.precision).to_owned(),
         }));
     }
+    let failed = |error| {
+        let subject = protocol.name.clone();
+        CollectError::Probe { probe: "promise", subject, error: Box::new(error) }
+    };
     Ok(Context {
+        material: protocol.material(data).promise().map_err(failed)?,
         schema: SCHEMA,
         number: 0,
         protocol: protocol.name.clone(),

@@ -7,7 +7,7 @@
 
 use super::conversations::{approximate_tokens, comparison_text, filler};
 use super::grammar::{
-    ASK, CANDIDATES, COMPARISONS, CONCLUDE, CORRECT, HELD_OUT, NAMES, POOL_SIZE, POOLS, Pool, RESTATE, STATE,
+    ASK, CANDIDATES, COMPARISONS, CONCLUDE, CORRECT, HELD_OUT, NAMES, POOL_SIZE, POOLS, RESTATE, STATE,
     TOPICS, held_out, sentence,
 };
 use super::random::Random;
@@ -177,14 +177,12 @@ fn persona(draft: &Draft<'_>) -> Written {
     let place = draft.template % POOLS.len();
     let (own, other) = (&POOLS[place], &POOLS[(place + 1) % POOLS.len()]);
     let owner = own.relations.iter().position(|r| r.first == script.relation.first).unwrap_or_default();
-    // Of the same kind, yet no candidate: what is held out of neighbouring relations differs.
-    let near = (owner + 1) % own.relations.len();
-    let far = draft.template % other.relations.len();
-    let mut fact = |pool: &Pool, owner: usize| {
-        let value = *script.random.pick(&candidates(&pool.values, owner));
-        format!("{} {value}", pool.relations[owner].first)
-    };
-    let [near, far] = [fact(own, near), fact(other, far)];
+    // Of the same kind and another candidate: what is held out of every third relation is the same.
+    let near = &own.relations[(owner + HELD_OUT) % own.relations.len()];
+    let near = format!("{} {}", near.first, script.values[draft.other(draft.template)]);
+    let owner = draft.template % other.relations.len();
+    let value = *script.random.pick(&candidates(&other.values, owner));
+    let far = format!("{} {value}", other.relations[owner].first);
     let mut facts = [near, far.clone()].to_vec();
     facts.insert(draft.template % 3, format!("{} {}", script.relation.first, script.values[draft.truth]));
     let statement = sentence(script.wording(STATE.held_out, 0), &facts.join(", "));

@@ -1,6 +1,8 @@
 //! Where a number came from, and what a protocol run promised. Two numbers may be compared only
 //! when their provenance agrees in everything that the promise names (ruling R14).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The layout of the ledger that this code writes and reads.
@@ -165,6 +167,11 @@ pub struct Context {
     pub revision: String,
     /// What each trial of each scale is made of.
     pub expected: Vec<Expected>,
+    /// What each probe that does not measure on the held-out split measures on, see
+    /// [`Provenance::validation`]: the same file and as many items for every model. Empty for what the
+    /// protocol does not ask.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub material: BTreeMap<String, String>,
 }
 
 impl Expected {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::statistics::{krippendorff_alpha, ratio_bootstrap_interval};
+use crate::statistics::{krippendorff_alpha, ratio_bootstrap_interval, wilson};
 
 /// Two replies to the same dialogue, blinded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -192,11 +192,27 @@ impl Side {
     }
 }
 
+/// Resamples of the interval.
+const RESAMPLES: usize = 10_000;
+
+/// Pairs drawn again. Where all pairs say the same there is nothing to draw: then Wilson's interval, which knows
+/// how few they are.
+fn preference_interval(pairs: &[(f64, f64)]) -> Option<[f64; 2]> {
+    let shares: Vec<f64> = pairs.iter().map(|(for_a, n)| for_a / n).collect();
+    let unanimous = |share: f64| shares.iter().all(|s| *s == share);
+    let n = pairs.len() as u64;
+    if unanimous(1.0) {
+        return wilson(n, n);
+    }
+    if unanimous(0.0) {
+        return wilson(0, n);
+    }
+    ratio_bootstrap_interval(pairs, RESAMPLES, 0)
+}
+
 impl Tally {
     /// Counts ratings of a page.
     pub fn of(key: &Key, ratings: &[Rating]) -> Self {
-        /// Resamples of the interval.
-        const RESAMPLES: usize = 10_000;
         let mut units: Vec<Vec<Side>> = vec![Vec::new(); key.a_is_left.len()];
         let mut raters: BTreeMap<String, usize> = BTreeMap::new();
         let mut left = 0.0;
@@ -223,7 +239,7 @@ impl Tally {
             for_b: count(Side::B),
             ties: count(Side::Neither),
             preference: clusters.iter().map(|c| c.0).sum::<f64>() / n,
-            interval: ratio_bootstrap_interval(&clusters, RESAMPLES, 0),
+            interval: preference_interval(&clusters),
             alpha: krippendorff_alpha(&units),
             left: left / n,
             raters,

@@ -341,7 +341,7 @@ pub const CRITERIA: &[Criterion] = &[
     MATCHING.row("same-benchmarks", "Both models were measured on the same benchmark files and items",
         "Otherwise one model's number may come from an easier file.",
         "R7, §Evaluation Protocol")
-        .asks(&[M::WikitextLoss, M::PtbLoss, M::LambadaLoss, M::HellaswagMargin],
+        .asks(&[M::WikitextLoss, M::PtbLoss, M::LambadaLoss, M::HellaswagMargin, M::LongContextLoss],
             Rule::SameProvenance(Field::Validation)).tiers(GATE, SMALLER),
     // --- language modelling ----------------------------------------------------------------------
     LANGUAGE.row("perplexity-non-inferior", "GroundThink's held-out perplexity is at most 5 % above GPT-2's",
@@ -493,13 +493,16 @@ pub const CRITERIA: &[Criterion] = &[
     RECALLS.row("repeated-bigrams", "GroundThink predicts repeated pairs not measurably worse",
         "Needs no question: what completes a pair seen earlier.",
         "R16, §Statefulness Tests").asks(&[M::RepeatedBigramLoss], Rule::NotMeasurablyWorse).of(Of::Pair),
-    RECALLS.row("repeated-bigrams-far", "GroundThink predicts pairs seen over 256 tokens ago not measurably worse",
-        "Needs no question: where a window of attention has slid on and a state must have kept it.",
+    RECALLS.row("repeated-bigrams-1024", "GroundThink predicts pairs seen 257 to 1,024 tokens ago not measurably worse",
+        "Needs no question: partly beyond a window of attention that slides on.",
         "R16, R18, §Statefulness Tests").asks(&[M::RepeatedBigramLoss1024], Rule::NotMeasurablyWorse).of(Of::Pair),
+    RECALLS.row("repeated-bigrams-far", "GroundThink predicts pairs seen over 1,024 tokens ago not measurably worse",
+        "Needs no question: where a window of attention has slid on and a state must have kept it.",
+        "R16, R18, §Statefulness Tests").asks(&[M::RepeatedBigramLossFar], Rule::NotMeasurablyWorse).of(Of::Pair),
     RECALLS.row("emergent-reasoning", "GroundThink composes two facts at 8M",
-        "Checklist of 8M: emergent simple reasoning.",
+        "Checklist of 8M: emergent simple reasoning. Each item names two candidates: whoever picks one of them without comparing is right half the time, so that is the chance that counts.",
         "§4 of the rulings, Reasoning; §Validation Checklist Per Scale")
-        .asks(&[M::MultiFactCompositionAccuracy], Rule::AboveChance).of(Of::GroundThink).tiers(GATE, NOWHERE)
+        .asks(&[M::MultiFactCompositionAccuracy], Rule::LowerAbove(0.5)).of(Of::GroundThink).tiers(GATE, NOWHERE)
         .at(&["8M"]),
     // --- canaries --------------------------------------------------------------------------------
     CANARY.row("C1a", "A fact is recalled at once",

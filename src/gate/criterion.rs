@@ -64,7 +64,8 @@ pub enum Effect {
     Absolute(f64),
     /// Of a loss: the perplexity it means is lower by more than this share.
     Perplexity(f64),
-    /// A ratio: more by this share where more is better, less by this share where less is.
+    /// A ratio: more by this share where more is better, less by this share where less is; of seconds, the
+    /// speed is more by this share.
     Relative(f64),
 }
 

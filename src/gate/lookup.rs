@@ -115,7 +115,12 @@ fn lack<'a>(
         let got = field.of(source);
         (got != expected).then_some(Lack::Elsewhere { field, expected, got })
     };
-    Field::PROMISED.iter().find_map(differs)
+    let other_material = || {
+        let expected = context.material.get(&source.probe)?;
+        let (field, got) = (Field::Validation, &source.validation);
+        (got != expected).then_some(Lack::Elsewhere { field, expected, got })
+    };
+    Field::PROMISED.iter().find_map(differs).or_else(other_material)
 }
 
 impl<'a> Evidence<'a> {

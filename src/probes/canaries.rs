@@ -3,7 +3,7 @@
 //! Items, conditions and scoring are those of the recall tests; only the accuracy is kept, since that is
 //! what a canary has a limit for.
 
-use super::recall::{ItemsOf, accuracy, everyone, usable};
+use super::recall::{ItemsOf, Who, accuracy, usable};
 use super::{Probe, Reading, Result, Subject};
 use crate::data::canaries::items;
 use crate::evidence::{CANARIES, Metric as M};
@@ -31,13 +31,20 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
 
 /// The probe's question over other items.
 pub fn canaries_over(s: &Subject<'_>, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
-    let mut readings = Vec::new();
-    everyone(s, &mut |condition, answers| {
-        for &(name, metric) in CANARIES {
-            let Some(items) = usable(&s.dataset.tokenizer, items(name)) else { continue };
-            readings.push(accuracy(metric, &items, &answers(&items)?).under(condition));
-        }
-        Ok(())
-    })?;
-    Ok(readings)
+    Who::of(s)?.canaries(items)
+}
+
+impl Who<'_> {
+    /// The answers to the canaries.
+    pub fn canaries(&self, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
+        let mut readings = Vec::new();
+        self.everyone(&mut |condition, answers| {
+            for &(name, metric) in CANARIES {
+                let Some(items) = usable(self.tokenizer, items(name)) else { continue };
+                readings.push(accuracy(metric, &items, &answers(&items)?).under(condition));
+            }
+            Ok(())
+        })?;
+        Ok(readings)
+    }
 }

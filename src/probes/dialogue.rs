@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::benchmark::{Exam, Figure, Outcome, expect_all, first, interval_over, ratio};
 use super::bleu::{BLEU_SIGNATURE, BleuCounts, distinct};
 use super::decoding::{Decoding, Nucleus, turn_ends};
-use super::likelihood::{How, Request};
+use super::likelihood::{Answer, How, Request};
 use super::{ProbeError, Result};
 use crate::data::dialogues::Dialogue;
 use crate::data::tokenizer::Tokenizer;
@@ -53,13 +53,13 @@ pub(super) fn examine_replies(
     let answers = exam.respondent.answer(&requests, how)?;
     expect_all(&answers, requests.len())?;
     let losses: Vec<f64> = answers.iter().map(|answer| -answer.log_likelihood()).collect();
-    let loss = Figure { name: "loss", ..per_token(&replies, &losses, |_| true) };
+    let loss = Figure { name: "loss", ..per_token(&replies, &answers, |_| true) };
     let mut figures = vec![loss, loss.through("token_perplexity", f64::exp)];
     let mut least = 0;
     for &(name, most) in DISTANCES {
         let here = |reply: &Reply| reply.number > least && reply.number <= most;
         if replies.iter().any(here) {
-            figures.push(per_token(&replies, &losses, here).through(name, f64::exp));
+            figures.push(per_token(&replies, &answers, here).through(name, f64::exp));
         }
         least = most;
     }
@@ -131,13 +131,14 @@ fn replies(exam: &Exam<'_>, dialogues: &[Dialogue]) -> Result<(Vec<Reply>, Vec<V
     Ok((replies, texts))
 }
 
-/// Σ losses / Σ tokens of the replies that are meant, resampled by dialogue.
-fn per_token(replies: &[Reply], losses: &[f64], meant: impl Fn(&Reply) -> bool) -> Figure {
+/// Σ losses / Σ scored tokens of the replies that are meant, resampled by dialogue: of a reply longer than the
+/// window only the end is scored.
+fn per_token(replies: &[Reply], answers: &[Answer], meant: impl Fn(&Reply) -> bool) -> Figure {
     let mut sums: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
-    for (reply, loss) in replies.iter().zip(losses).filter(|(reply, _)| meant(reply)) {
+    for (reply, answer) in replies.iter().zip(answers).filter(|(reply, _)| meant(reply)) {
         let (nats, tokens) = sums.entry(reply.dialogue).or_default();
-        *nats += loss;
-        *tokens += reply.request.continuation.len() as f64;
+        *nats -= answer.log_likelihood();
+        *tokens += answer.losses.len() as f64;
     }
     ratio(&sums.into_values().collect::<Vec<_>>())
 }

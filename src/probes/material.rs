@@ -1,11 +1,12 @@
 //! What probes ask about beyond the held-out split, as a protocol sets it: files, and how much of them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::benchmark::find_task;
 use super::long_context::{self, LongTexts};
 use super::mqar::{self, Grid};
-use super::{ProbeError, Result};
+use super::{PROBES, ProbeError, Result};
 use crate::data::files::sha256;
 
 /// What there is to ask about.
@@ -22,6 +23,15 @@ pub struct Material {
 }
 
 impl Material {
+    /// What every probe that measures on something of its own measures on; empty where there is nothing.
+    pub fn promise(&self) -> Result<BTreeMap<String, String>> {
+        let own =
+            |id: &&str| find_task(id).is_some() || [mqar::PROBE.id, long_context::PROBE.id].contains(id);
+        let ids = PROBES.iter().map(|probe| probe.id).filter(own);
+        let digest = |id: &str| if self.suffices(id) { self.measured_on(id) } else { Ok(None) };
+        ids.map(|id| Ok((id.to_owned(), digest(id)?.unwrap_or_default()))).collect()
+    }
+
     /// Whether a probe can answer: a benchmark needs its file, long context its documents, and associative
     /// recall a size.
     pub fn suffices(&self, probe: &str) -> bool {

@@ -55,7 +55,7 @@ pub use long_context::{LongTexts, long_context_readings, losses_by_token};
 pub use material::Material;
 pub use mqar::Grid;
 pub use ngram::{bigram_loss, unigram_loss};
-pub use recall::{ItemsOf, Scores, copy_oracle, recall_over, uniform};
+pub use recall::{ItemsOf, Scores, Who, copy_oracle, recall_over, uniform};
 
 /// A trained model, and all that may be asked about how it came to be.
 pub struct Subject<'a> {
@@ -173,6 +173,20 @@ pub struct Probe {
     pub metrics: &'static [Metric],
     /// Asks.
     pub ask: fn(&Subject<'_>) -> Result<Vec<Reading>>,
+}
+
+/// Probes that ask nothing but a model and its tokenizer, so that any checkpoint can be asked.
+pub const INQUIRIES: [&str; 2] = [recall::PROBE.id, canaries::PROBE.id];
+
+/// The answers to one of [`INQUIRIES`]; `None` for another name.
+pub fn inquire(id: &str, who: &Who<'_>) -> Option<Result<Vec<Reading>>> {
+    match id {
+        _ if id == recall::PROBE.id => Some(who.recall(&crate::data::cloze::items)),
+        _ if id == canaries::PROBE.id => {
+            Some(who.canaries(&|canary| crate::data::canaries::items(canary, who.tokenizer)))
+        }
+        _ => None,
+    }
 }
 
 /// Every probe.

@@ -87,31 +87,52 @@ pub type ItemsOf<'a> = &'a dyn Fn(&str) -> Option<Vec<ClozeItem>>;
 /// Who answers items, and how.
 pub(super) type Answers<'a> = &'a dyn Fn(&[ClozeItem]) -> Result<Vec<Scores>>;
 
-/// Puts a question to the trained model and to all that it is compared with (ruling R18).
-pub(super) fn everyone(
-    s: &Subject<'_>,
-    put: &mut dyn FnMut(Condition, Answers<'_>) -> Result<()>,
-) -> Result<()> {
-    let (t, all) = (&s.dataset.tokenizer, usize::MAX);
-    put(Condition::Trained, &|i| score(s.model, t, i, all))?;
-    put(Condition::Untrained, &|i| score(s.untrained, t, i, all))?;
-    put(Condition::StateReset, &|i| score(s.model, t, i, 0))?;
-    put(Condition::Uniform, &|i| Ok(uniform(i)))?;
-    put(Condition::CopyOracle, &|i| Ok(copy_oracle(i)))?;
-    if let Some(window) = matched_window(s)? {
-        put(Condition::WindowMatched, &|i| score(s.model, t, i, window))?;
+/// A trained model, and what it is compared with (ruling R18).
+pub struct Who<'a> {
+    /// The model with its trained weights.
+    pub model: &'a dyn LanguageModel,
+    /// The same model as it was before the first step.
+    pub untrained: &'a dyn LanguageModel,
+    /// Its tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// Tokens of a window whose bytes are those of GroundThink's state, where there is one.
+    pub matched: Option<usize>,
+}
+
+impl<'a> Who<'a> {
+    pub(super) fn of(s: &Subject<'a>) -> Result<Self> {
+        let matched = matched_window(s)?;
+        Ok(Self { model: s.model, untrained: s.untrained, tokenizer: &s.dataset.tokenizer, matched })
     }
-    Ok(())
+
+    /// Puts a question to the trained model and to all that it is compared with.
+    pub(super) fn everyone(&self, put: &mut dyn FnMut(Condition, Answers<'_>) -> Result<()>) -> Result<()> {
+        let (t, all) = (self.tokenizer, usize::MAX);
+        put(Condition::Trained, &|i| score(self.model, t, i, all, None))?;
+        put(Condition::Untrained, &|i| score(self.untrained, t, i, all, None))?;
+        put(Condition::StateReset, &|i| score(self.model, t, i, 0, None))?;
+        put(Condition::Uniform, &|i| Ok(uniform(i)))?;
+        put(Condition::CopyOracle, &|i| Ok(copy_oracle(i)))?;
+        if let Some(window) = self.matched {
+            put(Condition::WindowMatched, &|i| score(self.model, t, i, all, Some(window)))?;
+        }
+        Ok(())
+    }
+
+    /// The answers to the recall tests.
+    pub fn recall(&self, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
+        let mut readings = Vec::new();
+        self.everyone(&mut |condition, answers| {
+            readings.extend(examine(self.tokenizer, items, condition, answers)?);
+            Ok(())
+        })?;
+        Ok(readings)
+    }
 }
 
 /// The probe's question over other items.
 pub fn recall_over(s: &Subject<'_>, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
-    let mut readings = Vec::new();
-    everyone(s, &mut |condition, answers| {
-        readings.extend(examine(&s.dataset.tokenizer, items, condition, answers)?);
-        Ok(())
-    })?;
-    Ok(readings)
+    Who::of(s)?.recall(items)
 }
 
 /// The tokens whose keys and values take the bytes of GroundThink's state; `None` for a model
@@ -257,16 +278,17 @@ pub fn copy_oracle(items: &[ClozeItem]) -> Vec<Scores> {
 }
 
 /// Scores items by likelihood. The model sees the last `memory` tokens before the stem, and of
-/// all that as much as its window holds, truncated from the left.
+/// all that as much as the window (its own unless given) holds, truncated from the left.
 fn score(
     model: &dyn LanguageModel,
     tokenizer: &Tokenizer,
     items: &[ClozeItem],
     memory: usize,
+    window: Option<usize>,
 ) -> Result<Vec<Scores>> {
     let mut by_length: BTreeMap<usize, Vec<(usize, Vec<u32>)>> = BTreeMap::new();
     for (i, item) in items.iter().enumerate() {
-        let tokens = prompt(tokenizer, item, memory, model.window())?;
+        let tokens = prompt(tokenizer, item, memory, window.or(model.window()))?;
         by_length.entry(tokens.len()).or_default().push((i, tokens));
     }
     let mut scores = vec![Vec::new(); items.len()];

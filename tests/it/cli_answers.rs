@@ -295,3 +295,34 @@ fn an_evaluation_that_cannot_be_is_refused() {
     fs::remove_file(checkpoint.path().join("tokenizer.json")).unwrap();
     refused(&eval(checkpoint.path(), &data), &["tokenizer.json", "found neither"]);
 }
+
+#[test]
+fn any_checkpoint_can_be_asked_what_it_remembers() {
+    let checkpoint = Shared::get().checkpoint();
+    let arguments = ["eval", "--checkpoint", text(&checkpoint), "--task", "recall"];
+    let document: Value = serde_json::from_str(&done(&[&arguments[..], &["--json"]].concat())).unwrap();
+    let results = &document["results"]["recall"];
+    let under = |condition: &str| -> Vec<f64> {
+        let end = format!("_accuracy,{condition}");
+        let all = results.as_object().unwrap().iter().filter(|(name, _)| name.ends_with(&end));
+        all.filter(|(name, _)| !name.starts_with("document")).map(|(_, x)| x.as_f64().unwrap()).collect()
+    };
+    assert!(under("trained").len() > 3);
+    for (condition, score) in [("uniform", 0.125), ("state_reset", 0.125), ("copy_oracle", 1.0)] {
+        let scores = under(condition);
+        assert!(
+            !scores.is_empty() && scores.iter().all(|x| (x - score).abs() < 1e-9),
+            "{condition} {scores:?}"
+        );
+    }
+    let plain = done(&arguments);
+    assert!(
+        plain.lines().any(|line| line.starts_with("retention_1_bits") && line.contains("trained")),
+        "{plain}"
+    );
+    refused(&[&arguments[..], &["--limit", "3"]].concat(), &["--limit", "recall does not take it"]);
+    let unknown = ["eval", "--checkpoint", text(&checkpoint), "--task", "recal"];
+    refused(&unknown, &["--task: expected one of wikitext, ptb", "recall, canaries", "got \"recal\""]);
+    let no_data = ["eval", "--checkpoint", text(&checkpoint), "--task", "ptb"];
+    refused(&no_data, &["--data: ptb needs its file"]);
+}

@@ -142,8 +142,12 @@ fn violate(world: &mut World, c: &Criterion, scale: &str) {
             relate(world, c, scale, &all, |x| x + (1.0 - share).ln() + HAIR);
         }
         Rule::SignificantlyBetter(Effect::Relative(share)) => {
-            let step = if c.metrics[0].direction() == Direction::Higher { share } else { -share };
-            relate(world, c, scale, &all, |x| x * (1.0 + step * (1.0 - HAIR)));
+            let share = share * (1.0 - HAIR);
+            relate(world, c, scale, &all, |x| match (c.metrics[0].direction(), c.metrics[0].unit()) {
+                (Direction::Higher, _) => x * (1.0 + share),
+                (_, "s") => x / (1.0 + share),
+                _ => x * (1.0 - share),
+            });
         }
         Rule::NotSignificantlyWorse(_) => {
             let step = if c.metrics[0].direction() == Direction::Higher { -1.0 } else { 1.0 };
@@ -376,6 +380,24 @@ fn every_criterion_is_unproven_by_evidence_from_elsewhere() {
                 assert!(lacking.contains("got other"), "{}: {lacking}", c.id);
             }
         }
+    }
+}
+
+#[test]
+fn other_material_than_promised_does_not_count() {
+    let judged = |promised: &str| {
+        let mut world = World::good("test", &["8M"], 3);
+        world.context.material.insert("synthetic".to_owned(), promised.to_owned());
+        judge(&world.ledger())
+    };
+    let id = row("lambada-loss");
+    assert_eq!(finding(&judged("validation"), id, "8M").status, Status::Met);
+    for (promised, says) in [("other", "expected other"), ("", "expected nothing")] {
+        let judgement = judged(promised);
+        let f = finding(&judgement, id, "8M");
+        assert_eq!(f.status, Status::Unproven);
+        let lacking = f.lacking.as_deref().unwrap_or_default();
+        assert!(lacking.contains("another validation") && lacking.contains(says), "{lacking}");
     }
 }
 

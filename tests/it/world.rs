@@ -36,6 +36,7 @@ impl World {
         let expected = scales.iter().flat_map(|scale| seeds.iter().map(|&seed| expected(scale, seed)));
         let context = Context {
             schema: SCHEMA,
+            material: Default::default(),
             number: 1,
             protocol: protocol.to_owned(),
             models: vec![GROUNDTHINK.to_owned(), GPT2.to_owned()],

@@ -127,6 +127,7 @@ impl Pool {
         let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect();
         lines.push(Line::Context(Context {
             schema: SCHEMA,
+            material: Default::default(),
             number: 0,
             protocol: "smoke".to_owned(),
             models: names(&[GPT2, GROUNDTHINK]),

@@ -51,7 +51,7 @@ pub fn other_recipe(lab: &Lab) -> Result<Case, Failed> {
     let sound = lab.evidence()?;
     let mut other = lab.protocol().clone();
     other.recipe.max_lr *= 2.0;
-    let mut promised = promise(&other, lab.smoke()?.dataset()).map_err(fail)?;
+    let mut promised = promise(&other, lab.smoke()?.dataset(), None).map_err(fail)?;
     promised.number = context(&sound)?.number + 1;
     let broken = [sound.clone(), vec![Line::Context(promised)]].concat();
     Ok(Case { sound, broken })
@@ -62,7 +62,7 @@ pub fn one_seed_ten_times(lab: &Lab) -> Result<Case, Failed> {
     let sound = lab.evidence()?;
     let mut ten = lab.protocol().clone();
     ten.seeds = (1..=10).collect();
-    let promised = promise(&ten, lab.smoke()?.dataset()).map_err(fail)?;
+    let promised = promise(&ten, lab.smoke()?.dataset(), None).map_err(fail)?;
     let mut broken = Vec::new();
     for expected in &promised.expected {
         let first = measurements(&sound).filter(|m| m.subject().seed == 1);
