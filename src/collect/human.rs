@@ -24,7 +24,9 @@ const SIDES: u64 = 1;
 
 /// A number of both models: whoever knows the sides of one page knows those of no other.
 fn of_both(a: &Compared, b: &Compared) -> u64 {
-    let digest = sha256(format!("{} {}", a.weights, b.weights).as_bytes());
+    let mut both = [a.weights.as_str(), b.weights.as_str()];
+    both.sort_unstable();
+    let digest = sha256(both.concat().as_bytes());
     digest.bytes().fold(0, |sum, digit| sum.rotate_left(5) ^ u64::from(digit))
 }
 

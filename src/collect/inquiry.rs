@@ -37,7 +37,8 @@ pub fn ask_checkpoint(checkpoint: &Path, id: &'static str) -> Result<Option<Inqu
     let number = |x: f64| json!(Value::from(x));
     let mut results = Map::from_iter([("alias".to_owned(), id.into())]);
     for r in &readings {
-        let (name, condition) = (r.metric.id(), r.condition.name());
+        let (name, condition) = (r.metric.id(), json!(r.condition));
+        let condition = condition.as_str().unwrap_or_default();
         results.insert(format!("{name},{condition}"), number(r.value));
         let interval = r.interval.map(|ends| ends.map(number));
         results.insert(format!("{name}_interval,{condition}"), json!(interval));

@@ -374,7 +374,8 @@ fn tests() -> impl Iterator<Item = &'static str> {
 /// Candidates that an item mentions: the truth, and those that it could be mistaken for.
 fn mentioned(test: &str, template: usize) -> usize {
     match (test, template) {
-        ("contextual_correction" | "multi_fact_composition", _) | ("document_wording", 1 | 3) => 2,
+        ("contextual_correction" | "multi_fact_composition" | "persona_consistency", _)
+        | ("document_wording", 1 | 3) => 2,
         ("C1d" | "C2b" | "C3b" | "C5c" | "C6a" | "C6b", _) => 2,
         ("C3c", template) => 2 + template % 2,
         _ => 1,
