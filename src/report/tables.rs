@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::evidence::{Condition, Direction, Ledger, Metric, RECALL_TESTS, Value};
+use crate::evidence::{CANARIES, Condition, Direction, Ledger, Metric, RECALL_TESTS, Value};
 use crate::gate::{Evidence, GPT2, GROUNDTHINK};
 use crate::statistics::{fit, mean, sd, t_interval};
 
@@ -187,7 +187,9 @@ fn claimed(scales: &[Scaled<'_>]) -> Table {
 }
 
 fn is_recall_accuracy(metric: Metric) -> bool {
-    metric == Metric::StatefulnessScore || RECALL_TESTS.iter().any(|t| t.accuracy == metric)
+    metric == Metric::StatefulnessScore
+        || RECALL_TESTS.iter().any(|t| t.accuracy == metric)
+        || CANARIES.iter().any(|(_, canary)| *canary == metric)
 }
 
 struct Scaled<'e> {
@@ -224,7 +226,7 @@ impl Scaled<'_> {
         let mut rows = Vec::new();
         let score = ("statefulness_score", Metric::StatefulnessScore);
         let tests = RECALL_TESTS.iter().map(|t| (t.name, t.accuracy));
-        for (name, metric) in tests.chain([score]) {
+        for (name, metric) in tests.chain([score]).chain(CANARIES.iter().copied()) {
             let cells: Vec<String> = Condition::ALL.iter().map(|&c| self.cell(model, c, metric)).collect();
             if cells.iter().any(|c| c != NONE) {
                 let chance = self.cell(model, Condition::Trained, Metric::StatefulnessChance);
