@@ -195,7 +195,7 @@ metrics! {
     LongContextLoss, "long_context_loss", "nats/token", Lower, "Loss on tokens beyond the first 2K of documents of at least 32K (ruling R20).";
     LongContextRise, "long_context_rise", "nats/token", Lower, "Loss of the farthest position bucket above that of the bucket that ends at 2K, paired by document.";
     LongContextOverlap, "long_context_overlap", "share", Lower, "Share of the long documents' 13-grams of tokens that training text contains.";
-    Ucw, "ucw", "tokens", Higher, "Useful context window: longest context bucket whose loss is not worse, paired, than at the trained length (ruling R19).";
+    Ucw, "ucw", "tokens", Higher, "Useful context window: end of the last context bucket up to which none is worse than the trained length: perplexity at most 5 % higher with 95 % confidence, paired (rulings R6, R19).";
     CostTimeGrowth, "cost_time_growth", "ratio", Lower, "Time per token at 8K of context divided by that at 2K.";
     CostMemoryGrowth, "cost_memory_growth", "ratio", Lower, "Memory per conversation at 8K of context divided by that at 2K.";
 

@@ -246,3 +246,19 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_who_agree_prove_little() {
+        let [low, high] = preference_interval(&[(1.0, 1.0), (2.0, 2.0)]).unwrap();
+        assert!((low - 0.342).abs() < 1e-3 && high == 1.0, "{low} {high}");
+        let [low, high] = preference_interval(&[(0.0, 3.0); 50]).unwrap();
+        assert!(low == 0.0 && high < 0.08, "{low} {high}");
+        let [low, high] = preference_interval(&[(1.0, 1.0), (0.0, 1.0), (1.0, 2.0)]).unwrap();
+        assert!(low < 0.5 && high > 0.5);
+        assert_eq!(preference_interval(&[]), None);
+    }
+}

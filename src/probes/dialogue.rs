@@ -187,3 +187,20 @@ fn samples(
     }
     all.into_iter().map(|replies| json!({"replies": replies})).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cutting a reply must not make it look likelier.
+    #[test]
+    fn a_reply_counts_as_many_tokens_as_are_scored() {
+        let request = Request { context: vec![1], continuation: vec![2; 6] };
+        let reply = Reply { dialogue: 0, number: 1, text: String::new(), request };
+        let whole = Answer { losses: vec![3.0; 6], greedy: false };
+        let cut = Answer { losses: vec![3.0; 2], greedy: false };
+        for answer in [whole, cut] {
+            assert_eq!(per_token(std::slice::from_ref(&reply), &[answer], |_| true).value, 3.0);
+        }
+    }
+}
