@@ -324,7 +324,10 @@ mod tests {
                 mean(&SETTING.accuracies(model.as_ref(), &tests).unwrap())
             };
             let learnt = share(&|_| ());
-            assert!(learnt > 0.95, "{}: {learnt}", config.name());
+            // Training ended when 99 % of the questions of 256 examples were answered. If those of an example are
+            // right or wrong together, the share of 256 others differs by 0.88 points (one deviation,
+            // √(2·0.99·0.01 / 256)); four of them are allowed. Measured: 0.979 and 1.
+            assert!(learnt > LEARNT - 0.035, "{}: {learnt}", config.name());
             let late = share(&|e| e.queries.iter_mut().for_each(|q| q.0 += 1));
             assert!(late < 0.9, "{}: {late} one place on", config.name());
             let other = share(&|e| {
