@@ -1,0 +1,264 @@
+// The scheduler behind emulate.h, and the one function through which the host launches a kernel.
+#include <cstdarg>
+#include <random>
+
+#include "emulate.h"
+
+namespace emulate {
+
+thread_local Block *block;
+thread_local Fiber *self;
+Kernel *kernels;
+
+namespace {
+
+constexpr size_t STACK = 128 * 1024;
+
+struct Launch {
+  std::vector<Fiber> fibers;
+  void *scheduler;
+  const Kernel *kernel;
+  const Argument *arguments;
+  bool failed;
+  char message[512];
+};
+thread_local Launch *launch;
+
+/// Memory of the fibers' stacks, kept from launch to launch; untouched pages cost nothing.
+struct Stacks {
+  unsigned char *start = nullptr;
+  size_t count = 0;
+  ~Stacks() { free(start); }
+  unsigned char *of(size_t fibers) {
+    if (fibers > count) {
+      free(start);
+      start = static_cast<unsigned char *>(malloc(fibers * STACK));
+      count = fibers;
+    }
+    if (!start) abort();
+    return start;
+  }
+};
+thread_local Stacks stacks;
+
+#if defined(__x86_64__)
+// Callee-saved registers go on the stack that is left, and come from the one that is entered.
+asm(R"(
+  .text
+  .globl v5_emulate_switch
+  .type v5_emulate_switch, @function
+v5_emulate_switch:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+  .size v5_emulate_switch, .-v5_emulate_switch
+)");
+#elif defined(__aarch64__)
+asm(R"(
+  .text
+  .globl v5_emulate_switch
+v5_emulate_switch:
+  sub sp, sp, #160
+  stp x19, x20, [sp, #0]
+  stp x21, x22, [sp, #16]
+  stp x23, x24, [sp, #32]
+  stp x25, x26, [sp, #48]
+  stp x27, x28, [sp, #64]
+  stp x29, x30, [sp, #80]
+  stp d8, d9, [sp, #96]
+  stp d10, d11, [sp, #112]
+  stp d12, d13, [sp, #128]
+  stp d14, d15, [sp, #144]
+  mov x9, sp
+  str x9, [x0]
+  mov sp, x1
+  ldp x19, x20, [sp, #0]
+  ldp x21, x22, [sp, #16]
+  ldp x23, x24, [sp, #32]
+  ldp x25, x26, [sp, #48]
+  ldp x27, x28, [sp, #64]
+  ldp x29, x30, [sp, #80]
+  ldp d8, d9, [sp, #96]
+  ldp d10, d11, [sp, #112]
+  ldp d12, d13, [sp, #128]
+  ldp d14, d15, [sp, #144]
+  add sp, sp, #160
+  ret
+)");
+#else
+#error "emulated kernels know the stacks of x86-64 and aarch64 only"
+#endif
+extern "C" void v5_emulate_switch(void **save, void *load);
+
+void leave() { v5_emulate_switch(&self->stack_pointer, launch->scheduler); }
+
+void enter_kernel() {
+  launch->kernel->call(launch->kernel->function, launch->arguments);
+  self->wait = Wait::done;
+  leave();
+  abort();
+}
+
+void prepare(Fiber &fiber, unsigned char *stack) {
+  // 16-byte aligned as before a call; above the registers lies the address to return to.
+  auto top = reinterpret_cast<uintptr_t>(stack + STACK) & ~uintptr_t(15);
+  auto entry = reinterpret_cast<uint64_t>(&enter_kernel);
+#if defined(__x86_64__)
+  auto words = reinterpret_cast<uint64_t *>(top) - 8;
+  memset(words, 0, 64);
+  words[6] = entry;
+#else
+  auto words = reinterpret_cast<uint64_t *>(top) - 20;
+  memset(words, 0, 160);
+  words[11] = entry;
+#endif
+  fiber.stack_pointer = words;
+  fiber.wait = Wait::nothing;
+  fiber.warp_round = 0;
+  fiber.copies.clear();
+}
+
+/// Runs the fibers of a block until all have ended.
+void run_block(std::mt19937 &random) {
+  auto &fibers = launch->fibers;
+  std::vector<unsigned> warps(fibers.size() / 32), lanes(32);
+  for (unsigned i = 0; i < warps.size(); i++) warps[i] = i;
+  for (unsigned i = 0; i < 32; i++) lanes[i] = i;
+  auto shuffle = [&](std::vector<unsigned> &x) {
+    for (size_t i = x.size(); i > 1; i--) std::swap(x[i - 1], x[random() % i]);
+  };
+  for (;;) {
+    bool ran = false;
+    shuffle(warps);
+    for (unsigned warp : warps) {
+      shuffle(lanes);
+      unsigned waiting = 0, ended = 0;
+      for (unsigned lane : lanes) {
+        Fiber &fiber = fibers[warp * 32 + lane];
+        if (fiber.wait == Wait::nothing) {
+          ran = true;
+          self = &fiber;
+          v5_emulate_switch(&launch->scheduler, fiber.stack_pointer);
+          if (launch->failed) return;
+        }
+        waiting += fiber.wait == Wait::warp;
+        ended += fiber.wait == Wait::done;
+      }
+      if (waiting == 32) {
+        for (unsigned lane = 0; lane < 32; lane++) fibers[warp * 32 + lane].wait = Wait::nothing;
+        ran = true;
+      } else if (waiting && waiting + ended == 32) {
+        launch->failed = true;
+        snprintf(launch->message, sizeof launch->message, "warp %u: %u lanes at a warp operation, %u have ended",
+                 warp, waiting, ended);
+        return;
+      }
+    }
+    if (ran) continue;
+    unsigned at_barrier = 0, ended = 0;
+    for (auto &fiber : fibers) at_barrier += fiber.wait == Wait::block, ended += fiber.wait == Wait::done;
+    if (ended == fibers.size()) return;
+    if (at_barrier != fibers.size()) {
+      launch->failed = true;
+      snprintf(launch->message, sizeof launch->message, "%u of %zu threads at __syncthreads, %u have ended, the others wait in their warp", at_barrier, fibers.size(), ended);
+      return;
+    }
+    for (auto &fiber : fibers) fiber.wait = Wait::nothing;
+  }
+}
+
+}  // namespace
+
+void wait(Wait what) {
+  self->wait = what;
+  leave();
+}
+
+void fail(const char *format, ...) {
+  va_list more;
+  va_start(more, format);
+  int n = snprintf(launch->message, sizeof launch->message, "block (%u, %u, %u), thread %u: ", block->index.x,
+                   block->index.y, block->index.z, self->number);
+  vsnprintf(launch->message + n, sizeof launch->message - n, format, more);
+  va_end(more);
+  launch->failed = true;
+  leave();
+  abort();
+}
+
+}  // namespace emulate
+
+using namespace emulate;
+
+/// Runs a kernel; 0, or 1 with the reason in `message` (512 bytes).
+extern "C" int v5_emulate(const char *name, const unsigned *grid, const unsigned *size, unsigned shared_bytes,
+                          const Argument *arguments, unsigned count, unsigned seed, char *message) {
+  const Kernel *kernel = kernels;
+  while (kernel && strcmp(kernel->name, name)) kernel = kernel->next;
+  if (!kernel) return snprintf(message, 512, "no kernel of that name"), 1;
+  if (kernel->parameters != count)
+    return snprintf(message, 512, "%u arguments, the kernel takes %u", count, kernel->parameters), 1;
+  if (int bad = kernel->check(arguments); bad >= 0)
+    return snprintf(message, 512, "argument %d is of another type than the parameter", bad), 1;
+  unsigned threads = size[0] * size[1] * size[2];
+  if (threads == 0 || threads > 1024 || threads % 32 || size[1] != 1 || size[2] != 1)
+    return snprintf(message, 512, "%u x %u x %u threads", size[0], size[1], size[2]), 1;
+  if (!grid[0] || !grid[1] || !grid[2] || grid[1] > 65535 || grid[2] > 65535)
+    return snprintf(message, 512, "%u x %u x %u blocks", grid[0], grid[1], grid[2]), 1;
+  if (shared_bytes > 227 * 1024) return snprintf(message, 512, "%u bytes of shared memory", shared_bytes), 1;
+
+  Launch now{};
+  now.fibers.resize(threads);
+  unsigned char *room = stacks.of(threads);
+  now.kernel = kernel;
+  now.arguments = arguments;
+  Block one{};
+  one.size = {size[0], size[1], size[2]};
+  one.grid = {grid[0], grid[1], grid[2]};
+  one.mail.resize(threads / 32);
+  // A margin of bytes on either side shows what is written beyond the end.
+  constexpr unsigned MARGIN = 1024;
+  std::vector<unsigned char> shared(shared_bytes + 2 * MARGIN + 128);
+  auto start = (reinterpret_cast<uintptr_t>(shared.data()) + MARGIN + 127) & ~uintptr_t(127);
+  one.shared = reinterpret_cast<unsigned char *>(start);
+  one.shared_bytes = shared_bytes;
+  launch = &now;
+  block = &one;
+
+  std::mt19937 random(seed);
+  size_t blocks = size_t(grid[0]) * grid[1] * grid[2];
+  std::vector<size_t> order(blocks);
+  for (size_t i = 0; i < blocks; i++) order[i] = i;
+  for (size_t i = blocks; i > 1; i--) std::swap(order[i - 1], order[random() % i]);
+  for (size_t which : order) {
+    one.index = {unsigned(which % grid[0]), unsigned(which / grid[0] % grid[1]), unsigned(which / grid[0] / grid[1])};
+    memset(shared.data(), 0xff, shared.size());
+    for (unsigned i = 0; i < threads; i++) {
+      now.fibers[i].number = i;
+      now.fibers[i].thread = {i, 0, 0};
+      prepare(now.fibers[i], room + size_t(i) * STACK);
+    }
+    run_block(random);
+    for (unsigned i = 0; i < MARGIN && !now.failed; i++)
+      if (one.shared[-1 - int(i)] != 0xff || one.shared[shared_bytes + i] != 0xff) {
+        now.failed = true;
+        snprintf(now.message, sizeof now.message, "written outside the %u bytes of shared memory", shared_bytes);
+      }
+    if (now.failed) break;
+  }
+  launch = nullptr;
+  if (now.failed) memcpy(message, now.message, sizeof now.message);
+  return now.failed;
+}
