@@ -1,6 +1,6 @@
 //! Digests of the code that makes numbers, so that evidence names the code it came from (ruling
 //! R14): `V5_REVISION` covers everything above the waist, `V5_TRAIN_REVISION` what decides the
-//! outcome of a training.
+//! outcome of a training. Then the kernels: for a GPU, and for the CPU.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,16 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 /// What decides the outcome of a training.
-const TRAINING: &[&str] = &["Cargo.lock", "src/data", "src/ops", "src/models", "src/train", "src/scale.rs"];
+const TRAINING: &[&str] = &[
+    "Cargo.lock",
+    "kernels",
+    "src/data",
+    "src/kernels",
+    "src/ops",
+    "src/models",
+    "src/train",
+    "src/scale.rs",
+];
 /// What else makes numbers.
 const MEASURING: &[&str] = &[
     "src/probes",
@@ -31,6 +40,85 @@ fn main() {
     println!("cargo::rustc-env=V5_TRAIN_REVISION={}", hex(hash.clone()));
     MEASURING.iter().for_each(|part| add(&mut hash, &root, Path::new(part)));
     println!("cargo::rustc-env=V5_REVISION={}", hex(hash));
+
+    let kernels = kernels(&root.join("kernels"));
+    if std::env::var_os("CARGO_FEATURE_EMULATE").is_some() {
+        emulated(&root.join("kernels"), &kernels);
+    }
+    if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        compiled(&kernels);
+    }
+}
+
+/// Every `.cu` file, by name.
+fn kernels(folder: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "cu")).collect();
+    files.sort();
+    files
+}
+
+fn out(name: &str) -> PathBuf {
+    PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default()).join(name)
+}
+
+/// All kernels and the emulator as one C++ file, because what registers a kernel must not be left out by the
+/// linker.
+fn emulated(folder: &Path, kernels: &[PathBuf]) {
+    let all = [folder.join("emulate.cpp")]
+        .iter()
+        .chain(kernels)
+        .fold(String::new(), |all, path| all + &format!("#include {:?}\n", path.display().to_string()));
+    let source = out("kernels.cpp");
+    write(&source, &all);
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").opt_level(2).define("V5_EMULATE", None).include(folder).file(source);
+    build.flag("-fno-strict-aliasing").flag("-ffp-contract=off").flag_if_supported("-Wno-unknown-pragmas");
+    build.compile("v5_emulated_kernels");
+}
+
+/// Every kernel file as machine code for Hopper and as PTX for cards from Ampere on, and the list of them.
+fn compiled(kernels: &[PathBuf]) {
+    for variable in ["NVCC", "CUDA_HOME", "NVCC_CCBIN"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    let home = || std::env::var("CUDA_HOME").map(|home| format!("{home}/bin/nvcc"));
+    let nvcc = std::env::var("NVCC").or_else(|_| home()).unwrap_or_else(|_| "nvcc".to_owned());
+    let fatbin =
+        |path: &Path| out(&path.file_stem().unwrap_or_default().to_string_lossy()).with_extension("fatbin");
+    let compile = |path: &PathBuf| {
+        let to = fatbin(path);
+        let status = std::process::Command::new(&nvcc)
+            .args(["-fatbin", "-O3", "-std=c++17", "--compress-mode=size"])
+            .args(["-gencode=arch=compute_90a,code=sm_90a", "-gencode=arch=compute_80,code=compute_80"])
+            .arg("-o")
+            .args([&to, path])
+            .status();
+        match status {
+            Ok(status) if status.success() => {}
+            Ok(status) => panic!("{}: {nvcc} ended with {status}", path.display()),
+            Err(e) => panic!("{nvcc}: {e}; the feature `cuda` needs CUDA's compiler (see README, \"GPU\")"),
+        }
+    };
+    // As many at a time as there are jobs.
+    let jobs = std::env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1usize).max(1);
+    std::thread::scope(|scope| {
+        let compile = &compile;
+        for first in 0..jobs {
+            scope.spawn(move || kernels.iter().skip(first).step_by(jobs).for_each(compile));
+        }
+    });
+    let list: String = kernels
+        .iter()
+        .map(|path| format!("    include_bytes!({:?}),\n", fatbin(path).display().to_string()))
+        .collect();
+    write(&out("fatbins.rs"), &format!("static FATBINS: &[&[u8]] = &[\n{list}];\n"));
+}
+
+fn write(path: &Path, text: &str) {
+    if let Err(e) = fs::write(path, text) {
+        panic!("{}: {e}", path.display());
+    }
 }
 
 /// Adds a file, or every file of a folder in the order of names.

@@ -20,6 +20,11 @@
 #define EXPORT(name)
 #endif
 
+/// A kernel under the name by which the host launches it, for blocks of at most THREADS.
+#define KERNEL(THREADS, name, parameters, call) \
+  extern "C" __global__ void __launch_bounds__(THREADS) name parameters { call; } \
+  EXPORT(name)
+
 typedef __nv_bfloat16 bf16;
 
 constexpr unsigned WARP = 32;

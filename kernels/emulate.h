@@ -210,6 +210,7 @@ template <class T> inline T __shfl_down_sync(unsigned, T x, unsigned by) {
   return lane + by > 31 ? x : all[lane + by];
 }
 
+using std::isfinite;
 inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }

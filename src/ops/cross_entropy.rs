@@ -20,7 +20,8 @@ use rayon::prelude::*;
 use super::data::{Data, tensor};
 use super::linear::{Mat, Threads, append_product, matmul};
 use super::real::{exponentials, largest};
-use super::{Case, Real, Tape, Var, real, simd};
+use super::{Case, Real, Tape, Var, real, simd, to_vec_f64};
+use crate::kernels;
 
 /// Tokens whose e is kept at a time.
 const TOKENS: usize = 512;
@@ -209,6 +210,9 @@ fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, words:
 pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> Result<Var> {
     let dtype = h.tensor().dtype();
     let gradients = tape.follows(&[h, w]);
+    if kernels::takes(h.tensor()) {
+        return on_device(tape, h, w, targets, gradients);
+    }
     real!(dtype, T => {
         let out = run::<T>(h.tensor(), w.tensor(), targets, gradients, WORDS)?;
         let mean = out.losses.iter().sum::<f64>() / targets.len() as f64;
@@ -227,8 +231,29 @@ pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> R
     })
 }
 
+/// The same where there are kernels for it. The loss stays on the device, in float32. The gradient that it is
+/// given in the backward pass should lie on the CPU: looking at it on the device would wait for all the work there.
+fn on_device(tape: &Tape, h: &Var, w: &Var, targets: &[u32], gradients: bool) -> Result<Var> {
+    let losses = kernels::cross_entropy::losses(h.tensor(), w.tensor(), targets, gradients)?;
+    let mean = kernels::cross_entropy::mean(&losses.each)?;
+    let Some((dh, dw)) = losses.gradients else { return Ok(Var::constant(mean)) };
+    let (hs, ws) = (h.slot(), w.slot());
+    Ok(tape.push_one(mean, move |dy, sink| {
+        let by = dy.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        if by != 1.0 {
+            kernels::elementwise::scale(&dh, by)?;
+            kernels::elementwise::scale(&dw, by)?;
+        }
+        sink.add(hs, dh)?;
+        sink.add(ws, dw)
+    }))
+}
+
 /// The loss of every token, in nats: what evaluation sums.
 pub fn token_losses(h: &Tensor, w: &Tensor, targets: &[u32]) -> Result<Vec<f64>> {
+    if kernels::takes(h) {
+        return to_vec_f64(&kernels::cross_entropy::losses(h, w, targets, false)?.each);
+    }
     real!(h.dtype(), T => Ok(run::<T>(h, w, targets, false, WORDS)?.losses))
 }
 

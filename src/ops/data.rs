@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLockReadGuard;
 
-use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Storage, Tensor, bail};
 
 use super::real::{Real, real};
+use crate::kernels;
 
 /// Rows handled by one task. Fixed, so that partial sums do not depend on the number of threads.
 pub(crate) const ROWS: usize = 64;
@@ -79,12 +80,16 @@ pub(crate) fn tensor<T: Real>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
 
 /// The elements of a float tensor as `f64`.
 pub fn to_vec_f64(t: &Tensor) -> Result<Vec<f64>> {
-    let t = t.contiguous()?;
+    let t = t.to_device(&Device::Cpu)?.contiguous()?;
+    let t = if t.dtype() == DType::BF16 { t.to_dtype(DType::F32)? } else { t };
     real!(t.dtype(), T => Ok(Data::of(&t)?.get::<T>()?.iter().map(|x| x.wide()).collect()))
 }
 
 /// The index of the largest logit of a single row, the first of equals. An error where one is NaN.
 pub fn likeliest(logits: &Tensor) -> Result<u32> {
+    if logits.device().is_cuda() || logits.dtype() == DType::BF16 {
+        return likeliest(&logits.to_device(&Device::Cpu)?.to_dtype(DType::F32)?);
+    }
     real!(logits.dtype(), T => {
         let data = Data::of(logits)?;
         let all = data.get::<T>()?;
@@ -135,6 +140,9 @@ pub(crate) fn add_in_place(sum: &Tensor, t: &Tensor) -> Result<()> {
     if sum.elem_count() != t.elem_count() {
         bail!("gradient has {} elements, expected {}", t.elem_count(), sum.elem_count());
     }
+    if kernels::takes(sum) {
+        return kernels::elementwise::accumulate(sum, t);
+    }
     sum.inplace_op2(t, &AddInPlace)
 }
 
@@ -169,6 +177,9 @@ pub(crate) fn add_rows(table: &Tensor, ids: &[u32], rows: &Tensor) -> Result<()>
     let ((vocab, width), inside) = (table.dims2()?, |id: &u32| (*id as usize) < table.dims()[0]);
     if rows.elem_count() != ids.len() * width || !ids.iter().all(inside) {
         bail!("{:?} rows for {} ids of a table [{vocab}, {width}]", rows.dims(), ids.len());
+    }
+    if kernels::takes(table) {
+        return kernels::embedding::add_rows(table, ids, rows);
     }
     table.inplace_op2(rows, &AddRows(ids))
 }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::data::{Data, ROWS, rows_cols, tensor};
 use super::linear::column_sums;
 use super::{Case, Real, Tape, Var, real, simd};
+use crate::kernels::{elementwise as kernels, takes};
 
 /// Elements handled by one task.
 const BLOCK: usize = 16 * 1024;
@@ -46,7 +47,10 @@ pub(super) fn zip<T: Real>(x: &Tensor, z: &Tensor, f: impl Fn(T, T) -> T + Sync)
 /// `a + b`, same shapes.
 pub fn add(tape: &Tape, a: &Var, b: &Var) -> Result<Var> {
     let dtype = a.tensor().dtype();
-    let y = real!(dtype, T => zip::<T>(a.tensor(), b.tensor(), |a, b| a + b))?;
+    let y = match takes(a.tensor()) {
+        true => kernels::zip("add", a.tensor(), b.tensor())?,
+        false => real!(dtype, T => zip::<T>(a.tensor(), b.tensor(), |a, b| a + b))?,
+    };
     if !tape.follows(&[a, b]) {
         return Ok(Var::constant(y));
     }
@@ -115,13 +119,24 @@ fn along_rows<T: Real>(
 /// GELU of `x + b` in GPT-2's tanh form, ½z(1 + tanh(√(2/π)(z + 0.044715z³))): x [rows, cols], b [cols].
 pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let y = real!(dtype, T => along_rows::<T>(x.tensor(), b.tensor(), x.tensor(), #[inline(always)] |x, b, _| gelu_of(x + b)))?;
+    let on_device = takes(x.tensor());
+    let y = match on_device {
+        true => kernels::gelu(x.tensor(), b.tensor())?,
+        false => {
+            real!(dtype, T => along_rows::<T>(x.tensor(), b.tensor(), x.tensor(), #[inline(always)] |x, b, _| gelu_of(x + b)))?
+        }
+    };
     if !tape.follows(&[x, b]) {
         return Ok(Var::constant(y));
     }
     let (xs, bs) = (x.slot(), b.slot());
     let (x, b) = (x.tensor().clone(), b.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
+        if on_device {
+            let (dx, db) = kernels::gelu_backward(&x, &b, &dy)?;
+            sink.add(bs, db)?;
+            return sink.add(xs, dx);
+        }
         real!(dtype, T => {
             let dx = along_rows::<T>(&x, &b, &dy, #[inline(always)] |x, b, dy| dy * gelu_slope(x + b))?;
             let db = column_sums(Data::of(&dx)?.get::<T>()?, b.elem_count());
@@ -134,13 +149,20 @@ pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
 /// Hyperbolic tangent.
 pub fn tanh(tape: &Tape, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let y = real!(dtype, T => map::<T>(x.tensor(), Real::fast_tanh))?;
+    let on_device = takes(x.tensor());
+    let y = match on_device {
+        true => kernels::map("tanh_forward", x.tensor())?,
+        false => real!(dtype, T => map::<T>(x.tensor(), Real::fast_tanh))?,
+    };
     if !tape.follows(&[x]) {
         return Ok(Var::constant(y));
     }
     let (slot, kept) = (x.slot(), y.clone());
     Ok(tape.push_one(y, move |dy, sink| {
-        let dx = real!(dtype, T => zip::<T>(&kept, &dy, |y, dy| dy - dy * y * y))?;
+        let dx = match on_device {
+            true => kernels::zip("tanh_backward", &kept, &dy)?,
+            false => real!(dtype, T => zip::<T>(&kept, &dy, |y, dy| dy - dy * y * y))?,
+        };
         sink.add(slot, dx)
     }))
 }
@@ -154,13 +176,20 @@ fn rectified<T: Real>(x: T) -> T {
 /// max(x, 0)², the activation of RWKV's channel mixing.
 pub fn relu_squared(tape: &Tape, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let y = real!(dtype, T => map::<T>(x.tensor(), |x| rectified(x) * rectified(x)))?;
+    let on_device = takes(x.tensor());
+    let y = match on_device {
+        true => kernels::map("relu_squared_forward", x.tensor())?,
+        false => real!(dtype, T => map::<T>(x.tensor(), |x| rectified(x) * rectified(x)))?,
+    };
     if !tape.follows(&[x]) {
         return Ok(Var::constant(y));
     }
     let (slot, x) = (x.slot(), x.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
-        let dx = real!(dtype, T => zip::<T>(&x, &dy, |x, dy| dy * (rectified(x) + rectified(x))))?;
+        let dx = match on_device {
+            true => kernels::zip("relu_squared_backward", &x, &dy)?,
+            false => real!(dtype, T => zip::<T>(&x, &dy, |x, dy| dy * (rectified(x) + rectified(x))))?,
+        };
         sink.add(slot, dx)
     }))
 }
@@ -173,13 +202,22 @@ fn sigmoid_slope<T: Real>(x: T) -> T {
 /// `sigmoid(gate) · x`.
 pub fn sigmoid_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let y = real!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.sigmoid() * x))?;
+    let on_device = takes(x.tensor());
+    let y = match on_device {
+        true => kernels::zip("sigmoid_product_forward", gate.tensor(), x.tensor())?,
+        false => real!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.sigmoid() * x))?,
+    };
     if !tape.follows(&[gate, x]) {
         return Ok(Var::constant(y));
     }
     let (gs, xs) = (gate.slot(), x.slot());
     let (gate, x) = (gate.tensor().clone(), x.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
+        if on_device {
+            let (dg, dx) = kernels::zip_backward("sigmoid_product_backward", &gate, &x, &dy)?;
+            sink.add(gs, dg)?;
+            return sink.add(xs, dx);
+        }
         real!(dtype, T => {
             let along = zip::<T>(&x, &dy, |x, dy| x * dy)?;
             sink.add(gs, zip::<T>(&gate, &along, |g, a| a * sigmoid_slope(g))?)?;
@@ -230,13 +268,21 @@ pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
     if sizes.iter().sum::<usize>() != cols {
         candle_core::bail!("split: {sizes:?} do not add up to {cols} columns");
     }
-    let parts = real!(dtype, T => cut::<T>(x.tensor(), sizes))?;
+    let on_device = takes(x.tensor());
+    let parts = match on_device {
+        true => kernels::cut(x.tensor(), sizes)?,
+        false => real!(dtype, T => cut::<T>(x.tensor(), sizes))?,
+    };
     if !tape.follows(&[x]) {
         return Ok(parts.into_iter().map(Var::constant).collect());
     }
     let (slot, sizes) = (x.slot(), sizes.to_vec());
     Ok(tape.push(parts, move |gradients, sink| {
-        sink.add(slot, real!(dtype, T => join::<T>(&gradients, &sizes, rows))?)
+        let dx = match on_device {
+            true => kernels::join(&gradients, &sizes, rows)?,
+            false => real!(dtype, T => join::<T>(&gradients, &sizes, rows))?,
+        };
+        sink.add(slot, dx)
     }))
 }
 

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::data::{Data, ROWS, rows_cols, tensor};
 use super::real::dot;
 use super::{Case, Real, Tape, Var, real, simd};
+use crate::kernels;
 
 /// How a weight matrix is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,7 +340,11 @@ pub fn linear_onto(
 ) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let (bias, onto) = (b.map(Var::tensor), residual.map(Var::tensor));
-    let y = real!(dtype, T => forward::<T>(x.tensor(), w.tensor(), bias, onto, layout))?;
+    let on_device = kernels::takes(x.tensor());
+    let y = match on_device {
+        true => kernels::linear::forward(x.tensor(), w.tensor(), bias, onto, layout)?,
+        false => real!(dtype, T => forward::<T>(x.tensor(), w.tensor(), bias, onto, layout))?,
+    };
     let more: Vec<&Var> = [Some(x), Some(w), b, residual].into_iter().flatten().collect();
     if !tape.follows(&more) {
         return Ok(Var::constant(y));
@@ -347,7 +352,10 @@ pub fn linear_onto(
     let (xs, ws, bs, rs) = (x.slot(), w.slot(), b.and_then(Var::slot), residual.and_then(Var::slot));
     let (x, w) = (x.tensor().clone(), w.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
-        let (dx, dw, db) = real!(dtype, T => backward::<T>(&x, &w, &dy, layout, bs.is_some()))?;
+        let (dx, dw, db) = match on_device {
+            true => kernels::linear::backward(&x, &w, &dy, layout, bs.is_some())?,
+            false => real!(dtype, T => backward::<T>(&x, &w, &dy, layout, bs.is_some()))?,
+        };
         sink.add(xs, dx)?;
         sink.add(ws, dw)?;
         db.map_or(Ok(()), |db| sink.add(bs, db))?;

@@ -5,9 +5,10 @@
 
 use std::cell::{Cell, RefCell};
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 use super::data::{add_in_place, add_rows};
+use crate::kernels;
 
 /// A tensor that a [`Tape`] may be following. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -73,6 +74,8 @@ impl Gradients {
         let Some(slot) = slot else { return Ok(()) };
         let table = match self.0[slot].take() {
             Some(sum) => sum,
+            // Kernels add parameters' gradients up in float32, whatever the activations are.
+            None if kernels::takes(gradient) => Tensor::zeros(dims, DType::F32, gradient.device())?,
             None => Tensor::zeros(dims, gradient.dtype(), gradient.device())?,
         };
         add_rows(&table, ids, gradient)?;

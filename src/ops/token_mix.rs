@@ -17,6 +17,7 @@ use super::case::like;
 use super::data::{Data, ROWS, rows_cols, tensor};
 use super::linear::{Mat, Threads, column_sums, matmul};
 use super::{Case, Real, Tape, Var, real, simd};
+use crate::kernels::{self, takes, token_mix::MixGradients};
 
 fn shift<T: Real>(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
     let (rows, d) = rows_cols(x);
@@ -58,12 +59,22 @@ fn shift_backward<T: Real>(dy: &Tensor, batch: usize) -> Result<Tensor> {
 pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let batch = tail.dim(0)?;
-    let y = real!(dtype, T => shift::<T>(x.tensor(), tail))?;
+    let on_device = takes(x.tensor());
+    let y = match on_device {
+        true => kernels::token_mix::shift(x.tensor(), tail)?,
+        false => real!(dtype, T => shift::<T>(x.tensor(), tail))?,
+    };
     if !tape.follows(&[x]) {
         return Ok(Var::constant(y));
     }
     let slot = x.slot();
-    Ok(tape.push_one(y, move |dy, sink| sink.add(slot, real!(dtype, T => shift_backward::<T>(&dy, batch))?)))
+    Ok(tape.push_one(y, move |dy, sink| {
+        let dx = match on_device {
+            true => kernels::token_mix::shift_backward(&dy, batch)?,
+            false => real!(dtype, T => shift_backward::<T>(&dy, batch))?,
+        };
+        sink.add(slot, dx)
+    }))
 }
 
 /// `x + Δ·μ`.
@@ -89,13 +100,17 @@ pub fn low_rank_mix(tape: &Tape, x: &Var, delta: &Var, m: &MixWeights<'_>) -> Re
     finish(tape, x, delta, mixes, Some((m.low_rank, m.w2)), &m.mu)
 }
 
-/// Outputs, and the coefficients that made them.
+/// Outputs, and the coefficients that made them; on a device, of the low-rank maps only.
 struct Mixed {
     outputs: Vec<Tensor>,
     coefficients: Vec<Tensor>,
 }
 
 fn mix_forward(x: &Tensor, delta: &Tensor, mu: &[&Tensor], low: Option<(&Tensor, &Tensor)>) -> Result<Mixed> {
+    if takes(x) {
+        let kernels::token_mix::Mixes { outputs, maps } = kernels::token_mix::mix(x, delta, mu, low)?;
+        return Ok(Mixed { outputs, coefficients: maps.into_iter().collect() });
+    }
     let mut mixed = Mixed { outputs: Vec::new(), coefficients: Vec::new() };
     for (i, mu) in mu.iter().enumerate() {
         let (y, c) = real!(x.dtype(), T => mix_one::<T>(x, delta, mu, low, i))?;
@@ -160,10 +175,15 @@ fn finish(
     let mus: Vec<_> = mu.iter().map(|m| m.slot()).collect();
     let low_slots = low.map(|(a, w)| (a.slot(), w.slot()));
     let low = low.map(|(a, w)| (a.tensor().clone(), w.tensor().clone()));
+    let on_device = takes(x.tensor());
+    let own: Vec<_> = mu.iter().map(|m| m.tensor().clone()).collect();
     let (delta, c) = (delta.tensor().clone(), mixed.coefficients);
     Ok(tape.push(mixed.outputs, move |dys, sink| {
         let low = low.as_ref().map(|(a, w)| (a, w));
-        let g = real!(dtype, T => mix_backward::<T>(&delta, &c, low, &dys))?;
+        let g = match on_device {
+            true => kernels::token_mix::mix_backward(&delta, c.first(), &own, low, &dys)?,
+            false => real!(dtype, T => mix_backward::<T>(&delta, &c, low, &dys))?,
+        };
         sink.add(xs, g.dx)?;
         sink.add(ds, g.ddelta)?;
         for (slot, dmu) in mus.into_iter().zip(g.dmu) {
@@ -175,13 +195,6 @@ fn finish(
         }
         Ok(())
     }))
-}
-
-struct MixGradients {
-    dx: Tensor,
-    ddelta: Tensor,
-    dmu: Vec<Tensor>,
-    low: Option<(Tensor, Tensor)>,
 }
 
 fn mix_backward<T: Real>(

@@ -1,0 +1,54 @@
+//! The ops' kernels: host code that allocates outputs and launches what `kernels/*.cu` defines.
+//!
+//! An op asks [`takes`] of its first input. Tensors on a CUDA device go to kernels, and so do, where the process
+//! was told to [`emulate`], float32 and bfloat16 tensors on the CPU: the very same host and kernel code, so that
+//! both are tested on machines without a GPU. float64 stays with the ops' own CPU paths.
+//!
+//! Activations and matrices are float32 or bfloat16. Parameter vectors, recurrent states, sums and gradients of
+//! parameters are float32 always. Nothing is atomic: a launch gives the same bits every time.
+
+pub(crate) mod convolution;
+pub(crate) mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod device;
+pub(crate) mod elementwise;
+pub(crate) mod embedding;
+#[cfg(feature = "emulate")]
+mod emulator;
+pub(crate) mod fusion;
+mod launch;
+pub(crate) mod linear;
+pub(crate) mod norm;
+pub(crate) mod token_mix;
+
+use candle_core::{DType, Result, Tensor};
+
+pub(crate) use launch::{Arg, Operand, Out, Place, Shape, THREADS, args, gemm, launch, takes};
+
+/// From now on, for this whole process, float32 and bfloat16 tensors go through kernels on the CPU; `seed` decides
+/// in which order their threads run.
+#[cfg(feature = "emulate")]
+pub fn emulate(seed: u32) {
+    emulator::turn_on();
+    emulator::reseed(seed);
+}
+
+/// Whether outputs start as NaN on a device too, as tests ask for.
+#[cfg(feature = "cuda")]
+fn poisoned() -> bool {
+    POISONED.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+#[cfg(feature = "cuda")]
+static POISONED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// From now on every output on a device is filled with NaN before a kernel writes it.
+#[cfg(feature = "cuda")]
+pub fn poison_outputs() {
+    POISONED.store(true, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// A parameter vector as kernels read it.
+pub(crate) fn vector(t: &Tensor) -> Result<Tensor> {
+    t.to_dtype(DType::F32)?.contiguous()
+}

@@ -1,0 +1,151 @@
+//! Ops and their gradients in float32 and bfloat16 against float64.
+
+use candle_core::{DType, Device, Tensor, Var as Leaf};
+use libtest_mimic::{Failed, Trial};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use v5gate::ops::{Case, OPS, Tape, Var, to_vec_f64};
+
+/// Outputs, and the gradient of every input.
+type Found = (Vec<Tensor>, Vec<Option<Tensor>>);
+
+fn cases(op: &'static str) -> Vec<Case> {
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut normal = |shape: &[usize]| -> Tensor {
+        let n: usize = shape.iter().product();
+        // A sum of twelve uniforms: near enough to normal.
+        let one = |rng: &mut ChaCha8Rng| (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
+        let data: Vec<f64> = (0..n).map(|_| one(&mut rng)).collect();
+        Tensor::from_vec(data, shape, &Device::Cpu).expect("as many as the shape says")
+    };
+    let spec = OPS.iter().find(|o| o.name == op).expect("a listed op");
+    (spec.cases)(&mut normal)
+}
+
+fn cotangents(outputs: &[Tensor], device: &Device) -> candle_core::Result<Vec<Tensor>> {
+    let cotangent = |(i, t): (usize, &Tensor)| {
+        let data: Vec<f64> = (0..t.elem_count()).map(|j| ((i * 31 + j * 7 + 3) as f64 * 0.7).sin()).collect();
+        // Rounded as the op will see it, so that rounding the inputs is no error of the op.
+        Tensor::from_vec(data, t.shape(), &Device::Cpu)?.to_dtype(t.dtype())?.to_device(device)
+    };
+    outputs.iter().enumerate().map(cotangent).collect()
+}
+
+fn run_op(case: &Case, inputs: &[Tensor], device: &Device) -> candle_core::Result<Found> {
+    let tape = Tape::recording(inputs.len());
+    let leaf = |(i, t): (usize, &Tensor)| Ok(tape.leaf(i, &t.to_device(device)?));
+    let vars: Vec<Var> = inputs.iter().enumerate().map(leaf).collect::<candle_core::Result<_>>()?;
+    let outputs = (case.op)(&tape, &vars)?;
+    let tensors: Vec<_> = outputs.iter().map(|v| v.tensor().clone()).collect();
+    // A scalar's gradient stays on the CPU, as the trainer's does.
+    let seeds = cotangents(&tensors, device)?;
+    let pairs: Vec<_> = outputs.iter().zip(seeds).collect();
+    let mut gradients = tape.backward_many(&pairs)?;
+    Ok((tensors, (0..vars.len()).map(|i| gradients.take(i)).collect()))
+}
+
+/// The reference on the inputs and cotangents as they were rounded.
+fn run_reference(case: &Case, inputs: &[Tensor], dtype: DType) -> candle_core::Result<Found> {
+    let wide = inputs.iter().map(|t| t.to_dtype(DType::F64)).collect::<candle_core::Result<Vec<_>>>()?;
+    let leaves: Vec<_> = wide.iter().map(Leaf::from_tensor).collect::<candle_core::Result<_>>()?;
+    let inputs: Vec<_> = leaves.iter().map(|l| l.as_tensor().clone()).collect();
+    let outputs = (case.reference)(&inputs)?;
+    let rounded = outputs.iter().map(|o| o.to_dtype(dtype)).collect::<candle_core::Result<Vec<_>>>()?;
+    let mut total = Tensor::zeros((), DType::F64, &Device::Cpu)?;
+    for (o, c) in outputs.iter().zip(cotangents(&rounded, &Device::Cpu)?) {
+        total = (total + (o * c.to_dtype(DType::F64)?)?.sum_all()?)?;
+    }
+    let store = total.backward()?;
+    Ok((outputs, inputs.iter().map(|t| store.get(t).cloned()).collect()))
+}
+
+/// ‖got − expected‖ / ‖expected‖; NaN where anything is.
+fn distance(got: &Tensor, expected: &Tensor) -> candle_core::Result<f64> {
+    let (a, b) = (to_vec_f64(got)?, to_vec_f64(expected)?);
+    if a.len() != b.len() {
+        candle_core::bail!("{:?} against {:?}", got.dims(), expected.dims());
+    }
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = norm(&mut a.iter().zip(&b).map(|(x, y)| x - y));
+    Ok(difference / norm(&mut b.iter().copied()).max(1e-6))
+}
+
+/// The largest relative distance of an output and of a gradient, over all cases.
+fn worst(op: &'static str, dtype: DType, device: &Device) -> candle_core::Result<[f64; 2]> {
+    let mut worst = [0.0f64; 2];
+    for case in cases(op) {
+        let inputs =
+            case.inputs.iter().map(|t| t.to_dtype(dtype)).collect::<candle_core::Result<Vec<_>>>()?;
+        let (y, g) = run_op(&case, &inputs, device)
+            .map_err(|e| candle_core::Error::Msg(format!("{}: {e}", case.name)))?;
+        let (ry, rg) = run_reference(&case, &inputs, dtype)?;
+        let mut note = |which: usize, what: String, d: f64| -> candle_core::Result<()> {
+            if !d.is_finite() || d > tolerance(op, dtype) {
+                candle_core::bail!(
+                    "{}: {what} is off by {d:.2e}, {:.2e} allowed",
+                    case.name,
+                    tolerance(op, dtype)
+                );
+            }
+            worst[which] = worst[which].max(d);
+            Ok(())
+        };
+        for (i, (a, b)) in y.iter().zip(&ry).enumerate() {
+            note(0, format!("output {i}"), distance(a, b)?)?;
+        }
+        for (i, (a, b)) in g.iter().zip(&rg).enumerate() {
+            let Some(a) = a else { candle_core::bail!("{}: no gradient for input {i}", case.name) };
+            let expected = match b {
+                Some(b) => b.clone(),
+                None => a.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.zeros_like()?,
+            };
+            note(1, format!("gradient {i}"), distance(a, &expected)?)?;
+        }
+    }
+    Ok(worst)
+}
+
+/// What rounding may do, relative to a tensor's norm.
+///
+/// A value rounded to a type with unit roundoff u is off by at most u of its size; roundings along a path add up.
+/// float32, u = 6e-8: sums of up to 2,100 terms and recurrences over 70 positions, at most √2100 u ≈ 3e-6 each
+/// where errors are independent, a few of them behind each other, and states that grow: 2e-5.
+/// bfloat16, u = 2^-9: the number of times that a value on its way from input to gradient is rounded.
+fn tolerance(op: &str, dtype: DType) -> f64 {
+    if dtype == DType::F32 {
+        return 2e-5;
+    }
+    let roundings = match op {
+        // One output; nothing in between.
+        "embedding" | "linear" | "linear_cross_entropy" => 2.0,
+        _ => 4.0,
+    };
+    roundings * 2f64.powi(-9)
+}
+
+fn name(dtype: DType) -> &'static str {
+    if dtype == DType::F32 { "float32" } else { "bfloat16" }
+}
+
+/// A trial for every op and element type, emulated, and on the GPU where there is one.
+pub fn trials() -> Vec<Trial> {
+    let mut all = Vec::new();
+    v5gate::kernels::emulate(1);
+    for spec in OPS {
+        for dtype in [DType::F32, DType::BF16] {
+            let title = format!("emulated::{}::{}", spec.name, name(dtype));
+            all.push(Trial::test(title, move || check(spec.name, dtype, &Device::Cpu)));
+        }
+    }
+    all
+}
+
+fn check(op: &'static str, dtype: DType, device: &Device) -> Result<(), Failed> {
+    let [y, g] = worst(op, dtype, device).map_err(|e| e.to_string())?;
+    eprintln!(
+        "{op:22} {:9} outputs {y:.1e}, gradients {g:.1e}, allowed {:.1e}",
+        name(dtype),
+        tolerance(op, dtype)
+    );
+    Ok(())
+}
