@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, prepare};
+use crate::device::current;
 use crate::evidence::{
     Condition, Curve, CurveError, CurveKind, Ledger, Line, Measurement, Provenance, Subject as Of, Value,
 };
@@ -130,6 +131,10 @@ impl<'a> Collector<'a> {
             let declared = (t.spec.config)(t.scale, vocab, context).declare();
             declared.iter().map(|d| d.shape.iter().product::<usize>()).sum::<usize>()
         };
+        if current().is_asynchronous() {
+            // One device, one training: two would only wait for each other.
+            return 1;
+        }
         let small = trials(self.protocol).iter().all(|t| size(t) < SMALL);
         self.options.jobs.unwrap_or(if small { cores } else { 1 }).max(1)
     }

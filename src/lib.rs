@@ -4,11 +4,12 @@
 //! Above the waist, code that knows tensors: [`data`], [`ops`] with their [`kernels`], [`models`], [`train`], [`probes`],
 //! [`collect`]. At the waist plain numbers: [`statistics`], [`scale`], and with their provenance
 //! [`evidence`]. Below it code that knows no tensors: [`gate`], [`report`]. A module names only
-//! modules above it in this list, or the waist. [`progress`] is what people see meanwhile, [`heap`] what
-//! memory it takes.
+//! modules above it in this list, or the waist. [`device`] is what computes, [`progress`] what people see
+//! meanwhile, [`heap`] what memory it takes.
 
 pub mod collect;
 pub mod data;
+pub mod device;
 pub mod evidence;
 pub mod gate;
 pub mod heap;

@@ -29,7 +29,7 @@ use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
 use v5gate::report;
 use v5gate::scale::{self, SCALES};
-use v5gate::train::{Ending, RunDir, load_model};
+use v5gate::train::{Ending, Precision, RunDir, load_model};
 
 /// Decides whether a language-model architecture may be released: GroundThink against GPT-2, same
 /// data, same order, same recipe.
@@ -362,7 +362,7 @@ fn train(model: &str, scale: &str, seed: u64, recipe: &str, data: Option<&Path>,
 }
 
 fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
-    let model = load_model(checkpoint)?;
+    let model = load_model(checkpoint)?.placed(Precision::Float32)?;
     let text = fs::read_to_string(tokens).with_context(|| tokens.display().to_string())?;
     let ids: Vec<u32> = serde_json::from_str(&text)
         .with_context(|| format!("{}: expected a list of token ids", tokens.display()))?;
@@ -392,7 +392,7 @@ fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
 }
 
 fn generate(checkpoint: &Path, prompt: &str, tokens: usize) -> Result<u8> {
-    let model = load_model(checkpoint)?;
+    let model = load_model(checkpoint)?.placed(Precision::Float32)?;
     let tokenizer = Tokenizer::from_file(&checkpoint.join("tokenizer.json"))?;
     let mut fed = tokenizer.encode(prompt)?;
     if fed.is_empty() {

@@ -13,7 +13,7 @@ use crate::evidence::Value;
 use crate::models::LanguageModel;
 use crate::probes::{Exam, Figure, Kept, ModelRespondent, Outcome, ProbeError, Task, overlap};
 use crate::progress::Screen;
-use crate::train::load_model;
+use crate::train::{Precision, load_model};
 
 /// Positions of a model that has no limit of its own.
 const WINDOW: usize = 1024;
@@ -61,7 +61,7 @@ pub struct Evaluated {
 impl Evaluation<'_> {
     /// Asks.
     pub fn run(&self) -> Result<Evaluated, CollectError> {
-        let model = load_model(self.checkpoint)?;
+        let model = load_model(self.checkpoint)?.placed(Precision::Float32)?;
         let tokenizer = Tokenizer::from_dir(self.checkpoint).map_err(|e| self.failed(e.into()))?;
         let window = self.window(model.as_ref(), &tokenizer)?;
         let training = self.training.map(|path| training(path, &tokenizer)).transpose()?;

@@ -14,7 +14,7 @@ use crate::probes::{
     Decoding, ModelRespondent, Nucleus, ProbeError, Reading, Respondent, Task, one_turn, prompt,
 };
 use crate::progress::Screen;
-use crate::train::load_model;
+use crate::train::{Precision, load_model};
 
 /// Positions of a model that has no limit of its own.
 const WINDOW: usize = 1024;
@@ -103,7 +103,7 @@ impl Comparison<'_> {
         asked: &[(&Dialogue, usize)],
         shorter: usize,
     ) -> Result<(Vec<String>, Compared), CollectError> {
-        let model = load_model(checkpoint)?;
+        let model = load_model(checkpoint)?.placed(Precision::Float32)?;
         let failed = |error| self.failed(checkpoint, error);
         let tokenizer = Tokenizer::from_dir(checkpoint).map_err(|e| failed(e.into()))?;
         let (ids, vocab) = (tokenizer.vocab_size(), model.params().tensor(model.head())?.dim(0)?);

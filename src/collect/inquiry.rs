@@ -9,7 +9,7 @@ use super::{CollectError, REVISION, device};
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::Value;
 use crate::probes::{ProbeError, Reading, Who, inquire};
-use crate::train::load_model;
+use crate::train::{Precision, load_model};
 
 /// Of the untrained model that is asked beside.
 const SEED: u64 = 0;
@@ -28,9 +28,9 @@ pub fn ask_checkpoint(checkpoint: &Path, id: &'static str) -> Result<Option<Inqu
         let subject = checkpoint.display().to_string();
         CollectError::Probe { probe: id, subject, error: Box::new(error) }
     };
-    let model = load_model(checkpoint)?;
+    let model = load_model(checkpoint)?.placed(Precision::Float32)?;
     let tokenizer = Tokenizer::from_dir(checkpoint).map_err(|e| failed(e.into()))?;
-    let untrained = model.config().init(SEED)?;
+    let untrained = model.config().init(SEED)?.placed(Precision::Float32)?;
     let who =
         Who { model: model.as_ref(), untrained: untrained.as_ref(), tokenizer: &tokenizer, matched: None };
     let Some(readings) = inquire(id, &who).transpose().map_err(failed)? else { return Ok(None) };

@@ -7,30 +7,16 @@ use std::path::Path;
 use super::{CollectError, REVISION};
 use crate::data::batches::{Batches, Order, OrderError, window_count};
 use crate::data::dataset::Dataset;
+use crate::device::current;
 use crate::evidence::{Condition, Context, Expected, Provenance, SCHEMA, Subject as Of};
 use crate::models::{self, LanguageModel, ModelSpec};
 use crate::protocol::{Protocol, recipe_digest};
 use crate::scale::Scale;
-use crate::train::{Precision, Run, RunDir, STOPPING, TrainJob, load_model};
+use crate::train::{Run, RunDir, STOPPING, TrainJob, load_model};
 
-/// The device that numbers come from: which instruction set decides the last bits of a product.
+/// The device that numbers come from.
 pub fn device() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "cpu x86-64 avx512";
-        }
-        if std::arch::is_x86_feature_detected!("fma") {
-            return "cpu x86-64 avx2";
-        }
-    }
-    concat!("cpu ", "generic")
-}
-
-fn precision(p: Precision) -> &'static str {
-    match p {
-        Precision::Float32 => "float32",
-    }
+    current().name()
 }
 
 /// One model at one scale with one seed.
@@ -71,7 +57,7 @@ impl Trained<'_> {
     /// The trained model, if its checkpoint is the one that the run recorded.
     pub fn model(&self) -> Result<Box<dyn LanguageModel>, CollectError> {
         let path = self.folder.checkpoint();
-        let model = load_model(&path)?;
+        let model = load_model(&path)?.placed(self.job.recipe.precision)?;
         let got = model.params().digest()?;
         if got != self.run.weights {
             return Err(CollectError::OtherWeights { path, expected: self.run.weights.clone(), got });
@@ -81,7 +67,7 @@ impl Trained<'_> {
 
     /// The same model before its first step.
     pub fn untrained(&self) -> Result<Box<dyn LanguageModel>, CollectError> {
-        Ok(self.job.config.init(self.trial.seed)?)
+        Ok(self.job.config.init(self.trial.seed)?.placed(self.job.recipe.precision)?)
     }
 }
 
@@ -116,7 +102,7 @@ pub fn promise(protocol: &Protocol, dataset: &Dataset, data: Option<&Path>) -> R
             order: order.clone(),
             tokenizer: dataset.tokenizer.digest().to_owned(),
             device: device().to_owned(),
-            precision: precision(protocol.recipe.precision).to_owned(),
+            precision: protocol.recipe.precision.name().to_owned(),
         }));
     }
     let failed = |error| {
@@ -180,7 +166,7 @@ pub fn provenance(
         weights: run.weights.clone(),
         revision: REVISION.to_owned(),
         device: device().to_owned(),
-        precision: precision(job.recipe.precision).to_owned(),
+        precision: job.recipe.precision.name().to_owned(),
         validation: dataset.valid.digest().to_owned(),
         preprocessing: protocol.preprocessing(),
         tuning: protocol.tuning.get(trial.spec.name).map_or_else(String::new, u64::to_string),

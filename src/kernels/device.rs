@@ -6,14 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::cuda_backend::cudarc::cublas::{result as cublas, sys as blas};
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaContext, CudaFunction, CudaModule, DevicePtr, LaunchConfig, PushKernelArg, sys,
+    CudaContext, CudaFunction, CudaModule, DevicePtr, LaunchConfig, PushKernelArg, result as driver, sys,
 };
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice, WrapErr};
 use candle_core::{CudaStorage, DType, Device, Result, Storage, Tensor, bail};
 use parking_lot::Mutex;
 
-use super::launch::{Arg, Operand, Place, Shape, address as address_of, device as device_of_one};
+use super::launch::{Arg, Operand, Place, Shape, address_of, device as device_of_one};
 
 include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
 
@@ -199,4 +199,64 @@ pub(super) fn gemm(
         )
         .w()
     }
+}
+
+/// A device ready for work, and its name.
+pub(super) fn open(ordinal: usize) -> Result<(Device, String)> {
+    // A stream of our own: candle's default is another one on every thread of the host.
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    let inner = cuda(&device)?;
+    #[expect(unsafe_code, reason = "events would order several streams, and cost time")]
+    // SAFETY: all work goes to one stream.
+    unsafe {
+        inner.disable_event_tracking();
+    }
+    // By default the pool gives its memory back at every synchronisation.
+    set_pool(inner, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX)?;
+    let name = inner.cuda_stream().context().name().w()?;
+    Ok((device, name))
+}
+
+fn pool(device: &CudaDevice) -> Result<sys::CUmemoryPool> {
+    #[expect(unsafe_code, reason = "the driver's pool of memory")]
+    // SAFETY: the device is open.
+    unsafe {
+        driver::device::get_default_mem_pool(device.cuda_stream().context().cu_device()).w()
+    }
+}
+
+fn set_pool(device: &CudaDevice, what: sys::CUmemPool_attribute, mut value: u64) -> Result<()> {
+    #[expect(unsafe_code, reason = "the driver's pool of memory")]
+    // SAFETY: these attributes are 64-bit numbers.
+    unsafe {
+        driver::mem_pool::set_attribute(pool(device)?, what, (&raw mut value).cast()).w()
+    }
+}
+
+fn get_pool(device: &CudaDevice, what: sys::CUmemPool_attribute) -> Result<usize> {
+    let mut value = 0u64;
+    #[expect(unsafe_code, reason = "the driver's pool of memory")]
+    // SAFETY: these attributes are 64-bit numbers.
+    unsafe {
+        driver::mem_pool::get_attribute(pool(device)?, what, (&raw mut value).cast()).w()?;
+    }
+    Ok(value as usize)
+}
+
+/// Bytes of the pool in use, once all work is done.
+pub(super) fn memory_in_use(device: &Device) -> Result<usize> {
+    device.synchronize()?;
+    get_pool(cuda(device)?, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
+}
+
+/// Lets the high-water mark begin at what is in use now.
+pub(super) fn reset_peak(device: &Device) -> Result<()> {
+    device.synchronize()?;
+    set_pool(cuda(device)?, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_HIGH, 0)
+}
+
+/// The most bytes in use since then.
+pub(super) fn peak(device: &Device) -> Result<usize> {
+    device.synchronize()?;
+    get_pool(cuda(device)?, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
 }

@@ -81,6 +81,11 @@ fn with_bytes<R>(t: &Tensor, f: impl FnOnce(&[u8], usize) -> R) -> Result<R> {
     Ok(f(&all[range.clone()], range.start))
 }
 
+/// Where a tensor's first element is.
+pub(super) fn address(t: &Tensor) -> Result<u64> {
+    with_bytes(t, |bytes, _| bytes.as_ptr() as u64)
+}
+
 fn as_bytes<T: Copy>(x: &[T]) -> &[u8] {
     #[expect(unsafe_code, reason = "a tensor's elements as bytes")]
     // SAFETY: plain numbers without padding, and the slice ends where they end.

@@ -64,6 +64,18 @@ pub(crate) struct At {
     pub device: Device,
 }
 
+impl Arg<'_> {
+    /// The same once more, where it is no output.
+    pub fn again(&self) -> Arg<'static> {
+        match self {
+            Self::At(at) => Arg::At(at.clone()),
+            Self::Count(n) => Arg::Count(*n),
+            Self::Number(x) => Arg::Number(*x),
+            _ => Arg::Null,
+        }
+    }
+}
+
 impl<'a> From<&'a At> for Arg<'a> {
     fn from(at: &'a At) -> Self {
         Self::At(at.clone())
@@ -223,7 +235,7 @@ fn run(name: &str, shape: Shape, args: &mut [Arg<'_>]) -> Result<()> {
 
 /// The address of an argument on the device.
 #[cfg(feature = "cuda")]
-pub(super) fn address(arg: &Arg<'_>) -> Result<u64> {
+pub(super) fn address_of(arg: &Arg<'_>) -> Result<u64> {
     match arg {
         Arg::In(t) => device::address(t),
         Arg::At(at) => Ok(at.address),
@@ -294,6 +306,21 @@ impl<F: Fn(&At) -> Result<()>> InPlace<F> {
         let address = base + (layout.start_offset() * dtype.size_in_bytes()) as u64;
         (self.0)(&At { dtype, address, device: self.1.clone() })
     }
+}
+
+/// The address of a tensor's first element, for kernels that are given many at once. It must outlive their launch.
+pub(crate) fn address(t: &Tensor) -> Result<u64> {
+    if !t.is_contiguous() {
+        bail!("not contiguous: {:?}", t.layout());
+    }
+    #[cfg(feature = "cuda")]
+    if t.device().is_cuda() {
+        return device::address(t);
+    }
+    #[cfg(feature = "emulate")]
+    return emulator::address(t);
+    #[cfg(not(feature = "emulate"))]
+    bail!("no kernels for {:?}", t.device())
 }
 
 /// A matrix operand of [`gemm`]: row-major from element `start` on, rows `stride` elements apart.

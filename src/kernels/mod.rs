@@ -19,6 +19,7 @@ pub(crate) mod fusion;
 mod launch;
 pub(crate) mod linear;
 pub(crate) mod norm;
+pub(crate) mod optimizer;
 pub(crate) mod token_mix;
 
 use candle_core::{DType, Result, Tensor};
@@ -46,6 +47,26 @@ static POISONED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::
 #[cfg(feature = "cuda")]
 pub fn poison_outputs() {
     POISONED.store(true, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// A CUDA device ready for work, and its name.
+#[cfg(feature = "cuda")]
+pub(crate) fn open(ordinal: usize) -> Result<(candle_core::Device, String)> {
+    device::open(ordinal)
+}
+
+/// Bytes in use on a CUDA device.
+#[cfg(feature = "cuda")]
+pub(crate) fn memory_in_use(device: &candle_core::Device) -> Result<usize> {
+    device::memory_in_use(device)
+}
+
+/// What `f` returns, and the most bytes in use on a CUDA device meanwhile.
+#[cfg(feature = "cuda")]
+pub(crate) fn peak_of<T>(device: &candle_core::Device, f: impl FnOnce() -> T) -> Result<(T, usize)> {
+    device::reset_peak(device)?;
+    let result = f();
+    Ok((result, device::peak(device)?))
 }
 
 /// A parameter vector as kernels read it.

@@ -9,7 +9,7 @@
 //! matrices are stored [in, out]. Initialisation is the publication's: normal with standard
 //! deviation 0.02 (0.01 for positions), residual projections divided by √(2·n_layer), biases zero.
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::params::{Declared, Init, Params, Scope};
@@ -171,7 +171,7 @@ impl LanguageModel for Gpt2 {
     }
 
     fn new_state(&self, batch: usize) -> Result<State> {
-        let empty = || Tensor::zeros((batch, 0, self.config.n_embd), DType::F32, &Device::Cpu);
+        let empty = || self.params.no_inputs((batch, 0, self.config.n_embd));
         let layers = (0..self.config.n_layer).map(|_| Ok(vec![("k", empty()?), ("v", empty()?)]));
         Ok(State::new(batch, layers.collect::<Result<_>>()?))
     }

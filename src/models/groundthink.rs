@@ -197,10 +197,10 @@ impl LanguageModel for GroundThink {
     }
 
     fn new_state(&self, batch: usize) -> Result<State> {
-        let (c, dtype) = (&self.config, self.params.flat().dtype());
+        let (c, params) = (&self.config, &self.params);
         let layer = || -> Result<Vec<(&'static str, Tensor)>> {
-            let mut all = c.rwkv.new_state(batch, (c.d_model, c.d_model), dtype)?;
-            all.extend(c.mamba.new_state(batch, c.d_model, dtype)?);
+            let mut all = c.rwkv.new_state(batch, (c.d_model, c.d_model), params)?;
+            all.extend(c.mamba.new_state(batch, c.d_model, params)?);
             Ok(all)
         };
         Ok(State::new(batch, (0..c.n_layer).map(|_| layer()).collect::<Result<_>>()?))

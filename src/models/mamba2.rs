@@ -242,8 +242,8 @@ impl LanguageModel for Mamba2 {
     }
 
     fn new_state(&self, batch: usize) -> Result<State> {
-        let (c, dtype) = (&self.config, self.params.flat().dtype());
-        let layer = |_| c.shape().new_state(batch, c.hidden_size, dtype);
+        let (c, params) = (&self.config, &self.params);
+        let layer = |_| c.shape().new_state(batch, c.hidden_size, params);
         Ok(State::new(batch, (0..c.num_hidden_layers).map(layer).collect::<Result<_>>()?))
     }
 

@@ -10,11 +10,12 @@
 //! [0.001, 0.1] through the inverse softplus, D one, projections uniform in ±1/√fan-in as PyTorch
 //! does by default, the out-projection divided by √n_layer.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::Mixed;
-use super::params::{Declared, Init, Scope};
+use super::params::{Declared, Init, Params, Scope};
+use super::rwkv6_time_mix::wide;
 use super::state::State;
 use crate::ops::{Layout, SsdInputs, Var, causal_conv_silu, gated_rms_norm, linear, split, ssd};
 
@@ -117,14 +118,11 @@ impl MambaShape {
         &self,
         batch: usize,
         d: usize,
-        dtype: DType,
+        params: &Params,
     ) -> Result<Vec<(&'static str, Tensor)>> {
         let conv = (batch, self.conv_kernel - 1, self.conv_width(d));
         let ssm = (batch, self.heads(d), self.state_size, self.head_dim);
-        Ok(vec![
-            ("mamba.conv", Tensor::zeros(conv, dtype, &Device::Cpu)?),
-            ("mamba.ssm", Tensor::zeros(ssm, dtype, &Device::Cpu)?),
-        ])
+        Ok(vec![("mamba.conv", params.no_inputs(conv)?), ("mamba.ssm", params.no_state(ssm)?)])
     }
 }
 
@@ -144,7 +142,7 @@ pub(super) fn mixer(
     let w = p.get("conv1d.weight")?;
     let b = match p.find("conv1d.bias")? {
         Some(b) => b,
-        None => Var::constant(Tensor::zeros(w.dims()[0], w.tensor().dtype(), &Device::Cpu)?),
+        None => Var::constant(Tensor::zeros(w.dims()[0], w.tensor().dtype(), w.tensor().device())?),
     };
     let (xbc, conv) = causal_conv_silu(tape, &parts[1], &w, &b, state.get(layer, "mamba.conv")?)?;
     let cut = split(tape, &xbc, &[inner, maps, maps])?;
@@ -168,7 +166,7 @@ pub(super) fn mixer(
 
 /// Δ = softplus(δ + δ_bias), exact in both tails; the published limits do not bind.
 pub(super) fn step_sizes(pace: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let raw = pace.broadcast_add(bias)?;
+    let raw = wide(pace)?.broadcast_add(bias)?;
     let tail = (raw.abs()?.neg()?.exp()? + 1.0)?.log()?;
     raw.relu()? + tail
 }

@@ -19,6 +19,7 @@ mod state;
 use candle_core::{Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::device::{self, Precision};
 use crate::ops::{Layout, Tape, Var, likeliest, linear, on_two_workers, on_worker, token_losses};
 use crate::scale::Scale;
 
@@ -26,7 +27,7 @@ pub use gpt2::{Gpt2, Gpt2Config};
 pub use groundthink::{GroundThink, GroundThinkConfig};
 pub use mamba2::{Mamba2, Mamba2Config};
 pub use mamba2_mixer::MambaShape;
-pub use params::{Declared, Init, Params, Scope};
+pub use params::{Declared, Entry, Init, Params, Scope};
 pub use rwkv6::{Rwkv6, Rwkv6Config};
 pub use rwkv6_time_mix::RwkvShape;
 pub use state::State;
@@ -272,6 +273,11 @@ pub trait LanguageModel: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// The same model on the device that was chosen, for computing in this precision there.
+    fn placed(&self, precision: Precision) -> Result<Box<dyn LanguageModel>> {
+        Ok(self.with_params(self.params().placed(device::current(), precision)?))
+    }
+
     /// The same model over other parameters.
     fn with_params(&self, params: Params) -> Box<dyn LanguageModel> {
         self.config().build(params)
@@ -338,7 +344,7 @@ pub fn with_positions(model: &dyn LanguageModel, positions: usize) -> Result<Box
         Config::Gpt2(config) if config.n_positions < positions => {
             let longer = Config::Gpt2(Gpt2Config { n_positions: positions, ..config.clone() });
             let tensor = |name: &str| {
-                let own = model.params().tensor(name).ok()?;
+                let own = model.params().exact_of(name).ok()?;
                 if name != gpt2::POSITIONS {
                     return Some(own);
                 }
@@ -346,7 +352,8 @@ pub fn with_positions(model: &dyn LanguageModel, positions: usize) -> Result<Box
                 Tensor::cat(&repeated, 0).and_then(|all| all.narrow(0, 0, positions)).ok()
             };
             let dtype = model.params().flat().dtype();
-            Ok(longer.build(Params::from_tensors(&longer.declare(), dtype, tensor)?))
+            let params = Params::from_tensors(&longer.declare(), dtype, tensor)?;
+            Ok(longer.build(params.like(model.params())?))
         }
         _ => Ok(model.with_params(model.params().deep_clone()?)),
     }

@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha256};
 
 use crate::data::files::hex;
+use crate::device::{Compute, Precision};
 use crate::ops::{Tape, Var, to_vec_f64};
 
 /// How a parameter starts.
@@ -78,8 +79,46 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub struct Params {
     flat: Tensor,
+    /// Where models compute in bfloat16: the matrices rounded, each from its own place on.
+    rounded: Option<Rounded>,
     entries: Vec<Entry>,
     index: HashMap<String, usize>,
+}
+
+/// The matrices in bfloat16. The optimizer keeps them up to date.
+#[derive(Clone, Debug)]
+pub(crate) struct Rounded {
+    /// All of them, flat.
+    pub values: Tensor,
+    /// Where each parameter's copy begins; nowhere for vectors.
+    pub offsets: Vec<Option<usize>>,
+}
+
+/// Elements to whose multiples matrices in bfloat16 are aligned: 256 bytes.
+const ALIGNMENT: usize = 128;
+
+impl Rounded {
+    fn of(flat: &Tensor, entries: &[Entry]) -> Result<Self> {
+        let (mut parts, mut offsets, mut end) = (Vec::new(), Vec::new(), 0usize);
+        for e in entries {
+            if !e.decay {
+                offsets.push(None);
+                continue;
+            }
+            offsets.push(Some(end));
+            parts.push(flat.narrow(0, e.offset, e.len)?.to_dtype(DType::BF16)?);
+            let gap = e.len.next_multiple_of(ALIGNMENT) - e.len;
+            if gap > 0 {
+                parts.push(Tensor::zeros(gap, DType::BF16, flat.device())?);
+            }
+            end += e.len + gap;
+        }
+        let values = match parts.is_empty() {
+            true => Tensor::zeros(0, DType::BF16, flat.device())?,
+            false => Tensor::cat(&parts, 0)?,
+        };
+        Ok(Self { values, offsets })
+    }
 }
 
 impl Params {
@@ -108,7 +147,20 @@ impl Params {
             bail!("{} values for {offset} parameters", flat.elem_count());
         }
         let index = entries.iter().enumerate().map(|(i, e)| (e.name.clone(), i)).collect();
-        Ok(Self { flat, entries, index })
+        Ok(Self { flat, rounded: None, entries, index })
+    }
+
+    /// The same parameters on a device, for computing in this precision there.
+    pub fn placed(&self, on: &Compute, precision: Precision) -> Result<Self> {
+        let flat = self.flat.to_device(on.device())?;
+        let rounded = match precision.here() {
+            Precision::Bfloat16 if !on.has_kernels() => {
+                bail!("precision bfloat16 needs a GPU, and this is {:?}", on.name())
+            }
+            Precision::Bfloat16 => Some(Rounded::of(&flat, &self.entries)?),
+            _ => None,
+        };
+        Ok(Self { flat, rounded, ..self.clone() })
     }
 
     /// Parameters from named tensors; every declared name must be there with its shape.
@@ -146,10 +198,54 @@ impl Params {
         }
     }
 
-    /// The parameter at that place in the order: a view.
+    /// The parameter at that place in the order as models compute with it: a view.
     pub fn view(&self, i: usize) -> Result<Tensor> {
         let e = &self.entries[i];
+        if let Some((rounded, start)) = self.rounded.as_ref().and_then(|r| Some((r, r.offsets[i]?))) {
+            return rounded.values.narrow(0, start, e.len)?.reshape(e.shape.as_slice());
+        }
+        self.exact(i)
+    }
+
+    /// The parameter at that place in the order as it is trained and saved: a view.
+    pub fn exact(&self, i: usize) -> Result<Tensor> {
+        let e = &self.entries[i];
         self.flat.narrow(0, e.offset, e.len)?.reshape(e.shape.as_slice())
+    }
+
+    /// For computing in the same precision as `other`, on the same device.
+    pub(crate) fn like(self, other: &Self) -> Result<Self> {
+        let flat = self.flat.to_device(other.flat.device())?;
+        let rounded = other.rounded.as_ref().map(|_| Rounded::of(&flat, &self.entries)).transpose()?;
+        Ok(Self { flat, rounded, ..self })
+    }
+
+    /// The parameter of that name as it is trained and saved: a view.
+    pub(crate) fn exact_of(&self, name: &str) -> Result<Tensor> {
+        match self.index.get(name) {
+            Some(&i) => self.exact(i),
+            None => bail!("no parameter {name:?}"),
+        }
+    }
+
+    /// The matrices in bfloat16, where models compute in it.
+    pub(crate) fn rounded(&self) -> Option<&Rounded> {
+        self.rounded.as_ref()
+    }
+
+    /// Zeros in place of inputs that there were not, as activations are.
+    pub(crate) fn no_inputs(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        Tensor::zeros(shape, self.dtype(), self.flat.device())
+    }
+
+    /// Zeros as the start of a recurrent state, which is as exact as the parameters.
+    pub(crate) fn no_state(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        Tensor::zeros(shape, self.flat.dtype(), self.flat.device())
+    }
+
+    /// The element type of activations.
+    pub fn dtype(&self) -> DType {
+        if self.rounded.is_some() { DType::BF16 } else { self.flat.dtype() }
     }
 
     /// Other values under the same names.
@@ -157,12 +253,13 @@ impl Params {
         if flat.elem_count() != self.flat.elem_count() {
             bail!("{} values for {} parameters", flat.elem_count(), self.flat.elem_count());
         }
-        Ok(Self { flat, ..self.clone() })
+        let rounded = self.rounded.as_ref().map(|_| Rounded::of(&flat, &self.entries)).transpose()?;
+        Ok(Self { flat, rounded, ..self.clone() })
     }
 
     /// A copy that shares nothing.
     pub fn deep_clone(&self) -> Result<Self> {
-        Ok(Self { flat: self.flat.copy()?, ..self.clone() })
+        self.replaced(self.flat.copy()?)
     }
 
     /// Digest of names, shapes and values: which weights these are.

@@ -213,9 +213,9 @@ impl LanguageModel for Rwkv6 {
     }
 
     fn new_state(&self, batch: usize) -> Result<State> {
-        let (c, dtype) = (&self.config, self.params.flat().dtype());
+        let (c, params) = (&self.config, &self.params);
         let layer = |_| {
-            let mut all = c.shape().new_state(batch, (c.hidden_size, c.inner()), dtype)?;
+            let mut all = c.shape().new_state(batch, (c.hidden_size, c.inner()), params)?;
             all.push(("rwkv.shift_ffn", all[0].1.zeros_like()?));
             Ok(all)
         };

@@ -12,11 +12,11 @@
 //! their formulas in the layer's depth, orthogonal receptance, key (gain 0.1), value and gate
 //! (gain 0.1), zero output, low-rank maps starting at zero.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::Mixed;
-use super::params::{Declared, Init, Scope};
+use super::params::{Declared, Init, Params, Scope};
 use super::state::State;
 use crate::ops::{
     Layout, MixWeights, Var, Wkv6Inputs, group_norm_gate, lerp, linear, low_rank_mix, tanh, token_shift, wkv6,
@@ -117,12 +117,12 @@ impl RwkvShape {
         &self,
         batch: usize,
         (d, inner): (usize, usize),
-        dtype: DType,
+        params: &Params,
     ) -> Result<Vec<(&'static str, Tensor)>> {
         let n = self.head_size;
         Ok(vec![
-            ("rwkv.shift", Tensor::zeros((batch, d), dtype, &Device::Cpu)?),
-            ("rwkv.wkv", Tensor::zeros((batch, inner / n, n, n), dtype, &Device::Cpu)?),
+            ("rwkv.shift", params.no_inputs((batch, d))?),
+            ("rwkv.wkv", params.no_state((batch, inner / n, n, n))?),
         ])
     }
 }
@@ -168,7 +168,12 @@ pub(super) fn time_mix(
 
 /// w = exp(−exp(ω)).
 pub(super) fn decays(pace: &Tensor) -> Result<Tensor> {
-    pace.exp()?.neg()?.exp()
+    wide(pace)?.exp()?.neg()?.exp()
+}
+
+/// At least in float32.
+pub(super) fn wide(t: &Tensor) -> Result<Tensor> {
+    if t.dtype() == DType::BF16 { t.to_dtype(DType::F32) } else { Ok(t.clone()) }
 }
 
 /// The last position of every sequence: [B·T, d] to [B, d].

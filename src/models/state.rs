@@ -8,6 +8,7 @@ use std::path::Path;
 
 use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
 
+use crate::device;
 use crate::ops::to_vec_f64;
 
 /// The recurrent state of every layer, or the cache of keys and values.
@@ -24,6 +25,9 @@ const NAMES: &[&str] = &["k", "v", "rwkv.shift", "rwkv.wkv", "rwkv.shift_ffn", "
 /// The same values in memory of their own: a view would keep all that it looks at, the activations of a whole
 /// chunk of text.
 fn alone(t: Tensor) -> Result<Tensor> {
+    if !t.is_contiguous() {
+        return t.contiguous();
+    }
     match held(&t) {
         Some(held) if held > t.elem_count() => t.force_contiguous(),
         _ => Ok(t),
@@ -35,6 +39,19 @@ fn held(t: &Tensor) -> Option<usize> {
     match &*t.storage_and_layout().0 {
         Storage::Cpu(CpuStorage::F32(x)) => Some(x.len()),
         Storage::Cpu(CpuStorage::F64(x)) => Some(x.len()),
+        Storage::Cpu(CpuStorage::BF16(x)) => Some(x.len()),
+        #[cfg(feature = "cuda")]
+        Storage::Cuda(cuda) => cuda_len(cuda),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda_len(storage: &candle_core::CudaStorage) -> Option<usize> {
+    use candle_core::cuda_backend::CudaStorageSlice as Slice;
+    match &storage.slice {
+        Slice::F32(x) => Some(x.len()),
+        Slice::BF16(x) => Some(x.len()),
         _ => None,
     }
 }
@@ -111,7 +128,7 @@ impl State {
         let mut all = HashMap::from([("meta".to_owned(), meta)]);
         for (i, layer) in self.layers.iter().enumerate() {
             for (name, t) in layer {
-                all.insert(format!("layers.{i}.{name}"), t.contiguous()?);
+                all.insert(format!("layers.{i}.{name}"), t.to_device(&Device::Cpu)?.contiguous()?);
             }
         }
         candle_core::safetensors::save(&all, path)
@@ -124,9 +141,11 @@ impl State {
         let meta = meta.to_vec1::<i64>()?;
         let mut layers = Vec::new();
         loop {
-            let named =
-                |n: &&'static str| all.get(&format!("layers.{}.{n}", layers.len())).map(|t| (*n, t.clone()));
-            let layer: Vec<_> = NAMES.iter().filter_map(named).collect();
+            let named = |n: &&'static str| {
+                let t = all.get(&format!("layers.{}.{n}", layers.len()))?;
+                Some(t.to_device(device::current().device()).map(|t| (*n, t)))
+            };
+            let layer = NAMES.iter().filter_map(named).collect::<Result<Vec<_>>>()?;
             if layer.is_empty() {
                 break;
             }

@@ -342,7 +342,7 @@ pub fn linear_onto(
     let (bias, onto) = (b.map(Var::tensor), residual.map(Var::tensor));
     let on_device = kernels::takes(x.tensor());
     let y = match on_device {
-        true => kernels::linear::forward(x.tensor(), w.tensor(), bias, onto, layout)?,
+        true => kernels::linear::forward(x.tensor(), w.tensor(), bias, onto, layout == Layout::OutIn)?,
         false => real!(dtype, T => forward::<T>(x.tensor(), w.tensor(), bias, onto, layout))?,
     };
     let more: Vec<&Var> = [Some(x), Some(w), b, residual].into_iter().flatten().collect();
@@ -353,7 +353,7 @@ pub fn linear_onto(
     let (x, w) = (x.tensor().clone(), w.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
         let (dx, dw, db) = match on_device {
-            true => kernels::linear::backward(&x, &w, &dy, layout, bs.is_some())?,
+            true => kernels::linear::backward(&x, &w, &dy, layout == Layout::OutIn, bs.is_some())?,
             false => real!(dtype, T => backward::<T>(&x, &w, &dy, layout, bs.is_some()))?,
         };
         sink.add(xs, dx)?;

@@ -93,7 +93,8 @@ type Backward = Box<dyn FnOnce(Vec<Option<Tensor>>, &mut Gradients) -> Result<()
 
 struct Node {
     first_output: usize,
-    outputs: usize,
+    /// Their element types, in which the backward pass expects their gradients.
+    outputs: Vec<DType>,
     backward: Backward,
 }
 
@@ -141,7 +142,8 @@ impl Tape {
         };
         let first_output = self.slots.get();
         self.slots.set(first_output + outputs.len());
-        nodes.borrow_mut().push(Node { first_output, outputs: outputs.len(), backward: Box::new(backward) });
+        let types = outputs.iter().map(Tensor::dtype).collect();
+        nodes.borrow_mut().push(Node { first_output, outputs: types, backward: Box::new(backward) });
         let vars = outputs.into_iter().enumerate();
         vars.map(|(i, tensor)| Var { tensor, slot: Some(first_output + i) }).collect()
     }
@@ -161,7 +163,7 @@ impl Tape {
             Some(gradient) => backward(gradient, sink),
             None => Ok(()),
         });
-        nodes.borrow_mut().push(Node { first_output, outputs: 1, backward });
+        nodes.borrow_mut().push(Node { first_output, outputs: vec![output.dtype()], backward });
         Var { tensor: output, slot: Some(first_output) }
     }
 
@@ -180,8 +182,10 @@ impl Tape {
             gradients.add(output.slot, seed.copy()?)?;
         }
         for node in nodes.into_inner().into_iter().rev() {
-            let slots = node.first_output..node.first_output + node.outputs;
-            let collected: Vec<_> = slots.map(|s| gradients.take(s)).collect();
+            // Sums over rows are made in float32, whatever the values are.
+            let slots = (node.first_output..).zip(&node.outputs);
+            let typed = |(s, t): (usize, &DType)| gradients.take(s).map(|g| g.to_dtype(*t)).transpose();
+            let collected = slots.map(typed).collect::<Result<Vec<_>>>()?;
             if collected.iter().any(Option::is_some) {
                 (node.backward)(collected, &mut gradients)?;
             }

@@ -7,13 +7,14 @@
 //! than is measured here gets more of them, its own repeated ([`with_positions`]); such a model is timed and
 //! weighed, and never asked for a loss.
 //!
-//! Memory is that of the heap: what the process has beyond what it had before the model was loaded.
+//! Memory is that of the heap, or of the GPU: what the process has beyond what it had before the model was
+//! loaded.
 
 use std::time::Instant;
 
 use super::{ProbeError, Reading, Result};
+use crate::device::current;
 use crate::evidence::{CurveKind, Metric as M};
-use crate::heap;
 use crate::models::{LanguageModel, State};
 use crate::ops::{likeliest, on_two_workers};
 use crate::statistics::{growth_exponent, mean, median, median_interval};
@@ -101,9 +102,10 @@ fn take_turns(
     let mut samples = vec![Vec::new(); models.len()];
     let mut round = |count: bool| {
         for (i, model) in models.iter().enumerate() {
-            let settled = settle(i, model.as_ref());
+            let finished = || Ok(current().finish()?);
+            let settled = settle(i, model.as_ref()).and_then(|()| finished());
             let start = Instant::now();
-            let done = work(i, model.as_ref());
+            let done = work(i, model.as_ref()).and_then(|()| finished());
             let seconds = start.elapsed().as_secs_f64();
             match settled.and(done) {
                 Ok(()) if count => samples[i].push(seconds),
@@ -135,9 +137,9 @@ fn through(reading: Reading, metric: M, f: impl Fn(f64) -> f64) -> Reading {
 fn peak(contestant: &Contestant<'_>) -> Result<Reading> {
     // What a first run leaves behind for the next ones is nobody's.
     read((contestant.load)(PREFILL.0)?.as_ref(), PREFILL.0)?;
-    let before = heap::in_use();
+    let before = current().memory_in_use()?;
     let model = (contestant.load)(PREFILL.0)?;
-    let (done, most) = heap::peak_of(|| read(model.as_ref(), PREFILL.0));
+    let (done, most) = current().peak_of(|| read(model.as_ref(), PREFILL.0))?;
     done?;
     Ok(Reading::new(M::PeakBytes, most.saturating_sub(before) as f64))
 }
@@ -193,20 +195,20 @@ struct Conversation {
 
 impl Conversation {
     fn begin(model: &dyn LanguageModel) -> Result<Self> {
-        let before = heap::in_use();
+        let before = current().memory_in_use()?;
         let state = model.new_state(1)?;
-        Ok(Self { state, tokens: 0, bytes: heap::in_use().saturating_sub(before) })
+        Ok(Self { state, tokens: 0, bytes: current().memory_in_use()?.saturating_sub(before) })
     }
 
     /// Reads on up to a context. What the heap has more afterwards is the conversation's.
     fn read_to(&mut self, model: &dyn LanguageModel, context: usize) -> Result<()> {
-        let before = heap::in_use();
+        let before = current().memory_in_use()?;
         while self.tokens < context {
             let next = CHUNK.min(context - self.tokens);
             model.hidden(&tokens(next), &mut self.state)?;
             self.tokens += next;
         }
-        self.bytes = (self.bytes + heap::in_use()).saturating_sub(before);
+        self.bytes = (self.bytes + current().memory_in_use()?).saturating_sub(before);
         Ok(())
     }
 
@@ -281,8 +283,8 @@ pub fn training_peak(job: TrainJob<'_>) -> Result<Reading> {
     };
     // As before: leftovers of a first run are nobody's.
     steps()?;
-    let before = heap::in_use();
-    let (done, most) = heap::peak_of(steps);
+    let before = current().memory_in_use()?;
+    let (done, most) = current().peak_of(steps)?;
     done?;
     Ok(Reading::new(M::TrainPeakBytes, most.saturating_sub(before) as f64))
 }

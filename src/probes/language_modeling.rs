@@ -45,7 +45,12 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
         Reading::new(M::BigramLoss, bigram_loss(train, valid, vocab)),
     ];
     if s.run.curve.last().is_some_and(|r| r.tokens >= PLATEAU_TOKENS) {
-        let earlier = window_losses(load_model(&s.earlier)?.as_ref(), valid, context, usize::MAX)?;
+        let earlier = window_losses(
+            load_model(&s.earlier)?.placed(s.recipe.precision)?.as_ref(),
+            valid,
+            context,
+            usize::MAX,
+        )?;
         readings.push(Reading::new(M::PlateauImprovement, fall(mean(&earlier), loss)));
     }
     Ok(readings)

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::decoding::Decoding;
 use super::{ProbeError, Result};
@@ -203,7 +203,7 @@ impl ModelRespondent<'_> {
             if places.is_empty() {
                 continue;
             }
-            let scored = hidden.index_select(&Tensor::new(places, &Device::Cpu)?, 0)?;
+            let scored = hidden.index_select(&Tensor::new(places, hidden.device())?, 0)?;
             for (&i, loss) in owners.iter().zip(self.losses(&scored, &targets)?) {
                 answers[i].losses.push(loss);
             }

@@ -110,7 +110,7 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
     let mut chance = Vec::new();
     for setting in settings {
         let config = setting.config(&s.model.config())?;
-        let untrained = config.init(s.seed)?;
+        let untrained = config.init(s.seed)?.placed(s.recipe.precision)?;
         answered[0].push(setting.best(&config, s.recipe, s.seed, s.material.mqar.rates())?);
         answered[1].push(setting.accuracies(untrained.as_ref(), &setting.tests(s.seed))?);
         answered[2].push(setting.oracle(s.seed));
@@ -184,7 +184,7 @@ impl Setting {
     /// Trains from scratch; nothing if the loss was not finite.
     fn train(&self, config: &Config, recipe: &Recipe, seed: u64) -> Result<Option<Box<dyn LanguageModel>>> {
         let tests = self.examples(seed, FIRST_LOOK, LOOK_AT);
-        let model = config.init(seed)?;
+        let model = config.init(seed)?.placed(recipe.precision)?;
         let mut optimizer = AdamW::new(model.as_ref())?;
         let model = model.with_params(optimizer.params().clone());
         for step in 0..self.steps {
@@ -217,7 +217,7 @@ impl Setting {
         for examples in tests.chunks(EXAMPLES) {
             let (tokens, places, values) = flat(examples);
             let hidden = model.hidden(&tokens, &mut model.new_state(examples.len())?)?;
-            let asked = hidden.index_select(&Tensor::new(places, &Device::Cpu)?, 0)?;
+            let asked = hidden.index_select(&Tensor::new(places, hidden.device())?, 0)?;
             let logits = model.logits(asked)?;
             let right = (0..values.len())
                 .map(|i| Ok(f64::from(u8::from(likeliest(&logits.narrow(0, i, 1)?)? == values[i]))));

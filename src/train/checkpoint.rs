@@ -80,6 +80,10 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Writes named tensors as safetensors.
 pub(crate) fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
+    let on_cpu = |(name, t): &(String, Tensor)| Ok((name.clone(), t.to_device(&Device::Cpu)?));
+    let tensors: candle_core::Result<Vec<_>> = tensors.iter().map(on_cpu).collect();
+    let unwritable = |e| CheckpointError::unreadable(path, "tensors to write", e);
+    let tensors = tensors.map_err(unwritable)?;
     let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (n, t)), None)
         .map_err(|e| CheckpointError::unreadable(path, "tensors to write", e))?;
     write_bytes(path, &bytes)
@@ -96,7 +100,7 @@ pub(crate) fn read_tensors(path: &Path) -> Result<HashMap<String, Tensor>> {
 pub fn save_model(folder: &Path, config: &Config, params: &Params, tokenizer: &Tokenizer) -> Result<()> {
     write_json(&folder.join("config.json"), config)?;
     let path = folder.join("model.safetensors");
-    let named = |i: usize| Ok((params.entries()[i].name.clone(), params.view(i)?));
+    let named = |i: usize| Ok((params.entries()[i].name.clone(), params.exact(i)?));
     let tensors: candle_core::Result<Vec<_>> = (0..params.entries().len()).map(named).collect();
     let tensors = tensors.map_err(|e| CheckpointError::unreadable(&path, "parameters", e))?;
     write_tensors(&path, &tensors)?;

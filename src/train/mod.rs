@@ -7,9 +7,10 @@ mod recipe;
 mod run;
 mod trainer;
 
+pub use crate::device::Precision;
 pub use checkpoint::{CheckpointError, load_model, save_model};
 pub use optimizer::{AdamW, Norms};
-pub use recipe::{Optimizer, Precision, Recipe, RecipeError, Schedule};
+pub use recipe::{Optimizer, Recipe, RecipeError, Schedule};
 pub use run::{Ending, Run, StepRecord};
 pub use trainer::{RunDir, TrainError, TrainJob, Trainer};
 

@@ -8,12 +8,16 @@
 //!
 //! Parameters and both moments lie in one tensor, [p | m | v], so that a step is one pass and
 //! saving is one file. Weight decay λ applies where the parameter was declared a matrix (R12).
+//!
+//! Where there are kernels for it, a step is begun and told about later: the host need not wait for the loss.
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::recipe::Recipe;
-use crate::models::{Branch, LanguageModel, Params};
+use crate::kernels;
+use crate::kernels::optimizer::{Jobs, Part, RECORDS, Step};
+use crate::models::{Branch, Entry, LanguageModel, Params};
 use crate::ops::{Data, Gradients, Real, real, simd};
 
 /// Gradient norms before clipping.
@@ -27,12 +31,25 @@ pub struct Norms {
     pub mamba: Option<f64>,
 }
 
+/// What became of a step that was begun on a device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    pub loss: f64,
+    pub norms: Norms,
+    /// Whether loss and norm were finite, in this step and all before: otherwise nothing has moved.
+    pub well: bool,
+}
+
 /// The optimizer's state, parameters included.
 pub struct AdamW {
     packed: Tensor,
     params: Params,
     branches: Vec<Option<Branch>>,
     steps: u64,
+    /// The same on a device.
+    jobs: Option<Jobs>,
+    /// The record of the last step that was begun there.
+    record: usize,
 }
 
 impl AdamW {
@@ -49,9 +66,14 @@ impl AdamW {
         if packed.elem_count() != 3 * n {
             bail!("optimizer state has {} values, expected {}", packed.elem_count(), 3 * n);
         }
+        let packed = packed.to_device(model.params().flat().device())?;
         let params = model.params().replaced(packed.narrow(0, 0, n)?)?;
-        let branches = params.entries().iter().map(|e| model.branch_of(&e.name)).collect();
-        Ok(Self { packed, params, branches, steps })
+        let branches: Vec<_> = params.entries().iter().map(|e| model.branch_of(&e.name)).collect();
+        let jobs = match kernels::takes(&packed) {
+            true => Some(Jobs::new(&parts(&params, &branches), &packed)?),
+            false => None,
+        };
+        Ok(Self { packed, params, branches, steps, jobs, record: 0 })
     }
 
     /// The parameters, which every step changes in place.
@@ -67,6 +89,14 @@ impl AdamW {
     /// Norms of the gradients, then one step along them. Nothing moves where the norm is not
     /// finite.
     pub fn step(&mut self, gradients: &mut Gradients, recipe: &Recipe, lr: f64) -> Result<Norms> {
+        if self.jobs.is_some() {
+            let zero = Tensor::zeros((), DType::F32, self.packed.device())?;
+            self.begin(gradients, recipe, lr, &zero)?;
+            let outcomes = self.outcomes(1)?;
+            let norms = outcomes.first().map_or_else(Norms::default, |o| o.norms);
+            self.steps -= u64::from(!norms.total.is_finite());
+            return Ok(norms);
+        }
         let gradients: Vec<Option<Tensor>> = (0..self.branches.len()).map(|i| gradients.take(i)).collect();
         let norms = self.norms(&gradients)?;
         if !norms.total.is_finite() {
@@ -92,6 +122,51 @@ impl AdamW {
         Ok(norms)
     }
 
+    /// How many steps may be begun before [`AdamW::outcomes`] must be asked; none where a step is made at once.
+    pub(crate) fn ahead(&self) -> usize {
+        if self.jobs.is_some() { RECORDS - 1 } else { 0 }
+    }
+
+    /// Begins a step on the device. It is made unless its loss, its norm or those of a step before are not finite.
+    pub(crate) fn begin(
+        &mut self,
+        gradients: &mut Gradients,
+        recipe: &Recipe,
+        lr: f64,
+        loss: &Tensor,
+    ) -> Result<()> {
+        let Some(jobs) = &self.jobs else { bail!("steps on a CPU are made at once") };
+        let gradients: Vec<Option<Tensor>> = (0..self.branches.len()).map(|i| gradients.take(i)).collect();
+        self.steps += 1;
+        let (before, now) = (self.record, (self.record + 1) % RECORDS);
+        self.record = now;
+        let [b1, b2] = recipe.betas;
+        let step = Step {
+            clip: recipe.grad_clip,
+            keep: 1.0 - lr * recipe.weight_decay,
+            betas: recipe.betas,
+            lr: lr / (1.0 - b1.powf(self.steps as f64)),
+            correction: (1.0 - b2.powf(self.steps as f64)).sqrt(),
+            eps: recipe.eps,
+        };
+        let copies = self.params.rounded().map(|r| &r.values);
+        jobs.step((now, before), &gradients, loss, &self.packed, copies, &step)
+    }
+
+    /// What became of the last `count` steps begun, oldest first. Waits for the device.
+    pub(crate) fn outcomes(&self, count: usize) -> Result<Vec<Outcome>> {
+        let Some(jobs) = &self.jobs else { bail!("steps on a CPU are made at once") };
+        let records = jobs.records()?;
+        let has = |branch| self.branches.contains(&Some(branch));
+        let outcome = |back: usize| {
+            let [loss, total, rwkv, mamba, well] = records[(self.record + RECORDS - back) % RECORDS];
+            let rwkv = has(Branch::Rwkv).then_some(rwkv);
+            let mamba = has(Branch::Mamba).then_some(mamba);
+            Outcome { loss, norms: Norms { total, rwkv, mamba }, well: well == 1.0 }
+        };
+        Ok((0..count).rev().map(outcome).collect())
+    }
+
     fn norms(&self, gradients: &[Option<Tensor>]) -> Result<Norms> {
         let (mut total, mut rwkv, mut mamba) = (0.0, None, None);
         for (gradient, branch) in gradients.iter().zip(&self.branches) {
@@ -105,6 +180,19 @@ impl AdamW {
         }
         Ok(Norms { total: total.sqrt(), rwkv: rwkv.map(f64::sqrt), mamba: mamba.map(f64::sqrt) })
     }
+}
+
+fn parts(params: &Params, branches: &[Option<Branch>]) -> Vec<Part> {
+    let copy = |i: usize| params.rounded().and_then(|r| r.offsets[i]);
+    let part = |(i, (entry, branch)): (usize, (&Entry, &Option<Branch>))| Part {
+        offset: entry.offset,
+        len: entry.len,
+        copy: copy(i),
+        decay: entry.decay,
+        rwkv: *branch == Some(Branch::Rwkv),
+        mamba: *branch == Some(Branch::Mamba),
+    };
+    params.entries().iter().zip(branches).enumerate().map(part).collect()
 }
 
 /// Lanes of a sum.

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::files::sha256;
+use crate::device::Precision;
 
 /// How the learning rate moves after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,14 +19,6 @@ pub enum Schedule {
 pub enum Optimizer {
     /// Adam with decoupled weight decay (Loshchilov & Hutter 2019).
     AdamW,
-}
-
-/// The arithmetic of the forward and backward pass; parameters and moments are float32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// IEEE single precision throughout.
-    Float32,
 }
 
 /// Every hyper-parameter of a run.

@@ -3,6 +3,7 @@
 //! Invariant: what a run becomes depends on its job alone. Killed at any moment and started again
 //! it ends with the same curve and weights, bit for bit; only seconds differ.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -18,6 +19,7 @@ use super::run::{Ending, Run, StepRecord};
 use crate::data::batches::{Batch, Batches, OrderError};
 use crate::data::files::sha256;
 use crate::data::tokenizer::Tokenizer;
+use crate::device::current;
 use crate::models::{Config, LanguageModel};
 use crate::ops::{Gradients, Tape, linear_cross_entropy, on_worker};
 use crate::progress::Screen;
@@ -70,8 +72,11 @@ pub struct TrainJob<'a> {
 }
 
 impl TrainJob<'_> {
-    /// Digest of everything that decides the result, the code included.
+    /// Digest of everything that decides the result, the code and what computes included.
     pub fn identity(&self) -> String {
+        let precision = self.recipe.precision.name();
+        // On CPUs the result is the same whatever their instruction set.
+        let on = if current().is_asynchronous() { current().name() } else { "cpu" };
         let config = serde_json::to_string(&self.config).unwrap_or_default();
         let parts = [
             env!("V5_TRAIN_REVISION").to_owned(),
@@ -80,9 +85,17 @@ impl TrainJob<'_> {
             self.seed.to_string(),
             self.data.clone(),
             self.batches.order().digest(),
+            format!("{on} {precision}"),
         ];
         sha256(parts.join("\n").as_bytes())
     }
+}
+
+/// A step that was begun on a device, and what the run will say of it.
+struct Begun {
+    lr: f64,
+    position: u64,
+    fed: String,
 }
 
 /// A training in progress.
@@ -91,13 +104,17 @@ pub struct Trainer<'a, 'b> {
     model: Box<dyn LanguageModel>,
     optimizer: AdamW,
     run: Run,
+    /// Steps begun of which nothing is known yet.
+    begun: VecDeque<Begun>,
+    /// Sequences read, and the digest of them, steps begun included.
+    read: (u64, String),
 }
 
 impl<'a, 'b> Trainer<'a, 'b> {
     /// A training at its first step.
     pub fn new(job: &'b TrainJob<'a>) -> Result<Self, TrainError> {
         job.recipe.check()?;
-        let model = job.config.init(job.seed)?;
+        let model = job.config.init(job.seed)?.placed(job.recipe.precision)?;
         Self::from_model(job, model)
     }
 
@@ -115,13 +132,14 @@ impl<'a, 'b> Trainer<'a, 'b> {
             seconds: 0.0,
             weights: String::new(),
         };
-        Ok(Self { job, model, optimizer, run })
+        let read = (run.position, run.fed.clone());
+        Ok(Self { job, model, optimizer, run, begun: VecDeque::new(), read })
     }
 
     /// A training as a checkpoint left it.
     fn resume(job: &'b TrainJob<'a>, folder: &Path) -> Result<Self, TrainError> {
         let run: Run = read_json(&folder.join("trainer.json"), "the state of a training")?;
-        let model = load_model(folder)?;
+        let model = load_model(folder)?.placed(job.recipe.precision)?;
         let path = folder.join("optimizer.safetensors");
         let mut tensors = read_tensors(&path)?;
         let packed = tensors
@@ -130,7 +148,8 @@ impl<'a, 'b> Trainer<'a, 'b> {
         let optimizer = AdamW::resume(model.as_ref(), packed, run.optimizer_steps)
             .map_err(|e| CheckpointError::unreadable(&path, "an optimizer state", e))?;
         let model = model.with_params(optimizer.params().clone());
-        let resumed = Self { job, model, optimizer, run };
+        let read = (run.position, run.fed.clone());
+        let resumed = Self { job, model, optimizer, run, begun: VecDeque::new(), read };
         let (expected, got) = (&resumed.run.weights, resumed.model.params().digest()?);
         if got != *expected {
             let got = format!("{got} where trainer.json has {expected}");
@@ -151,19 +170,72 @@ impl<'a, 'b> Trainer<'a, 'b> {
 
     /// Makes one step; `None` if loss or gradient was not finite, after which nothing has moved.
     pub fn step(&mut self) -> Result<Option<StepRecord>, TrainError> {
-        let recipe = &self.job.recipe;
-        let step = self.run.curve.len() as u64;
-        let lr = recipe.learning_rate(step);
-        let (loss, norms) = on_worker(|| -> Result<(f64, Norms), TrainError> {
-            let (loss, mut gradients) = self.gradients()?;
-            if !loss.is_finite() {
-                return Ok((loss, Norms::default()));
+        self.begin()?;
+        self.settle()?;
+        match self.run.ending {
+            Ending::Diverged(_) => Ok(None),
+            _ => Ok(self.run.curve.last().copied()),
+        }
+    }
+
+    /// Steps made, those included that the device has still to do.
+    fn steps(&self) -> u64 {
+        (self.run.curve.len() + self.begun.len()) as u64
+    }
+
+    /// Begins a step. On a CPU it is made at once; on a device it may be looked at later.
+    fn begin(&mut self) -> Result<(), TrainError> {
+        let lr = self.job.recipe.learning_rate(self.steps());
+        if self.optimizer.ahead() == 0 {
+            let (loss, norms) = on_worker(|| self.step_at_once(lr))?;
+            (self.run.position, self.run.fed) = self.read.clone();
+            self.note(loss, norms, lr);
+            return Ok(());
+        }
+        let (loss, mut gradients) = self.gradients()?;
+        self.optimizer.begin(&mut gradients, &self.job.recipe, lr, &loss)?;
+        self.begun.push_back(Begun { lr, position: self.read.0, fed: self.read.1.clone() });
+        Ok(())
+    }
+
+    fn step_at_once(&mut self, lr: f64) -> Result<(f64, Norms), TrainError> {
+        let (loss, mut gradients) = self.gradients()?;
+        let loss = loss.to_scalar::<f64>()?;
+        if !loss.is_finite() {
+            return Ok((loss, Norms::default()));
+        }
+        Ok((loss, self.optimizer.step(&mut gradients, &self.job.recipe, lr)?))
+    }
+
+    /// Whether no more steps may be begun before somebody looks.
+    fn is_far_ahead(&self) -> bool {
+        self.begun.len() >= self.optimizer.ahead()
+    }
+
+    /// Waits for the steps begun, and puts them on record up to the first that diverged.
+    fn settle(&mut self) -> Result<(), TrainError> {
+        if self.begun.is_empty() {
+            return Ok(());
+        }
+        for outcome in self.optimizer.outcomes(self.begun.len())? {
+            let Some(begun) = self.begun.pop_front() else { break };
+            (self.run.position, self.run.fed) = (begun.position, begun.fed);
+            let norms = if outcome.well { outcome.norms } else { Norms { total: f64::NAN, ..outcome.norms } };
+            self.note(outcome.loss, norms, begun.lr);
+            if !outcome.well {
+                self.begun.clear();
+                break;
             }
-            Ok((loss, self.optimizer.step(&mut gradients, &self.job.recipe, lr)?))
-        })?;
+        }
+        Ok(())
+    }
+
+    /// Puts a step on record.
+    fn note(&mut self, loss: f64, norms: Norms, lr: f64) {
+        let (recipe, step) = (&self.job.recipe, self.run.curve.len() as u64);
         if !(loss.is_finite() && norms.total.is_finite()) {
             self.run.ending = Ending::Diverged(step + 1);
-            return Ok(None);
+            return;
         }
         self.run.optimizer_steps += 1;
         let record = StepRecord {
@@ -176,25 +248,31 @@ impl<'a, 'b> Trainer<'a, 'b> {
             lr,
         };
         self.run.curve.push(record);
-        Ok(Some(record))
     }
 
-    /// Mean loss over a step's micro-batches, and the gradient of that mean.
-    fn gradients(&mut self) -> Result<(f64, Gradients), TrainError> {
+    /// Mean loss over a step's micro-batches, and the gradient of that mean. The loss is a scalar: float64 on a
+    /// CPU, on a device what it computes with, left there.
+    fn gradients(&mut self) -> Result<(Tensor, Gradients), TrainError> {
         let recipe = &self.job.recipe;
         let parts = recipe.batch_size / recipe.micro_batch_size;
-        let (mut total, mut sum) = (0.0, None);
+        let (mut total, mut sum): (Option<Tensor>, _) = (None, None);
         for _ in 0..parts {
-            let batch = self.job.batches.get(self.run.position as usize, recipe.micro_batch_size)?;
-            self.run.position += recipe.micro_batch_size as u64;
-            self.run.fed = chain(&self.run.fed, &batch);
+            let batch = self.job.batches.get(self.read.0 as usize, recipe.micro_batch_size)?;
+            self.read.0 += recipe.micro_batch_size as u64;
+            self.read.1 = chain(&self.read.1, &batch);
             let (loss, gradients) = self.backward(&batch, 1.0 / parts as f64)?;
-            total += loss / parts as f64;
+            let loss = if self.optimizer.ahead() == 0 { loss.to_dtype(DType::F64)? } else { loss };
+            let part = if parts == 1 { loss } else { (loss / parts as f64)? };
+            total = Some(match total {
+                None => part,
+                Some(total) => (total + part)?,
+            });
             sum = Some(match sum {
                 None => gradients,
                 Some(sum) => self.sum(sum, gradients)?,
             });
         }
+        let total = total.map_or_else(|| Tensor::zeros((), DType::F64, &Device::Cpu), Ok)?;
         Ok((total, sum.unwrap_or_default()))
     }
 
@@ -207,20 +285,21 @@ impl<'a, 'b> Trainer<'a, 'b> {
         Ok(a)
     }
 
-    fn backward(&self, batch: &Batch, weight: f64) -> Result<(f64, Gradients), TrainError> {
+    fn backward(&self, batch: &Batch, weight: f64) -> Result<(Tensor, Gradients), TrainError> {
         let model = self.model.as_ref();
         let tape = Tape::recording(model.params().entries().len());
         let mut state = model.new_state(batch.batch_size)?;
         let hidden = model.trunk(&tape, &batch.inputs, &mut state)?;
         let head = model.params().scope(&tape, "").get(model.head())?;
         let loss = linear_cross_entropy(&tape, &hidden, &head, &batch.targets)?;
-        let value = loss.tensor().to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        let seed = Tensor::new(weight, &Device::Cpu)?.to_dtype(loss.tensor().dtype())?;
+        let value = loss.tensor().clone();
+        // On the CPU always: the loss looks at it there without waiting for the device.
+        let seed = Tensor::new(weight, &Device::Cpu)?.to_dtype(value.dtype())?;
         Ok((value, tape.backward(&loss, seed)?))
     }
 
     fn done(&self) -> bool {
-        self.run.curve.len() as u64 >= self.job.recipe.steps()
+        self.steps() >= self.job.recipe.steps()
     }
 }
 
@@ -307,8 +386,19 @@ impl RunDir {
         let task = screen.task(&trainer.job.label, trainer.run.curve.len() as u64, steps);
         let first = trainer.run.curve.len() as u64;
         let (start, before) = (Instant::now(), trainer.run.seconds);
-        while !trainer.done() && !stop(trainer.run.curve.len() as u64) {
-            let Some(record) = trainer.step()? else { break };
+        while !trainer.done() && !stop(trainer.steps()) {
+            trainer.begin()?;
+            let step = trainer.steps();
+            let every = trainer.job.checkpoint_every;
+            let looked_at = step == before_last_tenth(steps) || step.is_multiple_of(every) || trainer.done();
+            if !looked_at && !trainer.is_far_ahead() && trainer.run.ending == Ending::Interrupted {
+                continue;
+            }
+            trainer.settle()?;
+            if matches!(trainer.run.ending, Ending::Diverged(_)) {
+                break;
+            }
+            let Some(record) = trainer.run.curve.last().copied() else { break };
             trainer.run.seconds = before + start.elapsed().as_secs_f64();
             task.at(record.step, || {
                 let speed = (record.step - first) as f64 * per_step as f64 / start.elapsed().as_secs_f64();
@@ -324,7 +414,9 @@ impl RunDir {
                 self.save(trainer)?;
             }
         }
-        if trainer.done() {
+        trainer.settle()?;
+        trainer.run.seconds = before + start.elapsed().as_secs_f64();
+        if trainer.done() && trainer.run.ending == Ending::Interrupted {
             trainer.run.ending = Ending::Completed;
         }
         Ok(())
