@@ -52,7 +52,8 @@ fn about_efficiency(row: &Row) -> bool {
 
 fn run() -> Result<u8> {
     let protocol = Protocol::load(&std::env::var("V5_PROTOCOL").unwrap_or_else(|_| "smoke".to_owned()))?;
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("out").join(&protocol.name);
+    v5gate::device::choose()?;
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("out").join(protocol.folder());
     let out = std::env::var_os("V5_OUT").map_or_else(beside, PathBuf::from);
     let data = std::env::var_os("V5_DATA").map(PathBuf::from);
     if std::env::var_os("V5_FRESH").is_some()

@@ -20,6 +20,7 @@ use v5gate::collect::{self, Options, collect};
 use v5gate::data::batches::{Order, window_count};
 use v5gate::data::dataset::prepare;
 use v5gate::data::tokenizer::Tokenizer;
+use v5gate::device;
 use v5gate::evidence::{Ledger, Line};
 use v5gate::gate::{self, Judgement, judge};
 use v5gate::models::{self, MODELS};
@@ -203,7 +204,25 @@ fn on_signal() -> Result<Arc<AtomicBool>> {
     handled.context("signal handler").map(|()| stop)
 }
 
+/// Whether a command computes, and so needs a device; the others work anywhere.
+fn computes(command: &Command) -> bool {
+    use Command as C;
+    matches!(
+        command,
+        C::Run(_)
+            | C::Collect(_)
+            | C::Train { .. }
+            | C::Score { .. }
+            | C::Eval(_)
+            | C::Generate { .. }
+            | C::Human(_)
+    )
+}
+
 fn run(command: Command) -> Result<u8> {
+    if computes(&command) {
+        device::choose()?;
+    }
     match command {
         Command::Run(c) => {
             let (mut ledger, out) = gather(&c)?;
@@ -239,7 +258,7 @@ fn run(command: Command) -> Result<u8> {
 fn gather(c: &Collect) -> Result<(Ledger, PathBuf)> {
     let stop = on_signal()?;
     let protocol = Protocol::load(&c.protocol)?;
-    let out = c.out.clone().unwrap_or_else(|| Path::new("out").join(&protocol.name));
+    let out = c.out.clone().unwrap_or_else(|| Path::new("out").join(protocol.folder()));
     let screen = Screen::default();
     let options = Options { out: &out, data: c.data.as_deref(), jobs: c.jobs, screen: &screen, stop: &stop };
     Ok((collect(&protocol, &options)?, out))

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::dataset::DataSpec;
 use crate::data::files::sha256;
+use crate::device::current;
 use crate::models;
 use crate::probes::{Grid, LongTexts, Material};
 use crate::scale::{self, Scale};
@@ -99,6 +100,13 @@ fn names() -> String {
 }
 
 impl Protocol {
+    /// The folder below `out` for its evidence: NAME, or NAME-gpu where a GPU computes, so that neither's
+    /// promise replaces the other's.
+    pub fn folder(&self) -> String {
+        let device = if current().is_asynchronous() { "-gpu" } else { "" };
+        format!("{}{device}", self.name)
+    }
+
     /// A built-in protocol by name, or one from a file.
     pub fn load(name: &str) -> Result<Self, ProtocolError> {
         if let Some((_, text)) = BUILT_IN.iter().find(|(n, _)| *n == name) {

@@ -40,6 +40,10 @@ fn trial(world: &'static World, criterion: &'static str, group: &str, scale: &'s
 fn main() {
     v5gate::keep_freed_memory();
     let arguments = Arguments::from_args();
+    if let Err(error) = v5gate::device::choose() {
+        eprintln!("error: {error}");
+        std::process::exit(2);
+    }
     let name = std::env::var("V5_PROTOCOL").unwrap_or_else(|_| "smoke".to_owned());
     let world: &'static World = match World::new(&name, std::env::var_os("V5_OUT").map(PathBuf::from)) {
         Ok(world) => Box::leak(Box::new(world)),

@@ -7,10 +7,14 @@
 
 #[path = "kernels/compare.rs"]
 mod compare;
+#[path = "kernels/training.rs"]
+mod training;
 
 use libtest_mimic::Arguments;
 
 fn main() {
     let arguments = Arguments::from_args();
-    libtest_mimic::run(&arguments, compare::trials()).exit();
+    let mut trials = compare::trials();
+    trials.extend(training::trials("emulated"));
+    libtest_mimic::run(&arguments, trials).exit();
 }

@@ -26,7 +26,7 @@ impl World {
     /// The evidence of the protocol of that name; `out` where it lies, if somebody said so.
     pub fn new(name: &str, out: Option<PathBuf>) -> Result<Self, String> {
         let protocol = Protocol::load(name).map_err(|e| e.to_string())?;
-        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("out").join(&protocol.name);
+        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("out").join(protocol.folder());
         let out = out.unwrap_or_else(beside);
         let data = std::env::var_os("V5_DATA").map(PathBuf::from);
         Ok(Self { protocol, out, data, judgement: OnceLock::new() })

@@ -55,7 +55,7 @@ precision = "float32"
 pub fn program() -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("v5gate"));
     // Backtraces are asked for: no message may become one.
-    command.env("RUST_BACKTRACE", "1").stdin(Stdio::null());
+    command.env("RUST_BACKTRACE", "1").env("V5_DEVICE", "cpu").stdin(Stdio::null());
     for name in ["V5_PROTOCOL", "V5_OUT", "V5_DATA", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"] {
         command.env_remove(name);
     }
