@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts what it takes to compile and link with CUDA 13.0 into target/cuda-toolkit, or $CUDA_TOOLKIT_DIR, on a
-# machine that needs neither GPU nor driver: NVIDIA's wheels, and libraries that look for the real ones only when
-# they are called (cuda_lazy.c). Then: . target/cuda-toolkit/env.sh
+# machine that needs neither GPU nor driver: NVIDIA's wheels, and libraries that look for the real ones only
+# when they are called (cuda_lazy.c). Then: . target/cuda-toolkit/env.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 fail() { echo "cuda-toolkit: $1" >&2 && exit 1; }
@@ -20,6 +20,11 @@ home=$(realpath -m "${CUDA_TOOLKIT_DIR:-target/cuda-toolkit}")
 stamp=$(sha256sum Cargo.lock scripts/cuda-toolkit.sh scripts/cuda_lazy.c && echo "$home")
 [ "$(cat "$home/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
 [ -e "$home/stamp" ] || [ -z "$(ls -A "$home" 2>/dev/null)" ] || fail "$home holds something else"
+
+packages=$(cargo metadata --locked --features cuda --format-version 1) || fail "cargo could not fetch cudarc"
+cudarc=$(python3 -c 'import json, os, sys
+packages = json.load(sys.stdin)["packages"]
+print(*(os.path.dirname(p["manifest_path"]) for p in packages if p["name"] == "cudarc"))' <<<"$packages")
 
 new=$home.new
 rm -rf "$new" && mkdir -p "$new/functions"
@@ -41,10 +46,6 @@ SH
 chmod +x "$cuda/bin/nvcc-quick"
 
 # One archive for each library, of the functions that cudarc declares.
-cudarc=$(cargo metadata --locked --features cuda --format-version 1 | python3 -c 'import json, os, sys
-packages = json.load(sys.stdin)["packages"]
-print(*(os.path.dirname(p["manifest_path"]) for p in packages if p["name"] == "cudarc"))') ||
-  fail "cargo cannot fetch cudarc"
 mkdir -p "$cuda/lib/stubs"
 lazy() { # module library soname, codes without the library and without the function
   local list=$new/functions/$1

@@ -1,6 +1,7 @@
 // Stands in for one shared CUDA library when linking. Each of its functions finds the real one at its first
 // call; where that is missing it fails with an error code, so that a program starts on any machine.
-// FUNCTIONS names a file of lines F(name, returns text), SONAME the library, NO_LIBRARY and NO_FUNCTION the codes.
+// FUNCTIONS names a file of lines F(name, returns text), SONAME the library; NO_LIBRARY and NO_FUNCTION are
+// the codes.
 #if !defined __x86_64__ || !defined __linux__
 #error "written for the calling convention of x86-64 Linux"
 #endif
