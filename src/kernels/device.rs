@@ -13,7 +13,7 @@ use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice, WrapErr};
 use candle_core::{CudaStorage, DType, Device, Result, Storage, Tensor, bail};
 use parking_lot::Mutex;
 
-use super::launch::{Arg, Operand, Place, Shape, address_of, device as device_of_one};
+use super::launch::{Arg, Operand, Place, Shape, address_of, device_of as one_device};
 
 include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
 
@@ -74,7 +74,7 @@ pub(super) fn base(storage: &CudaStorage) -> Result<(DType, u64)> {
 
 /// The device that the arguments lie on.
 fn device_of(args: &[Arg<'_>]) -> Result<CudaDevice> {
-    let mut devices = args.iter().filter_map(device_of_one);
+    let mut devices = args.iter().filter_map(one_device);
     let Some(device) = devices.next() else { bail!("no argument tells the device") };
     match devices.find(|other| !other.same_device(&device)) {
         Some(other) => bail!("a tensor on {other:?}, expected {device:?}"),

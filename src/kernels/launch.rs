@@ -60,7 +60,10 @@ pub(crate) enum Arg<'a> {
 pub(crate) struct At {
     pub dtype: DType,
     pub address: u64,
-    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "an emulated address says it all"))]
+    #[cfg_attr(
+        not(any(feature = "cuda", feature = "emulate")),
+        expect(dead_code, reason = "nothing is launched")
+    )]
     pub device: Device,
 }
 
@@ -191,7 +194,7 @@ impl Memory {
 /// Whether ops on this tensor go to kernels.
 pub(crate) fn takes(t: &Tensor) -> bool {
     #[cfg(feature = "emulate")]
-    if matches!(t.dtype(), DType::F32 | DType::BF16) && emulator::is_on() {
+    if t.device().is_cpu() && matches!(t.dtype(), DType::F32 | DType::BF16) && emulator::is_on() {
         return true;
     }
     t.device().is_cuda()
@@ -224,7 +227,7 @@ pub(crate) fn launch(name: &str, dtype: DType, shape: Shape, args: &mut [Arg<'_>
 )]
 fn run(name: &str, shape: Shape, args: &mut [Arg<'_>]) -> Result<()> {
     #[cfg(feature = "emulate")]
-    if emulator::is_on() {
+    if emulator::is_on() && args.iter().filter_map(device_of).all(|device| device.is_cpu()) {
         return emulator::run(name, shape, args);
     }
     #[cfg(feature = "cuda")]
@@ -250,12 +253,17 @@ pub(super) fn address_of(arg: &Arg<'_>) -> Result<u64> {
 }
 
 /// The device that an argument lies on.
-#[cfg(feature = "cuda")]
-pub(super) fn device(arg: &Arg<'_>) -> Option<Device> {
+#[cfg(any(feature = "cuda", feature = "emulate"))]
+pub(super) fn device_of(arg: &Arg<'_>) -> Option<Device> {
     match arg {
         Arg::In(t) => Some(t.device().clone()),
-        Arg::Out(Out { memory: Memory::Device(t), .. }) => Some(t.device().clone()),
         Arg::At(at) => Some(at.device.clone()),
+        Arg::Out(out) => match &out.memory {
+            #[cfg(feature = "cuda")]
+            Memory::Device(t) => Some(t.device().clone()),
+            #[cfg(feature = "emulate")]
+            Memory::Emulated(_) => Some(Device::Cpu),
+        },
         _ => None,
     }
 }

@@ -22,9 +22,9 @@ tuning = {{ gpt2 = 0, groundthink = 0 }}
 [data]
 kind = "conversations"
 seed = 1
-train_tokens = 4_000
-valid_documents = 2
-vocab_size = 300
+train_tokens = 20_000
+valid_documents = 5
+vocab_size = 1024
 
 [recipe]
 token_count = {tokens}
@@ -33,7 +33,7 @@ micro_batch_size = 1
 context_length = 72
 learning_rate_schedule = "cosine"
 warmup_steps = 1
-max_lr = {max_lr}
+max_lr = {max_lr:e}
 min_lr = 0.0
 weight_decay = 0.1
 optimizer = "AdamW"
@@ -90,7 +90,7 @@ fn apart(a: &Run, b: &Run) -> Result<[f64; 2], Failed> {
 
 /// Four steps in float32 are those of the CPU; in bfloat16 they are near them, and are the same again.
 ///
-/// In float32 a loss of about ln 300 differs by some thousand roundings of 6e-8 and what four steps make of them;
+/// In float32 a loss of about ln 1024 differs by some thousand roundings of 6e-8 and what four steps make of them;
 /// AdamW's first step moves every parameter by the learning rate in the direction of a sign, which rounding
 /// may turn where a gradient is near zero. In bfloat16 a loss is a mean over 144 tokens of what some forty
 /// roundings of 2^-9 have moved, and a norm is dominated by few matrices.
