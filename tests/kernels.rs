@@ -10,11 +10,24 @@ mod compare;
 #[path = "kernels/training.rs"]
 mod training;
 
+use candle_core::Device;
 use libtest_mimic::Arguments;
 
 fn main() {
     let arguments = Arguments::from_args();
-    let mut trials = compare::trials();
-    trials.extend(training::trials("emulated"));
+    v5gate::kernels::emulate(1);
+    let mut trials = compare::trials("emulated", Some(&Device::Cpu));
+    trials.extend(training::trials("emulated", true));
+    #[cfg(feature = "cuda")]
+    {
+        let gpu = v5gate::device::choose();
+        if let Err(error) = &gpu {
+            eprintln!("the trials on a GPU are ignored: {error}");
+        }
+        v5gate::kernels::poison_outputs();
+        let gpu = gpu.ok().map(|chosen| chosen.device()).filter(|device| device.is_cuda());
+        trials.extend(compare::trials("cuda", gpu));
+        trials.extend(training::trials("cuda", gpu.is_some()));
+    }
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::{begin, column_sums};
-use super::{Operand, Out, Place, gemm};
+use super::{Operand, Out, Place, Shape, THREADS, args, gemm, launch, vector};
 
 /// The weight as [in, out], however it is stored.
 fn oriented(w: &Tensor, out_in: bool) -> Operand<'_> {
@@ -36,6 +36,9 @@ pub(crate) fn forward(
             residual.map(Tensor::dims)
         );
     }
+    if rows == 1 {
+        return row(x, w, b, residual, out_in, [inner, outer]);
+    }
     let mut y = Out::new(&[rows, outer], x.dtype(), x)?;
     let keep = b.is_some() || residual.is_some();
     if keep {
@@ -44,6 +47,45 @@ pub(crate) fn forward(
     let place = Place { start: 0, stride: outer, keep };
     gemm(&mut y, place, [rows, outer, inner], Operand::of(x), oriented(w, out_in))?;
     y.done()
+}
+
+/// The same for a single row: the weights go by once, and nothing else is launched.
+fn row(
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    residual: Option<&Tensor>,
+    out_in: bool,
+    [inner, outer]: [usize; 2],
+) -> Result<Tensor> {
+    let (b, dtype) = (b.map(vector).transpose()?, x.dtype());
+    if w.dtype() != dtype {
+        bail!("linear: input {dtype:?}, weight {:?}", w.dtype());
+    }
+    let mut y = Out::new(&[1, outer], dtype, x)?;
+    let mut args = args![x, w, b.as_ref(), residual, &mut y, inner, outer];
+    match out_in {
+        true => launch("row_out_in", dtype, Shape::new(outer.div_ceil(THREADS / 32), THREADS), &mut args)?,
+        false => {
+            let (threads, columns) = (512, 32);
+            // A team of threads has 16 bytes each of all columns.
+            let teams = threads / (columns * dtype.size_in_bytes() / 16);
+            let shape = Shape::new(outer.div_ceil(columns), threads).shared(4 * teams * columns);
+            launch("row_in_out", dtype, shape, &mut args)?;
+        }
+    }
+    drop(args);
+    y.done()
+}
+
+/// The first of the largest of a row of logits; nothing where one of them is not a number.
+pub(crate) fn likeliest(logits: &Tensor) -> Result<Option<u32>> {
+    let (n, mut best) = (logits.elem_count(), Out::new(&[1], DType::U32, logits)?);
+    let threads = 1024;
+    let shape = Shape::new(1, threads).shared(8 * threads);
+    launch("likeliest", logits.dtype(), shape, &mut args![logits, &mut best, n])?;
+    let best = best.done()?.to_vec1::<u32>()?;
+    Ok(best.first().copied().filter(|&best| (best as usize) < n))
 }
 
 /// Gradients of x, W and (if asked) b; the last two in float32.

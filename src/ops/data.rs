@@ -87,8 +87,14 @@ pub fn to_vec_f64(t: &Tensor) -> Result<Vec<f64>> {
 
 /// The index of the largest logit of a single row, the first of equals. An error where one is NaN.
 pub fn likeliest(logits: &Tensor) -> Result<u32> {
-    if logits.device().is_cuda() || logits.dtype() == DType::BF16 {
-        return likeliest(&logits.to_device(&Device::Cpu)?.to_dtype(DType::F32)?);
+    if kernels::takes(logits) {
+        if rows_cols(logits).0 != 1 || logits.elem_count() == 0 {
+            bail!("the likeliest of logits {:?}: expected one row", logits.dims());
+        }
+        let Some(best) = kernels::linear::likeliest(&logits.contiguous()?)? else {
+            bail!("a logit is not a number");
+        };
+        return Ok(best);
     }
     real!(logits.dtype(), T => {
         let data = Data::of(logits)?;

@@ -1,5 +1,7 @@
 //! Ops and their gradients in float32 and bfloat16 against float64.
 
+use std::sync::{Mutex, PoisonError};
+
 use candle_core::{DType, Device, Tensor, Var as Leaf};
 use libtest_mimic::{Failed, Trial};
 use rand::{RngExt, SeedableRng};
@@ -127,20 +129,54 @@ fn name(dtype: DType) -> &'static str {
     if dtype == DType::F32 { "float32" } else { "bfloat16" }
 }
 
-/// A trial for every op and element type, emulated, and on the GPU where there is one.
-pub fn trials() -> Vec<Trial> {
+/// The first of the largest, wherever it stands, and no number at all where one is none.
+fn likeliest(dtype: DType, device: &Device) -> candle_core::Result<()> {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    for n in [1usize, 2, 31, 1000, 1025, 5000] {
+        for _ in 0..4 {
+            // Few values, so that the largest stands in several places.
+            let values: Vec<f32> = (0..n).map(|_| (rng.random::<f32>() * 8.0).floor() - 4.0).collect();
+            let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let expected = values.iter().position(|x| *x == most).unwrap_or_default();
+            let place = |values: Vec<f32>| -> candle_core::Result<u32> {
+                let logits = Tensor::from_vec(values, (1, n), &Device::Cpu)?;
+                v5gate::ops::likeliest(&logits.to_dtype(dtype)?.to_device(device)?)
+            };
+            if place(values.clone())? as usize != expected {
+                candle_core::bail!("{n} logits: expected {expected}");
+            }
+            let mut broken = values;
+            broken[rng.random_range(0..n)] = f32::NAN;
+            if place(broken).is_ok() {
+                candle_core::bail!("{n} logits, one not a number, and one of them likeliest");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Trials for every op and element type on a device of this name; ignored where it is not there.
+pub fn trials(on: &'static str, device: Option<&Device>) -> Vec<Trial> {
     let mut all = Vec::new();
-    v5gate::kernels::emulate(1);
-    for spec in OPS {
-        for dtype in [DType::F32, DType::BF16] {
-            let title = format!("emulated::{}::{}", spec.name, name(dtype));
-            all.push(Trial::test(title, move || check(spec.name, dtype, &Device::Cpu)));
+    let device = device.cloned();
+    for dtype in [DType::F32, DType::BF16] {
+        for op in OPS.iter().map(|spec| spec.name).chain(["likeliest"]) {
+            let (title, device) = (format!("{on}::{op}::{}", name(dtype)), device.clone());
+            let ignored = device.is_none();
+            let run = move || device.map_or(Ok(()), |device| check(op, dtype, &device));
+            all.push(Trial::test(title, run).with_ignored_flag(ignored));
         }
     }
     all
 }
 
 fn check(op: &'static str, dtype: DType, device: &Device) -> Result<(), Failed> {
+    // One at a time on a device: what fails is then the trial that failed.
+    static DEVICE: Mutex<()> = Mutex::new(());
+    let _turn = device.is_cuda().then(|| DEVICE.lock().unwrap_or_else(PoisonError::into_inner));
+    if op == "likeliest" {
+        return likeliest(dtype, device).map_err(|e| e.to_string().into());
+    }
     let [y, g] = worst(op, dtype, device).map_err(|e| e.to_string())?;
     eprintln!(
         "{op:22} {:9} outputs {y:.1e}, gradients {g:.1e}, allowed {:.1e}",
