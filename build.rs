@@ -65,7 +65,7 @@ fn out(name: &str) -> PathBuf {
 /// All kernels and the emulator as one C++ file, because what registers a kernel must not be left out by the
 /// linker.
 fn emulated(folder: &Path, kernels: &[PathBuf]) {
-    let all = [folder.join("emulate.cpp")]
+    let all = [folder.join("emulate.cpp"), folder.join("planted.cpp")]
         .iter()
         .chain(kernels)
         .fold(String::new(), |all, path| all + &format!("#include {:?}\n", path.display().to_string()));

@@ -247,3 +247,79 @@ pub(super) fn gemm(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{Out, args};
+
+    const N: usize = 60;
+
+    fn input() -> Result<Tensor> {
+        Tensor::arange(0f32, N as f32, &Device::Cpu)
+    }
+
+    /// What a planted kernel makes of 0, 1, 2, …, or why it failed.
+    fn planted(name: &str) -> Result<Vec<f32>> {
+        let (x, mut y) = (input()?, Out::new(&[N], DType::F32, &input()?)?);
+        let shape = Shape::new(1, 64).shared(4 * 64);
+        run(&format!("planted_{name}_f32"), shape, &mut args![&x, &mut y, N])?;
+        y.done()?.to_vec1()
+    }
+
+    #[test]
+    fn a_sound_kernel_runs() {
+        let expected: Vec<f32> = (1..N).chain([0]).map(|i| i as f32).collect();
+        for _ in 0..10 {
+            assert_eq!(planted("exchange").unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_breaks_a_rule_is_refused() {
+        let cases = [
+            ("divergent", "__syncthreads"),
+            ("early", "lanes at a warp operation"),
+            ("beyond", "written to outside"),
+            ("careless", "was written to"),
+            ("greedy", "outside the 256 bytes of shared memory"),
+            ("unaligned", "not aligned"),
+        ];
+        for (name, says) in cases {
+            let error = planted(name).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(error.contains(says), "{name}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn what_reads_the_unknown_becomes_nan() {
+        for (name, place) in [("before", 0), ("unwritten", N - 1), ("impatient", 5)] {
+            assert!(planted(name).unwrap()[place].is_nan(), "{name}");
+        }
+        // Whoever runs first has not been given anything: some element, in some order of threads.
+        assert!((0..10).any(|_| planted("race").unwrap().iter().any(|x| x.is_nan())));
+    }
+
+    #[test]
+    fn arguments_are_checked() {
+        let refused = |args: &mut [Arg<'_>], says: &str| {
+            let shape = Shape::new(1, 64).shared(4 * 64);
+            let error =
+                run("planted_exchange_f32", shape, args).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(error.contains(says), "{error:?}");
+        };
+        let x = input().unwrap();
+        let half = x.to_dtype(DType::BF16).unwrap();
+        let out = || Out::new(&[N], DType::F32, &x).unwrap();
+        refused(&mut args![&x, &mut out()], "2 arguments, the kernel takes 3");
+        refused(&mut args![&half, &mut out(), N], "argument 0 is of another type");
+        refused(&mut args![&x, N, &mut out()], "argument 1 is of another type");
+        refused(&mut args![&x, &mut out(), 1.0], "argument 2 is of another type");
+        let mut y = out();
+        let mut all = args![&x, &mut y, N];
+        let error = run("planted_nothing_f32", Shape::new(1, 64), &mut all).unwrap_err().to_string();
+        assert!(error.contains("no kernel of that name"), "{error}");
+        let error = run("planted_exchange_f32", Shape::new(1, 65), &mut all).unwrap_err().to_string();
+        assert!(error.contains("65 x 1 x 1 threads"), "{error}");
+    }
+}

@@ -51,7 +51,8 @@ impl Jobs {
             for first in (0..part.len).step_by(JOB) {
                 table.extend(halves((part.offset + first) as u64));
                 table.extend(halves(part.copy.map_or(u64::MAX, |copy| (copy + first) as u64)));
-                let flags = u32::from(part.decay) | 2 * u32::from(part.rwkv) | 4 * u32::from(part.mamba);
+                let flags =
+                    u32::from(part.decay) | (u32::from(part.rwkv) << 1) | (u32::from(part.mamba) << 2);
                 table.extend([JOB.min(part.len - first) as u32, flags, number as u32, first as u32]);
             }
         }
