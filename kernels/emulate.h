@@ -220,3 +220,7 @@ inline unsigned max(unsigned a, unsigned b) { return a > b ? a : b; }
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a > b ? a : b; }
 template <class T> inline T __ldg(const T *x) { return *x; }
+template <class T> inline void __stcg(T *to, T x) {
+  if (reinterpret_cast<uintptr_t>(to) % sizeof(T)) emulate::fail("%zu bytes written at %p", sizeof(T), (void *)to);
+  *to = x;
+}

@@ -21,6 +21,7 @@ pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod optimizer;
 pub(crate) mod token_mix;
+pub(crate) mod wkv6;
 
 use candle_core::{DType, Result, Tensor};
 

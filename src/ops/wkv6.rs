@@ -31,6 +31,7 @@ use super::data::{Data, tensor};
 use super::real::dot;
 use super::scan::{Decay, Order, Scan, Strip, transposed};
 use super::{Case, Real, Tape, Var, real, simd};
+use crate::kernels;
 
 /// The inputs of [`wkv6`].
 #[derive(Clone)]
@@ -247,19 +248,27 @@ pub fn wkv6(tape: &Tape, x: &Wkv6Inputs<'_>, state: &Tensor) -> Result<(Var, Ten
     let vars = [x.r, x.k, x.v, x.decay, x.bonus];
     let follows = tape.follows(&vars);
     let (slots, inputs) = (vars.map(Var::slot), vars.map(|v| v.tensor().clone()));
-    real!(inputs[0].dtype(), T => {
-        let (y, last) = forward::<T>(s, &inputs, state)?;
-        let (y, last) = (tensor(y, &[rows, width])?, tensor(last, state.dims())?);
-        if !follows {
-            return Ok((Var::constant(y), last));
-        }
-        let start = state.clone();
-        let y = tape.push_one(y, move |dy, sink| {
-            let gradients = backward::<T>(s, &inputs, &dy, &start)?;
-            slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
-        });
-        Ok((y, last))
-    })
+    let (dtype, sizes) = (inputs[0].dtype(), [batch, rows / batch, heads, size]);
+    let on_device = kernels::takes(&inputs[0]);
+    let (y, last) = match on_device {
+        true => kernels::wkv6::forward(&inputs, state, sizes)?,
+        false => real!(dtype, T => {
+            let (y, last) = forward::<T>(s, &inputs, state)?;
+            (tensor(y, &[rows, width])?, tensor(last, state.dims())?)
+        }),
+    };
+    if !follows {
+        return Ok((Var::constant(y), last));
+    }
+    let start = state.clone();
+    let y = tape.push_one(y, move |dy, sink| {
+        let gradients = match on_device {
+            true => kernels::wkv6::backward(&inputs, &dy, &start, sizes)?,
+            false => real!(dtype, T => backward::<T>(s, &inputs, &dy, &start))?,
+        };
+        slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
+    });
+    Ok((y, last))
 }
 
 /// The recurrence as the paper writes it, one step after the other.
@@ -283,7 +292,10 @@ fn reference(x: &[Tensor], state: &Tensor) -> Result<Vec<Tensor>> {
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (b, t, h, n) in [(1, 1, 1, 1), (2, 16, 2, 4), (1, 35, 3, 5), (1, 9, 1, 37)] {
+    // Few steps and many, whole chunks of a kernel and parts, head sizes as models have them and others.
+    let small = [(1, 1, 1, 1), (2, 16, 2, 4), (1, 35, 3, 5), (1, 9, 1, 37)];
+    let large = [(2, 130, 2, 32), (1, 70, 2, 64), (1, 64, 1, 48), (1, 33, 1, 80)];
+    for (b, t, h, n) in small.into_iter().chain(large) {
         let state = normal(&[b, h, n, n]);
         let again = state.clone();
         let mut inputs: Vec<_> = (0..4).map(|_| normal(&[b * t, h * n])).collect();
