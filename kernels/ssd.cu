@@ -35,9 +35,8 @@
 // | states | B·H, tiles | 256 | k(64(n+p)|T| + 1536) + Nt·p|T|, k = 3 (bf16), 2 | H0: T [B, H, chunks, N, width] |
 // | ends | the same | | | dH, from the last chunk to the first |
 // | output | B·chunks, G·splits | 128 | 64n|T| + e + max(e, 64n|T|), e = (64+Nt)p|T| + 1536 | y |
-// | gradients | B·chunks, G·splits | 256 | (128n + 64q + k(128+2Nt)p)|T| + o; k, o = 2, 8992 (bf16), 1, 10528 | all |
+// | gradients | B·chunks, G·splits | 256 | (128n + 64q + k(128+2Nt)p)|T| + o; k, o = 2, 8992 (bf16), 1, 10528 | all: da_log, ddt_bias, dd as parts [B·chunks, 3, H] |
 // | sum | ⌈B·T·G·N/256⌉, 2 | 256 | 0 | dB and dC from the splits' |
-// | parameters | H, 3 | 256 | 32 | da_log, ddt_bias, dd from the chunks' |
 // | recur | ⌈P/32⌉, H, B | 256 | 2048 | y and the last state, step by step: for few steps |
 //
 // A split is a share of a group's heads, one after the other in one block.
@@ -86,7 +85,7 @@ template <unsigned THREADS, unsigned ROWS, unsigned COLUMNS, class T>
 __device__ __forceinline__ void fetch(T *to, const T *from, size_t next, unsigned rows, unsigned columns, bool packed) {
   constexpr unsigned PACK = Pack<T>::N, PACKS = COLUMNS / PACK, ROW = PITCH<T, COLUMNS>;
   if (packed) {
-#pragma unroll 4
+#pragma unroll 2
     for (unsigned i = threadIdx.x; i < ROWS * PACKS; i += THREADS) {
       unsigned row = i / PACKS, column = i % PACKS * PACK;
       bool valid = row < rows && column < columns;
@@ -126,8 +125,10 @@ template <unsigned THREADS> __device__ __forceinline__ void fetch_steps(float *t
   for (unsigned i = threadIdx.x; i < STEPS / 4; i += THREADS) copy_async(to + 4 * i, from + 4 * i);
 }
 
-/// Rows begin on 16 bytes, in every head or group.
-template <class T> __device__ __forceinline__ bool whole(unsigned size) { return size % Pack<T>::N == 0; }
+/// Whether rows begin on 16 bytes in every head or group, of `size` columns each.
+template <class T> __device__ __forceinline__ bool whole(const T *first, unsigned size) {
+  return size % Pack<T>::N == 0 && reinterpret_cast<uintptr_t>(first) % 16 == 0;
+}
 
 /// Δ and its slope with respect to δ. NaN passes the comparisons.
 __device__ __forceinline__ float2 step_size(float raw, float low, float high) {
@@ -196,6 +197,7 @@ __device__ void scan(const T *map, const T *x, const float *steps, const float *
   unsigned warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
   unsigned row = warp / ACROSS * ROWS, column = warp % ACROSS * COLUMNS, first = blockIdx.y * PT;
 
+  bool map_packed = whole(map, state), x_packed = whole(x, size);
   map += size_t(b) * time * groups * state + group * state;
   x += size_t(b) * time * heads * size + head * size + first;
   steps += size_t(blockIdx.x) * chunks * STEPS;
@@ -207,8 +209,8 @@ __device__ void scan(const T *map, const T *x, const float *steps, const float *
       unsigned char *stage = raw + i % STAGES * STAGE;
       T *to = reinterpret_cast<T *>(stage);
       unsigned at = nth(i) * L, rows = time - at;
-      fetch<256, L, NT>(to, map + size_t(at) * groups * state, size_t(groups) * state, rows, state, whole<T>(state));
-      fetch<256, L, PT>(to + L * NS, x + size_t(at) * heads * size, size_t(heads) * size, rows, columns, whole<T>(size));
+      fetch<256, L, NT>(to, map + size_t(at) * groups * state, size_t(groups) * state, rows, state, map_packed);
+      fetch<256, L, PT>(to + L * NS, x + size_t(at) * heads * size, size_t(heads) * size, rows, columns, x_packed);
       fetch_steps<256>(reinterpret_cast<float *>(stage + L * (NS + PS) * sizeof(T)), steps + size_t(nth(i)) * STEPS);
     }
     copy_commit();
@@ -328,6 +330,7 @@ __device__ void output(const T *x, const T *maps_in, const T *maps_out, const fl
   // B is needed before the second stage is filled, and not after
   T *c = reinterpret_cast<T *>(raw);
   unsigned char *stages = raw + L * NS * sizeof(T);
+  bool packed = whole(x, size);
   T *b = reinterpret_cast<T *>(stages + STAGE);
   auto bring = [&](unsigned u) {
     if (u < me.units) {
@@ -335,15 +338,15 @@ __device__ void output(const T *x, const T *maps_in, const T *maps_out, const fl
       size_t task = (size_t(me.b) * heads + head) * me.chunks + me.chunk;
       T *to = reinterpret_cast<T *>(stages + u % 2 * STAGE);
       fetch<128, L, PT>(to, x + me.row * heads * size + head * size + first, size_t(heads) * size, me.rows,
-                        size - first, whole<T>(size));
+                        size - first, packed);
       fetch<128, NT, PT>(to + L * PS, starts + task * state * me.width + first, me.width, state, me.width - first, true);
       fetch_steps<128>(reinterpret_cast<float *>(to + (L + NT) * PS), steps + task * STEPS);
     }
     copy_commit();
   };
   size_t at = me.row * groups * state + me.group * state;
-  fetch<128, L, NT>(c, maps_out + at, size_t(groups) * state, me.rows, state, whole<T>(state));
-  fetch<128, L, NT>(b, maps_in + at, size_t(groups) * state, me.rows, state, whole<T>(state));
+  fetch<128, L, NT>(c, maps_out + at, size_t(groups) * state, me.rows, state, whole(maps_out, state));
+  fetch<128, L, NT>(b, maps_in + at, size_t(groups) * state, me.rows, state, whole(maps_in, state));
   bring(0);
   copy_wait<0>();
   __syncthreads();
@@ -428,7 +431,7 @@ __device__ void output(const T *x, const T *maps_in, const T *maps_out, const fl
       }
     __syncwarp();
     put<16, PT>(y + (me.row + row) * heads * size + head * size + first, size_t(heads) * size, xs + row * PS, PS,
-                less(me.rows, row), size - first, whole<T>(size));
+                less(me.rows, row), size - first, whole(y, size));
   }
   copy_wait<0>();
 }
@@ -437,38 +440,35 @@ __device__ void output(const T *x, const T *maps_in, const T *maps_out, const fl
 template <class T, unsigned NT, unsigned PT>
 __device__ __forceinline__ void side(float (&sum)[2][NT / 32][4], float (&dot)[4], const float (&scale)[4],
                                      const T *lanes, const T *edge, const T *map, unsigned row, unsigned column) {
-  constexpr unsigned NS = PITCH<T, NT>, PS = PITCH<T, PT>, ALL_J = NT / 32, J = ALL_J < 2 ? ALL_J : 2;
+  constexpr unsigned NS = PITCH<T, NT>, PS = PITCH<T, PT>, J = NT / 32;
   unsigned lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
+  float part[2][J][4] = {};
+  // two by J products at once are enough, and more operands would not fit the registers
+#pragma unroll 1
+  for (unsigned k = 0; k < PT; k += 16) {
+    TileA<T> left[2];
+    load(left[0], lanes + row * PS + k, PS);
+    load(left[1], lanes + (row + 16) * PS + k, PS);
 #pragma unroll
-  for (unsigned first = 0; first < ALL_J; first += J) {
-    float part[2][J][4] = {};
-#pragma unroll(UNROLL<T>)
-    for (unsigned k = 0; k < PT; k += 16) {
-      TileA<T> left[2];
-      load(left[0], lanes + row * PS + k, PS);
-      load(left[1], lanes + (row + 16) * PS + k, PS);
-#pragma unroll
-      for (unsigned j = 0; j < J; j++) {
-        TileB<T> right;
-        load(right, edge + (column + 8 * (first + j)) * PS + k, PS);
-        multiply(part[0][j], left[0], right);
-        multiply(part[1][j], left[1], right);
-      }
+    for (unsigned j = 0; j < J; j++) {
+      TileB<T> right;
+      load(right, edge + (column + 8 * j) * PS + k, PS);
+      multiply(part[0][j], left[0], right);
+      multiply(part[1][j], left[1], right);
     }
-#pragma unroll
-    for (unsigned i = 0; i < 2; i++)
-#pragma unroll
-      for (unsigned j = 0; j < J; j++)
-#pragma unroll
-        for (unsigned e = 0; e < 4; e += 2) {
-          unsigned q = 2 * i + e / 2;
-          float2 m = pair(map + (row + 16 * i + g + e / 2 * 8) * NS + column + 8 * (first + j) + 2 * t);
-          dot[q] = fmaf(m.x, part[i][j][e], fmaf(m.y, part[i][j][e + 1], dot[q]));
-          float *to = sum[i][first + j];
-          to[e] = fmaf(scale[q], part[i][j][e], to[e]);
-          to[e + 1] = fmaf(scale[q], part[i][j][e + 1], to[e + 1]);
-        }
   }
+#pragma unroll
+  for (unsigned i = 0; i < 2; i++)
+#pragma unroll
+    for (unsigned j = 0; j < J; j++)
+#pragma unroll
+      for (unsigned e = 0; e < 4; e += 2) {
+        unsigned q = 2 * i + e / 2;
+        float2 m = pair(map + (row + 16 * i + g + e / 2 * 8) * NS + column + 8 * j + 2 * t);
+        dot[q] = fmaf(m.x, part[i][j][e], fmaf(m.y, part[i][j][e + 1], dot[q]));
+        sum[i][j][e] = fmaf(scale[q], part[i][j][e], sum[i][j][e]);
+        sum[i][j][e + 1] = fmaf(scale[q], part[i][j][e + 1], sum[i][j][e + 1]);
+      }
 }
 
 /// What the warps tell each other of a head: floats, then Sums.
@@ -502,7 +502,7 @@ __device__ void gradients(const T *dy, const T *x, const T *maps_in, const T *ma
   // Each warp has 32 rows, and a quarter of the columns of whatever it makes: its column and row of the lower
   // triangle's 64 x 64, of N and of P.
   unsigned row = warp / 4 * 32, quarter = warp % 4, column = quarter * 16;
-  bool seen = column < row + 32;
+  bool seen = column < row + 32, x_packed = whole(x, size), dy_packed = whole(dy, size);
 
   auto bring = [&](unsigned u) {
     if (u < me.units) {
@@ -510,8 +510,8 @@ __device__ void gradients(const T *dy, const T *x, const T *maps_in, const T *ma
       size_t task = (size_t(me.b) * heads + head) * me.chunks + me.chunk;
       size_t at = me.row * heads * size + head * size + first, edge = task * state * me.width + first;
       T *to = stages + u % STAGES * STAGE;
-      fetch<256, L, PT>(to, x + at, size_t(heads) * size, me.rows, size - first, whole<T>(size));
-      fetch<256, L, PT>(to + L * PS, dy + at, size_t(heads) * size, me.rows, size - first, whole<T>(size));
+      fetch<256, L, PT>(to, x + at, size_t(heads) * size, me.rows, size - first, x_packed);
+      fetch<256, L, PT>(to + L * PS, dy + at, size_t(heads) * size, me.rows, size - first, dy_packed);
       fetch<256, NT, PT>(to + 2 * L * PS, starts + edge, me.width, state, me.width - first, true);
       fetch<256, NT, PT>(to + (2 * L + NT) * PS, ends + edge, me.width, state, me.width - first, true);
       fetch_steps<256>(step_rooms + u % 3 * STEPS, steps + task * STEPS);
@@ -564,16 +564,16 @@ __device__ void gradients(const T *dy, const T *x, const T *maps_in, const T *ma
     }
     to_log = warp_sum(to_log), to_bias = warp_sum(to_bias), to_skip = warp_sum(to_skip);
     if (lane == 0) {
-      size_t parts = gridDim.x, at = head * parts + blockIdx.x;
-      parameters[at] = a * to_log;
-      parameters[at + heads * parts] = to_bias;
-      parameters[at + 2 * heads * parts] = to_skip;
+      float *to = parameters + size_t(blockIdx.x) * 3 * heads + head;
+      to[0] = a * to_log;
+      to[heads] = to_bias;
+      to[2 * heads] = to_skip;
     }
   };
 
   size_t at = me.row * groups * state + me.group * state;
-  fetch<256, L, NT>(b, maps_in + at, size_t(groups) * state, me.rows, state, whole<T>(state));
-  fetch<256, L, NT>(c, maps_out + at, size_t(groups) * state, me.rows, state, whole<T>(state));
+  fetch<256, L, NT>(b, maps_in + at, size_t(groups) * state, me.rows, state, whole(maps_in, state));
+  fetch<256, L, NT>(c, maps_out + at, size_t(groups) * state, me.rows, state, whole(maps_out, state));
   if constexpr (STAGES == 2)
     bring(0);
   else
@@ -609,8 +609,8 @@ __device__ void gradients(const T *dy, const T *x, const T *maps_in, const T *ma
   }
 
   float sum_c[2][J][4] = {}, sum_b[2][J][4] = {};
-  Long row_sum[4], column_sum[4];
-  float u_sum[4], v_sum[4], edge_sum;
+  Long row_sum[4] = {}, column_sum[4] = {};
+  float u_sum[4] = {}, v_sum[4] = {}, edge_sum = 0.0f;
   for (unsigned u = 0;; u++) {
     if constexpr (STAGES == 2) {
       copy_wait<0>();
@@ -637,13 +637,6 @@ __device__ void gradients(const T *dy, const T *x, const T *maps_in, const T *ma
     }
     // q-th of this thread's rows
     auto row_of = [&](unsigned q) { return row + 16 * (q / 2) + g + q % 2 * 8; };
-    float delta[4], from[4], into[4];
-#pragma unroll
-    for (unsigned q = 0; q < 4; q++) {
-      delta[q] = step[DELTA + row_of(q)];
-      from[q] = step[FROM + row_of(q)];
-      into[q] = step[INTO + row_of(q)];
-    }
 
     if (seen) {
       float r[2][2][4] = {};
@@ -693,15 +686,20 @@ __device__ void gradients(const T *dy, const T *x, const T *maps_in, const T *ma
     }
 
     unsigned map = quarter * (NT / 4);
-    side<T, NT, PT>(sum_c, u_sum, from, dys, start, c, row, map);
     float scale[4];
 #pragma unroll
-    for (unsigned q = 0; q < 4; q++) scale[q] = into[q] * delta[q];
+    for (unsigned q = 0; q < 4; q++) scale[q] = step[FROM + row_of(q)];
+    side<T, NT, PT>(sum_c, u_sum, scale, dys, start, c, row, map);
+#pragma unroll
+    for (unsigned q = 0; q < 4; q++) scale[q] = step[INTO + row_of(q)] * step[DELTA + row_of(q)];
     side<T, NT, PT>(sum_b, v_sum, scale, xs, end, b, row, map);
-#pragma unroll 4
-    for (unsigned i = threadIdx.x; i < NT * PT / 2; i += 256) {
-      float2 p = pair(start + i / (PT / 2) * PS + i % (PT / 2) * 2), q = pair(end + i / (PT / 2) * PS + i % (PT / 2) * 2);
-      edge_sum = fmaf(p.x, q.x, fmaf(p.y, q.y, edge_sum));
+    constexpr unsigned PACK = Pack<T>::N, PACKS = PT / PACK;
+#pragma unroll 1
+    for (unsigned i = threadIdx.x; i < NT * PACKS; i += 256) {
+      unsigned at = i / PACKS * PS + i % PACKS * PACK;
+      Pack<T> p = load_pack(start + at), q = load_pack(end + at);
+#pragma unroll
+      for (unsigned e = 0; e < PACK; e++) edge_sum = fmaf(wide(p.x[e]), wide(q.x[e]), edge_sum);
     }
     __syncthreads();
 
@@ -725,7 +723,7 @@ __device__ void gradients(const T *dy, const T *x, const T *maps_in, const T *ma
 #pragma unroll
       for (unsigned j = 0; j < JX; j++)
 #pragma unroll
-        for (unsigned e = 0; e < 4; e++) sum[i][j][e] *= into[2 * i + e / 2];
+        for (unsigned e = 0; e < 4; e++) sum[i][j][e] *= step[INTO + row_of(2 * i + e / 2)];
 #pragma unroll(UNROLL<T>)
     for (unsigned k = 0; k < L; k += 16) {
       if (k < row) continue;
@@ -748,14 +746,15 @@ __device__ void gradients(const T *dy, const T *x, const T *maps_in, const T *ma
       for (unsigned j = 0; j < JX; j++)
 #pragma unroll
         for (unsigned e = 0; e < 4; e += 2) {
-          unsigned q = 2 * i + e / 2, at = row_of(q) * PS + channel + 8 * j + 2 * t;
+          unsigned r = row_of(2 * i + e / 2), at = r * PS + channel + 8 * j + 2 * t;
           float2 direct = pair(dys + at);
-          put_pair(xs + at, fmaf(delta[q], sum[i][j][e], skip * direct.x),
-                   fmaf(delta[q], sum[i][j][e + 1], skip * direct.y));
+          float delta = step[DELTA + r];
+          put_pair(xs + at, fmaf(delta, sum[i][j][e], skip * direct.x),
+                   fmaf(delta, sum[i][j][e + 1], skip * direct.y));
         }
     __syncwarp();
     put<32, PT / 4>(dx + (me.row + row) * heads * size + head * size + first + channel, size_t(heads) * size,
-                    xs + row * PS + channel, PS, less(me.rows, row), less(size - first, channel), whole<T>(size));
+                    xs + row * PS + channel, PS, less(me.rows, row), less(size - first, channel), whole(dx, size));
 
     if (tile + 1 == me.tiles) {
 #pragma unroll
@@ -922,45 +921,33 @@ __device__ void recur(const T *x, const T *dt, const T *maps_in, const T *maps_o
 STEPS_KERNEL(float, f32)
 STEPS_KERNEL(bf16, bf16)
 
-extern "C" __global__ void __launch_bounds__(256) ssd_parameters_f32(const float *parts, float *da_log,
-                                                                     float *ddt_bias, float *dd, unsigned count) {
-  SHARED(raw);
-  parts += (size_t(blockIdx.y) * gridDim.x + blockIdx.x) * count;
-  float sum = 0.0f;
-  for (unsigned i = threadIdx.x; i < count; i += 256) sum += parts[i];
-  sum = block_sum(sum, reinterpret_cast<float *>(raw));
-  float *to = blockIdx.y == 0 ? da_log : blockIdx.y == 1 ? ddt_bias : dd;
-  if (threadIdx.x == 0) to[blockIdx.x] = sum;
-}
-EXPORT(ssd_parameters_f32)
-
 #define CHUNK_KERNELS(T, NAME, N, P)                                                                               \
-  extern "C" __global__ void __launch_bounds__(256, 2) ssd_states_##NAME##_##N##_##P(                                 \
+  extern "C" __global__ void __launch_bounds__(256, 2) ssd_states_##N##_##P##_##NAME(                                 \
       const T *b, const T *x, const float *steps, const float *start, T *edges, float *last, unsigned time,        \
       unsigned heads, unsigned groups, unsigned size, unsigned state) {                                            \
     v5::ssd::scan<T, N, P, false>(b, x, steps, start, edges, last, time, heads, groups, size, state);              \
   }                                                                                                                \
-  EXPORT(ssd_states_##NAME##_##N##_##P)                                                                            \
-  extern "C" __global__ void __launch_bounds__(256, 2) ssd_ends_##NAME##_##N##_##P(                                   \
+  EXPORT(ssd_states_##N##_##P##_##NAME)                                                                            \
+  extern "C" __global__ void __launch_bounds__(256, 2) ssd_ends_##N##_##P##_##NAME(                                   \
       const T *c, const T *dy, const float *steps, T *edges, unsigned time, unsigned heads, unsigned groups,       \
       unsigned size, unsigned state) {                                                                             \
     v5::ssd::scan<T, N, P, true>(c, dy, steps, nullptr, edges, nullptr, time, heads, groups, size, state);         \
   }                                                                                                                \
-  EXPORT(ssd_ends_##NAME##_##N##_##P)                                                                              \
-  extern "C" __global__ void __launch_bounds__(128, 3) ssd_output_##NAME##_##N##_##P(                                 \
+  EXPORT(ssd_ends_##N##_##P##_##NAME)                                                                              \
+  extern "C" __global__ void __launch_bounds__(128, 3) ssd_output_##N##_##P##_##NAME(                                 \
       const T *x, const T *b, const T *c, const float *steps, const T *starts, const float *d, T *y,               \
       unsigned time, unsigned heads, unsigned groups, unsigned size, unsigned state, unsigned splits) {            \
     v5::ssd::output<T, N, P>(x, b, c, steps, starts, d, y, time, heads, groups, size, state, splits);              \
   }                                                                                                                \
-  EXPORT(ssd_output_##NAME##_##N##_##P)                                                                            \
-  extern "C" __global__ void __launch_bounds__(256, 1) ssd_gradients_##NAME##_##N##_##P(                              \
+  EXPORT(ssd_output_##N##_##P##_##NAME)                                                                            \
+  extern "C" __global__ void __launch_bounds__(256, 1) ssd_gradients_##N##_##P##_##NAME(                              \
       const T *dy, const T *x, const T *b, const T *c, const float *steps, const T *starts, const T *ends,         \
       const float *a_log, const float *d, T *dx, T *ddt, float *db, float *dc, float *parameters, unsigned time,   \
       unsigned heads, unsigned groups, unsigned size, unsigned state, unsigned splits) {                           \
     v5::ssd::gradients<T, N, P>(dy, x, b, c, steps, starts, ends, a_log, d, dx, ddt, db, dc, parameters, time,     \
                                 heads, groups, size, state, splits);                                               \
   }                                                                                                                \
-  EXPORT(ssd_gradients_##NAME##_##N##_##P)
+  EXPORT(ssd_gradients_##N##_##P##_##NAME)
 CHUNK_KERNELS(float, f32, 32, 32)
 CHUNK_KERNELS(float, f32, 128, 64)
 CHUNK_KERNELS(bf16, bf16, 32, 32)
