@@ -20,6 +20,7 @@ mod launch;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod optimizer;
+pub(crate) mod ssd;
 pub(crate) mod token_mix;
 pub(crate) mod wkv6;
 

@@ -31,6 +31,7 @@ use super::data::{Data, tensor};
 use super::real::dot;
 use super::scan::{Decay, Order, Scan, Strip, transposed};
 use super::{Case, Real, Tape, Var, real, simd};
+use crate::kernels;
 
 /// The inputs of [`ssd`].
 #[derive(Clone)]
@@ -310,6 +311,19 @@ pub fn ssd(tape: &Tape, x: &SsdInputs<'_>, state: &Tensor) -> Result<(Var, Tenso
     let vars = [x.x, x.dt, x.b, x.c, x.a_log, x.dt_bias, x.d];
     let follows = tape.follows(&vars);
     let (slots, inputs) = (vars.map(Var::slot), vars.map(|v| v.tensor().clone()));
+    if kernels::takes(x.x.tensor()) {
+        let s = kernels::ssd::Ssd { batch, time: s.time, heads, size, state: n, groups, limit };
+        let (y, last) = kernels::ssd::forward(&inputs, state, s)?;
+        if !follows {
+            return Ok((Var::constant(y), last));
+        }
+        let start = state.clone();
+        let y = tape.push_one(y, move |dy, sink| {
+            let gradients = kernels::ssd::backward(&inputs, &dy, &start, s)?;
+            slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
+        });
+        return Ok((y, last));
+    }
     real!(inputs[0].dtype(), T => {
         let (y, last) = forward::<T>(s, &inputs, state)?;
         let (y, last) = (tensor(y, &[rows, width])?, tensor(last, state.dims())?);
@@ -352,9 +366,15 @@ fn reference(x: &[Tensor], state: &Tensor, groups: usize) -> Result<Vec<Tensor>>
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (b, t, h, p, n, g) in
-        [(1, 1, 1, 1, 1, 1), (2, 16, 2, 3, 5, 1), (1, 35, 4, 2, 3, 2), (1, 9, 1, 33, 37, 1)]
-    {
+    for (b, t, h, p, n, g) in [
+        (1, 1, 1, 1, 1, 1),
+        (2, 16, 2, 3, 5, 1),
+        (1, 35, 4, 2, 3, 2),
+        (1, 9, 1, 33, 37, 1),
+        (1, 130, 2, 64, 128, 1),
+        (2, 77, 4, 32, 64, 2),
+        (1, 70, 3, 48, 96, 1),
+    ] {
         let state = normal(&[b, h, n, p]);
         let again = state.clone();
         let maps = [b * t, g * n];
