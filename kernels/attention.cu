@@ -139,7 +139,6 @@ __device__ __forceinline__ void put(T *to, unsigned stride, unsigned rows, unsig
       if (row < rows && column < size) to[size_t(row) * stride + column] = room[row * ROW<D> + column];
     }
   }
-  __syncwarp();
 }
 
 /// 16·M rows of left operands, held in registers or taken from shared memory anew each time.
