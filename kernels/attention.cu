@@ -22,13 +22,13 @@
 //
 // | kernel | grid | threads | shared bytes, R = (D + 8)·sizeof(T) |
 // |---|---|---|---|
-// | output_T_D  | G, ceil(T / Q), ceil(B·H / G)                  | 128 | (Q + 256)·R |
-// | decode_T_D  | B·H, splits, ceil(T / 16)                      | 128 | max(400·R, 64·(D + 2)·4) |
+// | output_D_T  | G, ceil(T / Q), ceil(B·H / G)                  | 128 | (Q + 256)·R |
+// | decode_D_T  | B·H, splits, ceil(T / 16)                      | 128 | max(400·R, 64·(D + 2)·4) |
 // | merge_T     | B·T·H                                          | 256 | 4096 |
 // | append_T    | ceil(B·(P + T) / 8), 2                         | 256 | 0 |
-// | along_T_D   | ceil(B·T·H·L / 128), L = D·sizeof(T) / 16      | 128 | 0 |
-// | queries_T_D | G, ceil(T / Q), ceil(B·H / G)                  | 128 | (2·Q + 256)·R |
-// | keys_T_D    | G, ceil(T / Q), ceil(B·H / G)                  | 128 | (2·Q + 256)·R + 1024 |
+// | along_D_T   | ceil(B·T·H·L / 128), L = D·sizeof(T) / 16      | 128 | 0 |
+// | queries_D_T | G, ceil(T / Q), ceil(B·H / G)                  | 128 | (2·Q + 256)·R |
+// | keys_D_T    | G, ceil(T / Q), ceil(B·H / G)                  | 128 | (2·Q + 256)·R + 1024 |
 //
 // Q is 128 for bf16 with D <= 64, else 64. G is how many heads' keys and values the second-level cache is to
 // hold at a time: blocks of G heads go first, the longest of them first.
@@ -85,26 +85,36 @@ __device__ __forceinline__ void load_two_turned(TileB<float> (&b)[2], const floa
   load_turned(b[1], from + 8, stride);
 }
 
+/// Whether rows that start there are whole packs of 16 bytes: sizes of heads divide all strides.
+template <class T> __device__ __forceinline__ bool packed(const T *from, unsigned size) {
+  return size % Pack<T>::N == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
+}
+
 /// Rows first .. first + ROWS of a head to shared memory, by threads `me` of LANES; zeros from row `limit` and
 /// from column `size` on. Ends no group of copies.
 template <unsigned ROWS, unsigned LANES, unsigned D, class T>
 __device__ __forceinline__ void fetch(T *to, const T *from, unsigned stride, unsigned first, unsigned limit,
                                       unsigned size, unsigned me) {
-  constexpr unsigned N = Pack<T>::N, PACKS = D / N;
-  if (size % N == 0) {
+  constexpr unsigned N = Pack<T>::N, PACKS = D / N, STEP = LANES / PACKS;
+  static_assert(LANES % PACKS == 0, "a thread stays in its columns");
+  unsigned rows = first < limit ? limit - first : 0;
+  if (packed(from, size)) {
+    unsigned row = me / PACKS, column = me % PACKS * N;
+    // Where nothing is valid nothing is read, wherever `source` may point.
+    if (column >= size) rows = 0;
+    const T *source = from + size_t(first + row) * stride + column;
+    to += row * ROW<D> + column;
 #pragma unroll
-    for (unsigned i = 0; i < ROWS * PACKS; i += LANES) {
-      unsigned at = i + me, row = at / PACKS, column = at % PACKS * N;
-      if (ROWS * PACKS % LANES == 0 || at < ROWS * PACKS) {
-        bool valid = first + row < limit && column < size;
-        copy_async(to + row * ROW<D> + column, valid ? from + size_t(first + row) * stride + column : from, valid);
+    for (unsigned i = 0; i < ROWS; i += STEP)
+      if (ROWS % STEP == 0 || row + i < ROWS) {
+        copy_async(to + i * ROW<D>, source, row + i < rows);
+        source += size_t(STEP) * stride;
       }
-    }
   } else {
 #pragma unroll 1
     for (unsigned at = me; at < ROWS * D; at += LANES) {
       unsigned row = at / D, column = at % D;
-      bool valid = first + row < limit && column < size;
+      bool valid = row < rows && column < size;
       to[row * ROW<D> + column] = valid ? from[size_t(first + row) * stride + column] : narrow<T>(0.0f);
     }
   }
@@ -125,7 +135,7 @@ __device__ __forceinline__ void put(T *to, unsigned stride, unsigned rows, unsig
       for (unsigned half = 0; half < 2; half++)
         put_two(room + (16 * m + 8 * half + g) * ROW<D> + 8 * n + 2 * t, x[m][n][2 * half], x[m][n][2 * half + 1]);
   __syncwarp();
-  if (size % N == 0) {
+  if (packed(to, size)) {
 #pragma unroll
     for (unsigned at = lane; at < 16 * M * PACKS; at += WARP) {
       unsigned row = at / PACKS, column = at % PACKS * N;
@@ -490,14 +500,15 @@ __device__ __forceinline__ void append(const T *old_k, const T *old_v, const T *
   constexpr unsigned ROWS = 8, N = Pack<T>::N;
   const T *old = blockIdx.y == 0 ? old_k : old_v;
   T *to = blockIdx.y == 0 ? k : v;
-  unsigned columns = width % N == 0 ? width / N : width;
+  bool packs = packed(old, width) && packed(qkv, width) && packed(to, width);
+  unsigned columns = packs ? width / N : width;
   for (unsigned i = threadIdx.x; i < ROWS * columns; i += blockDim.x) {
     unsigned row = blockIdx.x * ROWS + i / columns, column = i % columns;
     unsigned b = row / (past + time), t = row % (past + time);
     if (b >= batch) continue;
     const T *from = t < past ? old + (size_t(b) * past + t) * width
                              : qkv + (size_t(b) * time + t - past) * 3 * width + (1 + blockIdx.y) * width;
-    if (width % N == 0)
+    if (packs)
       store_pack(to + size_t(row) * width + column * N, load_pack(from + column * N));
     else
       to[size_t(row) * width + column] = from[column];
@@ -514,8 +525,8 @@ __device__ __forceinline__ void along(const T *y, const T *dy, const float *log_
   bool valid = unit < size_t(batch) * time * heads;
   unsigned column = threadIdx.x % LANES * N;
   float sum = 0;
-  if (valid && size % N == 0) {
-    if (column < size) {
+  if (packed(y, size) && packed(dy, size)) {
+    if (valid && column < size) {
       auto a = load_pack(y + unit * size + column), b = load_pack(dy + unit * size + column);
 #pragma unroll
       for (unsigned i = 0; i < N; i++) sum += wide(a.x[i]) * wide(b.x[i]);
@@ -627,7 +638,7 @@ __device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const
                                      unsigned time, unsigned past, unsigned k_at, unsigned v_at, unsigned stride,
                                      float scale) {
   constexpr unsigned M = TALL<T, D>, K = 16 * M * WARPS, N = M == 2 || sizeof(T) == 4 ? 16 : 32;
-  constexpr bool HELD = sizeof(T) == 2 && D <= 32;
+  constexpr bool HELD = sizeof(T) == 2 && D <= 64;
   SHARED(raw);
   unsigned pair = blockIdx.z * gridDim.x + blockIdx.x;
   if (pair >= batch * heads) return;
@@ -639,8 +650,9 @@ __device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const
   size_t rows_before = size_t(b) * time;
   const T *queries = qkv + rows_before * 3 * width + h * size;
   dy += rows_before * width + h * size;
-  exponents += size_t(pair) * time;
-  alongs += size_t(pair) * time;
+  // The first half of the threads fetches exponents, the second alongs.
+  bool low = threadIdx.x < STREAM;
+  const float *mark = (low ? exponents : alongs) + size_t(pair) * time;
 
   T *k_room = reinterpret_cast<T *>(raw), *v_room = k_room + K * ROW<D>, *stream = v_room + K * ROW<D>;
   float *marks = reinterpret_cast<float *>(stream + 4 * STREAM * ROW<D>);
@@ -651,10 +663,7 @@ __device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const
     fetch<STREAM, THREADS, D>(to + STREAM * ROW<D>, dy, width, first, time, size, threadIdx.x);
     copy_commit();
     unsigned i = first + threadIdx.x % STREAM;
-    bool low = threadIdx.x < STREAM;
-    float mark = low ? INFINITY : 0.0f;
-    if (i < time) mark = (low ? exponents : alongs)[i];
-    marks[tile % 2 * (2 * STREAM) + threadIdx.x] = mark;
+    marks[tile % 2 * (2 * STREAM) + threadIdx.x] = i < time ? mark[i] : low ? INFINITY : 0.0f;
   };
   fetch<K, THREADS, D>(k_room, k, stride, start, time, size, threadIdx.x);
   fetch<K, THREADS, D>(v_room, v, stride, start, time, size, threadIdx.x);
@@ -718,61 +727,52 @@ __device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const
 
 }  // namespace v5::attention
 
-#define ATTENTION(T, NAME, D)                                                                                         \
-  extern "C" __global__ void __launch_bounds__(128, 2) attention_output_##NAME##_##D(                                 \
-      const T *qkv, const T *k, const T *v, T *y, float *log_sums, unsigned batch, unsigned heads, unsigned size,     \
-      unsigned time, unsigned past, unsigned k_at, unsigned v_at, unsigned stride, float scale) {                     \
-    v5::attention::output<T, D>(qkv, k, v, y, log_sums, batch, heads, size, time, past, k_at, v_at, stride, scale);   \
-  }                                                                                                                   \
-  EXPORT(attention_output_##NAME##_##D)                                                                               \
-  extern "C" __global__ void __launch_bounds__(128, 2) attention_decode_##NAME##_##D(                                 \
-      const T *qkv, const T *k, const T *v, T *y, float *log_sums, float *parts, float *marks, unsigned batch,        \
-      unsigned heads, unsigned size, unsigned time, unsigned past, unsigned k_at, unsigned v_at, unsigned stride,     \
-      unsigned chunk, float scale) {                                                                                  \
-    v5::attention::decode<T, D>(qkv, k, v, y, log_sums, parts, marks, batch, heads, size, time, past, k_at, v_at,     \
-                                stride, chunk, scale);                                                                \
-  }                                                                                                                   \
-  EXPORT(attention_decode_##NAME##_##D)                                                                               \
-  extern "C" __global__ void __launch_bounds__(128) attention_along_##NAME##_##D(                                     \
-      const T *y, const T *dy, const float *log_sums, float *exponents, float *alongs, unsigned batch,                \
-      unsigned heads, unsigned size, unsigned time) {                                                                 \
-    v5::attention::along<T, D>(y, dy, log_sums, exponents, alongs, batch, heads, size, time);                         \
-  }                                                                                                                   \
-  EXPORT(attention_along_##NAME##_##D)                                                                                \
-  extern "C" __global__ void __launch_bounds__(128, 2) attention_queries_##NAME##_##D(                                \
-      const T *qkv, const T *k, const T *v, const T *dy, const float *exponents, const float *alongs, T *dqkv,        \
-      unsigned batch, unsigned heads, unsigned size, unsigned time, unsigned past, unsigned k_at, unsigned v_at,      \
-      unsigned stride, float scale) {                                                                                 \
-    v5::attention::queries<T, D>(qkv, k, v, dy, exponents, alongs, dqkv, batch, heads, size, time, past, k_at, v_at,  \
-                                 stride, scale);                                                                      \
-  }                                                                                                                   \
-  EXPORT(attention_queries_##NAME##_##D)                                                                              \
-  extern "C" __global__ void __launch_bounds__(128, 2) attention_keys_##NAME##_##D(                                   \
-      const T *qkv, const T *k, const T *v, const T *dy, const float *exponents, const float *alongs, T *dqkv,        \
-      unsigned batch, unsigned heads, unsigned size, unsigned time, unsigned past, unsigned k_at, unsigned v_at,      \
-      unsigned stride, float scale) {                                                                                 \
-    v5::attention::keys<T, D>(qkv, k, v, dy, exponents, alongs, dqkv, batch, heads, size, time, past, k_at, v_at,     \
-                              stride, scale);                                                                         \
-  }                                                                                                                   \
-  EXPORT(attention_keys_##NAME##_##D)
-#define ATTENTION_ALL(T, NAME)                                                                                        \
-  ATTENTION(T, NAME, 16)                                                                                              \
-  ATTENTION(T, NAME, 32)                                                                                              \
-  ATTENTION(T, NAME, 64)                                                                                              \
-  ATTENTION(T, NAME, 128)                                                                                             \
-  extern "C" __global__ void __launch_bounds__(256) attention_merge_##NAME(                                           \
-      const float *parts, const float *marks, T *y, float *log_sums, unsigned size, unsigned splits, float scale) {   \
-    v5::attention::merge<T>(parts, marks, y, log_sums, size, splits, scale);                                          \
-  }                                                                                                                   \
-  EXPORT(attention_merge_##NAME)                                                                                      \
-  extern "C" __global__ void __launch_bounds__(256) attention_append_##NAME(                                          \
-      const T *old_k, const T *old_v, const T *qkv, T *k, T *v, unsigned batch, unsigned width, unsigned time,        \
-      unsigned past) {                                                                                                \
-    v5::attention::append<T>(old_k, old_v, qkv, k, v, batch, width, time, past);                                      \
-  }                                                                                                                   \
-  EXPORT(attention_append_##NAME)
-
-ATTENTION_ALL(float, f32)
-ATTENTION_ALL(bf16, bf16)
-#undef ATTENTION_ALL
-#undef ATTENTION
+// With so many blocks at a time on a multiprocessor: registers for all that is unrolled, and no spills.
+#define V5_KERNEL(BLOCKS, name, parameters, call) \
+  extern "C" __global__ void __launch_bounds__(128, BLOCKS) name parameters { call; } \
+  EXPORT(name)
+#define V5_SIZED(S, T, D) \
+  V5_KERNEL(2, attention_output_##D##_##S, \
+         (const T *qkv, const T *k, const T *v, T *y, float *log_sums, unsigned batch, unsigned heads, unsigned size, \
+          unsigned time, unsigned past, unsigned k_at, unsigned v_at, unsigned stride, float scale), \
+         (v5::attention::output<T, D>(qkv, k, v, y, log_sums, batch, heads, size, time, past, k_at, v_at, stride, \
+                                      scale))) \
+  V5_KERNEL(4, attention_decode_##D##_##S, \
+         (const T *qkv, const T *k, const T *v, T *y, float *log_sums, float *parts, float *marks, unsigned batch, \
+          unsigned heads, unsigned size, unsigned time, unsigned past, unsigned k_at, unsigned v_at, \
+          unsigned stride, unsigned chunk, float scale), \
+         (v5::attention::decode<T, D>(qkv, k, v, y, log_sums, parts, marks, batch, heads, size, time, past, k_at, \
+                                      v_at, stride, chunk, scale))) \
+  KERNEL(128, attention_along_##D##_##S, \
+         (const T *y, const T *dy, const float *log_sums, float *exponents, float *alongs, unsigned batch, \
+          unsigned heads, unsigned size, unsigned time), \
+         (v5::attention::along<T, D>(y, dy, log_sums, exponents, alongs, batch, heads, size, time))) \
+  V5_KERNEL(2, attention_queries_##D##_##S, \
+         (const T *qkv, const T *k, const T *v, const T *dy, const float *exponents, const float *alongs, T *dqkv, \
+          unsigned batch, unsigned heads, unsigned size, unsigned time, unsigned past, unsigned k_at, unsigned v_at, \
+          unsigned stride, float scale), \
+         (v5::attention::queries<T, D>(qkv, k, v, dy, exponents, alongs, dqkv, batch, heads, size, time, past, k_at, \
+                                       v_at, stride, scale))) \
+  V5_KERNEL(2, attention_keys_##D##_##S, \
+         (const T *qkv, const T *k, const T *v, const T *dy, const float *exponents, const float *alongs, T *dqkv, \
+          unsigned batch, unsigned heads, unsigned size, unsigned time, unsigned past, unsigned k_at, unsigned v_at, \
+          unsigned stride, float scale), \
+         (v5::attention::keys<T, D>(qkv, k, v, dy, exponents, alongs, dqkv, batch, heads, size, time, past, k_at, \
+                                    v_at, stride, scale)))
+#define V5_INSTANCES(S, T) \
+  V5_SIZED(S, T, 16) \
+  V5_SIZED(S, T, 32) \
+  V5_SIZED(S, T, 64) \
+  V5_SIZED(S, T, 128) \
+  KERNEL(256, attention_merge_##S, \
+         (const float *parts, const float *marks, T *y, float *log_sums, unsigned size, unsigned splits, float scale), \
+         v5::attention::merge(parts, marks, y, log_sums, size, splits, scale)) \
+  KERNEL(256, attention_append_##S, \
+         (const T *old_k, const T *old_v, const T *qkv, T *k, T *v, unsigned batch, unsigned width, unsigned time, \
+          unsigned past), \
+         v5::attention::append(old_k, old_v, qkv, k, v, batch, width, time, past))
+V5_INSTANCES(f32, float)
+V5_INSTANCES(bf16, bf16)
+#undef V5_INSTANCES
+#undef V5_SIZED
+#undef V5_KERNEL
