@@ -139,21 +139,20 @@ void run_block(std::mt19937 &random) {
   auto shuffle = [&](std::vector<unsigned> &x) {
     for (size_t i = x.size(); i > 1; i--) std::swap(x[i - 1], x[random() % i]);
   };
+  // Between two barriers the warps either take turns, or each runs as far as it can before another moves.
+  bool turns = random() % 2;
   for (;;) {
     bool ran = false;
     shuffle(warps);
-    for (unsigned warp : warps) {
-      // Some warps fall behind, or what lacks a barrier would hide in their marching in step.
-      if (random() % 2) {
-        for (unsigned lane = 0; lane < 32; lane++) ran |= fibers[warp * 32 + lane].wait == Wait::nothing;
-        continue;
-      }
+    for (size_t next = 0; next < warps.size();) {
+      unsigned warp = warps[next];
+      bool moved = false;
       shuffle(lanes);
       unsigned waiting = 0, ended = 0;
       for (unsigned lane : lanes) {
         Fiber &fiber = fibers[warp * 32 + lane];
         if (fiber.wait == Wait::nothing) {
-          ran = true;
+          moved = true;
           self = &fiber;
           v5_emulate_switch(&launch->scheduler, fiber.stack_pointer);
           if (launch->failed) return;
@@ -163,13 +162,15 @@ void run_block(std::mt19937 &random) {
       }
       if (waiting == 32) {
         for (unsigned lane = 0; lane < 32; lane++) fibers[warp * 32 + lane].wait = Wait::nothing;
-        ran = true;
+        moved = true;
       } else if (waiting && waiting + ended == 32) {
         launch->failed = true;
         snprintf(launch->message, sizeof launch->message, "warp %u: %u lanes at a warp operation, %u have ended",
                  warp, waiting, ended);
         return;
       }
+      ran |= moved;
+      if (turns || !moved) next++;
     }
     if (ran) continue;
     unsigned at_barrier = 0, ended = 0;
@@ -181,6 +182,7 @@ void run_block(std::mt19937 &random) {
       return;
     }
     for (auto &fiber : fibers) fiber.wait = Wait::nothing;
+    turns = random() % 2;
   }
 }
 

@@ -7,6 +7,7 @@
 //! Activations and matrices are float32 or bfloat16. Parameter vectors, recurrent states, sums and gradients of
 //! parameters are float32 always. Nothing is atomic: a launch gives the same bits every time.
 
+pub(crate) mod attention;
 pub(crate) mod convolution;
 pub(crate) mod cross_entropy;
 #[cfg(feature = "cuda")]

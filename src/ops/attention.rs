@@ -20,6 +20,7 @@ use super::data::{Data, ROWS, tensor};
 use super::linear::{Mat, Threads, append_product, matmul};
 use super::real::{dot, exponentials, largest};
 use super::{Case, Real, Tape, Var, real, simd};
+use crate::kernels;
 
 /// Queries per block.
 const QUERIES: usize = 64;
@@ -285,27 +286,43 @@ pub fn causal_attention(
     }
     let s = Shape { batch, time: rows / batch, past: past_len, width, heads };
     let dtype = qkv.tensor().dtype();
-    let cache = real!(dtype, T => {
-        let part = |which: usize, old: Option<&Tensor>| match old {
-            None => qkv.tensor().reshape((batch, s.time, wide))?.narrow(2, which * width, width),
-            Some(old) => {
+    let on_device = kernels::takes(qkv.tensor()).then_some(kernels::attention::Sizes {
+        batch,
+        heads,
+        size: s.head(),
+        time: s.time,
+        past: past_len,
+    });
+    let own = |which: usize| qkv.tensor().reshape((batch, s.time, wide))?.narrow(2, which * width, width);
+    let cache = match (past, on_device) {
+        (None, _) => (own(1)?, own(2)?),
+        (Some(past), Some(s)) => kernels::attention::append(qkv.tensor(), past, s)?,
+        (Some((k, v)), None) => real!(dtype, T => {
+            let longer = |which: usize, old: &Tensor| {
                 let old = old.contiguous()?;
                 let (x, old) = (Data::of(qkv.tensor())?, Data::of(&old)?);
                 tensor(extend::<T>(s, x.get()?, old.get()?, which), &[batch, s.keys(), width])
-            }
-        };
-        (part(1, past.map(|(k, _)| k))?, part(2, past.map(|(_, v)| v))?)
-    });
+            };
+            (longer(1, k)?, longer(2, v)?)
+        }),
+    };
     let longer = past.is_some().then(|| cache.clone());
-    let (y, log_sums) = real!(dtype, T => {
-        let (y, log_sums) = with_inputs::<T, _>(s, qkv.tensor(), longer.as_ref(), forward)?;
-        (tensor(y, &[rows, width])?, tensor(log_sums, &[rows, heads])?)
-    });
+    let (y, log_sums) = match on_device {
+        Some(s) => kernels::attention::forward(qkv.tensor(), longer.as_ref(), s)?,
+        None => real!(dtype, T => {
+            let (y, log_sums) = with_inputs::<T, _>(s, qkv.tensor(), longer.as_ref(), forward)?;
+            (tensor(y, &[rows, width])?, tensor(log_sums, &[rows, heads])?)
+        }),
+    };
     if !tape.follows(&[qkv]) {
         return Ok((Var::constant(y), cache));
     }
     let (slot, qkv, kept) = (qkv.slot(), qkv.tensor().clone(), y.clone());
     let y = tape.push_one(y, move |dy, sink| {
+        if let Some(s) = on_device {
+            let outer = [&kept, &log_sums, &dy];
+            return sink.add(slot, kernels::attention::backward(&qkv, longer.as_ref(), outer, s)?);
+        }
         let dqkv = real!(dtype, T => {
             let (y, l, dy) = (Data::of(&kept)?, Data::of(&log_sums)?, Data::of(&dy)?);
             let (y, l, dy) = (y.get::<T>()?, l.get()?, dy.get()?);
@@ -354,9 +371,18 @@ fn reference(qkv: &Tensor, b: usize, h: usize, past: Option<&(Tensor, Tensor)>) 
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (b, t, h, d, p) in
-        [(1, 1, 1, 3, 0), (2, 7, 3, 12, 0), (1, 70, 2, 8, 0), (2, 5, 2, 6, 4), (1, 67, 1, 5, 3)]
-    {
+    let odd = [(1, 1, 1, 3, 0), (2, 7, 3, 12, 0), (1, 70, 2, 8, 0), (2, 5, 2, 6, 4), (1, 67, 1, 5, 3)];
+    // Heads of 32 and 64; more than a tile of queries or keys; few queries and many keys.
+    let usual = [
+        (1, 131, 2, 128, 0),
+        (2, 129, 1, 32, 0),
+        (1, 66, 2, 64, 65),
+        (1, 1, 2, 128, 260),
+        (2, 3, 1, 64, 126),
+    ];
+    // Heads padded to 64 and to 128.
+    let padded = [(1, 65, 1, 48, 0), (1, 66, 1, 96, 7)];
+    for (b, t, h, d, p) in odd.into_iter().chain(usual).chain(padded) {
         let past = (p > 0).then(|| (normal(&[b, p, d]), normal(&[b, p, d])));
         let again = past.clone();
         cases.push(Case::new(
