@@ -270,7 +270,7 @@ pub(super) fn device_of(arg: &Arg<'_>) -> Option<Device> {
 
 /// The guarded bytes of an output.
 #[cfg(feature = "emulate")]
-pub(super) fn guarded<'a>(out: &'a mut Out) -> Result<&'a mut emulator::Guarded> {
+pub(super) fn guarded(out: &mut Out) -> Result<&mut emulator::Guarded> {
     match &mut out.memory {
         Memory::Emulated(memory) => Ok(memory),
         #[cfg(feature = "cuda")]
