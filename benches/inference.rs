@@ -1,4 +1,5 @@
-//! `cargo bench --bench inference`: prefill of 1,024 tokens and greedy generation of 128, batch 1.
+//! `cargo bench --bench inference`: prefill of 1,024 tokens and greedy generation of 128, batch 1,
+//! on the device that `V5_DEVICE` chooses.
 
 mod cases;
 
@@ -6,13 +7,14 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn bench(c: &mut Criterion) {
     v5gate::keep_freed_memory();
+    v5gate::device::choose().expect("a device");
     for (kind, tokens) in [("prefill", cases::PREFILL), ("generate", cases::GENERATED)] {
         let mut group = c.benchmark_group(kind);
         group.sample_size(10).throughput(Throughput::Elements(tokens as u64));
         for name in cases::names(kind) {
             group.bench_function(&name[kind.len() + 1..], |b| {
                 let mut work = cases::work(&name).expect("a listed case");
-                b.iter(|| work().expect("the case runs"));
+                b.iter_custom(|units| cases::timed(&mut work, units).expect("the case runs"));
             });
         }
         group.finish();

@@ -1,5 +1,5 @@
-//! `cargo bench --bench training`: a step of the real trainer, and the two recurrences forward and
-//! backward, at the sizes of `cases::SIZES`.
+//! `cargo bench --bench training`: a step of the real trainer, the ops that differ between models forward and
+//! backward, and AdamW, at the sizes of `cases::SIZES`, on the device that `V5_DEVICE` chooses.
 
 mod cases;
 
@@ -7,7 +7,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn bench(c: &mut Criterion) {
     v5gate::keep_freed_memory();
-    for kind in ["train", "wkv6", "ssd"] {
+    v5gate::device::choose().expect("a device");
+    for kind in ["train", "wkv6", "ssd", "attention", "cross_entropy", "adamw"] {
         let mut group = c.benchmark_group(kind);
         group.sample_size(10);
         for name in cases::names(kind) {
@@ -15,7 +16,7 @@ fn bench(c: &mut Criterion) {
             group.throughput(Throughput::Elements((size.batch * size.time) as u64));
             group.bench_function(&name[kind.len() + 1..], |b| {
                 let mut work = cases::work(&name).expect("a listed case");
-                b.iter(|| work().expect("the case runs"));
+                b.iter_custom(|units| cases::timed(&mut work, units).expect("the case runs"));
             });
         }
         group.finish();

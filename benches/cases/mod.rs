@@ -1,15 +1,19 @@
 //! What is timed, by name: `train/gpt2/8M`, `prefill/groundthink/tiny`, `wkv6/8M`. The same list serves
 //! the Criterion benches and the comparison with peers.
+//!
+//! Work may go on after a unit of it has returned: [`timed`] waits for the device before it reads a clock.
+
+pub mod ops;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use candle_core::{Device, Tensor};
 use v5gate::data::batches::{Batches, Order, window_count};
 use v5gate::data::cache::TokenFile;
 use v5gate::data::tokenizer::Tokenizer;
-use v5gate::models::{self, Config, GroundThinkConfig, LanguageModel};
-use v5gate::ops::{SsdInputs, Tape, Var, Wkv6Inputs, ssd, wkv6};
+use v5gate::device::current;
+use v5gate::models::{self, Config};
 use v5gate::scale::{Scale, Tier};
 use v5gate::train::{Optimizer, Precision, Recipe, Schedule, TrainJob, Trainer};
 
@@ -18,20 +22,42 @@ pub struct Size {
     pub name: &'static str,
     n_layer: usize,
     n_head: usize,
-    d_model: usize,
-    vocab: usize,
+    pub d_model: usize,
+    pub vocab: usize,
     /// Context and sequences of a training step.
     pub time: usize,
     pub batch: usize,
+    listed: Listed,
 }
 
-/// `smoke` is what people run daily, `tiny` shows what a step costs besides arithmetic, and the others are
-/// the two smallest gated scales.
-pub const SIZES: [Size; 4] = [
-    Size { name: "smoke", n_layer: 2, n_head: 2, d_model: 64, vocab: 1024, time: 96, batch: 4 },
-    Size { name: "tiny", n_layer: 2, n_head: 2, d_model: 64, vocab: 512, time: 128, batch: 8 },
-    Size { name: "3.5M", n_layer: 3, n_head: 4, d_model: 256, vocab: 50_257, time: 256, batch: 4 },
-    Size { name: "8M", n_layer: 6, n_head: 6, d_model: 384, vocab: 50_257, time: 256, batch: 2 },
+/// What a size is for. Any case can be asked for by name.
+#[derive(PartialEq)]
+enum Listed {
+    Anywhere,
+    /// Keeps a GPU busy, and a CPU for hours.
+    OnGpus,
+    /// The same, of ops alone.
+    OpsOnGpus,
+}
+
+const fn size(name: &'static str, shape: [usize; 4], batch: [usize; 2], listed: Listed) -> Size {
+    let [n_layer, n_head, d_model, vocab] = shape;
+    Size { name, n_layer, n_head, d_model, vocab, batch: batch[0], time: batch[1], listed }
+}
+
+/// `smoke` is what people run daily, `tiny` shows what a step costs besides arithmetic, `3.5M` and `8M` are
+/// the two smallest gated scales, and `-1k` the gated ones at the context that protocols ask for. `b8-1k` is the
+/// shape in which kernels for WKV-6 are published (batch 8, 8 heads of 64), and the hybrid's SSD beside it (16
+/// heads of 64, state 128).
+pub const SIZES: [Size; 8] = [
+    size("smoke", [2, 2, 64, 1024], [4, 96], Listed::Anywhere),
+    size("tiny", [2, 2, 64, 512], [8, 128], Listed::Anywhere),
+    size("3.5M", [3, 4, 256, 50_257], [4, 256], Listed::Anywhere),
+    size("8M", [6, 6, 384, 50_257], [2, 256], Listed::Anywhere),
+    size("8M-1k", [6, 6, 384, 50_257], [32, 1024], Listed::OnGpus),
+    size("30M-1k", [12, 8, 512, 50_257], [16, 1024], Listed::OnGpus),
+    size("125M-1k", [12, 12, 768, 50_257], [8, 1024], Listed::OnGpus),
+    size("b8-1k", [12, 8, 512, 50_257], [8, 1024], Listed::OpsOnGpus),
 ];
 
 /// Positions of the inference models, and tokens of a prefill.
@@ -45,60 +71,82 @@ const MODELS: [&str; 2] = ["gpt2", "groundthink"];
 /// One unit of work, to be timed: a step, a prefill, a generation.
 pub type Work = Box<dyn FnMut() -> Result<()>>;
 
-/// The names of every case of a kind (`train`, `prefill`, `generate`, `wkv6`, `ssd`).
+/// Kinds of cases that are about an op, not a model.
+const OPS: [&str; 5] = ["wkv6", "ssd", "attention", "cross_entropy", "adamw"];
+
+/// The names of every case of a kind (`train`, `prefill`, `generate`, an op) on the device that was chosen.
 pub fn names(kind: &str) -> Vec<String> {
-    let all = SIZES.iter().flat_map(|size| {
-        MODELS.iter().map(move |model| match kind {
-            "wkv6" | "ssd" => format!("{kind}/{}", size.name),
-            _ => format!("{kind}/{model}/{}", size.name),
-        })
-    });
-    let mut all: Vec<String> = all.collect();
-    all.dedup();
-    all
+    let gpu = current().is_asynchronous();
+    let listed = |size: &&Size| match size.listed {
+        Listed::Anywhere => true,
+        Listed::OnGpus => gpu,
+        Listed::OpsOnGpus => gpu && OPS.contains(&kind),
+    };
+    let named = |size: &Size| match OPS.contains(&kind) {
+        true => vec![format!("{kind}/{}", size.name)],
+        false => MODELS.map(|model| format!("{kind}/{model}/{}", size.name)).into(),
+    };
+    SIZES.iter().filter(listed).flat_map(named).collect()
 }
 
-/// The work that a name stands for, ready to run.
-pub fn work(name: &str) -> Result<Work> {
-    let parts: Vec<&str> = name.split('/').collect();
-    let size = |name: &str| {
-        SIZES
-            .iter()
-            .find(|s| s.name == name)
-            .with_context(|| format!("no size {name:?}: one of smoke, tiny, 3.5M, 8M"))
+/// Seconds of so many units of work.
+pub fn timed(work: &mut Work, units: u64) -> Result<Duration> {
+    let start = Instant::now();
+    for _ in 0..units {
+        work()?;
+    }
+    current().finish()?;
+    Ok(start.elapsed())
+}
+
+/// What a name stands for.
+pub enum Case<'a> {
+    Model(&'a str, &'a str, &'static Size),
+    Op(&'a str, &'static Size),
+}
+
+/// The case of that name.
+pub fn find(name: &str) -> Result<Case<'_>> {
+    let size = |at: &str| {
+        let known = || SIZES.map(|s| s.name).join(", ");
+        SIZES.iter().find(|s| s.name == at).with_context(|| format!("no size {at:?}: one of {}", known()))
     };
-    match parts[..] {
-        ["train", model, at] => training(model, size(at)?),
-        ["prefill", model, at] => {
-            let model = model_at(model, size(at)?, PREFILL)?;
-            Ok(Box::new(move || {
-                model.last_logits(&tokens(PREFILL), &mut model.new_state(1)?)?;
-                Ok(())
-            }))
-        }
-        ["generate", model, at] => {
-            let model = model_at(model, size(at)?, PREFILL)?;
-            Ok(Box::new(move || {
-                let new = model.continue_greedily(&tokens(PROMPT), GENERATED, None)?;
-                anyhow::ensure!(new.len() == GENERATED, "{} tokens generated", new.len());
-                Ok(())
-            }))
-        }
-        ["wkv6", at] => wkv6_pass(size(at)?),
-        ["ssd", at] => ssd_pass(size(at)?),
+    match name.split('/').collect::<Vec<_>>()[..] {
+        [kind @ ("train" | "prefill" | "generate"), model, at] => Ok(Case::Model(kind, model, size(at)?)),
+        [kind, at] if OPS.contains(&kind) => Ok(Case::Op(kind, size(at)?)),
         _ => bail!("no case {name:?}"),
     }
 }
 
-fn config(model: &str, size: &Size, context: usize) -> Result<Config> {
-    let Size { name, n_layer, n_head, d_model, vocab, .. } = *size;
+/// The work that a name stands for, ready to run.
+pub fn work(name: &str) -> Result<Work> {
+    let (kind, model, size) = match find(name)? {
+        Case::Op(kind, size) => return ops::work(kind, size),
+        Case::Model(kind, model, size) => (kind, model, size),
+    };
+    if kind == "train" {
+        return training(model, size);
+    }
+    let model = config(model, size, PREFILL)?.init(1)?.placed(Precision::Native)?;
+    if kind == "prefill" {
+        return Ok(Box::new(move || {
+            model.last_logits(&tokens(PREFILL), &mut model.new_state(1)?)?;
+            Ok(())
+        }));
+    }
+    Ok(Box::new(move || {
+        let new = model.continue_greedily(&tokens(PROMPT), GENERATED, None)?;
+        anyhow::ensure!(new.len() == GENERATED, "{} tokens generated", new.len());
+        Ok(())
+    }))
+}
+
+/// The configuration of a model at a size.
+pub fn config(model: &str, size: &Size, context: usize) -> Result<Config> {
+    let &Size { name, n_layer, n_head, d_model, vocab, .. } = size;
     let scale = Scale { name, tier: Tier::Smoke, n_layer, n_head, d_model, d_ff: 4 * d_model };
     let spec = models::find(model).with_context(|| format!("no model {model:?}"))?;
     Ok((spec.config)(&scale, vocab, context))
-}
-
-fn model_at(model: &str, size: &Size, context: usize) -> Result<Box<dyn LanguageModel>> {
-    Ok(config(model, size, context)?.init(1)?)
 }
 
 /// Pseudo-random bits (the finaliser of MurmurHash3).
@@ -113,10 +161,8 @@ fn tokens(n: usize) -> Vec<u32> {
     (0..n as u32).map(|i| bits(i) >> 24).collect()
 }
 
-/// A training step of the real trainer: batch, forward, backward, clipping, AdamW.
-fn training(model: &str, size: &Size) -> Result<Work> {
-    let config = config(model, size, size.time)?;
-    let recipe = Recipe {
+fn recipe(size: &Size) -> Recipe {
+    Recipe {
         token_count: (1_000_000 * size.batch * size.time) as u64,
         batch_size: size.batch,
         micro_batch_size: size.batch,
@@ -130,8 +176,14 @@ fn training(model: &str, size: &Size) -> Result<Work> {
         betas: [0.9, 0.95],
         eps: 1e-8,
         grad_clip: 1.0,
-        precision: Precision::Float32,
-    };
+        precision: Precision::Native,
+    }
+}
+
+/// A training step of the real trainer: batch, forward, backward, clipping, AdamW.
+fn training(model: &str, size: &Size) -> Result<Work> {
+    let config = config(model, size, size.time)?;
+    let recipe = recipe(size);
     let folder = tempfile::tempdir()?;
     let texts: Vec<String> = (0..64).map(|i| format!("{i} is a number, and {} another", i * i)).collect();
     // Nothing here outlives the process, and the trainer borrows: leaked on purpose.
@@ -151,64 +203,8 @@ fn training(model: &str, size: &Size) -> Result<Work> {
         label: "bench".into(),
     }));
     let mut trainer = Trainer::new(job)?;
-    Ok(Box::new(move || trainer.step()?.map(|_| ()).context("the loss is not finite")))
-}
-
-/// Pseudo-random numbers in ±scale, other ones for every seed.
-fn noise(seed: u32, shape: &[usize], scale: f32) -> Result<Var> {
-    let n = shape.iter().product::<usize>() as u32;
-    let unit = |i: u32| bits(i ^ (seed << 24)) as f32 / u32::MAX as f32;
-    let values: Vec<f32> = (0..n).map(|i| (2.0 * unit(i) - 1.0) * scale).collect();
-    Ok(Var::constant(Tensor::from_vec(values, shape, &Device::Cpu)?))
-}
-
-/// The dimensions of GroundThink's branches at a size.
-fn branches(size: &Size) -> Result<GroundThinkConfig> {
-    match config("groundthink", size, size.time)? {
-        Config::Groundthink(c) => Ok(c),
-        other => bail!("groundthink became {}", other.name()),
-    }
-}
-
-/// Runs forward and backward over what `op` builds on a tape whose leaves are `inputs`.
-fn forward_backward(inputs: Vec<Var>, op: impl Fn(&Tape, &[Var]) -> Result<Var> + 'static) -> Work {
-    Box::new(move || {
-        let tape = Tape::recording(inputs.len());
-        let leaves: Vec<Var> = inputs.iter().enumerate().map(|(i, v)| tape.leaf(i, v.tensor())).collect();
-        let y = op(&tape, &leaves)?;
-        let seed = y.tensor().ones_like()?;
-        tape.backward(&y, seed)?;
+    Ok(Box::new(move || {
+        anyhow::ensure!(trainer.step_ahead()?, "the loss is not finite");
         Ok(())
-    })
-}
-
-fn wkv6_pass(size: &Size) -> Result<Work> {
-    let c = branches(size)?;
-    let (rows, d, n) = (size.batch * size.time, c.d_model, c.rwkv.head_size);
-    let wide = |seed: u32| noise(seed, &[rows, d], 1.0);
-    let inputs = vec![wide(1)?, wide(2)?, wide(3)?, wide(4)?, noise(5, &[d / n, n], 1.0)?];
-    let state = Tensor::zeros((size.batch, d / n, n, n), candle_core::DType::F32, &Device::Cpu)?;
-    Ok(forward_backward(inputs, move |tape, v| {
-        let x = Wkv6Inputs { r: &v[0], k: &v[1], v: &v[2], decay: &v[3], bonus: &v[4] };
-        Ok(wkv6(tape, &x, &state)?.0)
-    }))
-}
-
-fn ssd_pass(size: &Size) -> Result<Work> {
-    let c = branches(size)?;
-    let (rows, m) = (size.batch * size.time, c.mamba);
-    let (inner, maps) = (m.expand * c.d_model, m.n_groups * m.state_size);
-    let heads = inner / m.head_dim;
-    let vector = |seed: u32| noise(seed, &[heads], 1.0);
-    let mut inputs = vec![noise(1, &[rows, inner], 1.0)?, noise(2, &[rows, heads], 1.0)?];
-    inputs.extend([noise(3, &[rows, maps], 0.3)?, noise(4, &[rows, maps], 0.3)?]);
-    inputs.extend([vector(5)?, vector(6)?, vector(7)?]);
-    let state =
-        Tensor::zeros((size.batch, heads, m.state_size, m.head_dim), candle_core::DType::F32, &Device::Cpu)?;
-    Ok(forward_backward(inputs, move |tape, v| {
-        let [x, dt, b, c, a_log, dt_bias, d] = [0, 1, 2, 3, 4, 5, 6].map(|i| &v[i]);
-        let dt_limit = (0.0, f64::INFINITY);
-        let inputs = SsdInputs { x, dt, b, c, a_log, dt_bias, d, groups: m.n_groups, dt_limit };
-        Ok(ssd(tape, &inputs, &state)?.0)
     }))
 }

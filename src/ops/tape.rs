@@ -52,6 +52,12 @@ impl Var {
 #[derive(Debug, Default)]
 pub struct Gradients(Vec<Option<Tensor>>);
 
+impl FromIterator<Option<Tensor>> for Gradients {
+    fn from_iter<I: IntoIterator<Item = Option<Tensor>>>(by_slot: I) -> Self {
+        Self(by_slot.into_iter().collect())
+    }
+}
+
 impl Gradients {
     /// Adds `gradient` to what `slot` has collected so far; a value not followed drops it.
     pub fn add(&mut self, slot: Option<usize>, gradient: Tensor) -> Result<()> {

@@ -178,6 +178,16 @@ impl<'a, 'b> Trainer<'a, 'b> {
         }
     }
 
+    /// Begins a step and looks at those begun only where it must, as [`RunDir::train`] does, so that the device is
+    /// never waited for: for timing. `false` once a step that was looked at had a loss or gradient not finite.
+    pub fn step_ahead(&mut self) -> Result<bool, TrainError> {
+        self.begin()?;
+        if self.is_far_ahead() {
+            self.settle()?;
+        }
+        Ok(!matches!(self.run.ending, Ending::Diverged(_)))
+    }
+
     /// Steps made, those included that the device has still to do.
     fn steps(&self) -> u64 {
         (self.run.curve.len() + self.begun.len()) as u64

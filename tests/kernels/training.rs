@@ -58,7 +58,9 @@ impl Training<'_> {
     fn command(&self, model: &str, out: &Path) -> Result<Command, Failed> {
         let recipe = self.folder.join(format!("{}-{}-{}.toml", self.precision, self.steps, self.max_lr));
         std::fs::write(&recipe, protocol(self.precision, self.steps, self.max_lr))?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_v5gate"));
+        // Elsewhere than where it was built, somebody has to say where it lies.
+        let built = || env!("CARGO_BIN_EXE_v5gate").into();
+        let mut command = Command::new(std::env::var_os("V5_PROGRAM").unwrap_or_else(built));
         command.args(["train", "--model", model, "--scale", "smoke", "--seed", "1", "--recipe"]).arg(recipe);
         command.arg("--out").arg(out).env("V5_DEVICE", self.device).env_remove("V5_DATA");
         Ok(command)
