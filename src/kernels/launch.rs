@@ -60,10 +60,6 @@ pub(crate) enum Arg<'a> {
 pub(crate) struct At {
     pub dtype: DType,
     pub address: u64,
-    #[cfg_attr(
-        not(any(feature = "cuda", feature = "emulate")),
-        expect(dead_code, reason = "nothing is launched")
-    )]
     pub device: Device,
 }
 
