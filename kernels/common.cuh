@@ -101,7 +101,7 @@ template <int PENDING> __device__ __forceinline__ void copy_wait() {
 }
 
 /// The sum over a warp, in every lane; always in the same order.
-__device__ __forceinline__ float warp_sum(float x) {
+template <class F> __device__ __forceinline__ F warp_sum(F x) {
   for (unsigned mask = 16; mask > 0; mask /= 2) x += __shfl_xor_sync(ALL, x, mask);
   return x;
 }
@@ -111,13 +111,13 @@ __device__ __forceinline__ float warp_max(float x) {
   for (unsigned mask = 16; mask > 0; mask /= 2) x = larger(x, __shfl_xor_sync(ALL, x, mask));
   return x;
 }
-/// The sum over a block, in every thread; `scratch` has room for a float per warp, and may be used again at once.
-__device__ __forceinline__ float block_sum(float x, float *scratch) {
+/// The sum over a block, in every thread; `scratch` has room for one per warp, and may be used again at once.
+template <class F> __device__ __forceinline__ F block_sum(F x, F *scratch) {
   unsigned warps = blockDim.x / WARP;
   x = warp_sum(x);
   if (threadIdx.x % WARP == 0) scratch[threadIdx.x / WARP] = x;
   __syncthreads();
-  float total = 0;
+  F total = 0;
   for (unsigned i = 0; i < warps; i++) total += scratch[i];
   __syncthreads();
   return total;

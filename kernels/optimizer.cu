@@ -28,34 +28,35 @@ __device__ __forceinline__ Job job(const unsigned *table, const unsigned *gradie
   return {gradient ? gradient + w[7] : nullptr, both(w), both(w + 2), w[4], w[5]};
 }
 
-/// squares[i] = Σ g² of job i. Grid [jobs], 256 threads, 32 bytes shared.
-__device__ void squares(const unsigned *table, const unsigned *gradients, float *squares) {
+/// squares[i] = Σ g² of job i, in double as on a CPU: neither tiny nor huge gradients are lost. Grid [jobs], 256
+/// threads, 64 bytes shared.
+__device__ void squares(const unsigned *table, const unsigned *gradients, double *squares) {
   SHARED(raw);
   Job j = job(table, gradients);
-  float sum = 0;
+  double sum = 0;
   if (j.gradient)
-    for (unsigned i = threadIdx.x; i < j.size; i += blockDim.x) sum += j.gradient[i] * j.gradient[i];
-  sum = block_sum(sum, reinterpret_cast<float *>(raw));
+    for (unsigned i = threadIdx.x; i < j.size; i += blockDim.x) sum += double(j.gradient[i]) * j.gradient[i];
+  sum = block_sum(sum, reinterpret_cast<double *>(raw));
   if (threadIdx.x == 0) squares[blockIdx.x] = sum;
 }
 
-/// Makes record `now` from record `before`, loss and squares. One block of 256 threads, 32 bytes shared.
-__device__ void norms(const unsigned *table, const float *squares, const float *loss, float *records, unsigned now,
+/// Makes record `now` from record `before`, loss and squares. One block of 256 threads, 64 bytes shared.
+__device__ void norms(const unsigned *table, const double *squares, const float *loss, float *records, unsigned now,
                       unsigned before, unsigned jobs) {
   SHARED(raw);
-  float total[3] = {};
+  double total[3] = {};
   for (unsigned i = threadIdx.x; i < jobs; i += blockDim.x) {
     unsigned flags = table[size_t(i) * WORDS + 5];
     total[0] += squares[i];
     if (flags & 2) total[1] += squares[i];
     if (flags & 4) total[2] += squares[i];
   }
-  for (unsigned k = 0; k < 3; k++) total[k] = sqrtf(block_sum(total[k], reinterpret_cast<float *>(raw)));
+  for (unsigned k = 0; k < 3; k++) total[k] = sqrt(block_sum(total[k], reinterpret_cast<double *>(raw)));
   if (threadIdx.x == 0) {
     float well = records[before * RECORD + 4];
-    if (!(isfinite(loss[0]) && isfinite(total[0]))) well = 0;
+    if (!(isfinite(loss[0]) && isfinite(float(total[0])))) well = 0;
     records[now * RECORD] = loss[0];
-    for (unsigned k = 0; k < 3; k++) records[now * RECORD + 1 + k] = total[k];
+    for (unsigned k = 0; k < 3; k++) records[now * RECORD + 1 + k] = float(total[k]);
     records[now * RECORD + 4] = well;
   }
 }
@@ -84,10 +85,10 @@ __device__ void step(const unsigned *table, const unsigned *gradients, const flo
 
 }  // namespace v5::optimizer
 
-KERNEL(256, optimizer_squares_f32, (const unsigned *table, const unsigned *gradients, float *squares),
+KERNEL(256, optimizer_squares_f32, (const unsigned *table, const unsigned *gradients, double *squares),
        v5::optimizer::squares(table, gradients, squares))
 KERNEL(256, optimizer_norms_f32,
-       (const unsigned *table, const float *squares, const float *loss, float *records, unsigned now,
+       (const unsigned *table, const double *squares, const float *loss, float *records, unsigned now,
         unsigned before, unsigned jobs),
        v5::optimizer::norms(table, squares, loss, records, now, before, jobs))
 KERNEL(256, optimizer_step_f32,

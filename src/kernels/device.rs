@@ -68,6 +68,7 @@ pub(super) fn base(storage: &CudaStorage) -> Result<(DType, u64)> {
         CudaStorageSlice::F32(x) => (DType::F32, x.device_ptr(&stream).0),
         CudaStorageSlice::BF16(x) => (DType::BF16, x.device_ptr(&stream).0),
         CudaStorageSlice::U32(x) => (DType::U32, x.device_ptr(&stream).0),
+        CudaStorageSlice::F64(x) => (DType::F64, x.device_ptr(&stream).0),
         _ => bail!("kernels know no such elements"),
     })
 }
@@ -90,6 +91,7 @@ fn function(context: &Arc<CudaContext>, name: &str, shared: usize) -> Result<Cud
         modules: Vec<Arc<CudaModule>>,
         functions: HashMap<String, (CudaFunction, usize)>,
     }
+    context.bind_to_thread().w()?;
     let mut loaded = LOADED.get_or_init(Mutex::default).lock();
     if loaded.modules.is_empty() {
         for fatbin in FATBINS {
@@ -97,9 +99,11 @@ fn function(context: &Arc<CudaContext>, name: &str, shared: usize) -> Result<Cud
         }
     }
     if !loaded.functions.contains_key(name) {
-        let found = loaded.modules.iter().find_map(|module| module.load_function(name).ok());
-        let Some(found) = found else { bail!("no kernel of that name") };
-        loaded.functions.insert(name.to_owned(), (found, MODEST));
+        let found = loaded.modules.iter().map(|module| module.load_function(name));
+        // One of the modules has it; where none does, the last one says why.
+        let found = found.reduce(|found, next| found.or(next));
+        let Some(found) = found else { bail!("no kernels at all") };
+        loaded.functions.insert(name.to_owned(), (found.w()?, MODEST));
     }
     let Some((function, allowed)) = loaded.functions.get_mut(name) else { bail!("no kernel of that name") };
     if shared > *allowed {
@@ -210,6 +214,13 @@ pub(super) fn open(ordinal: usize) -> Result<(Device, String)> {
     // SAFETY: all work goes to one stream.
     unsafe {
         inner.disable_event_tracking();
+    }
+    // Products of bfloat16 are summed in float32 all the way, as the emulator does.
+    let exact = blas::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    #[expect(unsafe_code, reason = "a setting of cuBLAS")]
+    // SAFETY: the handle is open.
+    unsafe {
+        blas::cublasSetMathMode(*inner.cublas_handle().handle(), exact).result().w()?;
     }
     // By default the pool gives its memory back at every synchronisation.
     set_pool(inner, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX)?;

@@ -76,6 +76,7 @@ fn with_bytes<R>(t: &Tensor, f: impl FnOnce(&[u8], usize) -> R) -> Result<R> {
         CpuStorage::F32(x) => as_bytes(x),
         CpuStorage::BF16(x) => as_bytes(x),
         CpuStorage::U32(x) => as_bytes(x),
+        CpuStorage::F64(x) => as_bytes(x),
         _ => bail!("kernels know no elements of type {:?}", t.dtype()),
     };
     Ok(f(&all[range.clone()], range.start))
@@ -109,6 +110,10 @@ pub(super) fn tensor(from: &Guarded, dtype: DType, dims: &[usize]) -> Result<Ten
             let all = bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]));
             Tensor::from_vec(all.collect::<Vec<_>>(), dims, &Device::Cpu)
         }
+        DType::F64 => {
+            let all = bytes.chunks_exact(8).map(|b| f64::from_le_bytes(std::array::from_fn(|i| b[i])));
+            Tensor::from_vec(all.collect::<Vec<_>>(), dims, &Device::Cpu)
+        }
         other => bail!("kernels know no elements of type {other:?}"),
     }
 }
@@ -138,6 +143,7 @@ fn pointer_kind(dtype: DType) -> Result<u32> {
         DType::F32 => Ok(0),
         DType::BF16 => Ok(1),
         DType::U32 => Ok(2),
+        DType::F64 => Ok(3),
         other => bail!("kernels know no elements of type {other:?}"),
     }
 }

@@ -1,6 +1,6 @@
 //! AdamW over all parameters at once, without a word from the host between loss and step.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
 
 use super::launch::{address, in_place};
 use super::{Arg, Out, Shape, THREADS, args, launch};
@@ -39,6 +39,8 @@ pub(crate) struct Step {
 pub(crate) struct Jobs {
     table: Tensor,
     count: usize,
+    /// Elements of every parameter.
+    lens: Vec<usize>,
     records: Tensor,
 }
 
@@ -59,7 +61,8 @@ impl Jobs {
         let count = table.len() / 8;
         // All records begin by saying that all is well.
         let records = Tensor::ones(RECORDS * RECORD, DType::F32, packed.device())?;
-        Ok(Self { table: Tensor::new(table, packed.device())?, count, records })
+        let lens = parts.iter().map(|part| part.len).collect();
+        Ok(Self { table: Tensor::new(table, packed.device())?, count, lens, records })
     }
 
     /// Writes record `now`, and where all has gone well since record `before` makes the step.
@@ -72,14 +75,21 @@ impl Jobs {
         copies: Option<&Tensor>,
         s: &Step,
     ) -> Result<()> {
+        // Kernels get addresses only: what lies there must be what they take it for.
+        let fits = |(g, len): (&Option<Tensor>, &usize)| {
+            g.as_ref().is_none_or(|g| g.dtype() == DType::F32 && g.elem_count() == *len)
+        };
+        if gradients.len() != self.lens.len() || !gradients.iter().zip(&self.lens).all(fits) {
+            bail!("a step on a device takes a float32 gradient of its size for every parameter");
+        }
         let mut addresses: Vec<u32> = Vec::with_capacity(2 * gradients.len());
         for gradient in gradients {
             let at = gradient.as_ref().map_or(Ok(0), address)?;
             addresses.extend([at as u32, (at >> 32) as u32]);
         }
         let addresses = Tensor::new(addresses, packed.device())?;
-        let (jobs, few) = (self.count, 4 * THREADS / 32);
-        let mut squares = Out::new(&[jobs], DType::F32, packed)?;
+        let (jobs, few) = (self.count, 8 * THREADS / 32);
+        let mut squares = Out::new(&[jobs], DType::F64, packed)?;
         let each = Shape::new(jobs, THREADS).shared(few);
         launch("optimizer_squares", DType::F32, each, &mut args![&self.table, &addresses, &mut squares])?;
         let squares = squares.done()?;

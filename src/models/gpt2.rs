@@ -171,7 +171,8 @@ impl LanguageModel for Gpt2 {
     }
 
     fn new_state(&self, batch: usize) -> Result<State> {
-        let empty = || self.params.no_inputs((batch, 0, self.config.n_embd));
+        // A view of nothing: some drivers do not like to allocate no bytes.
+        let empty = || self.params.no_inputs((batch, 1, self.config.n_embd))?.narrow(1, 0, 0);
         let layers = (0..self.config.n_layer).map(|_| Ok(vec![("k", empty()?), ("v", empty()?)]));
         Ok(State::new(batch, layers.collect::<Result<_>>()?))
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
 
 use crate::device;
-use crate::ops::to_vec_f64;
+use crate::ops::{on_cpu, to_vec_f64};
 
 /// The recurrent state of every layer, or the cache of keys and values.
 #[derive(Clone, Debug)]
@@ -128,7 +128,7 @@ impl State {
         let mut all = HashMap::from([("meta".to_owned(), meta)]);
         for (i, layer) in self.layers.iter().enumerate() {
             for (name, t) in layer {
-                all.insert(format!("layers.{i}.{name}"), t.to_device(&Device::Cpu)?.contiguous()?);
+                all.insert(format!("layers.{i}.{name}"), on_cpu(t)?.contiguous()?);
             }
         }
         candle_core::safetensors::save(&all, path)

@@ -295,7 +295,12 @@ pub fn causal_attention(
     });
     let own = |which: usize| qkv.tensor().reshape((batch, s.time, wide))?.narrow(2, which * width, width);
     let cache = match (past, on_device) {
-        (None, _) => (own(1)?, own(2)?),
+        (None, None) => (own(1)?, own(2)?),
+        // In memory of their own at once: one launch, where taking views apart later would be several.
+        (None, Some(s)) => {
+            let nothing = qkv.tensor();
+            kernels::attention::append(qkv.tensor(), &(nothing.clone(), nothing.clone()), s)?
+        }
         (Some(past), Some(s)) => kernels::attention::append(qkv.tensor(), past, s)?,
         (Some((k, v)), None) => real!(dtype, T => {
             let longer = |which: usize, old: &Tensor| {

@@ -78,9 +78,18 @@ pub(crate) fn tensor<T: Real>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(data, shape, &Device::Cpu)
 }
 
+/// The same values on the CPU. A view on a device is copied there first: what crosses is the whole memory that a
+/// tensor looks at.
+pub fn on_cpu(t: &Tensor) -> Result<Tensor> {
+    if t.device().is_cpu() {
+        return Ok(t.clone());
+    }
+    t.force_contiguous()?.to_device(&Device::Cpu)
+}
+
 /// The elements of a float tensor as `f64`.
 pub fn to_vec_f64(t: &Tensor) -> Result<Vec<f64>> {
-    let t = t.to_device(&Device::Cpu)?.contiguous()?;
+    let t = on_cpu(t)?.contiguous()?;
     let t = if t.dtype() == DType::BF16 { t.to_dtype(DType::F32)? } else { t };
     real!(t.dtype(), T => Ok(Data::of(&t)?.get::<T>()?.iter().map(|x| x.wide()).collect()))
 }

@@ -29,7 +29,7 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
 fn least_movement(before: &Params, after: &Params) -> Result<f64> {
     let mut least = f64::INFINITY;
     for i in 0..before.entries().len() {
-        let (old, new) = (to_vec_f64(&before.view(i)?)?, to_vec_f64(&after.view(i)?)?);
+        let (old, new) = (to_vec_f64(&before.exact(i)?)?, to_vec_f64(&after.exact(i)?)?);
         let moved = norm(old.iter().zip(&new).map(|(a, b)| a - b));
         let size = norm(old.iter().copied()).max(norm(new.iter().copied()));
         let share = if moved == 0.0 { 0.0 } else { moved / size };
@@ -49,7 +49,8 @@ fn decay_on_vectors(model: &dyn LanguageModel, recipe: &Recipe) -> Result<f64> {
     let tape = Tape::recording(before.entries().len());
     let leaves: Vec<Var> =
         (0..before.entries().len()).map(|i| Ok(tape.leaf(i, &before.view(i)?))).collect::<Result<_>>()?;
-    let zeros = leaves.iter().map(|leaf| Ok((leaf, leaf.tensor().zeros_like()?)));
+    // As exact as parameters are trained, whatever models compute in.
+    let zeros = leaves.iter().enumerate().map(|(i, leaf)| Ok((leaf, before.exact(i)?.zeros_like()?)));
     let mut gradients = tape.backward_many(&zeros.collect::<Result<Vec<_>>>()?)?;
     let mut optimizer = AdamW::new(model)?;
     optimizer.step(&mut gradients, recipe, recipe.max_lr)?;
@@ -58,7 +59,7 @@ fn decay_on_vectors(model: &dyn LanguageModel, recipe: &Recipe) -> Result<f64> {
         if is_matrix(&entry.name, &entry.shape) {
             continue;
         }
-        let (old, new) = (to_vec_f64(&before.view(i)?)?, to_vec_f64(&optimizer.params().view(i)?)?);
+        let (old, new) = (to_vec_f64(&before.exact(i)?)?, to_vec_f64(&optimizer.params().exact(i)?)?);
         let moved = norm(old.iter().zip(&new).map(|(a, b)| a - b));
         // What was zero and stays so has not changed.
         let change = if moved == 0.0 { 0.0 } else { moved / norm(old.iter().copied()) };

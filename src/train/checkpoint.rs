@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::files::write_atomically;
 use crate::data::tokenizer::Tokenizer;
 use crate::models::{Config, LanguageModel, Params};
+use crate::ops::on_cpu;
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +81,8 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Writes named tensors as safetensors.
 pub(crate) fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
-    let on_cpu = |(name, t): &(String, Tensor)| Ok((name.clone(), t.to_device(&Device::Cpu)?));
-    let tensors: candle_core::Result<Vec<_>> = tensors.iter().map(on_cpu).collect();
+    let here = |(name, t): &(String, Tensor)| Ok((name.clone(), on_cpu(t)?));
+    let tensors: candle_core::Result<Vec<_>> = tensors.iter().map(here).collect();
     let unwritable = |e| CheckpointError::unreadable(path, "tensors to write", e);
     let tensors = tensors.map_err(unwritable)?;
     let bytes = safetensors::serialize(tensors.iter().map(|(n, t)| (n, t)), None)
