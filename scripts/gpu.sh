@@ -173,6 +173,7 @@ part_e() {
     --out "$work/run" --data "$work/data" >>"$log" 2>&1 </dev/null || rc=$?
   state=$(outcome '0 10 11')
   [ $rc != 124 ] || state="stopped in time"
+  [ -e "$work/run/ledger.jsonl" ] || { remark="$protocol: nothing was in the ledger yet" && return; }
   within 20 "$work/bin/v5gate" report "$work/run/ledger.jsonl"
   remark="$protocol: $(wc -l <"$work/run/ledger.jsonl") lines in the ledger; $(last 'verdict|PASS|FAIL|INCOMPLETE')"
 }
