@@ -1,5 +1,5 @@
-// Causal attention over a cache: forward, backward and decoding (Dao et al. 2022, "FlashAttention", algorithms 1
-// and 4; Dao 2023, "FlashAttention-2", algorithms 1 and 2).
+// Causal attention over a cache: forward, backward and decoding (Dao et al. 2022, "FlashAttention",
+// algorithms 1 and 4; Dao 2023, "FlashAttention-2", algorithms 1 and 2).
 //
 //   s_ij = q_i·k_j / √size            query i of T sees keys j = 0 ..= P + i
 //   ℓ_i  = ln Σ_j exp(s_ij)           p_ij = exp(s_ij − ℓ_i)           y_i = Σ_j p_ij v_j
@@ -7,18 +7,18 @@
 //   dq_i = Σ_j ds_ij k_j / √size      dk_j = Σ_i ds_ij q_i / √size     dv_j = Σ_i p_ij dy_i
 //
 // qkv and dqkv are [B·T, 3·d], y and dy [B·T, d], ℓ [B·T, H] (float), d = H·size. Keys and values lie in qkv
-// (k = v = qkv, k_at = d, v_at = 2d, stride = 3d) or in a cache of P + T positions (k_at = v_at = 0, stride = d).
-// The past gets no gradient. A head's size is at most D, the 16, 32, 64 or 128 in a kernel's name; in shared
-// memory the columns up to D are zeros. Rows of whole packs of 16 bytes are fetched asynchronously, others
-// element by element.
+// (k = v = qkv, k_at = d, v_at = 2d, stride = 3d) or in a cache of P + T positions (k_at = v_at = 0, stride =
+// d). The past gets no gradient. A head's size is at most D, the 16, 32, 64 or 128 in a kernel's name; in
+// shared memory the columns up to D are zeros. Rows of whole packs of 16 bytes are fetched asynchronously,
+// others element by element.
 //
-// Scores stay in registers, and exponentials are of base 2. The largest score so far may pass over NaN, because
-// exp2(NaN − anything) brings it back. A row that has seen nothing yet has its largest score at −∞ and counts as
-// zeros; if it ends so, 0/0 makes it NaN, as the definition does. A masked key adds zero times its value: NaN in
-// a value can show in queries up to a tile before its position.
+// Scores stay in registers, and exponentials are of base 2. The largest score so far may pass over NaN,
+// because exp2(NaN − anything) brings it back. A row that has seen nothing yet has its largest score at −∞
+// and counts as zeros; if it ends so, 0/0 makes it NaN, as the definition does. A masked key adds zero times
+// its value: NaN in a value can show in queries up to a tile before its position.
 //
-// The backward pass has no atomics: one kernel goes over keys for a tile of queries (dq), another over queries for
-// a tile of keys (dk, dv), at the price of seven products instead of five.
+// The backward pass has no atomics: one kernel goes over keys for a tile of queries (dq), another over
+// queries for a tile of keys (dk, dv), at the price of seven products instead of five.
 //
 // | kernel | grid | threads | shared bytes, R = (D + 8)·sizeof(T) |
 // |---|---|---|---|
@@ -42,10 +42,18 @@ constexpr unsigned WARPS = 4, THREADS = WARPS * WARP;
 constexpr unsigned STREAM = 64;
 constexpr float LOG2E = 1.4426950408889634f;
 
+/// What is attended to, as the host says it; scale is 1/√size.
+struct Sizes {
+  unsigned batch, heads, size, time, past, k_at, v_at, stride;
+  float scale;
+};
+
 /// Sixteens of rows that a warp keeps: two use each right operand twice, where there are registers for it.
-template <class T, unsigned D> constexpr unsigned TALL = sizeof(T) == 2 && D <= 64 ? 2 : 1;
+template <class T, unsigned D>
+constexpr unsigned TALL = sizeof(T) == 2 && D <= 64 ? 2 : 1;
 /// From one row in shared memory to the next.
-template <unsigned D> constexpr unsigned ROW = D + 8;
+template <unsigned D>
+constexpr unsigned ROW = D + 8;
 
 __device__ __forceinline__ float exp2_fast(float x) {
 #ifdef V5_EMULATE
@@ -86,12 +94,13 @@ __device__ __forceinline__ void load_two_turned(TileB<float> (&b)[2], const floa
 }
 
 /// Whether rows that start there are whole packs of 16 bytes: sizes of heads divide all strides.
-template <class T> __device__ __forceinline__ bool packed(const T *from, unsigned size) {
+template <class T>
+__device__ __forceinline__ bool packed(const T *from, unsigned size) {
   return size % Pack<T>::N == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
 }
 
-/// Rows first .. first + ROWS of a head to shared memory, by threads `me` of LANES; zeros from row `limit` and
-/// from column `size` on. Ends no group of copies.
+/// Rows first .. first + ROWS of a head to shared memory, by threads `me` of LANES; zeros from row `limit`
+/// and from column `size` on. Ends no group of copies.
 template <unsigned ROWS, unsigned LANES, unsigned D, class T>
 __device__ __forceinline__ void fetch(T *to, const T *from, unsigned stride, unsigned first, unsigned limit,
                                       unsigned size, unsigned me) {
@@ -133,7 +142,8 @@ __device__ __forceinline__ void put(T *to, unsigned stride, unsigned rows, unsig
     for (unsigned n = 0; n < D / 8; n++)
 #pragma unroll
       for (unsigned half = 0; half < 2; half++)
-        put_two(room + (16 * m + 8 * half + g) * ROW<D> + 8 * n + 2 * t, x[m][n][2 * half], x[m][n][2 * half + 1]);
+        put_two(room + (16 * m + 8 * half + g) * ROW<D> + 8 * n + 2 * t, x[m][n][2 * half],
+                x[m][n][2 * half + 1]);
   __syncwarp();
   if (packed(to, size)) {
 #pragma unroll
@@ -152,7 +162,8 @@ __device__ __forceinline__ void put(T *to, unsigned stride, unsigned rows, unsig
 }
 
 /// 16·M rows of left operands, held in registers or taken from shared memory anew each time.
-template <class T, unsigned D, unsigned M, bool HELD> struct Left {
+template <class T, unsigned D, unsigned M, bool HELD>
+struct Left {
   TileA<T> held[HELD ? M : 1][HELD ? D / 16 : 1];
   const T *from;
 
@@ -175,7 +186,8 @@ template <class T, unsigned D, unsigned M, bool HELD> struct Left {
 
 /// x = left · rowsᵀ: inner products with N rows in shared memory.
 template <unsigned N, class T, unsigned D, unsigned M, bool HELD>
-__device__ __forceinline__ void products(float (&x)[M][N / 8][4], const Left<T, D, M, HELD> &left, const T *rows) {
+__device__ __forceinline__ void products(float (&x)[M][N / 8][4], const Left<T, D, M, HELD> &left,
+                                         const T *rows) {
 #pragma unroll
   for (unsigned m = 0; m < M; m++)
 #pragma unroll
@@ -203,7 +215,8 @@ __device__ __forceinline__ void products(float (&x)[M][N / 8][4], const Left<T, 
 
 /// y += x · rows, for x as `products` leaves it.
 template <unsigned N, class T, unsigned D, unsigned M>
-__device__ __forceinline__ void add_mixture(float (&y)[M][D / 8][4], const float (&x)[M][N / 8][4], const T *rows) {
+__device__ __forceinline__ void add_mixture(float (&y)[M][D / 8][4], const float (&x)[M][N / 8][4],
+                                            const T *rows) {
 #pragma unroll
   for (unsigned n = 0; n < N / 16; n++) {
     TileA<T> a[M];
@@ -222,7 +235,8 @@ __device__ __forceinline__ void add_mixture(float (&y)[M][D / 8][4], const float
   }
 }
 
-template <unsigned D, unsigned M> __device__ __forceinline__ void clear(float (&x)[M][D / 8][4]) {
+template <unsigned D, unsigned M>
+__device__ __forceinline__ void clear(float (&x)[M][D / 8][4]) {
 #pragma unroll
   for (unsigned m = 0; m < M; m++)
 #pragma unroll
@@ -232,9 +246,10 @@ template <unsigned D, unsigned M> __device__ __forceinline__ void clear(float (&
 }
 
 /// What a warp knows of 16·M queries after some of their keys. Of each 16 a lane has rows g and g + 8.
-template <unsigned D, unsigned M> struct Seen {
-  float top[M][2];     // largest product q·k, not scaled
-  float sum[M][2];     // of exp(score − largest), this lane's columns
+template <unsigned D, unsigned M>
+struct Seen {
+  float top[M][2];       // largest product q·k, not scaled
+  float sum[M][2];       // of exp(score − largest), this lane's columns
   float y[M][D / 8][4];  // values, weighted likewise
 
   __device__ __forceinline__ void nothing() {
@@ -247,8 +262,8 @@ template <unsigned D, unsigned M> struct Seen {
 
   /// N more keys, numbered from `first`. Row r of the warp sees keys up to sees + r; c is scale · log2(e).
   template <unsigned N, class T, bool HELD>
-  __device__ __forceinline__ void add(const Left<T, D, M, HELD> &q, const T *k, const T *v, float c, unsigned first,
-                                      unsigned sees) {
+  __device__ __forceinline__ void add(const Left<T, D, M, HELD> &q, const T *k, const T *v, float c,
+                                      unsigned first, unsigned sees) {
     unsigned lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
     float s[M][N / 8][4];
     products<N>(s, q, k);
@@ -267,7 +282,8 @@ template <unsigned D, unsigned M> struct Seen {
       for (unsigned half = 0; half < 2; half++) {
         float now = top[m][half];
 #pragma unroll
-        for (unsigned n = 0; n < N / 8; n++) now = fmaxf(now, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
+        for (unsigned n = 0; n < N / 8; n++)
+          now = fmaxf(now, fmaxf(s[m][n][2 * half], s[m][n][2 * half + 1]));
         now = fmaxf(now, __shfl_xor_sync(ALL, now, 1));
         now = fmaxf(now, __shfl_xor_sync(ALL, now, 2));
         float base = now == -INFINITY ? 0.0f : now * c;
@@ -304,19 +320,17 @@ template <unsigned D, unsigned M> struct Seen {
 
 /// y and ℓ: a block has 64·M queries of a head. Tiles go from the end of time, where there is most to do.
 template <class T, unsigned D>
-__device__ __forceinline__ void output(const T *qkv, const T *k, const T *v, T *y, float *log_sums, unsigned batch,
-                                       unsigned heads, unsigned size, unsigned time, unsigned past, unsigned k_at,
-                                       unsigned v_at, unsigned stride, float scale) {
+__device__ __forceinline__ void output(const T *qkv, const T *k, const T *v, T *y, float *log_sums, Sizes s) {
   constexpr unsigned M = TALL<T, D>, Q = 16 * M * WARPS;
   SHARED(raw);
-  unsigned pair = blockIdx.z * gridDim.x + blockIdx.x;
-  if (pair >= batch * heads) return;
-  unsigned b = pair / heads, h = pair % heads, width = heads * size;
+  const unsigned heads = s.heads, size = s.size, time = s.time, width = heads * size, stride = s.stride;
+  unsigned pair = blockIdx.z * gridDim.x + blockIdx.x, b = pair / heads, h = pair % heads;
+  if (pair >= s.batch * heads) return;
   unsigned start = (gridDim.y - 1 - blockIdx.y) * Q, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-  unsigned keys = past + time;
+  unsigned keys = s.past + time;
   const T *queries = qkv + size_t(b) * time * 3 * width + h * size;
-  k += size_t(b) * keys * stride + k_at + h * size;
-  v += size_t(b) * keys * stride + v_at + h * size;
+  k += size_t(b) * keys * stride + s.k_at + h * size;
+  v += size_t(b) * keys * stride + s.v_at + h * size;
 
   T *q_room = reinterpret_cast<T *>(raw), *stream = q_room + Q * ROW<D>;
   auto stage = [&](unsigned tile) {
@@ -327,18 +341,18 @@ __device__ __forceinline__ void output(const T *qkv, const T *k, const T *v, T *
   };
   fetch<Q, THREADS, D>(q_room, queries, 3 * width, start, time, size, threadIdx.x);
   copy_commit();
-  unsigned tiles = (past + min(start + Q, time) + STREAM - 1) / STREAM;
+  unsigned tiles = (s.past + min(start + Q, time) + STREAM - 1) / STREAM;
   stage(0);
   copy_wait<1>();
   __syncthreads();
 
-  unsigned row = start + 16 * M * warp, sees = past + row;
+  unsigned row = start + 16 * M * warp, sees = s.past + row;
   T *own = q_room + 16 * M * warp * ROW<D>;
   Left<T, D, M, sizeof(T) == 2> q;
   q.take(own);
   Seen<D, M> x;
   x.nothing();
-  float c = scale * LOG2E;
+  float c = s.scale * LOG2E;
 #pragma unroll 1
   for (unsigned tile = 0; tile < tiles; tile++) {
     // Behind this barrier the tile is there, and nobody reads the one before it any more.
@@ -357,7 +371,7 @@ __device__ __forceinline__ void output(const T *qkv, const T *k, const T *v, T *
     for (unsigned half = 0; half < 2; half++) {
       unsigned i = row + 16 * m + 8 * half + g;
       if (lane % 4 == 0 && i < time)
-        log_sums[(size_t(b) * time + i) * heads + h] = x.top[m][half] * scale + logf(x.sum[m][half]);
+        log_sums[(size_t(b) * time + i) * heads + h] = x.top[m][half] * s.scale + logf(x.sum[m][half]);
       float inverse = 1.0f / x.sum[m][half];
 #pragma unroll
       for (unsigned n = 0; n < D / 8; n++) x.y[m][n][2 * half] *= inverse, x.y[m][n][2 * half + 1] *= inverse;
@@ -366,27 +380,26 @@ __device__ __forceinline__ void output(const T *qkv, const T *k, const T *v, T *
   put<T, D, M>(y + (size_t(b) * time + row) * width + h * size, width, rows, size, own, x.y);
 }
 
-/// Few queries, many keys: block (pair, split, tile of 16 queries) has keys split·chunk .. (split + 1)·chunk, and
-/// its warps every fourth 16 of them, each with three buffers of its own. With one split the result is y and ℓ;
-/// with more, for row u of B·T·H, parts[split][u][size] and marks[split][u] = (largest product, sum).
+/// Few queries, many keys: block (pair, split, tile of 16 queries) has keys split·chunk .. (split + 1)·chunk,
+/// and its warps every fourth 16 of them, each with three buffers of its own. With one split the result is y
+/// and ℓ; with more, for row u of B·T·H, parts[split][u][size] and marks[split][u] = (largest product, sum).
 template <class T, unsigned D>
-__device__ __forceinline__ void decode(const T *qkv, const T *k, const T *v, T *y, float *log_sums, float *parts,
-                                       float *marks, unsigned batch, unsigned heads, unsigned size, unsigned time,
-                                       unsigned past, unsigned k_at, unsigned v_at, unsigned stride, unsigned chunk,
-                                       float scale) {
+__device__ __forceinline__ void decode(const T *qkv, const T *k, const T *v, T *y, float *log_sums,
+                                       float *parts, float *marks, unsigned chunk, Sizes s) {
   constexpr unsigned N = 16, BUFFERS = 3;
   SHARED(raw);
-  unsigned b = blockIdx.x / heads, h = blockIdx.x % heads, width = heads * size;
+  const unsigned heads = s.heads, size = s.size, time = s.time, width = heads * size, stride = s.stride;
+  unsigned b = blockIdx.x / heads, h = blockIdx.x % heads;
   unsigned start = blockIdx.z * 16, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-  unsigned keys = past + time;
+  unsigned keys = s.past + time;
   const T *queries = qkv + size_t(b) * time * 3 * width + h * size;
-  k += size_t(b) * keys * stride + k_at + h * size;
-  v += size_t(b) * keys * stride + v_at + h * size;
+  k += size_t(b) * keys * stride + s.k_at + h * size;
+  v += size_t(b) * keys * stride + s.v_at + h * size;
 
   T *q_room = reinterpret_cast<T *>(raw), *stream = q_room + 16 * ROW<D> + warp * (BUFFERS * 2 * N * ROW<D>);
   fetch<16, THREADS, D>(q_room, queries, 3 * width, start, time, size, threadIdx.x);
   copy_commit();
-  unsigned begin = blockIdx.y * chunk, end = min(begin + chunk, past + min(start + 16, time));
+  unsigned begin = blockIdx.y * chunk, end = min(begin + chunk, s.past + min(start + 16, time));
   unsigned steps = begin < end ? (end - begin + N - 1) / N : 0;
   steps = steps > warp ? (steps - warp + WARPS - 1) / WARPS : 0;
   auto stage = [&](unsigned step) {
@@ -405,14 +418,14 @@ __device__ __forceinline__ void decode(const T *qkv, const T *k, const T *v, T *
   q.take(q_room);
   Seen<D, 1> x;
   x.nothing();
-  float c = scale * LOG2E;
+  float c = s.scale * LOG2E;
 #pragma unroll 1
   for (unsigned step = 0; step < steps; step++) {
     copy_wait<BUFFERS - 2>();
     __syncwarp();
     stage(step + BUFFERS - 1);
     const T *now = stream + step % BUFFERS * (2 * N * ROW<D>);
-    x.template add<N>(q, now, now + N * ROW<D>, c, begin + (step * WARPS + warp) * N, past + start);
+    x.template add<N>(q, now, now + N * ROW<D>, c, begin + (step * WARPS + warp) * N, s.past + start);
   }
   x.total();
   __syncthreads();
@@ -430,7 +443,7 @@ __device__ __forceinline__ void decode(const T *qkv, const T *k, const T *v, T *
   }
   __syncthreads();
   unsigned wanted = min(time - start, 16u);
-  size_t units = size_t(batch) * time * heads;
+  size_t units = size_t(s.batch) * time * heads;
   for (unsigned at = threadIdx.x; at < wanted * D; at += THREADS) {
     unsigned row = at / D, column = at % D;
     if (column >= size) continue;
@@ -447,7 +460,7 @@ __device__ __forceinline__ void decode(const T *qkv, const T *k, const T *v, T *
     size_t unit = (size_t(b) * time + start + row) * heads + h;
     if (gridDim.y == 1) {
       y[unit * size + column] = narrow<T>(mean / sum);
-      if (column == 0) log_sums[unit] = top * scale + logf(sum);
+      if (column == 0) log_sums[unit] = top * s.scale + logf(sum);
     } else {
       parts[(blockIdx.y * units + unit) * size + column] = mean;
       if (column == 0) put_two(marks + (blockIdx.y * units + unit) * 2, top, sum);
@@ -457,8 +470,8 @@ __device__ __forceinline__ void decode(const T *qkv, const T *k, const T *v, T *
 
 /// Puts the splits of `decode` together: a block has one head of one query, a warp every eighth split.
 template <class T>
-__device__ __forceinline__ void merge(const float *parts, const float *marks, T *y, float *log_sums, unsigned size,
-                                      unsigned splits, float scale) {
+__device__ __forceinline__ void merge(const float *parts, const float *marks, T *y, float *log_sums,
+                                      unsigned size, unsigned splits, float scale) {
   constexpr unsigned MOST = 128;
   SHARED(raw);
   float *rows = reinterpret_cast<float *>(raw);
@@ -492,11 +505,11 @@ __device__ __forceinline__ void merge(const float *parts, const float *marks, T 
   if (threadIdx.x == 0) log_sums[unit] = top * scale + logf(sum);
 }
 
-/// The cache with the new positions behind it: [B, P, d] and a third of qkv to [B, P + T, d]; blockIdx.y 0 for the
-/// keys, 1 for the values.
+/// The cache with the new positions behind it: [B, P, d] and a third of qkv to [B, P + T, d]; blockIdx.y 0
+/// for the keys, 1 for the values.
 template <class T>
-__device__ __forceinline__ void append(const T *old_k, const T *old_v, const T *qkv, T *k, T *v, unsigned batch,
-                                       unsigned width, unsigned time, unsigned past) {
+__device__ __forceinline__ void append(const T *old_k, const T *old_v, const T *qkv, T *k, T *v,
+                                       unsigned batch, unsigned width, unsigned time, unsigned past) {
   constexpr unsigned ROWS = 8, N = Pack<T>::N;
   const T *old = blockIdx.y == 0 ? old_k : old_v;
   T *to = blockIdx.y == 0 ? k : v;
@@ -517,8 +530,9 @@ __device__ __forceinline__ void append(const T *old_k, const T *old_v, const T *
 
 /// For every query and head, by D / N lanes: ℓ·log2(e) and along, both to [B, H, T].
 template <class T, unsigned D>
-__device__ __forceinline__ void along(const T *y, const T *dy, const float *log_sums, float *exponents, float *alongs,
-                                      unsigned batch, unsigned heads, unsigned size, unsigned time) {
+__device__ __forceinline__ void along(const T *y, const T *dy, const float *log_sums, float *exponents,
+                                      float *alongs, unsigned batch, unsigned heads, unsigned size,
+                                      unsigned time) {
   constexpr unsigned N = Pack<T>::N, LANES = D / N;
   static_assert(LANES <= WARP, "a head is a warp's work at most");
   size_t unit = size_t(blockIdx.x) * (THREADS / LANES) + threadIdx.x / LANES;
@@ -532,7 +546,8 @@ __device__ __forceinline__ void along(const T *y, const T *dy, const float *log_
       for (unsigned i = 0; i < N; i++) sum += wide(a.x[i]) * wide(b.x[i]);
     }
   } else if (valid) {
-    for (unsigned i = column; i < min(column + N, size); i++) sum += wide(y[unit * size + i]) * wide(dy[unit * size + i]);
+    for (unsigned i = column; i < min(column + N, size); i++)
+      sum += wide(y[unit * size + i]) * wide(dy[unit * size + i]);
   }
 #pragma unroll
   for (unsigned mask = LANES / 2; mask > 0; mask /= 2) sum += __shfl_xor_sync(ALL, sum, mask);
@@ -546,20 +561,18 @@ __device__ __forceinline__ void along(const T *y, const T *dy, const float *log_
 
 /// dq: a block has 64·M queries of a head, and goes over the keys they see.
 template <class T, unsigned D>
-__device__ __forceinline__ void queries(const T *qkv, const T *k, const T *v, const T *dy, const float *exponents,
-                                        const float *alongs, T *dqkv, unsigned batch, unsigned heads, unsigned size,
-                                        unsigned time, unsigned past, unsigned k_at, unsigned v_at, unsigned stride,
-                                        float scale) {
+__device__ __forceinline__ void queries(const T *qkv, const T *k, const T *v, const T *dy,
+                                        const float *exponents, const float *alongs, T *dqkv, Sizes s) {
   constexpr unsigned M = TALL<T, D>, Q = 16 * M * WARPS, N = 32;
   constexpr bool HELD = sizeof(T) == 2 && D <= 64;
   SHARED(raw);
-  unsigned pair = blockIdx.z * gridDim.x + blockIdx.x;
-  if (pair >= batch * heads) return;
-  unsigned b = pair / heads, h = pair % heads, width = heads * size;
+  const unsigned heads = s.heads, size = s.size, time = s.time, width = heads * size, stride = s.stride;
+  unsigned pair = blockIdx.z * gridDim.x + blockIdx.x, b = pair / heads, h = pair % heads;
+  if (pair >= s.batch * heads) return;
   unsigned start = (gridDim.y - 1 - blockIdx.y) * Q, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
-  unsigned keys = past + time, g = lane / 4, t = lane % 4;
-  k += size_t(b) * keys * stride + k_at + h * size;
-  v += size_t(b) * keys * stride + v_at + h * size;
+  unsigned keys = s.past + time, g = lane / 4, t = lane % 4;
+  k += size_t(b) * keys * stride + s.k_at + h * size;
+  v += size_t(b) * keys * stride + s.v_at + h * size;
 
   T *q_room = reinterpret_cast<T *>(raw), *dy_room = q_room + Q * ROW<D>, *stream = dy_room + Q * ROW<D>;
   auto stage = [&](unsigned tile) {
@@ -569,13 +582,14 @@ __device__ __forceinline__ void queries(const T *qkv, const T *k, const T *v, co
     copy_commit();
   };
   size_t rows_before = size_t(b) * time;
-  fetch<Q, THREADS, D>(q_room, qkv + rows_before * 3 * width + h * size, 3 * width, start, time, size, threadIdx.x);
+  fetch<Q, THREADS, D>(q_room, qkv + rows_before * 3 * width + h * size, 3 * width, start, time, size,
+                       threadIdx.x);
   fetch<Q, THREADS, D>(dy_room, dy + rows_before * width + h * size, width, start, time, size, threadIdx.x);
   copy_commit();
-  unsigned tiles = (past + min(start + Q, time) + STREAM - 1) / STREAM;
+  unsigned tiles = (s.past + min(start + Q, time) + STREAM - 1) / STREAM;
   stage(0);
 
-  unsigned row = start + 16 * M * warp, sees = past + row;
+  unsigned row = start + 16 * M * warp, sees = s.past + row;
   float exponent[M][2], inward[M][2], dq[M][D / 8][4];
 #pragma unroll
   for (unsigned m = 0; m < M; m++)
@@ -591,7 +605,7 @@ __device__ __forceinline__ void queries(const T *qkv, const T *k, const T *v, co
   Left<T, D, M, HELD> q, out;
   q.take(q_room + 16 * M * warp * ROW<D>);
   out.take(dy_room + 16 * M * warp * ROW<D>);
-  float c = scale * LOG2E;
+  float c = s.scale * LOG2E;
 #pragma unroll 1
   for (unsigned tile = 0; tile < tiles; tile++) {
     copy_wait<0>();
@@ -624,29 +638,27 @@ __device__ __forceinline__ void queries(const T *qkv, const T *k, const T *v, co
 #pragma unroll
     for (unsigned n = 0; n < D / 8; n++)
 #pragma unroll
-      for (unsigned i = 0; i < 4; i++) dq[m][n][i] *= scale;
+      for (unsigned i = 0; i < 4; i++) dq[m][n][i] *= s.scale;
   unsigned rows = row < time ? time - row : 0;
   put<T, D, M>(dqkv + (rows_before + row) * 3 * width + h * size, 3 * width, rows, size,
                q_room + 16 * M * warp * ROW<D>, dq);
 }
 
-/// dk and dv: a block has 64·M of a head's new keys, and goes over the queries that see them. Scores lie with keys
-/// going down, so that both products take them from registers.
+/// dk and dv: a block has 64·M of a head's new keys, and goes over the queries that see them. Scores lie with
+/// keys going down, so that both products take them from registers.
 template <class T, unsigned D>
-__device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const T *dy, const float *exponents,
-                                     const float *alongs, T *dqkv, unsigned batch, unsigned heads, unsigned size,
-                                     unsigned time, unsigned past, unsigned k_at, unsigned v_at, unsigned stride,
-                                     float scale) {
+__device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const T *dy,
+                                     const float *exponents, const float *alongs, T *dqkv, Sizes s) {
   constexpr unsigned M = TALL<T, D>, K = 16 * M * WARPS, N = M == 2 || sizeof(T) == 4 ? 16 : 32;
   constexpr bool HELD = sizeof(T) == 2 && D <= 64;
   SHARED(raw);
-  unsigned pair = blockIdx.z * gridDim.x + blockIdx.x;
-  if (pair >= batch * heads) return;
-  unsigned b = pair / heads, h = pair % heads, width = heads * size;
+  const unsigned heads = s.heads, size = s.size, time = s.time, width = heads * size, stride = s.stride;
+  unsigned pair = blockIdx.z * gridDim.x + blockIdx.x, b = pair / heads, h = pair % heads;
+  if (pair >= s.batch * heads) return;
   unsigned start = blockIdx.y * K, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
   unsigned g = lane / 4, t = lane % 4;
-  k += (size_t(b) * (past + time) + past) * stride + k_at + h * size;
-  v += (size_t(b) * (past + time) + past) * stride + v_at + h * size;
+  k += (size_t(b) * (s.past + time) + s.past) * stride + s.k_at + h * size;
+  v += (size_t(b) * (s.past + time) + s.past) * stride + s.v_at + h * size;
   size_t rows_before = size_t(b) * time;
   const T *queries = qkv + rows_before * 3 * width + h * size;
   dy += rows_before * width + h * size;
@@ -681,7 +693,7 @@ __device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const
   float dk[M][D / 8][4], dv[M][D / 8][4];
   clear<D, M>(dk);
   clear<D, M>(dv);
-  float c = scale * LOG2E;
+  float c = s.scale * LOG2E;
 #pragma unroll 1
   for (unsigned tile = 0; tile < tiles; tile++) {
     copy_wait<0>();
@@ -718,7 +730,7 @@ __device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const
 #pragma unroll
     for (unsigned n = 0; n < D / 8; n++)
 #pragma unroll
-      for (unsigned i = 0; i < 4; i++) dk[m][n][i] *= scale;
+      for (unsigned i = 0; i < 4; i++) dk[m][n][i] *= s.scale;
   unsigned rows = row < time ? time - row : 0;
   T *to = dqkv + (rows_before + row) * 3 * width + width + h * size;
   put<T, D, M>(to, 3 * width, rows, size, own_k, dk);
@@ -731,48 +743,47 @@ __device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const
 #define V5_KERNEL(BLOCKS, name, parameters, call) \
   extern "C" __global__ void __launch_bounds__(128, BLOCKS) name parameters { call; } \
   EXPORT(name)
+#define V5_SIZES \
+  unsigned batch, unsigned heads, unsigned size, unsigned time, unsigned past, unsigned k_at, unsigned v_at, \
+      unsigned stride, float scale
+#define V5_GIVEN {batch, heads, size, time, past, k_at, v_at, stride, scale}
 #define V5_SIZED(S, T, D) \
   V5_KERNEL(2, attention_output_##D##_##S, \
-         (const T *qkv, const T *k, const T *v, T *y, float *log_sums, unsigned batch, unsigned heads, unsigned size, \
-          unsigned time, unsigned past, unsigned k_at, unsigned v_at, unsigned stride, float scale), \
-         (v5::attention::output<T, D>(qkv, k, v, y, log_sums, batch, heads, size, time, past, k_at, v_at, stride, \
-                                      scale))) \
+            (const T *qkv, const T *k, const T *v, T *y, float *log_sums, V5_SIZES), \
+            (v5::attention::output<T, D>(qkv, k, v, y, log_sums, V5_GIVEN))) \
   V5_KERNEL(4, attention_decode_##D##_##S, \
-         (const T *qkv, const T *k, const T *v, T *y, float *log_sums, float *parts, float *marks, unsigned batch, \
-          unsigned heads, unsigned size, unsigned time, unsigned past, unsigned k_at, unsigned v_at, \
-          unsigned stride, unsigned chunk, float scale), \
-         (v5::attention::decode<T, D>(qkv, k, v, y, log_sums, parts, marks, batch, heads, size, time, past, k_at, \
-                                      v_at, stride, chunk, scale))) \
+            (const T *qkv, const T *k, const T *v, T *y, float *log_sums, float *parts, float *marks, \
+             unsigned chunk, V5_SIZES), \
+            (v5::attention::decode<T, D>(qkv, k, v, y, log_sums, parts, marks, chunk, V5_GIVEN))) \
   KERNEL(128, attention_along_##D##_##S, \
          (const T *y, const T *dy, const float *log_sums, float *exponents, float *alongs, unsigned batch, \
           unsigned heads, unsigned size, unsigned time), \
          (v5::attention::along<T, D>(y, dy, log_sums, exponents, alongs, batch, heads, size, time))) \
   V5_KERNEL(2, attention_queries_##D##_##S, \
-         (const T *qkv, const T *k, const T *v, const T *dy, const float *exponents, const float *alongs, T *dqkv, \
-          unsigned batch, unsigned heads, unsigned size, unsigned time, unsigned past, unsigned k_at, unsigned v_at, \
-          unsigned stride, float scale), \
-         (v5::attention::queries<T, D>(qkv, k, v, dy, exponents, alongs, dqkv, batch, heads, size, time, past, k_at, \
-                                       v_at, stride, scale))) \
+            (const T *qkv, const T *k, const T *v, const T *dy, const float *exponents, const float *alongs, \
+             T *dqkv, V5_SIZES), \
+            (v5::attention::queries<T, D>(qkv, k, v, dy, exponents, alongs, dqkv, V5_GIVEN))) \
   V5_KERNEL(2, attention_keys_##D##_##S, \
-         (const T *qkv, const T *k, const T *v, const T *dy, const float *exponents, const float *alongs, T *dqkv, \
-          unsigned batch, unsigned heads, unsigned size, unsigned time, unsigned past, unsigned k_at, unsigned v_at, \
-          unsigned stride, float scale), \
-         (v5::attention::keys<T, D>(qkv, k, v, dy, exponents, alongs, dqkv, batch, heads, size, time, past, k_at, \
-                                    v_at, stride, scale)))
+            (const T *qkv, const T *k, const T *v, const T *dy, const float *exponents, const float *alongs, \
+             T *dqkv, V5_SIZES), \
+            (v5::attention::keys<T, D>(qkv, k, v, dy, exponents, alongs, dqkv, V5_GIVEN)))
 #define V5_INSTANCES(S, T) \
   V5_SIZED(S, T, 16) \
   V5_SIZED(S, T, 32) \
   V5_SIZED(S, T, 64) \
   V5_SIZED(S, T, 128) \
   KERNEL(256, attention_merge_##S, \
-         (const float *parts, const float *marks, T *y, float *log_sums, unsigned size, unsigned splits, float scale), \
+         (const float *parts, const float *marks, T *y, float *log_sums, unsigned size, unsigned splits, \
+          float scale), \
          v5::attention::merge(parts, marks, y, log_sums, size, splits, scale)) \
   KERNEL(256, attention_append_##S, \
-         (const T *old_k, const T *old_v, const T *qkv, T *k, T *v, unsigned batch, unsigned width, unsigned time, \
-          unsigned past), \
+         (const T *old_k, const T *old_v, const T *qkv, T *k, T *v, unsigned batch, unsigned width, \
+          unsigned time, unsigned past), \
          v5::attention::append(old_k, old_v, qkv, k, v, batch, width, time, past))
 V5_INSTANCES(f32, float)
 V5_INSTANCES(bf16, bf16)
 #undef V5_INSTANCES
 #undef V5_SIZED
+#undef V5_GIVEN
+#undef V5_SIZES
 #undef V5_KERNEL

@@ -19,6 +19,7 @@ struct Launch {
   void *scheduler;
   const Kernel *kernel;
   const Argument *arguments;
+  std::mt19937 random;
   bool failed;
   char message[512];
 };
@@ -188,6 +189,8 @@ void run_block(std::mt19937 &random) {
 
 }  // namespace
 
+bool coin() { return launch->random() % 2; }
+
 void wait(Wait what) {
   self->wait = what;
   leave();
@@ -244,7 +247,8 @@ extern "C" int v5_emulate(const char *name, const unsigned *grid, const unsigned
   launch = &now;
   block = &one;
 
-  std::mt19937 random(seed);
+  now.random.seed(seed);
+  auto &random = now.random;
   size_t blocks = size_t(grid[0]) * grid[1] * grid[2];
   std::vector<size_t> order(blocks);
   for (size_t i = 0; i < blocks; i++) order[i] = i;

@@ -103,6 +103,8 @@ extern thread_local Fiber *self;
 
 /// Gives way until all of the warp, or of the block, have come here.
 void wait(Wait what);
+/// One of two, drawn anew.
+bool coin();
 /// Ends the launch with a message.
 [[noreturn]] void fail(const char *format, ...);
 

@@ -1,45 +1,53 @@
-// Mamba-2's selective state space (Dao & Gu 2024, "Transformers are SSMs", eq. 1; chunks as in §6): per head, with
-// state h [N, P], Δ = clamp(softplus(δ + bias), limits), A = −exp(a_log), ln a = Δ·A,
+// Mamba-2's selective state space (Dao & Gu 2024, "Transformers are SSMs", eq. 1; chunks as in §6): per head,
+// with state h [N, P], Δ = clamp(softplus(δ + bias), limits), A = −exp(a_log), ln a = Δ·A,
 //
 //   h ← a·h + B (Δ·x)ᵀ,   y = Cᵀ·h + D·x.
 //
-// Time is cut into chunks of L = 64 steps. With α[t] = Σ ln a from the chunk's first step to t, H0 the state at
-// its start, dH the gradient of the state at its end, S[t,s] = C[t]·B[s], E[t,s] = exp(α[t] − α[s]) where s ≤ t:
+// Time is cut into chunks of L = 64 steps. With α[t] = Σ ln a from the chunk's first step to t, H0 the state
+// at its start, dH the gradient of the state at its end, S[t,s] = C[t]·B[s], R[t,s] = dy[t]·x[s] and
+// E[t,s] = exp(α[t] − α[s]), both where s ≤ t:
 //
 //   H_end  = exp(α[L]) H0 + Σ_s exp(α[L] − α[s]) Δ[s] B[s] x[s]ᵀ
 //   dH0    = exp(α[L]) dH + Σ_t exp(α[t]) C[t] dy[t]ᵀ
 //   y[t]   = exp(α[t]) H0ᵀ·C[t] + Σ_s (S∘E)[t,s] Δ[s] x[s] + D x[t]
 //   dx[s]  = Δ[s] (exp(α[L] − α[s]) dHᵀ·B[s] + Σ_t (S∘E)[t,s] dy[t]) + D dy[s]
-//   R[t,s] = dy[t]·x[s]
 //   dC[t]  = exp(α[t]) H0·dy[t] + Σ_s (E∘R)[t,s] Δ[s] B[s]
 //   dB[s]  = exp(α[L] − α[s]) Δ[s] dH·x[s] + Σ_t (E∘R)[t,s] Δ[s] C[t]
 //
-// and ln a[m] is felt by whatever passes step m: from s < m to t ≥ m, from the start, to the end, and all the way:
+// and ln a[m] is felt by whatever passes step m: from s < m to t ≥ m, from the start, to the end, and all the
+// way through:
 //
 //   d ln a[m] = Σ_{s<m≤t} (S∘E∘R)[t,s] Δ[s] + Σ_{t≥m} u[t] + Σ_{s<m} Δ[s] v[s] + exp(α[L]) ⟨H0, dH⟩,
 //   u[t] = exp(α[t]) C[t]·H0·dy[t],   v[s] = exp(α[L] − α[s]) B[s]·dH·x[s],
 //   dΔ[m] = Σ_{t≥m} (S∘E∘R)[t,m] + v[m] + A d ln a[m],   da_log = A Σ Δ d ln a.
 //
-// The first sum is taken as Σ_{t≥m} (row sums − column sums) of the strict lower triangle, in double where T is
-// float: where no step passes anything on, nothing may be left. Every exponent is ≤ 0;
-// α is summed in double and kept as two floats, so that neighbours are told apart after a huge step. Σ over the
-// heads of a group of E∘R comes before its product with B and C.
+// The first sum is taken as Σ_{t≥m} (row sums − column sums) of the strict lower triangle, in double where T
+// is float: where no step passes anything on, nothing may be left. Every exponent is ≤ 0; α is summed in double
+// and kept as two floats, so that neighbours are told apart after a huge step. E∘R is summed over the heads of
+// a group before its products with B and C.
 //
-// T: float or bf16, also of the states kept per chunk. B and C share a row of N ≤ 128, P is any (tiles of 32 or 64).
-// Symbols below: chunks = ⌈time/64⌉, width = P rounded up to 8, tiles = ⌈P/Pt⌉ with Pt = 32 or 64, Nt = 32, 64, 128,
-// n = Nt + 16/|T|, p = Pt + 16/|T|, q = 64 + 16/|T| (padded rows), |T| bytes.
+// T is float or bf16, also of the states kept per chunk. N ≤ 128, P is any.
 //
-// | kernel | grid | threads | shared bytes | |
-// |---|---|---|---|---|
-// | steps | ⌈B·H·chunks/8⌉ | 256 | 0 | what depends on δ alone: [B, H, chunks, 6, 64] float |
-// | states | B·H, tiles | 256 | k(64(n+p)|T| + 1536) + Nt·p|T|, k = 3 (bf16), 2 | H0: T [B, H, chunks, N, width] |
-// | ends | the same | | | dH, from the last chunk to the first |
-// | output | B·chunks, G·splits | 128 | 64n|T| + e + max(e, 64n|T|), e = (64+Nt)p|T| + 1536 | y |
-// | gradients | B·chunks, G·splits | 256 | (128n + 64q + k(128+2Nt)p)|T| + o; k, o = 2, 8992 (bf16), 1, 10528 | all: da_log, ddt_bias, dd as parts [B·chunks, 3, H] |
-// | sum | ⌈B·T·G·N/256⌉, 2 | 256 | 0 | dB and dC from the splits' |
-// | recur | ⌈P/32⌉, H, B | 256 | 2048 | y and the last state, step by step: for few steps |
+// | kernel | grid | threads | |
+// |---|---|---|---|
+// | steps | ⌈B·H·chunks/8⌉ | 256 | what depends on δ alone: float [B, H, chunks, 6, 64] |
+// | states | B·H, ⌈P/Pt⌉ | 256 | H0: T [B, H, chunks, N, width], and the last state |
+// | ends | the same | 256 | dH, from the last chunk to the first |
+// | output | B·chunks, G·splits | 128 | y |
+// | gradients | B·chunks, G·splits | 256 | all; parts of dB and dC by split, of parameters by chunk |
+// | sum | ⌈B·T·G·N/256⌉, 2 | 256 | dB and dC from the splits' |
+// | recur | ⌈P/32⌉, H, B | 256 | y and the last state, step by step: for few steps |
 //
-// A split is a share of a group's heads, one after the other in one block.
+// chunks = ⌈time/64⌉, width is P rounded up to 8; a split is a share of a group's heads, one after the other in
+// one block. Nt = 32, 64 or 128 rows of a state and Pt = 32 or 64 channels are in shared memory at once. Bytes
+// there, with |T| those of an element and n, p, q = Nt, Pt, 64 + 16/|T| (padded rows):
+//
+// | | |
+// |---|---|
+// | states, ends | k(64(n+p)|T| + 1536) + Nt·p|T|; k = 3 (bf16), 2 (float) |
+// | output | 64n|T| + e + max(e, 64n|T|), where e = (64+Nt)p|T| + 1536 |
+// | gradients | (128n + 64q + k(128+2Nt)p)|T| + o; k = 2, o = 8992 (bf16), k = 1, o = 10528 (float) |
+// | recur | 2048 |
 #include "tile.cuh"
 
 namespace v5::ssd {
@@ -80,9 +88,11 @@ template <class T> __device__ __forceinline__ void put_pair(T *to, float a, floa
 }
 
 /// The block brings ROWS x COLUMNS into shared memory, of which `rows` x `columns` exist; zeros elsewhere.
-/// `packed`: rows begin on 16 bytes and `columns` is whole packs. Takes effect after copy_commit, copy_wait and a barrier.
+/// `packed`: rows begin on 16 bytes and `columns` is whole packs. Takes
+/// effect after copy_commit, copy_wait and a barrier.
 template <unsigned THREADS, unsigned ROWS, unsigned COLUMNS, class T>
-__device__ __forceinline__ void fetch(T *to, const T *from, size_t next, unsigned rows, unsigned columns, bool packed) {
+__device__ __forceinline__ void fetch(T *to, const T *from, size_t next, unsigned rows, unsigned columns,
+                                      bool packed) {
   constexpr unsigned PACK = Pack<T>::N, PACKS = COLUMNS / PACK, ROW = PITCH<T, COLUMNS>;
   if (packed) {
 #pragma unroll 2
@@ -110,7 +120,8 @@ __device__ __forceinline__ void put(T *to, size_t next, const T *from, unsigned 
 #pragma unroll
     for (unsigned i = lane; i < ROWS * PACKS; i += WARP) {
       unsigned row = i / PACKS, column = i % PACKS * PACK;
-      if (row < rows && column < columns) store_pack(to + row * next + column, load_pack(from + row * row_pitch + column));
+      if (row < rows && column < columns)
+        store_pack(to + row * next + column, load_pack(from + row * row_pitch + column));
     }
   } else {
     for (unsigned i = lane; i < ROWS * COLUMNS; i += WARP) {
@@ -209,9 +220,11 @@ __device__ void scan(const T *map, const T *x, const float *steps, const float *
       unsigned char *stage = raw + i % STAGES * STAGE;
       T *to = reinterpret_cast<T *>(stage);
       unsigned at = nth(i) * L, rows = time - at;
-      fetch<256, L, NT>(to, map + size_t(at) * groups * state, size_t(groups) * state, rows, state, map_packed);
-      fetch<256, L, PT>(to + L * NS, x + size_t(at) * heads * size, size_t(heads) * size, rows, columns, x_packed);
-      fetch_steps<256>(reinterpret_cast<float *>(stage + L * (NS + PS) * sizeof(T)), steps + size_t(nth(i)) * STEPS);
+      size_t map_next = size_t(groups) * state, x_next = size_t(heads) * size;
+      float *step = reinterpret_cast<float *>(stage + L * (NS + PS) * sizeof(T));
+      fetch<256, L, NT>(to, map + at * map_next, map_next, rows, state, map_packed);
+      fetch<256, L, PT>(to + L * NS, x + at * x_next, x_next, rows, columns, x_packed);
+      fetch_steps<256>(step, steps + size_t(nth(i)) * STEPS);
     }
     copy_commit();
   };
@@ -252,7 +265,6 @@ __device__ void scan(const T *map, const T *x, const float *steps, const float *
     __syncwarp();
     put<ROWS, COLUMNS>(edges + size_t(nth(c)) * state * width + size_t(row) * width + column, width,
                        out + row * PS + column, PS, less(state, row), less(width - first, column), true);
-    __syncwarp();
 
     float across = step[FROM + L - 1];
 #pragma unroll
@@ -294,14 +306,14 @@ __device__ void scan(const T *map, const T *x, const float *steps, const float *
           if (n < state && p < columns) last[(whose + n) * size + first + p] = h[i][j][e];
         }
   }
-  copy_wait<0>();
 }
 
 /// The heads of a split, tile after tile: unit u is tile u % tiles of head first + u / tiles.
 struct Share {
   unsigned b, chunk, chunks, group, head, units, tiles, rows, width;
   size_t row;
-  __device__ Share(unsigned time, unsigned heads, unsigned groups, unsigned size, unsigned splits, unsigned tile) {
+  __device__ Share(unsigned time, unsigned heads, unsigned groups, unsigned size, unsigned splits,
+                   unsigned tile) {
     chunks = (time + L - 1) / L;
     chunk = blockIdx.x % chunks;
     b = blockIdx.x / chunks;
@@ -339,7 +351,8 @@ __device__ void output(const T *x, const T *maps_in, const T *maps_out, const fl
       T *to = reinterpret_cast<T *>(stages + u % 2 * STAGE);
       fetch<128, L, PT>(to, x + me.row * heads * size + head * size + first, size_t(heads) * size, me.rows,
                         size - first, packed);
-      fetch<128, NT, PT>(to + L * PS, starts + task * state * me.width + first, me.width, state, me.width - first, true);
+      fetch<128, NT, PT>(to + L * PS, starts + task * state * me.width + first, me.width, state,
+                         me.width - first, true);
       fetch_steps<128>(reinterpret_cast<float *>(to + (L + NT) * PS), steps + task * STEPS);
     }
     copy_commit();
@@ -401,7 +414,8 @@ __device__ void output(const T *x, const T *maps_in, const T *maps_out, const fl
 #pragma unroll
       for (unsigned j = 0; j < 2; j++) {
         unsigned earlier = 16 * k + 8 * j + 2 * t;
-        float2 delta = pair(step + DELTA + earlier), top = pair(step + HIGH + earlier), rest = pair(step + LOW + earlier);
+        float2 delta = pair(step + DELTA + earlier);
+        float2 top = pair(step + HIGH + earlier), rest = pair(step + LOW + earlier);
 #pragma unroll
         for (unsigned e = 0; e < 4; e++) {
           float past = e % 2 ? top.y : top.x, past_rest = e % 2 ? rest.y : rest.x;
@@ -433,7 +447,6 @@ __device__ void output(const T *x, const T *maps_in, const T *maps_out, const fl
     put<16, PT>(y + (me.row + row) * heads * size + head * size + first, size_t(heads) * size, xs + row * PS, PS,
                 less(me.rows, row), size - first, whole(y, size));
   }
-  copy_wait<0>();
 }
 
 /// One of dB and dC: sum += scale·(lanes·edgeᵀ) by rows, and dot += map·(lanes·edgeᵀ) row by row.
@@ -868,9 +881,11 @@ __device__ void recur(const T *x, const T *dt, const T *maps_in, const T *maps_o
   }
   for (unsigned t = 0; t < time; t++) {
     size_t row = size_t(b) * time + t;
-    const T *into = maps_in + row * groups * state + group * state, *from = maps_out + row * groups * state + group * state;
+    size_t at = row * groups * state + group * state;
+    const T *into = maps_in + at, *from = maps_out + at;
     float delta = step_size(wide(dt[row * heads + head]) + bias, low, high).x, kept = expf(delta * a);
-    float value = p < size ? wide(x[row * heads * size + head * size + p]) : 0.0f, input = delta * value, sum = 0.0f;
+    float value = p < size ? wide(x[row * heads * size + head * size + p]) : 0.0f;
+    float input = delta * value, sum = 0.0f;
 #pragma unroll
     for (unsigned k = 0; k < K; k++) {
       unsigned n = warp + 8 * k;
@@ -898,55 +913,55 @@ __device__ void recur(const T *x, const T *dt, const T *maps_in, const T *maps_o
 
 }  // namespace v5::ssd
 
-#define STEPS_KERNEL(T, NAME)                                                                                      \
-  extern "C" __global__ void __launch_bounds__(256) ssd_steps_##NAME(                                              \
-      const T *dt, const float *a_log, const float *dt_bias, float *out, unsigned batch, unsigned time,            \
-      unsigned heads, float low, float high) {                                                                     \
-    v5::ssd::steps(dt, a_log, dt_bias, out, batch, time, heads, low, high);                                        \
-  }                                                                                                                \
-  EXPORT(ssd_steps_##NAME)                                                                                         \
-  extern "C" __global__ void __launch_bounds__(256) ssd_sum_##NAME(                                                \
-      const float *db_parts, const float *dc_parts, T *db, T *dc, unsigned rows, unsigned columns,                 \
-      unsigned splits) {                                                                                           \
-    v5::ssd::sum(db_parts, dc_parts, db, dc, rows, columns, splits);                                               \
-  }                                                                                                                \
-  EXPORT(ssd_sum_##NAME)                                                                                           \
-  extern "C" __global__ void __launch_bounds__(256) ssd_recur_##NAME(                                              \
-      const T *x, const T *dt, const T *b, const T *c, const float *a_log, const float *dt_bias, const float *d,   \
-      const float *start, T *y, float *last, unsigned time, unsigned heads, unsigned groups, unsigned size,        \
-      unsigned state, float low, float high) {                                                                     \
-    v5::ssd::recur(x, dt, b, c, a_log, dt_bias, d, start, y, last, time, heads, groups, size, state, low, high);   \
-  }                                                                                                                \
+#define STEPS_KERNEL(T, NAME) \
+  extern "C" __global__ void __launch_bounds__(256) ssd_steps_##NAME( \
+      const T *dt, const float *a_log, const float *dt_bias, float *out, unsigned batch, unsigned time, \
+      unsigned heads, float low, float high) { \
+    v5::ssd::steps(dt, a_log, dt_bias, out, batch, time, heads, low, high); \
+  } \
+  EXPORT(ssd_steps_##NAME) \
+  extern "C" __global__ void __launch_bounds__(256) ssd_sum_##NAME( \
+      const float *db_parts, const float *dc_parts, T *db, T *dc, unsigned rows, unsigned columns, \
+      unsigned splits) { \
+    v5::ssd::sum(db_parts, dc_parts, db, dc, rows, columns, splits); \
+  } \
+  EXPORT(ssd_sum_##NAME) \
+  extern "C" __global__ void __launch_bounds__(256) ssd_recur_##NAME( \
+      const T *x, const T *dt, const T *b, const T *c, const float *a_log, const float *dt_bias, const float *d, \
+      const float *start, T *y, float *last, unsigned time, unsigned heads, unsigned groups, unsigned size, \
+      unsigned state, float low, float high) { \
+    v5::ssd::recur(x, dt, b, c, a_log, dt_bias, d, start, y, last, time, heads, groups, size, state, low, high); \
+  } \
   EXPORT(ssd_recur_##NAME)
 STEPS_KERNEL(float, f32)
 STEPS_KERNEL(bf16, bf16)
 
-#define CHUNK_KERNELS(T, NAME, N, P)                                                                               \
-  extern "C" __global__ void __launch_bounds__(256, 2) ssd_states_##N##_##P##_##NAME(                                 \
-      const T *b, const T *x, const float *steps, const float *start, T *edges, float *last, unsigned time,        \
-      unsigned heads, unsigned groups, unsigned size, unsigned state) {                                            \
-    v5::ssd::scan<T, N, P, false>(b, x, steps, start, edges, last, time, heads, groups, size, state);              \
-  }                                                                                                                \
-  EXPORT(ssd_states_##N##_##P##_##NAME)                                                                            \
-  extern "C" __global__ void __launch_bounds__(256, 2) ssd_ends_##N##_##P##_##NAME(                                   \
-      const T *c, const T *dy, const float *steps, T *edges, unsigned time, unsigned heads, unsigned groups,       \
-      unsigned size, unsigned state) {                                                                             \
-    v5::ssd::scan<T, N, P, true>(c, dy, steps, nullptr, edges, nullptr, time, heads, groups, size, state);         \
-  }                                                                                                                \
-  EXPORT(ssd_ends_##N##_##P##_##NAME)                                                                              \
-  extern "C" __global__ void __launch_bounds__(128, 3) ssd_output_##N##_##P##_##NAME(                                 \
-      const T *x, const T *b, const T *c, const float *steps, const T *starts, const float *d, T *y,               \
-      unsigned time, unsigned heads, unsigned groups, unsigned size, unsigned state, unsigned splits) {            \
-    v5::ssd::output<T, N, P>(x, b, c, steps, starts, d, y, time, heads, groups, size, state, splits);              \
-  }                                                                                                                \
-  EXPORT(ssd_output_##N##_##P##_##NAME)                                                                            \
-  extern "C" __global__ void __launch_bounds__(256, 1) ssd_gradients_##N##_##P##_##NAME(                              \
-      const T *dy, const T *x, const T *b, const T *c, const float *steps, const T *starts, const T *ends,         \
-      const float *a_log, const float *d, T *dx, T *ddt, float *db, float *dc, float *parameters, unsigned time,   \
-      unsigned heads, unsigned groups, unsigned size, unsigned state, unsigned splits) {                           \
-    v5::ssd::gradients<T, N, P>(dy, x, b, c, steps, starts, ends, a_log, d, dx, ddt, db, dc, parameters, time,     \
-                                heads, groups, size, state, splits);                                               \
-  }                                                                                                                \
+#define CHUNK_KERNELS(T, NAME, N, P) \
+  extern "C" __global__ void __launch_bounds__(256, 2) ssd_states_##N##_##P##_##NAME( \
+      const T *b, const T *x, const float *steps, const float *start, T *edges, float *last, unsigned time, \
+      unsigned heads, unsigned groups, unsigned size, unsigned state) { \
+    v5::ssd::scan<T, N, P, false>(b, x, steps, start, edges, last, time, heads, groups, size, state); \
+  } \
+  EXPORT(ssd_states_##N##_##P##_##NAME) \
+  extern "C" __global__ void __launch_bounds__(256, 2) ssd_ends_##N##_##P##_##NAME( \
+      const T *c, const T *dy, const float *steps, T *edges, unsigned time, unsigned heads, unsigned groups, \
+      unsigned size, unsigned state) { \
+    v5::ssd::scan<T, N, P, true>(c, dy, steps, nullptr, edges, nullptr, time, heads, groups, size, state); \
+  } \
+  EXPORT(ssd_ends_##N##_##P##_##NAME) \
+  extern "C" __global__ void __launch_bounds__(128, 3) ssd_output_##N##_##P##_##NAME( \
+      const T *x, const T *b, const T *c, const float *steps, const T *starts, const float *d, T *y, \
+      unsigned time, unsigned heads, unsigned groups, unsigned size, unsigned state, unsigned splits) { \
+    v5::ssd::output<T, N, P>(x, b, c, steps, starts, d, y, time, heads, groups, size, state, splits); \
+  } \
+  EXPORT(ssd_output_##N##_##P##_##NAME) \
+  extern "C" __global__ void __launch_bounds__(256, 1) ssd_gradients_##N##_##P##_##NAME( \
+      const T *dy, const T *x, const T *b, const T *c, const float *steps, const T *starts, const T *ends, \
+      const float *a_log, const float *d, T *dx, T *ddt, float *db, float *dc, float *parameters, unsigned time, \
+      unsigned heads, unsigned groups, unsigned size, unsigned state, unsigned splits) { \
+    v5::ssd::gradients<T, N, P>(dy, x, b, c, steps, starts, ends, a_log, d, dx, ddt, db, dc, parameters, time, \
+                                heads, groups, size, state, splits); \
+  } \
   EXPORT(ssd_gradients_##N##_##P##_##NAME)
 CHUNK_KERNELS(float, f32, 32, 32)
 CHUNK_KERNELS(float, f32, 128, 64)

@@ -23,7 +23,7 @@
 //              + Σ_{t>m} r_t∘inner dr_t − Σ_{s≥m} k_s∘inner dk_s,   dω = −exp(ω)·d ln w
 //
 // (t, s in the piece.) Only the inner terms cancel, and they come from the same P in float32; a difference of
-// whole r∘dr and k∘dk would leave bf16's rounding of the largest terms. Where w is 0, dω is 0·d ln w: its limit.
+// whole r∘dr and k∘dk would leave bf16's rounding of the largest terms. Where w rounds to 0, dω is 0·d ln w.
 //
 // Pieces make a chunk (4, or 2 at N = 128), chunks run in parallel:
 //
@@ -61,8 +61,9 @@ template <unsigned N> constexpr unsigned STRIDE = N + 8;
 template <unsigned N> constexpr unsigned FLOATS = N + 4;
 /// From row to row of A, 16 wide, and of P.
 constexpr unsigned SCORES = 24, PAIRS = 20;
-/// Blocks that should share a multiprocessor.
-template <class T, unsigned N> constexpr unsigned BLOCKS = sizeof(T) == 4 || N == 128 ? 1 : 256 / THREADS<N>;
+/// Blocks that should share a multiprocessor, given how many of 256 threads; for bf16 and the usual sizes.
+template <class T, unsigned N, unsigned OF_256>
+constexpr unsigned BLOCKS = sizeof(T) == 4 || N == 128 ? 1 : OF_256 * 256 / THREADS<N>;
 
 /// Where a block's chunk lies.
 struct Chunk {
@@ -107,8 +108,9 @@ __device__ __forceinline__ void store_tile(T *to, const T *from, const Chunk &c,
     for (unsigned turn = 0; turn < SUB / PIECE; turn++) {
       unsigned x = turn * THREADS<N> + threadIdx.x, row = x / (N / PIECE), i = x % (N / PIECE) * PIECE;
       const uint4 *some = reinterpret_cast<const uint4 *>(from + row * STRIDE<N> + i);
+      uint4 *at = reinterpret_cast<uint4 *>(to + c.first + size_t(row) * c.width + i);
       // Left to itself the compiler writes four times four bytes.
-      if (row < c.steps && i < n) __stcg(reinterpret_cast<uint4 *>(to + c.first + size_t(row) * c.width + i), *some);
+      if (row < c.steps && i < n) __stcg(at, *some);
     }
   } else {
     for (unsigned x = threadIdx.x; x < STEPS<N> * N; x += THREADS<N>) {
@@ -118,8 +120,8 @@ __device__ __forceinline__ void store_tile(T *to, const T *from, const Chunk &c,
   }
 }
 
-/// A thread's column: channel threadIdx.x % N of piece threadIdx.x / N. Zeros beyond the end, though something is
-/// read for them too: a branch would have every read wait for the one before.
+/// A thread's column: channel threadIdx.x % N of piece threadIdx.x / N. Zeros beyond the end, though something
+/// is read for them too: a branch would have every read wait for the one before.
 template <class T, unsigned N>
 __device__ __forceinline__ void load_column(T (&x)[SUB], const T *from, const Chunk &c, unsigned n) {
   unsigned i = threadIdx.x % N, start = threadIdx.x / N * SUB;
@@ -136,8 +138,8 @@ template <class T> __device__ __forceinline__ float exponential(float x) {
   else return __expf(x);
 }
 
-/// The decays of a thread's column from its ω, 1 beyond the end of the sequence; returns their product, by way of
-/// their logarithms: rounding them alike over thousands of steps would add up.
+/// The decays of a thread's column from its ω, 1 beyond the end of the sequence; returns their product, by way
+/// of their logarithms: rounding them alike over thousands of steps would add up.
 template <class T, unsigned N>
 __device__ __forceinline__ float decays(float (&w)[SUB], const T (&raw)[SUB], const Chunk &c) {
   unsigned start = threadIdx.x / N * SUB;
@@ -167,8 +169,8 @@ __device__ __forceinline__ void decay_written(T *to, const T *k, const float (&w
   for (unsigned s = SUB; s-- > 0;) at -= STRIDE<N>, to[at] = narrow<T>(wide(k[at]) * g), g *= w[s];
 }
 
-// A warp holds a band of the state: 16 rows, all N columns, as N/8 results of tile products side by side. Rows are
-// key channels and columns values (KEYS), or the other way round.
+// A warp holds a band of the state: 16 rows, all N columns, as N/8 results of tile products side by side. Rows
+// are key channels and columns values (KEYS), or the other way round.
 
 template <unsigned N, bool KEYS>
 __device__ __forceinline__ void load_band(float (&m)[N / 8][4], const float *from, unsigned band) {
@@ -226,11 +228,11 @@ __device__ __forceinline__ void apply(float (&o)[2][4], const float (&m)[N / 8][
   }
 }
 
-/// What a chunk adds to the state (`states`), and with BOTH to the gradient of the state before it (`gradients`);
-/// its decay.
+/// What a chunk adds to the state (`states`), and with BOTH to the gradient of the state before it
+/// (`gradients`); its decay.
 template <class T, unsigned N, bool BOTH>
-__device__ __forceinline__ void chunk(const T *r, const T *k, const T *v, const T *raw, const T *dy, float *states,
-                                      float *gradients, float *decay, unsigned time, unsigned n) {
+__device__ __forceinline__ void chunk(const T *r, const T *k, const T *v, const T *raw, const T *dy,
+                                      float *states, float *gradients, float *decay, unsigned time, unsigned n) {
   SHARED(shared);
   constexpr unsigned TILE = STEPS<N> * STRIDE<N>;
   T *written = reinterpret_cast<T *>(shared), *vs = written + TILE;
@@ -277,11 +279,11 @@ __device__ __forceinline__ void chunk(const T *r, const T *k, const T *v, const 
   }
 }
 
-/// One element of the padded state over the chunks: what they add becomes what they start from, and the last state
-/// is returned. BACK: from the last chunk to the first. `size` elements of a state, and of a chunk's decays `width`.
+/// One element of the padded state over the chunks: what they add becomes what they start from, and the last
+/// state is returned. BACK: from the last chunk to the first. A state has `size` elements, a chunk's decays `width`.
 template <bool BACK>
-__device__ __forceinline__ float scan(float state, float *states, const float *decay, unsigned chunks, unsigned size,
-                                      unsigned width) {
+__device__ __forceinline__ float scan(float state, float *states, const float *decay, unsigned chunks,
+                                      unsigned size, unsigned width) {
   constexpr unsigned AHEAD = 8;
   for (unsigned start = 0; start < chunks; start += AHEAD) {
     float more[AHEAD], w[AHEAD];
@@ -310,8 +312,8 @@ template <class T> __device__ __forceinline__ Four<T> four(const T *from) {
   return *reinterpret_cast<const Four<T> *>(from);
 }
 
-/// A[t,s] of the pieces' own steps: row t of the chunk, column s of its piece; zeros where s > t. A thread takes one s
-/// and 16 channels, and walks through t with the key as decayed so far.
+/// A[t,s] of the pieces' own steps: row t of the chunk, column s of its piece; zeros where s > t. A thread takes
+/// one s and 16 channels, and walks through t with the key as decayed so far.
 template <class T, unsigned N>
 __device__ __forceinline__ void score(T *scores, const T *r, const T *k, const float *w, const float *u,
                                       unsigned n) {
@@ -412,8 +414,10 @@ __device__ __forceinline__ void respond(const T *r, const T *k, const T *values,
         else load(b, scores + (q * SUB + 8 * half) * SCORES, SCORES);
         multiply(o[half], p, b);
 #pragma unroll
-        for (unsigned e = 0; e < 4; e++)
-          stage[from + (8 * half + 2 * t + e % 2) * STRIDE<N> + 16 * band + g + e / 2 * 8] = narrow<T>(o[half][e]);
+        for (unsigned e = 0; e < 4; e++) {
+          unsigned row = 8 * half + 2 * t + e % 2, column = 16 * band + g + e / 2 * 8;
+          stage[from + row * STRIDE<N> + column] = narrow<T>(o[half][e]);
+        }
       }
       if (x + 1 < PIECES<N>) advance<T, N, false>(m, p, (BACK ? read : written) + from, total + q * N, band);
     }
@@ -422,11 +426,12 @@ __device__ __forceinline__ void respond(const T *r, const T *k, const T *values,
   store_tile<T, N>(out, stage, c, n);
 }
 
-/// A warp's results for one piece, [step][channel]: elements from step to step, and bytes of one, such that neighbouring
-/// bands lie half the banks apart.
+/// A warp's results for one piece, [step][channel]: elements from step to step, and bytes of it all, such that
+/// neighbouring bands lie half the banks apart.
 constexpr unsigned PART_STRIDE = 20, PART = SUB * PART_STRIDE * 4 + 64;
 /// Bytes of a band of S as it was when dr was computed, in whose place dk's part comes.
-template <class T, unsigned N> constexpr unsigned KEPT = 64 + (16 * N * sizeof(T) > 1280 ? 16 * N * sizeof(T) : 1280);
+template <class T, unsigned N>
+constexpr unsigned KEPT = 64 + (16 * N * sizeof(T) > 1280 ? 16 * N * sizeof(T) : 1280);
 
 template <class T, unsigned N>
 __device__ __forceinline__ void gradient(const T *r, const T *k, const T *v, const T *raw, const float *u,
@@ -722,45 +727,44 @@ wkv6_scan_both_f32(float *states, float *gradients, const float *decay, const fl
 }
 EXPORT(wkv6_scan_both_f32)
 
-#define BOUNDS(T, N, most) \
-  __launch_bounds__(v5::wkv6::THREADS<N>, v5::wkv6::BLOCKS<T, N> * (sizeof(T) == 4 || N == 128 ? 1 : most))
-#define INSTANCES(T, t, N)                                                                                           \
-  extern "C" __global__ void BOUNDS(T, N, 3)                                                                         \
-  wkv6_chunk_##N##_##t(const T *k, const T *v, const T *raw, float *states, float *decay, unsigned time,             \
-                       unsigned n) {                                                                                 \
-    v5::wkv6::chunk<T, N, false>(k, k, v, raw, v, states, states, decay, time, n);                                   \
-  }                                                                                                                  \
-  EXPORT(wkv6_chunk_##N##_##t)                                                                                       \
-  extern "C" __global__ void BOUNDS(T, N, 3)                                                                         \
-  wkv6_chunk_both_##N##_##t(const T *r, const T *k, const T *v, const T *raw, const T *dy, float *states,            \
-                            float *gradients, float *decay, unsigned time, unsigned n) {                             \
-    v5::wkv6::chunk<T, N, true>(r, k, v, raw, dy, states, gradients, decay, time, n);                                \
-  }                                                                                                                  \
-  EXPORT(wkv6_chunk_both_##N##_##t)                                                                                  \
-  extern "C" __global__ void BOUNDS(T, N, 3)                                                                         \
-  wkv6_output_##N##_##t(const T *r, const T *k, const T *v, const T *raw, const float *u, const float *states,       \
-                        T *y, unsigned time, unsigned n) {                                                           \
-    v5::wkv6::respond<T, N, false>(r, k, v, raw, u, states, y, time, n);                                             \
-  }                                                                                                                  \
-  EXPORT(wkv6_output_##N##_##t)                                                                                      \
-  extern "C" __global__ void BOUNDS(T, N, 3)                                                                         \
-  wkv6_dv_##N##_##t(const T *r, const T *k, const T *dy, const T *raw, const float *u, const float *gradients,       \
-                    T *dv, unsigned time, unsigned n) {                                                              \
-    v5::wkv6::respond<T, N, true>(r, k, dy, raw, u, gradients, dv, time, n);                                         \
-  }                                                                                                                  \
-  EXPORT(wkv6_dv_##N##_##t)                                                                                          \
-  extern "C" __global__ void BOUNDS(T, N, 2)                                                                         \
-  wkv6_gradient_##N##_##t(const T *r, const T *k, const T *v, const T *raw, const float *u, const T *dy,             \
-                          const float *states, const float *gradients, T *dr, T *dk, T *draw, float *du,             \
-                          unsigned time, unsigned n) {                                                               \
-    v5::wkv6::gradient<T, N>(r, k, v, raw, u, dy, states, gradients, dr, dk, draw, du, time, n);                     \
-  }                                                                                                                  \
-  EXPORT(wkv6_gradient_##N##_##t)                                                                                    \
-  extern "C" __global__ void __launch_bounds__(256)                                                                  \
-  wkv6_step_##N##_##t(const T *r, const T *k, const T *v, const T *raw, const float *u, const float *state, T *y,    \
-                      float *last, unsigned time, unsigned n) {                                                      \
-    v5::wkv6::step<T, N>(r, k, v, raw, u, state, y, last, time, n);                                                  \
-  }                                                                                                                  \
+#define BOUNDS(T, N, blocks) __launch_bounds__(v5::wkv6::THREADS<N>, v5::wkv6::BLOCKS<T, N, blocks>)
+#define INSTANCES(T, t, N) \
+  extern "C" __global__ void BOUNDS(T, N, 3) \
+  wkv6_chunk_##N##_##t(const T *k, const T *v, const T *raw, float *states, float *decay, unsigned time, \
+                       unsigned n) { \
+    v5::wkv6::chunk<T, N, false>(k, k, v, raw, v, states, states, decay, time, n); \
+  } \
+  EXPORT(wkv6_chunk_##N##_##t) \
+  extern "C" __global__ void BOUNDS(T, N, 3) \
+  wkv6_chunk_both_##N##_##t(const T *r, const T *k, const T *v, const T *raw, const T *dy, float *states, \
+                            float *gradients, float *decay, unsigned time, unsigned n) { \
+    v5::wkv6::chunk<T, N, true>(r, k, v, raw, dy, states, gradients, decay, time, n); \
+  } \
+  EXPORT(wkv6_chunk_both_##N##_##t) \
+  extern "C" __global__ void BOUNDS(T, N, 3) \
+  wkv6_output_##N##_##t(const T *r, const T *k, const T *v, const T *raw, const float *u, const float *states, \
+                        T *y, unsigned time, unsigned n) { \
+    v5::wkv6::respond<T, N, false>(r, k, v, raw, u, states, y, time, n); \
+  } \
+  EXPORT(wkv6_output_##N##_##t) \
+  extern "C" __global__ void BOUNDS(T, N, 3) \
+  wkv6_dv_##N##_##t(const T *r, const T *k, const T *dy, const T *raw, const float *u, const float *gradients, \
+                    T *dv, unsigned time, unsigned n) { \
+    v5::wkv6::respond<T, N, true>(r, k, dy, raw, u, gradients, dv, time, n); \
+  } \
+  EXPORT(wkv6_dv_##N##_##t) \
+  extern "C" __global__ void BOUNDS(T, N, 2) \
+  wkv6_gradient_##N##_##t(const T *r, const T *k, const T *v, const T *raw, const float *u, const T *dy, \
+                          const float *states, const float *gradients, T *dr, T *dk, T *draw, float *du, \
+                          unsigned time, unsigned n) { \
+    v5::wkv6::gradient<T, N>(r, k, v, raw, u, dy, states, gradients, dr, dk, draw, du, time, n); \
+  } \
+  EXPORT(wkv6_gradient_##N##_##t) \
+  extern "C" __global__ void __launch_bounds__(256) \
+  wkv6_step_##N##_##t(const T *r, const T *k, const T *v, const T *raw, const float *u, const float *state, T *y, \
+                      float *last, unsigned time, unsigned n) { \
+    v5::wkv6::step<T, N>(r, k, v, raw, u, state, y, last, time, n); \
+  } \
   EXPORT(wkv6_step_##N##_##t)
 
 INSTANCES(float, f32, 16)

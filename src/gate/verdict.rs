@@ -21,10 +21,10 @@ const FULL_TRIALS: usize = 10;
 /// The recipe of FULL at each scale (ruling R12), as evidence calls it: a protocol of the same name with
 /// other hyper-parameters is another one. A test holds these against the built-in protocol.
 const FULL_RECIPES: [(&str, &str); 4] = [
-    ("3.5M", "9dd39df0a9e9680e3cfd92888bb865b5084963f1b38a4ec79337cbc973bc8636"),
-    ("8M", "500d27196dbc5a37bfef35f4fb5c40a8569a9d04607992c778f3aa366b536689"),
-    ("30M", "7b833e188b2fb101dfee35d15cf5c10f6ac8bf08884a7408c4c2e7490482e27c"),
-    ("125M", "20659a47ba913a313eab7e0eb8310410e547f95dad3bf0baa3ebff2742cafadd"),
+    ("3.5M", "2bec427bed8f50119d030345c769d7bbb8feb72caaf907ec65c010fdcbadf412"),
+    ("8M", "e713443fabf5747f39f105dd57419c1ae5740499d8604a6a44abd4367f897014"),
+    ("30M", "e0a1f754247537b45cb8825c1a1fcda2261a994ceb83e59caa21d6049c2cd8d5"),
+    ("125M", "bacfa4df09989b633793c11824dc19f8e84de657b3375c3ed7c2ecbc2005cfd2"),
 ];
 
 /// Lines that are not understood which are named one by one.

@@ -93,9 +93,10 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The numbers that every kernel over keys takes.
-    fn numbers<'b>(&self, s: Sizes) -> [Arg<'b>; 8] {
-        [s.batch, s.heads, s.size, s.time, s.past, self.k_at, self.v_at, self.stride].map(Arg::Count)
+    /// The numbers that every kernel over keys takes, in their order.
+    fn numbers(&self, s: Sizes) -> Vec<Arg<'static>> {
+        let counts = [s.batch, s.heads, s.size, s.time, s.past, self.k_at, self.v_at, self.stride];
+        counts.map(Arg::Count).into_iter().chain([s.scale().into()]).collect()
     }
 }
 
@@ -115,8 +116,8 @@ pub(crate) fn append(qkv: &Tensor, past: &(Tensor, Tensor), s: Sizes) -> Result<
     Ok((k.done()?, v.done()?))
 }
 
-/// y [B·T, d], and ℓ [B·T, H] in float32. `cache` holds keys and values of all positions, these included; without
-/// one they are in qkv and there is no past.
+/// y [B·T, d], and ℓ [B·T, H] in float32. `cache` holds keys and values of all positions, these included;
+/// without one they are in qkv and there is no past.
 pub(crate) fn forward(qkv: &Tensor, cache: Option<&(Tensor, Tensor)>, s: Sizes) -> Result<(Tensor, Tensor)> {
     let rows = s.batch * s.time;
     let mut y = Out::new(&[rows, s.width()], qkv.dtype(), qkv)?;
@@ -128,7 +129,6 @@ pub(crate) fn forward(qkv: &Tensor, cache: Option<&(Tensor, Tensor)>, s: Sizes) 
         let shape = s.tiles(qkv.dtype(), (s.tile(qkv.dtype())? + 4 * STREAM) * s.row(qkv.dtype())?)?;
         let mut args = Vec::from(args![qkv, x.k, x.v, &mut y, &mut log_sums]);
         args.extend(x.numbers(s));
-        args.push(s.scale().into());
         launch(&s.kernel("output")?, qkv.dtype(), shape, &mut args)?;
     }
     Ok((y.done()?, log_sums.done()?))
@@ -151,9 +151,8 @@ fn decode(qkv: &Tensor, x: &Keys<'_>, y: &mut Out, log_sums: &mut Out, s: Sizes)
         Some((parts, marks)) => (parts.into(), marks.into()),
         None => (Arg::Null, Arg::Null),
     };
-    let mut args = Vec::from(args![qkv, x.k, x.v, &mut *y, &mut *log_sums, to_parts, to_marks]);
+    let mut args = Vec::from(args![qkv, x.k, x.v, &mut *y, &mut *log_sums, to_parts, to_marks, chunk]);
     args.extend(x.numbers(s));
-    args.extend([chunk.into(), s.scale().into()]);
     launch(&s.kernel("decode")?, dtype, shape, &mut args)?;
     let Some((parts, marks)) = parts else { return Ok(()) };
     let (parts, marks) = (parts.done()?, marks.done()?);
@@ -184,7 +183,6 @@ pub(crate) fn backward(
     for (name, more) in [("queries", 0), ("keys", 16 * STREAM)] {
         let mut args = Vec::from(args![qkv, x.k, x.v, dy, &exponents, &alongs, &mut dqkv]);
         args.extend(x.numbers(s));
-        args.push(s.scale().into());
         launch(&s.kernel(name)?, dtype, s.tiles(dtype, shared + more)?, &mut args)?;
     }
     dqkv.done()

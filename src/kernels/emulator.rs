@@ -293,11 +293,13 @@ mod tests {
 
     #[test]
     fn what_reads_the_unknown_becomes_nan() {
-        for (name, place) in [("before", 0), ("unwritten", N - 1), ("impatient", 5)] {
+        for (name, place) in [("before", 0), ("unwritten", N - 1)] {
             assert!(planted(name).unwrap()[place].is_nan(), "{name}");
         }
-        // Whoever runs first has not been given anything: some element, in some order of threads.
-        assert!((0..10).any(|_| planted("race").unwrap().iter().any(|x| x.is_nan())));
+        // Whoever runs first has not been given anything: some element, in some order of threads and copies.
+        for name in ["race", "impatient"] {
+            assert!((0..10).any(|_| planted(name).unwrap().iter().any(|x| x.is_nan())), "{name}");
+        }
     }
 
     #[test]

@@ -60,10 +60,6 @@ pub(crate) enum Arg<'a> {
 pub(crate) struct At {
     pub dtype: DType,
     pub address: u64,
-    #[cfg_attr(
-        not(any(feature = "cuda", feature = "emulate")),
-        expect(dead_code, reason = "nothing is launched")
-    )]
     pub device: Device,
 }
 
@@ -270,7 +266,7 @@ pub(super) fn device_of(arg: &Arg<'_>) -> Option<Device> {
 
 /// The guarded bytes of an output.
 #[cfg(feature = "emulate")]
-pub(super) fn guarded<'a>(out: &'a mut Out) -> Result<&'a mut emulator::Guarded> {
+pub(super) fn guarded(out: &mut Out) -> Result<&mut emulator::Guarded> {
     match &mut out.memory {
         Memory::Emulated(memory) => Ok(memory),
         #[cfg(feature = "cuda")]

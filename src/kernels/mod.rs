@@ -17,6 +17,10 @@ pub(crate) mod embedding;
 #[cfg(feature = "emulate")]
 mod emulator;
 pub(crate) mod fusion;
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "emulate")),
+    expect(dead_code, reason = "without a device nothing is launched")
+)]
 mod launch;
 pub(crate) mod linear;
 pub(crate) mod norm;

@@ -68,13 +68,21 @@ impl Plan {
     fn gradient(&self) -> usize {
         let kept = 64 + (16 * self.padded * self.bytes).max(1280);
         let band = 1344 + (self.pieces - 1) * kept;
-        self.tiles(6) + 8 * self.pieces * self.padded + 80 * self.steps() + self.floats() + self.padded / 16 * band
+        self.tiles(6)
+            + 8 * self.pieces * self.padded
+            + 80 * self.steps()
+            + self.floats()
+            + self.padded / 16 * band
     }
 
     /// A thread for every element of every state.
     fn scan(&self, scans: usize) -> Shape {
         let [batch, _, heads, _] = self.sizes;
-        Shape { grid: [self.padded * self.padded / THREADS, heads, scans * batch], threads: THREADS, shared: 0 }
+        Shape {
+            grid: [self.padded * self.padded / THREADS, heads, scans * batch],
+            threads: THREADS,
+            shared: 0,
+        }
     }
 
     /// Room for a state of every chunk.

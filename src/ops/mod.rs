@@ -1,5 +1,5 @@
 //! Differentiable tensor functions: each with its equations, a slow obvious `reference`, a CPU
-//! path and the seam where a CUDA path goes.
+//! path and the seam to its kernels (`src/kernels/`, `kernels/*.cu`), to which tensors on a GPU go.
 //!
 //! candle's custom ops take at most three tensors and return one, have no saved activations and
 //! no no-grad mode, and its `backward` adds every gradient to a fresh zero tensor. The functions
@@ -16,9 +16,10 @@
 //! 2024; Dao & Gu 2024, §6) exists to feed matrix units: chunks of L steps cost about 2·L·N multiply-adds
 //! a token and head on top of the recurrence's own, and a decay per channel has to be split into factors
 //! that stay finite. With the state in vector registers there is nothing to feed (`cargo bench --bench
-//! training` shows what the two cost beside a step). A GPU path will want the chunks.
+//! training` shows what the two cost beside a step). The kernels run in chunks.
 //!
-//! To add an op: a file with the op, its `reference` and its `cases`, and a row in [`OPS`].
+//! To add an op: a file with the op, its `reference` and its `cases`, and a row in [`OPS`]; for a GPU a `.cu` file and
+//! its host code in `src/kernels/`, which `tests/kernels.rs` then puts through the same cases on any machine.
 
 mod attention;
 mod case;

@@ -5,6 +5,7 @@ mod checkpoint;
 mod optimizer;
 mod recipe;
 mod run;
+mod run_dir;
 mod trainer;
 
 pub use crate::device::Precision;
@@ -12,7 +13,8 @@ pub use checkpoint::{CheckpointError, load_model, save_model};
 pub use optimizer::{AdamW, Norms};
 pub use recipe::{Optimizer, Recipe, RecipeError, Schedule};
 pub use run::{Ending, Run, StepRecord};
-pub use trainer::{RunDir, TrainError, TrainJob, Trainer};
+pub use run_dir::RunDir;
+pub use trainer::{TrainError, TrainJob, Trainer};
 
 /// The rule that ends every training: there is no early stopping.
 pub const STOPPING: &str = "after the last step";

@@ -4,15 +4,11 @@
 //! it ends with the same curve and weights, bit for bit; only seconds differ.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::checkpoint::{
-    CheckpointError, load_model, read_json, read_tensors, save_model, write_json, write_tensors,
-};
+use super::checkpoint::{CheckpointError, load_model, read_json, read_tensors};
 use super::optimizer::{AdamW, Norms};
 use super::recipe::{Recipe, RecipeError};
 use super::run::{Ending, Run, StepRecord};
@@ -22,7 +18,6 @@ use crate::data::tokenizer::Tokenizer;
 use crate::device::current;
 use crate::models::{Config, LanguageModel};
 use crate::ops::{Gradients, Tape, linear_cross_entropy, on_worker};
-use crate::progress::Screen;
 
 /// Why a training could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -100,10 +95,10 @@ struct Begun {
 
 /// A training in progress.
 pub struct Trainer<'a, 'b> {
-    job: &'b TrainJob<'a>,
-    model: Box<dyn LanguageModel>,
-    optimizer: AdamW,
-    run: Run,
+    pub(super) job: &'b TrainJob<'a>,
+    pub(super) model: Box<dyn LanguageModel>,
+    pub(super) optimizer: AdamW,
+    pub(super) run: Run,
     /// Steps begun of which nothing is known yet.
     begun: VecDeque<Begun>,
     /// Sequences read, and the digest of them, steps begun included.
@@ -137,7 +132,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
     }
 
     /// A training as a checkpoint left it.
-    fn resume(job: &'b TrainJob<'a>, folder: &Path) -> Result<Self, TrainError> {
+    pub(super) fn resume(job: &'b TrainJob<'a>, folder: &Path) -> Result<Self, TrainError> {
         let run: Run = read_json(&folder.join("trainer.json"), "the state of a training")?;
         let model = load_model(folder)?.placed(job.recipe.precision)?;
         let path = folder.join("optimizer.safetensors");
@@ -189,12 +184,12 @@ impl<'a, 'b> Trainer<'a, 'b> {
     }
 
     /// Steps made, those included that the device has still to do.
-    fn steps(&self) -> u64 {
+    pub(super) fn steps(&self) -> u64 {
         (self.run.curve.len() + self.begun.len()) as u64
     }
 
     /// Begins a step. On a CPU it is made at once; on a device it may be looked at later.
-    fn begin(&mut self) -> Result<(), TrainError> {
+    pub(super) fn begin(&mut self) -> Result<(), TrainError> {
         let lr = self.job.recipe.learning_rate(self.steps());
         if self.optimizer.ahead() == 0 {
             let (loss, norms) = on_worker(|| self.step_at_once(lr))?;
@@ -218,12 +213,12 @@ impl<'a, 'b> Trainer<'a, 'b> {
     }
 
     /// Whether no more steps may be begun before somebody looks.
-    fn is_far_ahead(&self) -> bool {
+    pub(super) fn is_far_ahead(&self) -> bool {
         self.begun.len() >= self.optimizer.ahead()
     }
 
     /// Waits for the steps begun, and puts them on record up to the first that diverged.
-    fn settle(&mut self) -> Result<(), TrainError> {
+    pub(super) fn settle(&mut self) -> Result<(), TrainError> {
         if self.begun.is_empty() {
             return Ok(());
         }
@@ -308,7 +303,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
         Ok((value, tape.backward(&loss, seed)?))
     }
 
-    fn done(&self) -> bool {
+    pub(super) fn done(&self) -> bool {
         self.steps() >= self.job.recipe.steps()
     }
 }
@@ -320,185 +315,4 @@ fn chain(before: &str, batch: &Batch) -> String {
         bytes.extend_from_slice(&id.to_le_bytes());
     }
     sha256(&bytes)
-}
-
-/// The folder of one run: `step-N` checkpoints while it goes on, `final` and `run.json` when it
-/// has ended.
-#[derive(Clone, Debug)]
-pub struct RunDir(pub PathBuf);
-
-/// The step after which a tenth of the training is left.
-fn before_last_tenth(steps: u64) -> u64 {
-    steps - steps / 10
-}
-
-/// Half-written checkpoints start with this.
-const WRITING: &str = ".writing-";
-
-impl RunDir {
-    /// The checkpoint of an ended run.
-    pub fn checkpoint(&self) -> PathBuf {
-        self.0.join("final")
-    }
-
-    /// The model as it was before the last tenth of the steps, to see whether the loss has levelled off.
-    pub fn before_last_tenth(&self) -> PathBuf {
-        self.0.join("before-last-tenth")
-    }
-
-    /// The ended run, if there is one.
-    pub fn ended(&self) -> Result<Option<Run>, TrainError> {
-        let path = self.0.join("run.json");
-        if !path.exists() {
-            return Ok(None);
-        }
-        Ok(Some(read_json(&path, "the record of a run")?))
-    }
-
-    /// Trains to the end, from the last checkpoint if there is one, unless it was done before.
-    /// `stop` is asked before every step, with the steps made so far; where it says yes, the run
-    /// is saved as it stands.
-    pub fn train(
-        &self,
-        job: &TrainJob<'_>,
-        screen: &Screen,
-        stop: &dyn Fn(u64) -> bool,
-    ) -> Result<Run, TrainError> {
-        job.recipe.check()?;
-        if let Some(run) = self.ended()? {
-            self.refuse_other(job, &run)?;
-            return Ok(run);
-        }
-        let mut trainer = match self.latest()? {
-            Some(folder) => Trainer::resume(job, &folder)?,
-            None => Trainer::new(job)?,
-        };
-        self.refuse_other(job, &trainer.run)?;
-        self.advance(&mut trainer, screen, stop)?;
-        self.save(&mut trainer)
-    }
-
-    fn refuse_other(&self, job: &TrainJob<'_>, run: &Run) -> Result<(), TrainError> {
-        let expected = job.identity();
-        if run.identity == expected {
-            return Ok(());
-        }
-        Err(TrainError::OtherRun { path: self.0.clone(), expected, got: run.identity.clone() })
-    }
-
-    fn advance(
-        &self,
-        trainer: &mut Trainer<'_, '_>,
-        screen: &Screen,
-        stop: &dyn Fn(u64) -> bool,
-    ) -> Result<(), TrainError> {
-        let (steps, per_step) = (trainer.job.recipe.steps(), trainer.job.recipe.tokens_per_step());
-        let task = screen.task(&trainer.job.label, trainer.run.curve.len() as u64, steps);
-        let first = trainer.run.curve.len() as u64;
-        let (start, before) = (Instant::now(), trainer.run.seconds);
-        while !trainer.done() && !stop(trainer.steps()) {
-            trainer.begin()?;
-            let step = trainer.steps();
-            let every = trainer.job.checkpoint_every;
-            let looked_at = step == before_last_tenth(steps) || step.is_multiple_of(every) || trainer.done();
-            if !looked_at && !trainer.is_far_ahead() && trainer.run.ending == Ending::Interrupted {
-                continue;
-            }
-            trainer.settle()?;
-            if matches!(trainer.run.ending, Ending::Diverged(_)) {
-                break;
-            }
-            let Some(record) = trainer.run.curve.last().copied() else { break };
-            trainer.run.seconds = before + start.elapsed().as_secs_f64();
-            task.at(record.step, || {
-                let speed = (record.step - first) as f64 * per_step as f64 / start.elapsed().as_secs_f64();
-                format!("loss {:.3}  {speed:.0} tokens/s ", record.loss)
-            });
-            if record.step == before_last_tenth(steps) {
-                let model = |folder: &Path| {
-                    save_model(folder, &trainer.job.config, trainer.model.params(), trainer.job.tokenizer)
-                };
-                self.put(&self.before_last_tenth(), model)?;
-            }
-            if record.step.is_multiple_of(trainer.job.checkpoint_every) && !trainer.done() {
-                self.save(trainer)?;
-            }
-        }
-        trainer.settle()?;
-        trainer.run.seconds = before + start.elapsed().as_secs_f64();
-        if trainer.done() && trainer.run.ending == Ending::Interrupted {
-            trainer.run.ending = Ending::Completed;
-        }
-        Ok(())
-    }
-
-    /// Checkpoints by step, newest last.
-    fn checkpoints(&self) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
-        let mut found = Vec::new();
-        if !self.0.exists() {
-            return Ok(found);
-        }
-        for entry in fs::read_dir(&self.0).map_err(CheckpointError::io(&self.0))? {
-            let path = entry.map_err(CheckpointError::io(&self.0))?.path();
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            if name.starts_with(WRITING) {
-                fs::remove_dir_all(&path).map_err(CheckpointError::io(&path))?;
-            } else if let Some(step) = name.strip_prefix("step-").and_then(|n| n.parse().ok()) {
-                found.push((step, path));
-            }
-        }
-        found.sort();
-        Ok(found)
-    }
-
-    fn latest(&self) -> Result<Option<PathBuf>, CheckpointError> {
-        Ok(self.checkpoints()?.pop().map(|(_, path)| path))
-    }
-
-    /// A folder that has its name only when all of it is written; an older one of that name goes.
-    fn put(
-        &self,
-        name: &Path,
-        write: impl FnOnce(&Path) -> Result<(), CheckpointError>,
-    ) -> Result<(), CheckpointError> {
-        fs::create_dir_all(&self.0).map_err(CheckpointError::io(&self.0))?;
-        let made = tempfile::Builder::new().prefix(WRITING).tempdir_in(&self.0);
-        let folder = made.map_err(CheckpointError::io(&self.0))?;
-        write(folder.path())?;
-        if name.exists() {
-            fs::remove_dir_all(name).map_err(CheckpointError::io(name))?;
-        }
-        fs::rename(folder.keep(), name).map_err(CheckpointError::io(name))
-    }
-
-    /// Writes a checkpoint under the name that fits how the run stands, then removes older ones.
-    fn save(&self, trainer: &mut Trainer<'_, '_>) -> Result<Run, TrainError> {
-        let ended = trainer.run.ending != Ending::Interrupted;
-        let older = self.checkpoints()?;
-        let name = match ended {
-            true => self.checkpoint(),
-            false => self.0.join(format!("step-{:08}", trainer.run.curve.len())),
-        };
-        if !ended && name.exists() {
-            // Stopped before its first step: the checkpoint it came from is this one.
-            return Ok(trainer.run.clone());
-        }
-        trainer.run.weights = trainer.model.params().digest()?;
-        self.put(&name, |path| {
-            save_model(path, &trainer.job.config, trainer.model.params(), trainer.job.tokenizer)?;
-            if !ended {
-                let packed = trainer.optimizer.packed().clone();
-                write_tensors(&path.join("optimizer.safetensors"), &[("packed".to_owned(), packed)])?;
-                write_json(&path.join("trainer.json"), &trainer.run)?;
-            }
-            Ok(())
-        })?;
-        if ended {
-            write_json(&self.0.join("run.json"), &trainer.run)?;
-        }
-        for (_, path) in older.into_iter().filter(|(_, path)| *path != name) {
-            fs::remove_dir_all(&path).map_err(CheckpointError::io(&path))?;
-        }
-        Ok(trainer.run.clone())
-    }
 }

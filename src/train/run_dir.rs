@@ -1,0 +1,193 @@
+//! The folder of a run, and training in it: checkpoints on the way, from which it goes on.
+//!
+//! Invariant: a folder has its name only when all of it is written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::checkpoint::{CheckpointError, read_json, save_model, write_json, write_tensors};
+use super::run::{Ending, Run};
+use super::trainer::{TrainError, TrainJob, Trainer};
+use crate::progress::Screen;
+
+/// The folder of one run: `step-N` checkpoints while it goes on, `final` and `run.json` when it
+/// has ended.
+#[derive(Clone, Debug)]
+pub struct RunDir(pub PathBuf);
+
+/// The step after which a tenth of the training is left.
+fn before_last_tenth(steps: u64) -> u64 {
+    steps - steps / 10
+}
+
+/// Half-written checkpoints start with this.
+const WRITING: &str = ".writing-";
+
+impl RunDir {
+    /// The checkpoint of an ended run.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.0.join("final")
+    }
+
+    /// The model as it was before the last tenth of the steps, to see whether the loss has levelled off.
+    pub fn before_last_tenth(&self) -> PathBuf {
+        self.0.join("before-last-tenth")
+    }
+
+    /// The ended run, if there is one.
+    pub fn ended(&self) -> Result<Option<Run>, TrainError> {
+        let path = self.0.join("run.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(read_json(&path, "the record of a run")?))
+    }
+
+    /// Trains to the end, from the last checkpoint if there is one, unless it was done before.
+    /// `stop` is asked before every step, with the steps made so far; where it says yes, the run
+    /// is saved as it stands.
+    pub fn train(
+        &self,
+        job: &TrainJob<'_>,
+        screen: &Screen,
+        stop: &dyn Fn(u64) -> bool,
+    ) -> Result<Run, TrainError> {
+        job.recipe.check()?;
+        if let Some(run) = self.ended()? {
+            self.refuse_other(job, &run)?;
+            return Ok(run);
+        }
+        let mut trainer = match self.latest()? {
+            Some(folder) => Trainer::resume(job, &folder)?,
+            None => Trainer::new(job)?,
+        };
+        self.refuse_other(job, &trainer.run)?;
+        self.advance(&mut trainer, screen, stop)?;
+        self.save(&mut trainer)
+    }
+
+    fn refuse_other(&self, job: &TrainJob<'_>, run: &Run) -> Result<(), TrainError> {
+        let expected = job.identity();
+        if run.identity == expected {
+            return Ok(());
+        }
+        Err(TrainError::OtherRun { path: self.0.clone(), expected, got: run.identity.clone() })
+    }
+
+    fn advance(
+        &self,
+        trainer: &mut Trainer<'_, '_>,
+        screen: &Screen,
+        stop: &dyn Fn(u64) -> bool,
+    ) -> Result<(), TrainError> {
+        let (steps, per_step) = (trainer.job.recipe.steps(), trainer.job.recipe.tokens_per_step());
+        let task = screen.task(&trainer.job.label, trainer.run.curve.len() as u64, steps);
+        let first = trainer.run.curve.len() as u64;
+        let (start, before) = (Instant::now(), trainer.run.seconds);
+        while !trainer.done() && !stop(trainer.steps()) {
+            trainer.begin()?;
+            let step = trainer.steps();
+            let every = trainer.job.checkpoint_every;
+            let looked_at = step == before_last_tenth(steps) || step.is_multiple_of(every) || trainer.done();
+            if !looked_at && !trainer.is_far_ahead() && trainer.run.ending == Ending::Interrupted {
+                continue;
+            }
+            trainer.settle()?;
+            if matches!(trainer.run.ending, Ending::Diverged(_)) {
+                break;
+            }
+            let Some(record) = trainer.run.curve.last().copied() else { break };
+            trainer.run.seconds = before + start.elapsed().as_secs_f64();
+            task.at(record.step, || {
+                let speed = (record.step - first) as f64 * per_step as f64 / start.elapsed().as_secs_f64();
+                format!("loss {:.3}  {speed:.0} tokens/s ", record.loss)
+            });
+            if record.step == before_last_tenth(steps) {
+                let model = |folder: &Path| {
+                    save_model(folder, &trainer.job.config, trainer.model.params(), trainer.job.tokenizer)
+                };
+                self.put(&self.before_last_tenth(), model)?;
+            }
+            if record.step.is_multiple_of(trainer.job.checkpoint_every) && !trainer.done() {
+                self.save(trainer)?;
+            }
+        }
+        trainer.settle()?;
+        trainer.run.seconds = before + start.elapsed().as_secs_f64();
+        if trainer.done() && trainer.run.ending == Ending::Interrupted {
+            trainer.run.ending = Ending::Completed;
+        }
+        Ok(())
+    }
+
+    /// Checkpoints by step, newest last.
+    fn checkpoints(&self) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
+        let mut found = Vec::new();
+        if !self.0.exists() {
+            return Ok(found);
+        }
+        for entry in fs::read_dir(&self.0).map_err(CheckpointError::io(&self.0))? {
+            let path = entry.map_err(CheckpointError::io(&self.0))?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if name.starts_with(WRITING) {
+                fs::remove_dir_all(&path).map_err(CheckpointError::io(&path))?;
+            } else if let Some(step) = name.strip_prefix("step-").and_then(|n| n.parse().ok()) {
+                found.push((step, path));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn latest(&self) -> Result<Option<PathBuf>, CheckpointError> {
+        Ok(self.checkpoints()?.pop().map(|(_, path)| path))
+    }
+
+    /// A folder that has its name only when all of it is written; an older one of that name goes.
+    fn put(
+        &self,
+        name: &Path,
+        write: impl FnOnce(&Path) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        fs::create_dir_all(&self.0).map_err(CheckpointError::io(&self.0))?;
+        let made = tempfile::Builder::new().prefix(WRITING).tempdir_in(&self.0);
+        let folder = made.map_err(CheckpointError::io(&self.0))?;
+        write(folder.path())?;
+        if name.exists() {
+            fs::remove_dir_all(name).map_err(CheckpointError::io(name))?;
+        }
+        fs::rename(folder.keep(), name).map_err(CheckpointError::io(name))
+    }
+
+    /// Writes a checkpoint under the name that fits how the run stands, then removes older ones.
+    fn save(&self, trainer: &mut Trainer<'_, '_>) -> Result<Run, TrainError> {
+        let ended = trainer.run.ending != Ending::Interrupted;
+        let older = self.checkpoints()?;
+        let name = match ended {
+            true => self.checkpoint(),
+            false => self.0.join(format!("step-{:08}", trainer.run.curve.len())),
+        };
+        if !ended && name.exists() {
+            // Stopped before its first step: the checkpoint it came from is this one.
+            return Ok(trainer.run.clone());
+        }
+        trainer.run.weights = trainer.model.params().digest()?;
+        self.put(&name, |path| {
+            save_model(path, &trainer.job.config, trainer.model.params(), trainer.job.tokenizer)?;
+            if !ended {
+                let packed = trainer.optimizer.packed().clone();
+                write_tensors(&path.join("optimizer.safetensors"), &[("packed".to_owned(), packed)])?;
+                write_json(&path.join("trainer.json"), &trainer.run)?;
+            }
+            Ok(())
+        })?;
+        if ended {
+            write_json(&self.0.join("run.json"), &trainer.run)?;
+        }
+        for (_, path) in older.into_iter().filter(|(_, path)| *path != name) {
+            fs::remove_dir_all(&path).map_err(CheckpointError::io(&path))?;
+        }
+        Ok(trainer.run.clone())
+    }
+}
