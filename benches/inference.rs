@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn bench(c: &mut Criterion) {
     v5gate::keep_freed_memory();
-    v5gate::device::choose().expect("a device");
+    cases::device();
     for (kind, tokens) in [("prefill", cases::PREFILL), ("generate", cases::GENERATED)] {
         let mut group = c.benchmark_group(kind);
         group.sample_size(10).throughput(Throughput::Elements(tokens as u64));

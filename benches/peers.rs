@@ -124,7 +124,7 @@ fn main() -> Result<()> {
     if let Some(case) = &args.serve {
         return serve(case);
     }
-    let gpu = v5gate::device::choose()?.is_asynchronous();
+    let gpu = cases::device().is_asynchronous();
     let mut chosen = args.cases.clone();
     if chosen.is_empty() {
         let kinds = ["train", "prefill", "generate", "wkv6", "ssd", "attention", "cross_entropy", "adamw"];
@@ -280,7 +280,7 @@ fn warm(case: &str) -> Result<cases::Work> {
 
 fn serve(case: &str) -> Result<()> {
     v5gate::keep_freed_memory();
-    let device = v5gate::device::choose()?;
+    let device = cases::device();
     let gpu = device.is_asynchronous();
     let baseline = if gpu { device.memory_in_use()? as u64 } else { status("VmRSS:")? };
     let (mut work, peak) = match gpu {

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use v5gate::data::batches::{Batches, Order, window_count};
 use v5gate::data::cache::TokenFile;
 use v5gate::data::tokenizer::Tokenizer;
-use v5gate::device::current;
+use v5gate::device::{Compute, choose, current};
 use v5gate::models::{self, Config};
 use v5gate::scale::{Scale, Tier};
 use v5gate::train::{Optimizer, Precision, Recipe, Schedule, TrainJob, Trainer};
@@ -89,7 +89,15 @@ pub fn names(kind: &str) -> Vec<String> {
     SIZES.iter().filter(listed).flat_map(named).collect()
 }
 
-/// Seconds of so many units of work.
+/// What computes, by `V5_DEVICE`. Without it there is nothing to time.
+pub fn device() -> &'static Compute {
+    choose().unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        std::process::exit(2);
+    })
+}
+
+/// How long so many units of work take.
 pub fn timed(work: &mut Work, units: u64) -> Result<Duration> {
     let start = Instant::now();
     for _ in 0..units {
