@@ -74,7 +74,6 @@ fn row(
             launch("row_in_out", dtype, shape, &mut args)?;
         }
     }
-    drop(args);
     y.done()
 }
 
