@@ -30,9 +30,9 @@ impl Case {
     }
 }
 
-/// A captured state in the element type of the inputs.
+/// A captured state in the element type of the inputs, where they lie.
 pub(crate) fn like(state: &Tensor, input: &Var) -> Result<Tensor> {
-    state.to_dtype(input.tensor().dtype())
+    state.to_dtype(input.tensor().dtype())?.to_device(input.tensor().device())
 }
 
 /// A source of normally distributed float64 tensors of given shapes.
