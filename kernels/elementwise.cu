@@ -187,21 +187,47 @@ __device__ void column_sums(const T *x, const float *weight, float *y, unsigned 
 #define V5_INSTANCES(S, T) \
   KERNEL(256, add_##S, (const T *a, const T *b, T *y, unsigned n), v5::elementwise::add(a, b, y, n)) \
   KERNEL(256, tanh_forward_##S, (const T *x, T *y, unsigned n), v5::elementwise::tanh_forward(x, y, n)) \
-  KERNEL(256, tanh_backward_##S, (const T *kept, const T *dy, T *dx, unsigned n), v5::elementwise::tanh_backward(kept, dy, dx, n)) \
-  KERNEL(256, relu_squared_forward_##S, (const T *x, T *y, unsigned n), v5::elementwise::relu_squared_forward(x, y, n)) \
-  KERNEL(256, relu_squared_backward_##S, (const T *x, const T *dy, T *dx, unsigned n), v5::elementwise::relu_squared_backward(x, dy, dx, n)) \
-  KERNEL(256, sigmoid_product_forward_##S, (const T *gate, const T *x, T *y, unsigned n), v5::elementwise::sigmoid_product_forward(gate, x, y, n)) \
-  KERNEL(256, sigmoid_product_backward_##S, (const T *gate, const T *x, const T *dy, T *dgate, T *dx, unsigned n), v5::elementwise::sigmoid_product_backward(gate, x, dy, dgate, dx, n)) \
-  KERNEL(256, silu_product_forward_##S, (const T *gate, const T *x, T *y, unsigned n), v5::elementwise::silu_product_forward(gate, x, y, n)) \
-  KERNEL(256, silu_product_backward_##S, (const T *gate, const T *x, const T *dy, T *dgate, T *dx, unsigned n), v5::elementwise::silu_product_backward(gate, x, dy, dgate, dx, n)) \
-  KERNEL(256, gelu_forward_##S, (const T *x, const float *b, T *y, unsigned n, unsigned cols), v5::elementwise::gelu_forward(x, b, y, n, cols)) \
-  KERNEL(256, gelu_backward_##S, (const T *x, const float *b, const T *dy, T *dx, unsigned n, unsigned cols), v5::elementwise::gelu_backward(x, b, dy, dx, n, cols)) \
-  KERNEL(256, begin_##S, (const T *residual, const float *b, T *y, unsigned n, unsigned cols), v5::elementwise::begin(residual, b, y, n, cols)) \
+  KERNEL(256, tanh_backward_##S, \
+         (const T *kept, const T *dy, T *dx, unsigned n), \
+         v5::elementwise::tanh_backward(kept, dy, dx, n)) \
+  KERNEL(256, relu_squared_forward_##S, \
+         (const T *x, T *y, unsigned n), \
+         v5::elementwise::relu_squared_forward(x, y, n)) \
+  KERNEL(256, relu_squared_backward_##S, \
+         (const T *x, const T *dy, T *dx, unsigned n), \
+         v5::elementwise::relu_squared_backward(x, dy, dx, n)) \
+  KERNEL(256, sigmoid_product_forward_##S, \
+         (const T *gate, const T *x, T *y, unsigned n), \
+         v5::elementwise::sigmoid_product_forward(gate, x, y, n)) \
+  KERNEL(256, sigmoid_product_backward_##S, \
+         (const T *gate, const T *x, const T *dy, T *dgate, T *dx, unsigned n), \
+         v5::elementwise::sigmoid_product_backward(gate, x, dy, dgate, dx, n)) \
+  KERNEL(256, silu_product_forward_##S, \
+         (const T *gate, const T *x, T *y, unsigned n), \
+         v5::elementwise::silu_product_forward(gate, x, y, n)) \
+  KERNEL(256, silu_product_backward_##S, \
+         (const T *gate, const T *x, const T *dy, T *dgate, T *dx, unsigned n), \
+         v5::elementwise::silu_product_backward(gate, x, dy, dgate, dx, n)) \
+  KERNEL(256, gelu_forward_##S, \
+         (const T *x, const float *b, T *y, unsigned n, unsigned cols), \
+         v5::elementwise::gelu_forward(x, b, y, n, cols)) \
+  KERNEL(256, gelu_backward_##S, \
+         (const T *x, const float *b, const T *dy, T *dx, unsigned n, unsigned cols), \
+         v5::elementwise::gelu_backward(x, b, dy, dx, n, cols)) \
+  KERNEL(256, begin_##S, \
+         (const T *residual, const float *b, T *y, unsigned n, unsigned cols), \
+         v5::elementwise::begin(residual, b, y, n, cols)) \
   KERNEL(256, accumulate_##S, (T *sum, const T *t, unsigned n), v5::elementwise::accumulate(sum, t, n)) \
   KERNEL(256, scale_##S, (T *x, float by, unsigned n), v5::elementwise::scale(x, by, n)) \
-  KERNEL(256, columns_take_##S, (const T *x, T *y, unsigned rows, unsigned cols, unsigned start, unsigned size), v5::elementwise::columns_take(x, y, rows, cols, start, size)) \
-  KERNEL(256, columns_put_##S, (const T *y, T *x, unsigned rows, unsigned cols, unsigned start, unsigned size), v5::elementwise::columns_put(y, x, rows, cols, start, size)) \
-  KERNEL(256, column_sums_##S, (const T *x, const float *weight, float *y, unsigned rows, unsigned cols, unsigned chunk), v5::elementwise::column_sums(x, weight, y, rows, cols, chunk))
+  KERNEL(256, columns_take_##S, \
+         (const T *x, T *y, unsigned rows, unsigned cols, unsigned start, unsigned size), \
+         v5::elementwise::columns_take(x, y, rows, cols, start, size)) \
+  KERNEL(256, columns_put_##S, \
+         (const T *y, T *x, unsigned rows, unsigned cols, unsigned start, unsigned size), \
+         v5::elementwise::columns_put(y, x, rows, cols, start, size)) \
+  KERNEL(256, column_sums_##S, \
+         (const T *x, const float *weight, float *y, unsigned rows, unsigned cols, unsigned chunk), \
+         v5::elementwise::column_sums(x, weight, y, rows, cols, chunk))
 V5_INSTANCES(f32, float)
 V5_INSTANCES(bf16, bf16)
 #undef V5_INSTANCES
