@@ -12,6 +12,7 @@ const TRAINING: &[&str] = &[
     "Cargo.lock",
     "kernels",
     "src/data",
+    "src/device.rs",
     "src/kernels",
     "src/ops",
     "src/models",

@@ -124,7 +124,11 @@ fn instruction_set() -> &'static str {
 
 #[cfg(feature = "cuda")]
 fn cuda(ordinal: usize) -> Result<Compute, DeviceError> {
-    let missing = |reason: candle_core::Error| DeviceError::Missing { ordinal, reason: reason.to_string() };
+    // The first line: a backtrace may follow.
+    let missing = |error: candle_core::Error| DeviceError::Missing {
+        ordinal,
+        reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
+    };
     let (device, name) = crate::kernels::open(ordinal).map_err(missing)?;
     Ok(Compute { device, name: format!("cuda {name}"), kernels: true })
 }
