@@ -19,14 +19,15 @@ pub(crate) struct Losses {
     pub gradients: Option<(Tensor, Tensor)>,
 }
 
-/// Losses of `targets` under softmax(h Wᵀ), at most `at_once` tokens at a time.
+/// Losses of `targets` under softmax(h Wᵀ), so many tokens at a time that their logits stay few.
 pub(crate) fn losses(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool) -> Result<Losses> {
     let (vocab, _) = w.dims2()?;
     let stride = vocab.next_multiple_of(TILE);
     in_parts(h, w, targets, gradients, (LOGITS / stride).max(TILE))
 }
 
-pub(super) fn in_parts(
+/// The same, at most `at_once` tokens at a time.
+fn in_parts(
     h: &Tensor,
     w: &Tensor,
     targets: &[u32],

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor, Var as Leaf};
 use libtest_mimic::{Failed, Trial};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use v5gate::ops::{Case, OPS, Tape, Var, to_vec_f64};
+use v5gate::ops::{Case, OPS, Tape, Var, linear_cross_entropy, to_vec_f64};
 
 /// Outputs, and the gradient of every input.
 type Found = (Vec<Tensor>, Vec<Option<Tensor>>);
@@ -155,12 +155,45 @@ fn likeliest(dtype: DType, device: &Device) -> candle_core::Result<()> {
     Ok(())
 }
 
+/// More tokens and words than logits are kept of at a time: parts add up to what the op makes of the whole in float64.
+/// Sums of 20,000 terms, of which independent roundings make 8e-6 in float32.
+fn loss_in_parts(dtype: DType, device: &Device) -> candle_core::Result<()> {
+    const SIZES: [usize; 3] = [3500, 20_000, 2];
+    let [n, vocab, width] = SIZES;
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let mut random = |shape: (usize, usize)| {
+        let data: Vec<f64> = (0..shape.0 * shape.1).map(|_| rng.random::<f64>() * 4.0 - 2.0).collect();
+        Tensor::from_vec(data, shape, &Device::Cpu)?.to_dtype(dtype)
+    };
+    let (h, w) = (random((n, width))?, random((vocab, width))?);
+    let targets: Vec<u32> = (0..n).map(|i| (i * 7919 % vocab) as u32).collect();
+    let run = |dtype: DType, device: &Device| -> candle_core::Result<[Tensor; 3]> {
+        let place = |t: &Tensor| t.to_dtype(dtype)?.to_device(device);
+        let tape = Tape::recording(2);
+        let (h, w) = (tape.leaf(0, &place(&h)?), tape.leaf(1, &place(&w)?));
+        let loss = linear_cross_entropy(&tape, &h, &w, &targets)?;
+        let (value, one) = (loss.tensor().clone(), Tensor::new(1.0f64, &Device::Cpu)?);
+        let one = one.to_dtype(value.dtype())?;
+        let mut gradients = tape.backward(&loss, one)?;
+        let missing = || candle_core::Error::Msg("no gradient".to_owned());
+        Ok([value, gradients.take(0).ok_or_else(missing)?, gradients.take(1).ok_or_else(missing)?])
+    };
+    let (got, expected) = (run(dtype, device)?, run(DType::F64, &Device::Cpu)?);
+    for (what, (a, b)) in ["loss", "dh", "dW"].iter().zip(got.iter().zip(&expected)) {
+        let (d, allowed) = (distance(a, b)?, tolerance("linear_cross_entropy", dtype));
+        if !d.is_finite() || d > allowed {
+            candle_core::bail!("{what} is off by {d:.2e}, {allowed:.2e} allowed");
+        }
+    }
+    Ok(())
+}
+
 /// Trials for every op and element type on a device of this name; ignored where it is not there.
 pub fn trials(on: &'static str, device: Option<&Device>) -> Vec<Trial> {
     let mut all = Vec::new();
     let device = device.cloned();
     for dtype in [DType::F32, DType::BF16] {
-        for op in OPS.iter().map(|spec| spec.name).chain(["likeliest"]) {
+        for op in OPS.iter().map(|spec| spec.name).chain(["likeliest", "loss_in_parts"]) {
             let (title, device) = (format!("{on}::{op}::{}", name(dtype)), device.clone());
             let ignored = device.is_none();
             let run = move || device.map_or(Ok(()), |device| check(op, dtype, &device));
@@ -176,6 +209,9 @@ fn check(op: &'static str, dtype: DType, device: &Device) -> Result<(), Failed> 
     let _turn = device.is_cuda().then(|| DEVICE.lock().unwrap_or_else(PoisonError::into_inner));
     if op == "likeliest" {
         return likeliest(dtype, device).map_err(|e| e.to_string().into());
+    }
+    if op == "loss_in_parts" {
+        return loss_in_parts(dtype, device).map_err(|e| e.to_string().into());
     }
     let [y, g] = worst(op, dtype, device).map_err(|e| e.to_string())?;
     eprintln!(
