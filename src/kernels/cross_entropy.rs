@@ -27,13 +27,7 @@ pub(crate) fn losses(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool) -
 }
 
 /// The same, at most `at_once` tokens at a time.
-fn in_parts(
-    h: &Tensor,
-    w: &Tensor,
-    targets: &[u32],
-    gradients: bool,
-    at_once: usize,
-) -> Result<Losses> {
+fn in_parts(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, at_once: usize) -> Result<Losses> {
     let ((rows, width), (vocab, w_width)) = (h.dims2()?, w.dims2()?);
     if rows != targets.len() || width != w_width || width == 0 || rows == 0 {
         bail!("loss: hidden {:?}, head {:?}, {} targets", h.dims(), w.dims(), targets.len());
