@@ -12,8 +12,10 @@ const TRAINING: &[&str] = &[
     "Cargo.lock",
     "kernels",
     "src/data",
+    "src/files.rs",
+    "src/random.rs",
     "src/device.rs",
-    "src/kernels",
+    "src/launch",
     "src/ops",
     "src/models",
     "src/train",
@@ -22,8 +24,8 @@ const TRAINING: &[&str] = &[
 /// What else makes numbers.
 const MEASURING: &[&str] = &[
     "src/probes",
-    "src/collect.rs",
     "src/collect",
+    "src/evaluate",
     "src/evidence/metric.rs",
     "src/evidence/ratings.rs",
     "src/statistics",

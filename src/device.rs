@@ -95,7 +95,7 @@ fn named(asked: &str) -> Result<Compute, DeviceError> {
         ("cpu", "0") if asked == "cpu" => Ok(cpu()),
         #[cfg(feature = "emulate")]
         ("emulated", "0") if asked == "emulated" => {
-            crate::kernels::emulate(1);
+            crate::launch::emulate(1);
             Ok(Compute { device: Device::Cpu, name: "emulated".to_owned(), kernels: true })
         }
         #[cfg(feature = "cuda")]
@@ -129,7 +129,7 @@ fn cuda(ordinal: usize) -> Result<Compute, DeviceError> {
         ordinal,
         reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
     };
-    let (device, name) = crate::kernels::open(ordinal).map_err(missing)?;
+    let (device, name) = crate::launch::open(ordinal).map_err(missing)?;
     Ok(Compute { device, name: format!("cuda {name}"), kernels: true })
 }
 
@@ -163,7 +163,7 @@ impl Compute {
     pub fn memory_in_use(&self) -> candle_core::Result<usize> {
         #[cfg(feature = "cuda")]
         if self.device.is_cuda() {
-            return crate::kernels::memory_in_use(&self.device);
+            return crate::launch::memory_in_use(&self.device);
         }
         Ok(heap::in_use())
     }
@@ -172,7 +172,7 @@ impl Compute {
     pub fn peak_of<T>(&self, f: impl FnOnce() -> T) -> candle_core::Result<(T, usize)> {
         #[cfg(feature = "cuda")]
         if self.device.is_cuda() {
-            return crate::kernels::peak_of(&self.device, f);
+            return crate::launch::peak_of(&self.device, f);
         }
         Ok(heap::peak_of(f))
     }

@@ -1,7 +1,7 @@
 //! The V5 gate: is an architecture as good as GPT-2 on perplexity, significantly better on
 //! statefulness, better on long context? Read in this order.
 //!
-//! Above the waist, code that knows tensors: [`data`], [`ops`] with their [`kernels`], [`models`], [`train`], [`probes`],
+//! Above the waist, code that knows tensors: [`data`], [`ops`] with their [`launch`], [`models`], [`train`], [`probes`],
 //! [`collect`]. At the waist plain numbers: [`statistics`], [`scale`], and with their provenance
 //! [`evidence`]. Below it code that knows no tensors: [`gate`], [`report`]. A module names only
 //! modules above it in this list, or the waist. [`device`] is what computes, [`progress`] what people see
@@ -10,15 +10,18 @@
 pub mod collect;
 pub mod data;
 pub mod device;
+pub mod evaluate;
 pub mod evidence;
+pub mod files;
 pub mod gate;
 pub mod heap;
-pub mod kernels;
+pub mod launch;
 pub mod models;
 pub mod ops;
 pub mod probes;
 pub mod progress;
 pub mod protocol;
+pub mod random;
 pub mod report;
 pub mod scale;
 pub mod statistics;

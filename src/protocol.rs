@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::data::dataset::DataSpec;
-use crate::data::files::sha256;
 use crate::device::current;
+use crate::files::sha256;
 use crate::models;
 use crate::probes::{Grid, LongTexts, Material};
 use crate::scale::{self, Scale};

@@ -1,5 +1,5 @@
 //! The gate as trials: criterion × scale, on the evidence of a protocol (`V5_PROTOCOL`, smoke where
-//! unset). That the gate can fail is seen in `tests/mutants.rs`.
+//! unset). That the gate can fail is seen in `tests/mutants/`.
 //!
 //! Evidence is collected when the first trial asks for it and reused ever after; it lies in
 //! `V5_OUT`, or `out/NAME`. Filters work as everywhere: `cargo test --test gate -- statefulness`.

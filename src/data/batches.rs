@@ -11,8 +11,8 @@ use candle_core::{DType, Tensor};
 use sha2::{Digest, Sha256};
 
 use super::cache::TokenFile;
-use super::files::{hex, write_atomically};
-use super::random::Random;
+use crate::files::{hex, write_atomically};
+use crate::random::Random;
 
 /// The stream of the seed that orders are drawn from.
 const ORDER_STREAM: u64 = 0;

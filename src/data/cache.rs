@@ -18,8 +18,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::cache_writer::Writer;
-use super::files::{sha256, write_atomically};
 use super::tokenizer::{Tokenizer, TokenizerError};
+use crate::files::{sha256, write_atomically};
 
 pub(super) const MAGIC: &[u8; 8] = b"V5TOKENS";
 pub(super) const VERSION: u32 = 1;

@@ -10,8 +10,8 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::cache::{CacheError, Header, MAGIC, PAGE, VERSION, tokens_bytes};
-use super::files::hex;
 use super::tokenizer::Tokenizer;
+use crate::files::hex;
 
 /// Writes the payload as it comes and the header, which needs its digest, last.
 pub(super) struct Writer<'a> {

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::cache::{CacheError, TokenFile};
-use super::cloze;
-use super::conversations::{self, Amount, Split};
 use super::corpora::{self, CorpusError};
-use super::files::{digest_of_texts, sha256};
+use super::synthetic::cloze;
+use super::synthetic::conversations::{self, Amount, Split};
 use super::tokenizer::{Tokenizer, TokenizerError};
+use crate::files::{digest_of_texts, sha256};
 
 /// What to prepare. Unknown fields are refused, so that a typing error cannot go unnoticed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

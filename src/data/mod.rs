@@ -1,28 +1,14 @@
-//! Data, from a file or a generator to the batches both models read in the same order (R13).
+//! Data, from a file or a generator to the batches that both models read in the same order (ruling R13).
 //!
-//! Reading order: [`corpora`] and [`conversations`] give documents, [`tokenizer`] turns them into
-//! token ids, [`cache`] keeps those in a memory-mapped file, [`batches`] cuts the file into windows
-//! and reads them in an order drawn once; [`dataset`] puts the four together. [`grammar`] holds the
-//! tables of the built-in conversations, [`cloze`] and [`canaries`] the questions asked about them afterwards.
-//! [`mqar`] makes the pairs of associative recall; [`catalogue`] knows the public data sets and [`fetch`] gets
-//! them; [`benchmarks`], [`wikitext`] and [`dialogues`] read what the field measures language models with.
+//! Reading order: [`corpora`] and [`synthetic::conversations`] give documents, [`tokenizer`] turns them into token
+//! ids, [`cache`] keeps those in a memory-mapped file, [`batches`] cuts the file into windows and reads them in an
+//! order drawn once; [`dataset`] puts the four together. [`synthetic`] is the generated world with the questions
+//! asked about it, [`published`] the public data sets.
 pub mod batches;
-pub mod benchmarks;
 pub mod cache;
 mod cache_writer;
-pub mod canaries;
-pub mod catalogue;
-pub mod cloze;
-pub mod conversations;
 pub mod corpora;
 pub mod dataset;
-pub mod dialogues;
-pub mod fetch;
-pub mod files;
-pub mod grammar;
-pub mod held_out;
-pub mod mqar;
-pub mod random;
-mod script;
+pub mod published;
+pub mod synthetic;
 pub mod tokenizer;
-pub mod wikitext;

@@ -13,7 +13,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
 use super::corpora::END_OF_TEXT;
-use super::files::{sha256, write_atomically};
+use crate::files::{sha256, write_atomically};
 
 /// Every byte has a token and so has the end of a text: no vocabulary can be smaller.
 pub const SMALLEST_VOCABULARY: usize = 257;

@@ -10,8 +10,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha256};
 
-use crate::data::files::hex;
 use crate::device::{Compute, Precision};
+use crate::files::hex;
 use crate::ops::{Tape, Var, to_vec_f64};
 
 /// How a parameter starts.

@@ -158,8 +158,8 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::random::Random;
     use crate::models::MODELS;
+    use crate::random::Random;
     use crate::scale;
 
     /// Otherwise the bytes of a state would say nothing about the memory that a conversation takes.

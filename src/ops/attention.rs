@@ -20,7 +20,7 @@ use super::data::{Data, ROWS, tensor};
 use super::linear::{Mat, Threads, append_product, matmul};
 use super::real::{dot, exponentials, largest};
 use super::{Case, Real, Tape, Var, real, simd};
-use crate::kernels;
+use crate::launch;
 
 /// Queries per block.
 const QUERIES: usize = 64;
@@ -286,7 +286,7 @@ pub fn causal_attention(
     }
     let s = Shape { batch, time: rows / batch, past: past_len, width, heads };
     let dtype = qkv.tensor().dtype();
-    let on_device = kernels::takes(qkv.tensor()).then_some(kernels::attention::Sizes {
+    let on_device = launch::takes(qkv.tensor()).then_some(launch::attention::Sizes {
         batch,
         heads,
         size: s.head(),
@@ -299,9 +299,9 @@ pub fn causal_attention(
         // In memory of their own at once: one launch, where taking views apart later would be several.
         (None, Some(s)) => {
             let nothing = qkv.tensor();
-            kernels::attention::append(qkv.tensor(), &(nothing.clone(), nothing.clone()), s)?
+            launch::attention::append(qkv.tensor(), &(nothing.clone(), nothing.clone()), s)?
         }
-        (Some(past), Some(s)) => kernels::attention::append(qkv.tensor(), past, s)?,
+        (Some(past), Some(s)) => launch::attention::append(qkv.tensor(), past, s)?,
         (Some((k, v)), None) => real!(dtype, T => {
             let longer = |which: usize, old: &Tensor| {
                 let old = old.contiguous()?;
@@ -313,7 +313,7 @@ pub fn causal_attention(
     };
     let longer = past.is_some().then(|| cache.clone());
     let (y, log_sums) = match on_device {
-        Some(s) => kernels::attention::forward(qkv.tensor(), longer.as_ref(), s)?,
+        Some(s) => launch::attention::forward(qkv.tensor(), longer.as_ref(), s)?,
         None => real!(dtype, T => {
             let (y, log_sums) = with_inputs::<T, _>(s, qkv.tensor(), longer.as_ref(), forward)?;
             (tensor(y, &[rows, width])?, tensor(log_sums, &[rows, heads])?)
@@ -326,7 +326,7 @@ pub fn causal_attention(
     let y = tape.push_one(y, move |dy, sink| {
         if let Some(s) = on_device {
             let outer = [&kept, &log_sums, &dy];
-            return sink.add(slot, kernels::attention::backward(&qkv, longer.as_ref(), outer, s)?);
+            return sink.add(slot, launch::attention::backward(&qkv, longer.as_ref(), outer, s)?);
         }
         let dqkv = real!(dtype, T => {
             let (y, l, dy) = (Data::of(&kept)?, Data::of(&log_sums)?, Data::of(&dy)?);

@@ -16,7 +16,7 @@ use super::case::like;
 use super::data::{Data, tensor};
 use super::linear::sum_in_order;
 use super::{Case, Real, Tape, Var, real, simd};
-use crate::kernels;
+use crate::launch;
 
 #[derive(Clone, Copy)]
 struct Shape {
@@ -152,9 +152,9 @@ pub fn causal_conv_silu(tape: &Tape, x: &Var, w: &Var, b: &Var, tail: &Tensor) -
     let s = Shape { batch, time: rows / batch, channels, taps: before + 1 };
     let dtype = x.tensor().dtype();
     let inputs = [x.tensor().clone(), w.tensor().clone(), b.tensor().clone(), tail.clone()];
-    let on_device = kernels::takes(x.tensor()).then_some([s.batch, s.time, s.channels, s.taps]);
+    let on_device = launch::takes(x.tensor()).then_some([s.batch, s.time, s.channels, s.taps]);
     let (y, new_tail) = match on_device {
-        Some(s) => kernels::convolution::forward(inputs.each_ref(), s)?,
+        Some(s) => launch::convolution::forward(inputs.each_ref(), s)?,
         None => real!(dtype, T => {
             let (y, new_tail) = forward::<T>(inputs.each_ref(), s)?;
             (tensor(y, &[s.batch * s.time, cols])?, tensor(new_tail, tail.dims())?)
@@ -166,7 +166,7 @@ pub fn causal_conv_silu(tape: &Tape, x: &Var, w: &Var, b: &Var, tail: &Tensor) -
     let slots = [x.slot(), w.slot(), b.slot()];
     let y = tape.push_one(y, move |dy, sink| {
         let gradients = match on_device {
-            Some(s) => kernels::convolution::backward(inputs.each_ref(), &dy, s)?,
+            Some(s) => launch::convolution::backward(inputs.each_ref(), &dy, s)?,
             None => real!(dtype, T => backward::<T>(inputs.each_ref(), &dy, s))?,
         };
         slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))

@@ -21,7 +21,7 @@ use super::data::{Data, tensor};
 use super::linear::{Mat, Threads, append_product, matmul};
 use super::real::{exponentials, largest};
 use super::{Case, Real, Tape, Var, real, simd, to_vec_f64};
-use crate::kernels;
+use crate::launch;
 
 /// Tokens whose e is kept at a time.
 const TOKENS: usize = 512;
@@ -210,7 +210,7 @@ fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, words:
 pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> Result<Var> {
     let dtype = h.tensor().dtype();
     let gradients = tape.follows(&[h, w]);
-    if kernels::takes(h.tensor()) {
+    if launch::takes(h.tensor()) {
         return on_device(tape, h, w, targets, gradients);
     }
     real!(dtype, T => {
@@ -234,15 +234,15 @@ pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> R
 /// The same where there are kernels for it. The loss stays on the device, in float32. The gradient that it is
 /// given in the backward pass should lie on the CPU: looking at it on the device would wait for all the work there.
 fn on_device(tape: &Tape, h: &Var, w: &Var, targets: &[u32], gradients: bool) -> Result<Var> {
-    let losses = kernels::cross_entropy::losses(h.tensor(), w.tensor(), targets, gradients)?;
-    let mean = kernels::cross_entropy::mean(&losses.each)?;
+    let losses = launch::cross_entropy::losses(h.tensor(), w.tensor(), targets, gradients)?;
+    let mean = launch::cross_entropy::mean(&losses.each)?;
     let Some((dh, dw)) = losses.gradients else { return Ok(Var::constant(mean)) };
     let (hs, ws) = (h.slot(), w.slot());
     Ok(tape.push_one(mean, move |dy, sink| {
         let by = dy.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         if by != 1.0 {
-            kernels::elementwise::scale(&dh, by)?;
-            kernels::elementwise::scale(&dw, by)?;
+            launch::elementwise::scale(&dh, by)?;
+            launch::elementwise::scale(&dw, by)?;
         }
         sink.add(hs, dh)?;
         sink.add(ws, dw)
@@ -251,8 +251,8 @@ fn on_device(tape: &Tape, h: &Var, w: &Var, targets: &[u32], gradients: bool) ->
 
 /// The loss of every token, in nats: what evaluation sums.
 pub fn token_losses(h: &Tensor, w: &Tensor, targets: &[u32]) -> Result<Vec<f64>> {
-    if kernels::takes(h) {
-        return to_vec_f64(&kernels::cross_entropy::losses(h, w, targets, false)?.each);
+    if launch::takes(h) {
+        return to_vec_f64(&launch::cross_entropy::losses(h, w, targets, false)?.each);
     }
     real!(h.dtype(), T => Ok(run::<T>(h, w, targets, false, WORDS)?.losses))
 }

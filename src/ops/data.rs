@@ -7,7 +7,7 @@ use parking_lot::RwLockReadGuard;
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Storage, Tensor, bail};
 
 use super::real::{Real, real};
-use crate::kernels;
+use crate::launch;
 
 /// Rows handled by one task. Fixed, so that partial sums do not depend on the number of threads.
 pub(crate) const ROWS: usize = 64;
@@ -96,11 +96,11 @@ pub fn to_vec_f64(t: &Tensor) -> Result<Vec<f64>> {
 
 /// The index of the largest logit of a single row, the first of equals. An error where one is NaN.
 pub fn likeliest(logits: &Tensor) -> Result<u32> {
-    if kernels::takes(logits) {
+    if launch::takes(logits) {
         if rows_cols(logits).0 != 1 || logits.elem_count() == 0 {
             bail!("the likeliest of logits {:?}: expected one row", logits.dims());
         }
-        let Some(best) = kernels::linear::likeliest(&logits.contiguous()?)? else {
+        let Some(best) = launch::linear::likeliest(&logits.contiguous()?)? else {
             bail!("a logit is not a number");
         };
         return Ok(best);
@@ -155,8 +155,8 @@ pub(crate) fn add_in_place(sum: &Tensor, t: &Tensor) -> Result<()> {
     if sum.elem_count() != t.elem_count() {
         bail!("gradient has {} elements, expected {}", t.elem_count(), sum.elem_count());
     }
-    if kernels::takes(sum) {
-        return kernels::elementwise::accumulate(sum, t);
+    if launch::takes(sum) {
+        return launch::elementwise::accumulate(sum, t);
     }
     sum.inplace_op2(t, &AddInPlace)
 }
@@ -193,8 +193,8 @@ pub(crate) fn add_rows(table: &Tensor, ids: &[u32], rows: &Tensor) -> Result<()>
     if rows.elem_count() != ids.len() * width || !ids.iter().all(inside) {
         bail!("{:?} rows for {} ids of a table [{vocab}, {width}]", rows.dims(), ids.len());
     }
-    if kernels::takes(table) {
-        return kernels::embedding::add_rows(table, ids, rows);
+    if launch::takes(table) {
+        return launch::embedding::add_rows(table, ids, rows);
     }
     table.inplace_op2(rows, &AddRows(ids))
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::data::{Data, ROWS, rows_cols, tensor};
 use super::linear::column_sums;
 use super::{Case, Real, Tape, Var, real, simd};
-use crate::kernels::{elementwise as kernels, takes};
+use crate::launch::{elementwise as launch, takes};
 
 /// Elements handled by one task.
 const BLOCK: usize = 16 * 1024;
@@ -48,7 +48,7 @@ pub(super) fn zip<T: Real>(x: &Tensor, z: &Tensor, f: impl Fn(T, T) -> T + Sync)
 pub fn add(tape: &Tape, a: &Var, b: &Var) -> Result<Var> {
     let dtype = a.tensor().dtype();
     let y = match takes(a.tensor()) {
-        true => kernels::zip("add", a.tensor(), b.tensor())?,
+        true => launch::zip("add", a.tensor(), b.tensor())?,
         false => real!(dtype, T => zip::<T>(a.tensor(), b.tensor(), |a, b| a + b))?,
     };
     if !tape.follows(&[a, b]) {
@@ -121,7 +121,7 @@ pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let on_device = takes(x.tensor());
     let y = match on_device {
-        true => kernels::gelu(x.tensor(), b.tensor())?,
+        true => launch::gelu(x.tensor(), b.tensor())?,
         false => {
             real!(dtype, T => along_rows::<T>(x.tensor(), b.tensor(), x.tensor(), #[inline(always)] |x, b, _| gelu_of(x + b)))?
         }
@@ -133,7 +133,7 @@ pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
     let (x, b) = (x.tensor().clone(), b.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
         if on_device {
-            let (dx, db) = kernels::gelu_backward(&x, &b, &dy)?;
+            let (dx, db) = launch::gelu_backward(&x, &b, &dy)?;
             sink.add(bs, db)?;
             return sink.add(xs, dx);
         }
@@ -151,7 +151,7 @@ pub fn tanh(tape: &Tape, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let on_device = takes(x.tensor());
     let y = match on_device {
-        true => kernels::map("tanh_forward", x.tensor())?,
+        true => launch::map("tanh_forward", x.tensor())?,
         false => real!(dtype, T => map::<T>(x.tensor(), Real::fast_tanh))?,
     };
     if !tape.follows(&[x]) {
@@ -160,7 +160,7 @@ pub fn tanh(tape: &Tape, x: &Var) -> Result<Var> {
     let (slot, kept) = (x.slot(), y.clone());
     Ok(tape.push_one(y, move |dy, sink| {
         let dx = match on_device {
-            true => kernels::zip("tanh_backward", &kept, &dy)?,
+            true => launch::zip("tanh_backward", &kept, &dy)?,
             false => real!(dtype, T => zip::<T>(&kept, &dy, |y, dy| dy - dy * y * y))?,
         };
         sink.add(slot, dx)
@@ -178,7 +178,7 @@ pub fn relu_squared(tape: &Tape, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let on_device = takes(x.tensor());
     let y = match on_device {
-        true => kernels::map("relu_squared_forward", x.tensor())?,
+        true => launch::map("relu_squared_forward", x.tensor())?,
         false => real!(dtype, T => map::<T>(x.tensor(), |x| rectified(x) * rectified(x)))?,
     };
     if !tape.follows(&[x]) {
@@ -187,7 +187,7 @@ pub fn relu_squared(tape: &Tape, x: &Var) -> Result<Var> {
     let (slot, x) = (x.slot(), x.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
         let dx = match on_device {
-            true => kernels::zip("relu_squared_backward", &x, &dy)?,
+            true => launch::zip("relu_squared_backward", &x, &dy)?,
             false => real!(dtype, T => zip::<T>(&x, &dy, |x, dy| dy * (rectified(x) + rectified(x))))?,
         };
         sink.add(slot, dx)
@@ -204,7 +204,7 @@ pub fn sigmoid_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let on_device = takes(x.tensor());
     let y = match on_device {
-        true => kernels::zip("sigmoid_product_forward", gate.tensor(), x.tensor())?,
+        true => launch::zip("sigmoid_product_forward", gate.tensor(), x.tensor())?,
         false => real!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.sigmoid() * x))?,
     };
     if !tape.follows(&[gate, x]) {
@@ -214,7 +214,7 @@ pub fn sigmoid_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
     let (gate, x) = (gate.tensor().clone(), x.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
         if on_device {
-            let (dg, dx) = kernels::zip_backward("sigmoid_product_backward", &gate, &x, &dy)?;
+            let (dg, dx) = launch::zip_backward("sigmoid_product_backward", &gate, &x, &dy)?;
             sink.add(gs, dg)?;
             return sink.add(xs, dx);
         }
@@ -270,7 +270,7 @@ pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
     }
     let on_device = takes(x.tensor());
     let parts = match on_device {
-        true => kernels::cut(x.tensor(), sizes)?,
+        true => launch::cut(x.tensor(), sizes)?,
         false => real!(dtype, T => cut::<T>(x.tensor(), sizes))?,
     };
     if !tape.follows(&[x]) {
@@ -279,7 +279,7 @@ pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
     let (slot, sizes) = (x.slot(), sizes.to_vec());
     Ok(tape.push(parts, move |gradients, sink| {
         let dx = match on_device {
-            true => kernels::join(&gradients, &sizes, rows)?,
+            true => launch::join(&gradients, &sizes, rows)?,
             false => real!(dtype, T => join::<T>(&gradients, &sizes, rows))?,
         };
         sink.add(slot, dx)

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::data::{Data, tensor};
 use super::{Case, Real, Tape, Var, real};
-use crate::kernels;
+use crate::launch;
 
 fn gather<T: Real>(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
     let (vocab, width) = table.dims2()?;
@@ -24,8 +24,8 @@ fn gather<T: Real>(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
 /// `y[i] = table[ids[i]]`: [vocab, width] to [ids, width].
 pub fn embedding(tape: &Tape, table: &Var, ids: &[u32]) -> Result<Var> {
     let dtype = table.tensor().dtype();
-    let y = match kernels::takes(table.tensor()) {
-        true => kernels::embedding::gather(table.tensor(), ids)?,
+    let y = match launch::takes(table.tensor()) {
+        true => launch::embedding::gather(table.tensor(), ids)?,
         false => real!(dtype, T => gather::<T>(table.tensor(), ids))?,
     };
     if !tape.follows(&[table]) {

@@ -15,7 +15,7 @@ use super::data::{Data, ROWS, rows_cols, tensor};
 use super::linear::sum_in_order;
 use super::real::dot;
 use super::{Case, Real, Tape, Var, real, simd};
-use crate::kernels;
+use crate::launch;
 
 #[inline(always)]
 fn gate<T: Real>(a: &[T], b: &[T], w: &[T], bias: T) -> T {
@@ -110,9 +110,9 @@ pub fn gated_fusion(tape: &Tape, x: &Var, a: &Var, b: &Var, w: &Var, c: &Var) ->
     let dtype = a.tensor().dtype();
     let vars = [a, b, w, c];
     let inputs = vars.map(|v| v.tensor().clone());
-    let on_device = kernels::takes(x.tensor());
+    let on_device = launch::takes(x.tensor());
     let y = match on_device {
-        true => kernels::fusion::forward(x.tensor(), inputs.each_ref())?,
+        true => launch::fusion::forward(x.tensor(), inputs.each_ref())?,
         false => real!(dtype, T => forward::<T>(x.tensor(), inputs.each_ref()))?,
     };
     if !tape.follows(&vars) && !tape.follows(&[x]) {
@@ -121,7 +121,7 @@ pub fn gated_fusion(tape: &Tape, x: &Var, a: &Var, b: &Var, w: &Var, c: &Var) ->
     let (slots, xs) = (vars.map(Var::slot), x.slot());
     Ok(tape.push_one(y, move |dy, sink| {
         let gradients = match on_device {
-            true => kernels::fusion::backward(inputs.each_ref(), &dy)?,
+            true => launch::fusion::backward(inputs.each_ref(), &dy)?,
             false => real!(dtype, T => backward::<T>(inputs.each_ref(), &dy))?,
         };
         slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))?;

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::data::{Data, ROWS, rows_cols, tensor};
 use super::real::dot;
 use super::{Case, Real, Tape, Var, real, simd};
-use crate::kernels;
+use crate::launch;
 
 /// How a weight matrix is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -340,9 +340,9 @@ pub fn linear_onto(
 ) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let (bias, onto) = (b.map(Var::tensor), residual.map(Var::tensor));
-    let on_device = kernels::takes(x.tensor());
+    let on_device = launch::takes(x.tensor());
     let y = match on_device {
-        true => kernels::linear::forward(x.tensor(), w.tensor(), bias, onto, layout == Layout::OutIn)?,
+        true => launch::linear::forward(x.tensor(), w.tensor(), bias, onto, layout == Layout::OutIn)?,
         false => real!(dtype, T => forward::<T>(x.tensor(), w.tensor(), bias, onto, layout))?,
     };
     let more: Vec<&Var> = [Some(x), Some(w), b, residual].into_iter().flatten().collect();
@@ -353,7 +353,7 @@ pub fn linear_onto(
     let (x, w) = (x.tensor().clone(), w.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
         let (dx, dw, db) = match on_device {
-            true => kernels::linear::backward(&x, &w, &dy, layout == Layout::OutIn, bs.is_some())?,
+            true => launch::linear::backward(&x, &w, &dy, layout == Layout::OutIn, bs.is_some())?,
             false => real!(dtype, T => backward::<T>(&x, &w, &dy, layout, bs.is_some()))?,
         };
         sink.add(xs, dx)?;

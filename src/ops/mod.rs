@@ -1,5 +1,5 @@
 //! Differentiable tensor functions: each with its equations, a slow obvious `reference`, a CPU
-//! path and the seam to its kernels (`src/kernels/`, `kernels/*.cu`), to which tensors on a GPU go.
+//! path and the seam to its kernels (`src/launch/`, `kernels/*.cu`), to which tensors on a GPU go.
 //!
 //! candle's custom ops take at most three tensors and return one, have no saved activations and
 //! no no-grad mode, and its `backward` adds every gradient to a fresh zero tensor. The functions
@@ -19,7 +19,7 @@
 //! training` shows what the two cost beside a step). The kernels run in chunks.
 //!
 //! To add an op: a file with the op, its `reference` and its `cases`, and a row in [`OPS`]; for a GPU a `.cu` file and
-//! its host code in `src/kernels/`, which `tests/kernels.rs` then puts through the same cases on any machine.
+//! its host code in `src/launch/`, which `tests/kernels/` then puts through the same cases on any machine.
 
 mod attention;
 mod case;

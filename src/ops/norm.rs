@@ -20,7 +20,7 @@ use super::elementwise::zip;
 use super::linear::sum_in_order;
 use super::real::total;
 use super::{Case, Real, Tape, Var, real, simd};
-use crate::kernels::{self, elementwise};
+use crate::launch::{self, elementwise};
 
 #[derive(Clone, Copy)]
 struct Shape {
@@ -163,9 +163,9 @@ fn norm(
     }
     let s = Shape { cols, groups, centred, eps };
     let dtype = x.tensor().dtype();
-    let on_device = kernels::takes(x.tensor()).then_some(kernels::norm::Norm { cols, groups, centred, eps });
+    let on_device = launch::takes(x.tensor()).then_some(launch::norm::Norm { cols, groups, centred, eps });
     let y = match on_device {
-        Some(s) => kernels::norm::forward(x.tensor(), w.tensor(), b.map(Var::tensor), s)?,
+        Some(s) => launch::norm::forward(x.tensor(), w.tensor(), b.map(Var::tensor), s)?,
         None => real!(dtype, T => forward::<T>(x.tensor(), w.tensor(), b.map(Var::tensor), s))?,
     };
     if !tape.follows(&[x, w]) {
@@ -175,7 +175,7 @@ fn norm(
     let (x, w) = (x.tensor().clone(), w.tensor().clone());
     Ok(tape.push_one(y, move |dy, sink| {
         let [dx, dw, db] = match on_device {
-            Some(s) => kernels::norm::backward(&x, &w, &dy, s)?,
+            Some(s) => launch::norm::backward(&x, &w, &dy, s)?,
             None => real!(dtype, T => backward::<T>(&x, &w, &dy, s))?,
         };
         sink.add(xs, dx)?;
@@ -217,7 +217,7 @@ pub fn gated_rms_norm(tape: &Tape, x: &Var, gate: &Var, w: &Var, eps: f64) -> Re
 /// `SiLU(gate) · x`.
 fn silu_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let on_device = kernels::takes(x.tensor());
+    let on_device = launch::takes(x.tensor());
     let y = match on_device {
         true => elementwise::zip("silu_product_forward", gate.tensor(), x.tensor())?,
         false => real!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.silu() * x))?,

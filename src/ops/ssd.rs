@@ -31,7 +31,7 @@ use super::data::{Data, tensor};
 use super::real::dot;
 use super::scan::{Decay, Order, Scan, Strip, transposed};
 use super::{Case, Real, Tape, Var, real, simd};
-use crate::kernels;
+use crate::launch;
 
 /// The inputs of [`ssd`].
 #[derive(Clone)]
@@ -311,15 +311,15 @@ pub fn ssd(tape: &Tape, x: &SsdInputs<'_>, state: &Tensor) -> Result<(Var, Tenso
     let vars = [x.x, x.dt, x.b, x.c, x.a_log, x.dt_bias, x.d];
     let follows = tape.follows(&vars);
     let (slots, inputs) = (vars.map(Var::slot), vars.map(|v| v.tensor().clone()));
-    if kernels::takes(x.x.tensor()) {
-        let s = kernels::ssd::Ssd { batch, time: s.time, heads, size, state: n, groups, limit };
-        let (y, last) = kernels::ssd::forward(&inputs, state, s)?;
+    if launch::takes(x.x.tensor()) {
+        let s = launch::ssd::Ssd { batch, time: s.time, heads, size, state: n, groups, limit };
+        let (y, last) = launch::ssd::forward(&inputs, state, s)?;
         if !follows {
             return Ok((Var::constant(y), last));
         }
         let start = state.clone();
         let y = tape.push_one(y, move |dy, sink| {
-            let gradients = kernels::ssd::backward(&inputs, &dy, &start, s)?;
+            let gradients = launch::ssd::backward(&inputs, &dy, &start, s)?;
             slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
         });
         return Ok((y, last));

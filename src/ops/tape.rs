@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::data::{add_in_place, add_rows};
-use crate::kernels;
+use crate::launch;
 
 /// A tensor that a [`Tape`] may be following. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl Gradients {
         let table = match self.0[slot].take() {
             Some(sum) => sum,
             // Kernels add parameters' gradients up in float32, whatever the activations are.
-            None if kernels::takes(gradient) => Tensor::zeros(dims, DType::F32, gradient.device())?,
+            None if launch::takes(gradient) => Tensor::zeros(dims, DType::F32, gradient.device())?,
             None => Tensor::zeros(dims, gradient.dtype(), gradient.device())?,
         };
         add_rows(&table, ids, gradient)?;

@@ -17,7 +17,7 @@ use super::case::like;
 use super::data::{Data, ROWS, rows_cols, tensor};
 use super::linear::{Mat, Threads, column_sums, matmul};
 use super::{Case, Real, Tape, Var, real, simd};
-use crate::kernels::{self, takes, token_mix::MixGradients};
+use crate::launch::{self, takes, token_mix::MixGradients};
 
 fn shift<T: Real>(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
     let (rows, d) = rows_cols(x);
@@ -61,7 +61,7 @@ pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
     let batch = tail.dim(0)?;
     let on_device = takes(x.tensor());
     let y = match on_device {
-        true => kernels::token_mix::shift(x.tensor(), tail)?,
+        true => launch::token_mix::shift(x.tensor(), tail)?,
         false => real!(dtype, T => shift::<T>(x.tensor(), tail))?,
     };
     if !tape.follows(&[x]) {
@@ -70,7 +70,7 @@ pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
     let slot = x.slot();
     Ok(tape.push_one(y, move |dy, sink| {
         let dx = match on_device {
-            true => kernels::token_mix::shift_backward(&dy, batch)?,
+            true => launch::token_mix::shift_backward(&dy, batch)?,
             false => real!(dtype, T => shift_backward::<T>(&dy, batch))?,
         };
         sink.add(slot, dx)
@@ -108,7 +108,7 @@ struct Mixed {
 
 fn mix_forward(x: &Tensor, delta: &Tensor, mu: &[&Tensor], low: Option<(&Tensor, &Tensor)>) -> Result<Mixed> {
     if takes(x) {
-        let kernels::token_mix::Mixes { outputs, maps } = kernels::token_mix::mix(x, delta, mu, low)?;
+        let launch::token_mix::Mixes { outputs, maps } = launch::token_mix::mix(x, delta, mu, low)?;
         return Ok(Mixed { outputs, coefficients: maps.into_iter().collect() });
     }
     let mut mixed = Mixed { outputs: Vec::new(), coefficients: Vec::new() };
@@ -181,7 +181,7 @@ fn finish(
     Ok(tape.push(mixed.outputs, move |dys, sink| {
         let low = low.as_ref().map(|(a, w)| (a, w));
         let g = match on_device {
-            true => kernels::token_mix::mix_backward(&delta, c.first(), &own, low, &dys)?,
+            true => launch::token_mix::mix_backward(&delta, c.first(), &own, low, &dys)?,
             false => real!(dtype, T => mix_backward::<T>(&delta, &c, low, &dys))?,
         };
         sink.add(xs, g.dx)?;

@@ -31,7 +31,7 @@ use super::data::{Data, tensor};
 use super::real::dot;
 use super::scan::{Decay, Order, Scan, Strip, transposed};
 use super::{Case, Real, Tape, Var, real, simd};
-use crate::kernels;
+use crate::launch;
 
 /// The inputs of [`wkv6`].
 #[derive(Clone)]
@@ -249,9 +249,9 @@ pub fn wkv6(tape: &Tape, x: &Wkv6Inputs<'_>, state: &Tensor) -> Result<(Var, Ten
     let follows = tape.follows(&vars);
     let (slots, inputs) = (vars.map(Var::slot), vars.map(|v| v.tensor().clone()));
     let (dtype, sizes) = (inputs[0].dtype(), [batch, rows / batch, heads, size]);
-    let on_device = kernels::takes(&inputs[0]);
+    let on_device = launch::takes(&inputs[0]);
     let (y, last) = match on_device {
-        true => kernels::wkv6::forward(&inputs, state, sizes)?,
+        true => launch::wkv6::forward(&inputs, state, sizes)?,
         false => real!(dtype, T => {
             let (y, last) = forward::<T>(s, &inputs, state)?;
             (tensor(y, &[rows, width])?, tensor(last, state.dims())?)
@@ -263,7 +263,7 @@ pub fn wkv6(tape: &Tape, x: &Wkv6Inputs<'_>, state: &Tensor) -> Result<(Var, Ten
     let start = state.clone();
     let y = tape.push_one(y, move |dy, sink| {
         let gradients = match on_device {
-            true => kernels::wkv6::backward(&inputs, &dy, &start, sizes)?,
+            true => launch::wkv6::backward(&inputs, &dy, &start, sizes)?,
             false => real!(dtype, T => backward::<T>(s, &inputs, &dy, &start))?,
         };
         slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))

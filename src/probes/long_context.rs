@@ -11,15 +11,15 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::likelihood::{How, ModelRespondent, Respondent, whole, windows};
+use super::scoring::likelihood::{How, ModelRespondent, Respondent, whole, windows};
 use super::{Probe, ProbeError, Reading, Result, Subject, overlap};
-use crate::data::benchmarks::BenchmarkError;
-use crate::data::conversations::{Split, conversation};
 use crate::data::corpora::{Format, read};
 use crate::data::dataset::DataSpec;
-use crate::data::files::sha256;
+use crate::data::published::benchmarks::BenchmarkError;
+use crate::data::synthetic::conversations::{Split, conversation};
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::{CurveKind, Metric as M};
+use crate::files::sha256;
 use crate::progress::Screen;
 use crate::statistics::{mean, paired_interval, t_interval};
 

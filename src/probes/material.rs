@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::benchmark::find_task;
+use super::benchmarks::task::find_task;
 use super::long_context::{self, LongTexts};
-use super::mqar::{self, Grid};
+use super::statefulness::mqar::{self, Grid};
 use super::{PROBES, ProbeError, Result};
-use crate::data::files::sha256;
+use crate::files::sha256;
 
 /// What there is to ask about.
 #[derive(Clone, Debug, Default)]

@@ -3,59 +3,45 @@
 //!
 //! To add a probe: a file, and a row in [`PROBES`].
 
-mod ablation;
-mod benchmark;
-mod bleu;
-mod canaries;
-mod dailydialog;
-mod decoding;
-mod dialogue;
+mod benchmarks;
 pub mod efficiency;
 mod forward;
-mod hellaswag;
-mod kept;
-mod lambada;
 mod language_modeling;
-mod likelihood;
 mod long_context;
 mod material;
-mod mqar;
-mod ngram;
 mod optimizer;
 mod overfit;
 mod overlap;
-mod personachat;
-mod ptb;
-mod recall;
-mod repeated_bigram;
 mod resume;
+mod scoring;
 mod size;
-mod state;
+mod statefulness;
 mod training;
-mod wikitext;
 
 use std::path::PathBuf;
 
 use crate::data::batches::OrderError;
-use crate::data::benchmarks::BenchmarkError;
 use crate::data::dataset::Dataset;
+use crate::data::published::benchmarks::BenchmarkError;
 use crate::evidence::{Condition, CurveKind, Metric};
 use crate::models::LanguageModel;
 use crate::scale::Scale;
 use crate::train::{CheckpointError, Recipe, Run, TrainError};
+use benchmarks::{dailydialog, hellaswag, lambada, personachat, ptb, wikitext};
+use statefulness::{ablation, canaries, mqar, recall, repeated_bigram, state};
 
-pub use benchmark::{Exam, Figure, Outcome, TASKS, Task, find_task, overlap};
-pub use bleu::{BLEU_SIGNATURE, BleuCounts, distinct, tokens_13a};
-pub use canaries::canaries_over;
-pub use decoding::{Decoding, Nucleus, turn_ends};
-pub use dialogue::{one_turn, prompt};
-pub use kept::Kept;
-pub use likelihood::{Answer, How, ModelRespondent, Request, Respondent, whole, windows};
+pub use benchmarks::dialogue::{one_turn, prompt};
+pub use benchmarks::task::{Exam, Figure, Outcome, TASKS, Task, find_task, overlap};
 pub use long_context::{LongTexts, long_context_readings, losses_by_token};
 pub use material::Material;
-pub use mqar::Grid;
-pub use ngram::{bigram_loss, unigram_loss};
-pub use recall::{ItemsOf, Scores, Who, copy_oracle, recall_over, uniform};
+pub use scoring::bleu::{BLEU_SIGNATURE, BleuCounts, distinct, tokens_13a};
+pub use scoring::cache::Kept;
+pub use scoring::decoding::{Decoding, Nucleus, turn_ends};
+pub use scoring::likelihood::{Answer, How, ModelRespondent, Request, Respondent, whole, windows};
+pub use scoring::ngram::{bigram_loss, unigram_loss};
+pub use statefulness::canaries::canaries_over;
+pub use statefulness::mqar::Grid;
+pub use statefulness::recall::{ItemsOf, Scores, Who, copy_oracle, recall_over, uniform};
 
 /// A trained model, and all that may be asked about how it came to be.
 pub struct Subject<'a> {
@@ -181,9 +167,9 @@ pub const INQUIRIES: [&str; 2] = [recall::PROBE.id, canaries::PROBE.id];
 /// The answers to one of [`INQUIRIES`]; `None` for another name.
 pub fn inquire(id: &str, who: &Who<'_>) -> Option<Result<Vec<Reading>>> {
     match id {
-        _ if id == recall::PROBE.id => Some(who.recall(&crate::data::cloze::items)),
+        _ if id == recall::PROBE.id => Some(who.recall(&crate::data::synthetic::cloze::items)),
         _ if id == canaries::PROBE.id => {
-            Some(who.canaries(&|canary| crate::data::canaries::items(canary, who.tokenizer)))
+            Some(who.canaries(&|canary| crate::data::synthetic::canaries::items(canary, who.tokenizer)))
         }
         _ => None,
     }

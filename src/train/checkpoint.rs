@@ -16,8 +16,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::data::files::write_atomically;
 use crate::data::tokenizer::Tokenizer;
+use crate::files::write_atomically;
 use crate::models::{Config, LanguageModel, Params};
 use crate::ops::on_cpu;
 

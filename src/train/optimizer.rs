@@ -15,8 +15,8 @@ use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::recipe::Recipe;
-use crate::kernels;
-use crate::kernels::optimizer::{Jobs, Part, RECORDS, Step};
+use crate::launch;
+use crate::launch::optimizer::{Jobs, Part, RECORDS, Step};
 use crate::models::{Branch, Entry, LanguageModel, Params};
 use crate::ops::{Data, Gradients, Real, real, simd};
 
@@ -69,7 +69,7 @@ impl AdamW {
         let packed = packed.to_device(model.params().flat().device())?;
         let params = model.params().replaced(packed.narrow(0, 0, n)?)?;
         let branches: Vec<_> = params.entries().iter().map(|e| model.branch_of(&e.name)).collect();
-        let jobs = match kernels::takes(&packed) {
+        let jobs = match launch::takes(&packed) {
             true => Some(Jobs::new(&parts(&params, &branches), &packed)?),
             false => None,
         };

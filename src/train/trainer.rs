@@ -13,9 +13,9 @@ use super::optimizer::{AdamW, Norms};
 use super::recipe::{Recipe, RecipeError};
 use super::run::{Ending, Run, StepRecord};
 use crate::data::batches::{Batch, Batches, OrderError};
-use crate::data::files::sha256;
 use crate::data::tokenizer::Tokenizer;
 use crate::device::current;
+use crate::files::sha256;
 use crate::models::{Config, LanguageModel};
 use crate::ops::{Gradients, Tape, linear_cross_entropy, on_worker};
 

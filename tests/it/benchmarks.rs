@@ -11,14 +11,13 @@ use candle_core::{Device, Tensor};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use v5gate::collect::{Collector, Options, Trial, question};
-use v5gate::data::benchmarks::{Passage, Question, hellaswag, lambada};
 use v5gate::data::cache::TokenFile;
-use v5gate::data::conversations::{Amount, Split, conversations};
-use v5gate::data::files::{digest_of_texts, sha256};
-use v5gate::data::random::Random;
+use v5gate::data::published::benchmarks::{Passage, Question, hellaswag, lambada};
+use v5gate::data::published::wikitext::{Page, pages};
+use v5gate::data::synthetic::conversations::{Amount, Split, conversations};
 use v5gate::data::tokenizer::Tokenizer;
-use v5gate::data::wikitext::{Page, pages};
 use v5gate::evidence::{Line, Measurement, Metric};
+use v5gate::files::{digest_of_texts, sha256};
 use v5gate::models::{Config, Gpt2Config, LanguageModel, Params};
 use v5gate::ops::to_vec_f64;
 use v5gate::probes::{
@@ -27,6 +26,7 @@ use v5gate::probes::{
 };
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
+use v5gate::random::Random;
 
 use crate::models::{random_model, small};
 

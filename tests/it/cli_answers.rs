@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use v5gate::data::conversations::{Amount, Split, conversations};
+use v5gate::data::synthetic::conversations::{Amount, Split, conversations};
 use v5gate::evidence::{Condition, Metric};
 use v5gate::gate::{CRITERIA, GPT2};
 use v5gate::models::MODELS;

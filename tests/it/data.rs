@@ -8,15 +8,15 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use v5gate::data::batches::{Batches, Order, window_count};
 use v5gate::data::cache::{CacheError, TokenFile};
-use v5gate::data::canaries;
-use v5gate::data::cloze::{self, ClozeItem};
-use v5gate::data::conversations::{Amount, Split, conversations, tokenizer};
 use v5gate::data::corpora::{self, Format};
 use v5gate::data::dataset::{DataSpec, prepare};
-use v5gate::data::files::digest_of_texts;
-use v5gate::data::grammar::{CANDIDATES, POOLS};
-use v5gate::data::held_out::{leaks, variety};
+use v5gate::data::synthetic::canaries;
+use v5gate::data::synthetic::cloze::{self, ClozeItem};
+use v5gate::data::synthetic::conversations::{Amount, Split, conversations, tokenizer};
+use v5gate::data::synthetic::grammar::{CANDIDATES, POOLS};
+use v5gate::data::synthetic::held_out::{leaks, variety};
 use v5gate::data::tokenizer::Tokenizer;
+use v5gate::files::digest_of_texts;
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use v5gate::data::catalogue::{DataSet, Hub, Presence, Published, SETS, find_set};
-use v5gate::data::fetch::{FetchError, fetch};
-use v5gate::data::files::sha256;
+use v5gate::data::published::catalogue::{DataSet, Hub, Presence, Published, SETS, find_set};
+use v5gate::data::published::fetch::{FetchError, fetch};
+use v5gate::files::sha256;
 use v5gate::progress::Screen;
 
 use crate::program::{assert_refused, done, finish, program, run, stdout, text};

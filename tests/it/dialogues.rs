@@ -8,14 +8,14 @@ use std::path::Path;
 use approx::assert_relative_eq;
 use proptest::prelude::*;
 use serde_json::json;
-use v5gate::data::dialogues::{Dialogue, dailydialog, personachat};
-use v5gate::data::random::Random;
+use v5gate::data::published::dialogues::{Dialogue, dailydialog, personachat};
 use v5gate::data::tokenizer::Tokenizer;
 use v5gate::models::{Config, LanguageModel};
 use v5gate::ops::to_vec_f64;
 use v5gate::probes::{
     Answer, BLEU_SIGNATURE, Decoding, How, Kept, Nucleus, Outcome, ProbeError, Request, Respondent, turn_ends,
 };
+use v5gate::random::Random;
 
 use crate::benchmarks::{
     Answers, By, Files, VOCABULARY, asked, examine, figure, given_away, small_tokenizer, with_model,

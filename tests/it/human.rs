@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
-use v5gate::collect::{Comparison, human_preference};
 use v5gate::data::tokenizer::Tokenizer;
+use v5gate::evaluate::{Comparison, human_preference};
 use v5gate::evidence::{Choice, Compared, Key, Line, Measurement, Metric, Pair, Rating, Tally, read_ratings};
 use v5gate::probes::find_task;
 use v5gate::progress::Screen;

@@ -4,7 +4,6 @@ use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 use v5gate::data::dataset::DataSpec;
-use v5gate::data::random::Random;
 use v5gate::evidence::Metric;
 use v5gate::models::LanguageModel;
 use v5gate::probes::{
@@ -12,6 +11,7 @@ use v5gate::probes::{
     losses_by_token,
 };
 use v5gate::progress::Screen;
+use v5gate::random::Random;
 
 use crate::models::{random_model, small};
 

@@ -10,11 +10,11 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use libtest_mimic::Failed;
 use v5gate::collect::{REVISION, Trial};
-use v5gate::data::files::sha256;
-use v5gate::data::random::Random;
 use v5gate::evidence::{Condition, Context, Expected, Ledger, Line, Measurement, Metric, SCHEMA};
+use v5gate::files::sha256;
 use v5gate::gate::{CRITERIA, Criterion, GPT2, GROUNDTHINK, Rule, Status, judge};
 use v5gate::models::{self, LanguageModel};
+use v5gate::random::Random;
 use v5gate::scale;
 
 use crate::faulty::{Fault, faulty};

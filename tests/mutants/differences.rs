@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use libtest_mimic::Failed;
-use v5gate::data::random::Random;
 use v5gate::evidence::Metric;
 use v5gate::gate::{Criterion, Status};
+use v5gate::random::Random;
 
 use crate::compare::{Handicap, LOWERED, Pool, RATIOS, comparing, draw, verdict};
 use crate::lab::side_by_side;

@@ -3,13 +3,13 @@
 use libtest_mimic::Failed;
 use v5gate::collect::promise;
 use v5gate::data::batches::Order;
-use v5gate::data::conversations::{Amount, Split, conversations};
 use v5gate::data::corpora::END_OF_TEXT;
 use v5gate::data::dataset::DataSpec;
-use v5gate::data::random::Random;
+use v5gate::data::synthetic::conversations::{Amount, Split, conversations};
 use v5gate::evidence::Line;
 use v5gate::models::{Branch, LanguageModel};
 use v5gate::protocol::Protocol;
+use v5gate::random::Random;
 
 use crate::faulty::Fault;
 use crate::lab::{Finished, Lab, Setup, Training, fail, swap};

@@ -1,0 +1,136 @@
+//! `v5gate human`: arguments, the page and its key as files, and what ratings say.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use v5gate::evaluate::{Comparison, human_preference};
+use v5gate::evidence::{Key, Ledger, Tally, Value, read_ratings};
+use v5gate::files::write_atomically;
+use v5gate::probes::find_task;
+use v5gate::progress::Screen;
+use v5gate::report::rating_page;
+
+/// What `human` does.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Write a page on which people compare two models' replies, and the key that opens its blinding.
+    Export {
+        /// A checkpoint directory, with its tokenizer.
+        #[arg(long)]
+        a: PathBuf,
+        /// Another.
+        #[arg(long)]
+        b: PathBuf,
+        /// dailydialog or personachat.
+        #[arg(long, default_value = "dailydialog")]
+        task: String,
+        /// The benchmark's file, or a data folder.
+        #[arg(long, env = "V5_DATA")]
+        data: PathBuf,
+        /// How many pairs, each of another dialogue.
+        #[arg(long, default_value_t = 50)]
+        pairs: usize,
+        /// Draws dialogues, sides and replies.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Replies are drawn from the likeliest tokens with this share of the probability; 0 is greedy.
+        #[arg(long, default_value_t = 0.9)]
+        top_p: f64,
+        /// The page, for raters.
+        #[arg(long)]
+        out: PathBuf,
+        /// Which side was whose, not for raters; beside the page where absent, named after it.
+        #[arg(long)]
+        key: Option<PathBuf>,
+    },
+    /// What the ratings say: preference for A with interval, and how far raters agree.
+    Import {
+        /// The page's key.
+        #[arg(long)]
+        key: PathBuf,
+        /// The tables that raters downloaded.
+        #[arg(required = true)]
+        ratings: Vec<PathBuf>,
+        /// Append the preference to this ledger, whose checkpoints were compared.
+        #[arg(long)]
+        ledger: Option<PathBuf>,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Exports or imports, and returns what to print.
+pub fn run(command: &Command, stop: &AtomicBool) -> Result<String> {
+    match command {
+        Command::Export { a, b, task, data, pairs, seed, top_p, out, key } => {
+            let Some(task) = find_task(task) else {
+                bail!("--task: expected dailydialog or personachat, got {task:?}")
+            };
+            if !(0.0..=1.0).contains(top_p) {
+                bail!("--top-p: expected 0 to 1, got {top_p}")
+            }
+            let (pairs, seed, top_p, screen) = (*pairs, *seed, *top_p, Screen::default());
+            let made = Comparison { a, b, task, data, pairs, seed, top_p, screen: &screen, stop };
+            let (pairs, opens) = made.run()?;
+            let key = key.clone().unwrap_or_else(|| out.with_extension("key.json"));
+            write(out, &rating_page(&opens.page, &pairs))?;
+            write(&key, &(serde_json::to_string_pretty(&opens)? + "\n"))?;
+            Ok(format!(
+                "{}: for raters\n{}: which side is whose, not for raters\n",
+                out.display(),
+                key.display()
+            ))
+        }
+        Command::Import { key, ratings, ledger, json } => import(key, ratings, ledger.as_deref(), *json),
+    }
+}
+
+fn import(path: &Path, ratings: &[PathBuf], ledger: Option<&Path>, as_json: bool) -> Result<String> {
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
+    let key: Key = serde_json::from_str(&read(path)?)
+        .with_context(|| format!("{}: expected the key of a page", path.display()))?;
+    let files: Vec<(String, String)> =
+        ratings.iter().map(|path| Ok((path.display().to_string(), read(path)?))).collect::<Result<_>>()?;
+    let tally = Tally::of(&key, &read_ratings(&key, &files)?);
+    if let Some(path) = ledger {
+        let mut ledger = Ledger::open(path)?;
+        let line = human_preference(&ledger, &key, &tally)?;
+        ledger.append(&[line])?;
+    }
+    if as_json {
+        let document = serde_json::json!({
+            "page": key.page, "task": key.task, "a": key.a, "b": key.b, "ratings": tally,
+        });
+        return Ok(serde_json::to_string_pretty(&document)? + "\n");
+    }
+    Ok(told(&key, &tally))
+}
+
+fn told(key: &Key, tally: &Tally) -> String {
+    let number = |x: Option<f64>| x.map_or("not defined".to_owned(), |x| Value::from(x).to_string());
+    let interval = tally.interval.map(|ends| ends.map(Value::from));
+    let interval = interval.map_or_else(String::new, |[low, high]| format!("   95 %: {low} to {high}"));
+    let raters: Vec<String> = tally.raters.iter().map(|(who, n)| format!("{who} {n}")).collect();
+    [
+        ("A", format!("{} ({})", key.a.checkpoint, key.a.model)),
+        ("B", format!("{} ({})", key.b.checkpoint, key.b.model)),
+        ("preference for A", format!("{}{interval}", Value::from(tally.preference))),
+        ("for A, for B, ties", format!("{}, {}, {}", tally.for_a, tally.for_b, tally.ties)),
+        ("Krippendorff's alpha", number(tally.alpha)),
+        ("raters and ratings", raters.join(", ")),
+        ("pairs, rated", format!("{}, {}", tally.pairs, tally.rated)),
+        ("missing ratings", tally.missing.to_string()),
+        ("share of the left side", Value::from(tally.left).to_string()),
+    ]
+    .map(|(name, text)| format!("{name:24} {text}\n"))
+    .concat()
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let io = |error: std::io::Error| anyhow!("{}: {error}", path.display());
+    write_atomically(path, io, |file| file.write_all(text.as_bytes()).map_err(io))
+}

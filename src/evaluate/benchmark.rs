@@ -1,0 +1,179 @@
+//! One benchmark, one checkpoint: no ledger, but a document in the layout of the EleutherAI harness.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::collect::{CollectError, REVISION, device};
+use crate::data::cache::TokenFile;
+use crate::data::tokenizer::Tokenizer;
+use crate::evidence::Value;
+use crate::files::sha256;
+use crate::models::LanguageModel;
+use crate::probes::{Exam, Figure, Kept, ModelRespondent, Outcome, ProbeError, Task, overlap};
+use crate::progress::Screen;
+use crate::train::{Precision, load_model};
+
+/// Positions of a model that has no limit of its own.
+const WINDOW: usize = 1024;
+
+/// What to ask whom.
+pub struct Evaluation<'a> {
+    /// The checkpoint's folder, with its tokenizer.
+    pub checkpoint: &'a Path,
+    /// The benchmark.
+    pub task: &'a Task,
+    /// Its file, or the data folder.
+    pub data: &'a Path,
+    /// Most items.
+    pub limit: Option<usize>,
+    /// Positions that are seen at a time; the model's own where absent.
+    pub window: Option<usize>,
+    /// Requests in a forward pass; changes no number.
+    pub batch: usize,
+    /// Where answers are kept.
+    pub cache: Option<&'a Path>,
+    /// A token file that was trained on.
+    pub training: Option<&'a Path>,
+    /// Where progress is shown.
+    pub screen: &'a Screen,
+    /// Set to stop.
+    pub stop: &'a AtomicBool,
+}
+
+/// What came of it.
+pub struct Evaluated {
+    /// Results and settings.
+    pub document: Json,
+    /// One object per item.
+    pub samples: Vec<Json>,
+    /// The numbers.
+    pub figures: Vec<Figure>,
+    /// The share of n-grams that training text contains, where one was given.
+    pub overlap: Option<f64>,
+    /// Items that lost their left end.
+    pub truncated: usize,
+    /// What was decided that the numbers depend on, by name.
+    pub notes: Vec<(&'static str, String)>,
+}
+
+impl Evaluation<'_> {
+    /// Asks.
+    pub fn run(&self) -> Result<Evaluated, CollectError> {
+        let model = load_model(self.checkpoint)?.placed(Precision::Float32)?;
+        let tokenizer = Tokenizer::from_dir(self.checkpoint).map_err(|e| self.failed(e.into()))?;
+        let window = self.window(model.as_ref(), &tokenizer)?;
+        let training = self.training.map(|path| training(path, &tokenizer)).transpose()?;
+        let path = self.task.file_at(self.data);
+        let data = std::fs::read(&path)
+            .map_err(|error| self.failed(ProbeError::File { path: path.clone(), error }))?;
+        let asked = ModelRespondent {
+            model: model.as_ref(),
+            batch: self.batch,
+            screen: self.screen,
+            stop: self.stop,
+        };
+        let identity = json!({
+            "task": self.task.id,
+            "version": self.task.version,
+            "data": sha256(&data),
+            "model": model.config(),
+            "weights": model.params().digest()?,
+            "tokenizer": tokenizer.digest(),
+            "precision": "float32",
+            "device": device(),
+            "revision": REVISION,
+        });
+        let kept = self.cache.map(|folder| Kept { respondent: &asked, folder, identity: identity.clone() });
+        let exam = Exam {
+            respondent: kept.as_ref().map_or(&asked, |kept| kept),
+            tokenizer: &tokenizer,
+            window,
+            limit: self.limit,
+            variants: true,
+        };
+        let outcome = (self.task.examine)(&exam, &path).map_err(|e| self.failed(e))?;
+        let overlap = training.and_then(|file| overlap(&file, &outcome.texts));
+        let document = self.document(model.as_ref(), window, &identity, &outcome, overlap);
+        let Outcome { samples, figures, truncated, notes, .. } = outcome;
+        Ok(Evaluated { document, samples, figures, overlap, truncated, notes })
+    }
+
+    fn failed(&self, error: ProbeError) -> CollectError {
+        let subject = self.checkpoint.display().to_string();
+        CollectError::Probe { probe: self.task.id, subject, error: Box::new(error) }
+    }
+
+    fn window(&self, model: &dyn LanguageModel, tokenizer: &Tokenizer) -> Result<usize, CollectError> {
+        let unfit = |what: String| CollectError::Unfit { path: self.checkpoint.to_owned(), what };
+        let (ids, vocab) = (tokenizer.vocab_size(), model.params().tensor(model.head())?.dim(0)?);
+        if ids > vocab {
+            return Err(unfit(format!("expected a tokenizer of at most {vocab} tokens, got {ids}")));
+        }
+        let most = model.window().unwrap_or(usize::MAX);
+        match self.window {
+            Some(window) if window == 0 || window > most => {
+                Err(unfit(format!("expected a window of 1 to {most} positions, got {window}")))
+            }
+            Some(window) => Ok(window),
+            None => Ok(model.window().unwrap_or(WINDOW)),
+        }
+    }
+
+    fn document(
+        &self,
+        model: &dyn LanguageModel,
+        window: usize,
+        identity: &Json,
+        outcome: &Outcome,
+        overlap: Option<f64>,
+    ) -> Json {
+        let id = self.task.id;
+        let number = |x: f64| json!(Value::from(x));
+        let (mut results, mut higher) = (Map::new(), Map::new());
+        results.insert("alias".to_owned(), id.into());
+        for figure in &outcome.figures {
+            let name = figure.name;
+            results.insert(format!("{name},none"), number(figure.value));
+            let error = figure.standard_error.map_or("N/A".into(), number);
+            results.insert(format!("{name}_stderr,none"), error);
+            let interval = figure.interval.map(|ends| ends.map(number));
+            results.insert(format!("{name}_interval,none"), json!(interval));
+            higher.insert(name.to_owned(), figure.higher_is_better.into());
+        }
+        if let Some(share) = overlap {
+            results.insert("overlap,none".to_owned(), number(share));
+        }
+        let limit = self.limit;
+        let notes: Map<_, _> = outcome.notes.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
+        json!({
+            "results": {id: results},
+            "versions": {id: self.task.version},
+            "n-shot": {id: 0},
+            "higher_is_better": {id: higher},
+            "n-samples": {id: {"original": outcome.original, "effective": outcome.effective}},
+            "truncated": {id: outcome.truncated},
+            "configs": {id: notes},
+            "config": {
+                "model": model.config().name(),
+                "model_args": self.checkpoint.display().to_string(),
+                "model_num_parameters": model.census().total,
+                "max_length": window,
+                "batch_size": self.batch,
+                "limit": limit,
+                "identity": identity,
+            },
+        })
+    }
+}
+
+/// A token file of this tokenizer.
+fn training(path: &Path, tokenizer: &Tokenizer) -> Result<TokenFile, CollectError> {
+    let file = TokenFile::open(path)?;
+    if file.header().tokenizer == tokenizer.digest() {
+        return Ok(file);
+    }
+    let what = "expected tokens of the checkpoint's tokenizer, got another's".to_owned();
+    Err(CollectError::Unfit { path: path.to_owned(), what })
+}

@@ -1,0 +1,10 @@
+//! Evaluations of any checkpoint, without a protocol: a published [`benchmark`], the [`recall`] tests, people's
+//! [`preference`].
+
+mod benchmark;
+mod preference;
+mod recall;
+
+pub use benchmark::{Evaluated, Evaluation};
+pub use preference::{Comparison, human_preference};
+pub use recall::{Inquired, ask_checkpoint};

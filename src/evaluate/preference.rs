@@ -1,0 +1,182 @@
+//! Pairs of replies for people to compare: two checkpoints, the same dialogues, sides drawn.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use crate::collect::{CollectError, stamped};
+use crate::data::published::dialogues::{Dialogue, dialogues};
+use crate::data::tokenizer::Tokenizer;
+use crate::evidence::{
+    Compared, Condition, Key, Ledger, Line, Measurement, Metric, Pair, Provenance, Subject, Tally,
+};
+use crate::files::sha256;
+use crate::models::MODELS;
+use crate::probes::{
+    Decoding, ModelRespondent, Nucleus, ProbeError, Reading, Respondent, Task, one_turn, prompt,
+};
+use crate::progress::Screen;
+use crate::random::Random;
+use crate::train::{Precision, load_model};
+
+/// Positions of a model that has no limit of its own.
+const WINDOW: usize = 1024;
+/// Streams of chance.
+const DIALOGUES: u64 = 0;
+const SIDES: u64 = 1;
+
+/// A number of both models: whoever knows the sides of one page knows those of no other.
+fn of_both(a: &Compared, b: &Compared) -> u64 {
+    let mut both = [a.weights.as_str(), b.weights.as_str()];
+    both.sort_unstable();
+    let digest = sha256(both.concat().as_bytes());
+    digest.bytes().fold(0, |sum, digit| sum.rotate_left(5) ^ u64::from(digit))
+}
+
+/// What to compare on what.
+pub struct Comparison<'a> {
+    /// A checkpoint's folder, with its tokenizer.
+    pub a: &'a Path,
+    /// Another's.
+    pub b: &'a Path,
+    /// A benchmark of dialogue.
+    pub task: &'a Task,
+    /// Its file, or the data folder.
+    pub data: &'a Path,
+    /// How many pairs, each of another dialogue.
+    pub pairs: usize,
+    /// Draws dialogues, sides and replies.
+    pub seed: u64,
+    /// The nucleus of the replies; 0 is greedy.
+    pub top_p: f64,
+    /// Where progress is shown.
+    pub screen: &'a Screen,
+    /// Set to stop.
+    pub stop: &'a AtomicBool,
+}
+
+impl Comparison<'_> {
+    /// Generates, and gives what raters see and what opens the blinding.
+    pub fn run(&self) -> Result<(Vec<Pair>, Key), CollectError> {
+        let path = self.task.file_at(self.data);
+        let unfit = |what: String| CollectError::Unfit { path: path.clone(), what };
+        let all = dialogues(self.task.id, &path)
+            .ok_or_else(|| unfit(format!("expected a task of dialogue, got {}", self.task.id)))?
+            .map_err(|error| self.failed(&path, error.into()))?;
+        let file = std::fs::read(&path)
+            .map_err(|error| self.failed(&path, ProbeError::File { path: path.clone(), error }))?;
+        if self.pairs == 0 || self.pairs > all.len() {
+            return Err(unfit(format!("expected 1 to {} pairs, got {}", all.len(), self.pairs)));
+        }
+        let mut random = Random::new(self.seed, DIALOGUES);
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        random.shuffle(&mut order);
+        let asked: Vec<(&Dialogue, usize)> =
+            order.iter().take(self.pairs).map(|&i| (&all[i], *random.pick(&all[i].replies))).collect();
+        // A reply that may be longer tells whose it is.
+        let window = |path| Ok::<_, CollectError>(load_model(path)?.window().unwrap_or(WINDOW));
+        let shorter = window(self.a)?.min(window(self.b)?);
+        let (replies_a, a) = self.replies(self.a, &asked, shorter)?;
+        let (replies_b, b) = self.replies(self.b, &asked, shorter)?;
+        let mut random = Random::new(self.seed ^ of_both(&a, &b), SIDES);
+        let (mut pairs, mut a_is_left) = (Vec::new(), Vec::new());
+        for (((dialogue, place), a), b) in asked.iter().zip(replies_a).zip(replies_b) {
+            let first = random.chance(50);
+            let (left, right) = if first { (a, b) } else { (b, a) };
+            let (opening, turns) = (dialogue.opening.clone(), dialogue.turns[..*place].to_vec());
+            pairs.push(Pair { opening, turns, left, right });
+            a_is_left.push(first);
+        }
+        // Texts alone: serialising them cannot fail.
+        let page = sha256(serde_json::to_string(&pairs).unwrap_or_default().as_bytes());
+        let (task, data) = (self.task.id.to_owned(), sha256(&file));
+        let key = Key { page, task, data, seed: self.seed, top_p: self.top_p, a, b, a_is_left };
+        Ok((pairs, key))
+    }
+
+    fn failed(&self, subject: &Path, error: ProbeError) -> CollectError {
+        let subject = subject.display().to_string();
+        CollectError::Probe { probe: self.task.id, subject, error: Box::new(error) }
+    }
+
+    /// What a checkpoint replies.
+    fn replies(
+        &self,
+        checkpoint: &Path,
+        asked: &[(&Dialogue, usize)],
+        shorter: usize,
+    ) -> Result<(Vec<String>, Compared), CollectError> {
+        let model = load_model(checkpoint)?.placed(Precision::Float32)?;
+        let failed = |error| self.failed(checkpoint, error);
+        let tokenizer = Tokenizer::from_dir(checkpoint).map_err(|e| failed(e.into()))?;
+        let (ids, vocab) = (tokenizer.vocab_size(), model.params().tensor(model.head())?.dim(0)?);
+        if ids > vocab {
+            let what = format!("expected a tokenizer of at most {vocab} tokens, got {ids}");
+            return Err(CollectError::Unfit { path: checkpoint.to_owned(), what });
+        }
+        let nucleus = Nucleus { p: self.top_p, temperature: 1.0, seed: self.seed };
+        let short = one_turn(&tokenizer, shorter, Some(nucleus)).map_err(failed)?;
+        let how = Decoding { window: model.window().unwrap_or(WINDOW), ..short };
+        let prompts = asked.iter().map(|(dialogue, place)| prompt(&tokenizer, dialogue, *place));
+        let prompts: Vec<Vec<u32>> = prompts.collect::<Result<_, _>>().map_err(failed)?;
+        let asked = ModelRespondent { model: model.as_ref(), batch: 1, screen: self.screen, stop: self.stop };
+        let replies = asked.reply(&prompts, &how).map_err(failed)?;
+        let text = |tokens: &Vec<u32>| tokenizer.decode(tokens).map(|text| text.trim().to_owned());
+        let texts: Vec<String> =
+            replies.iter().map(text).collect::<Result<_, _>>().map_err(|e| failed(e.into()))?;
+        let compared = Compared {
+            checkpoint: checkpoint.display().to_string(),
+            model: model.config().name().to_owned(),
+            weights: model.params().digest()?,
+        };
+        Ok((texts, compared))
+    }
+}
+
+/// What raters prefer as evidence about the model that was compared with the baseline. Both checkpoints must
+/// be trained ones of this ledger, of one scale and trial: its evidence says where they came from.
+pub fn human_preference(ledger: &Ledger, key: &Key, tally: &Tally) -> Result<Line, CollectError> {
+    let unfit = |what: String| CollectError::Unfit { path: ledger.path().to_owned(), what };
+    let known = |compared: &Compared| {
+        let of = |m: &&Measurement| {
+            let (subject, source) = (m.subject(), m.provenance());
+            let same = subject.model == compared.model && source.weights == compared.weights;
+            same && subject.condition == Condition::Trained
+        };
+        let what = || unfit(format!("expected evidence about {}, got none", compared.checkpoint));
+        ledger.measurements().filter(of).last().ok_or_else(what)
+    };
+    let (a, b) = (known(&key.a)?, known(&key.b)?);
+    let baseline = |m: &Measurement| m.subject().model == MODELS[0].name;
+    let trial = |m: &Measurement| (m.subject().scale.clone(), m.subject().seed);
+    if baseline(a) == baseline(b) || trial(a) != trial(b) {
+        let name = |m: &Measurement| {
+            format!("{} {} seed {}", m.subject().model, m.subject().scale, m.subject().seed)
+        };
+        let expected = format!("expected {} and another model of its scale and trial", MODELS[0].name);
+        return Err(unfit(format!("{expected}, got {} and {}", name(a), name(b))));
+    }
+    // The share of A is what the share of B lacks.
+    let (about, turned) = if baseline(a) { (b, true) } else { (a, false) };
+    let share = |x: f64| if turned { 1.0 - x } else { x };
+    let interval =
+        tally.interval.map(|[low, high]| if turned { [share(high), share(low)] } else { [low, high] });
+    let earlier = |m: &Measurement| {
+        let same = |f: fn(&Provenance) -> &String| f(m.provenance()) == f(about.provenance());
+        m.metric() == Metric::HumanPreference
+            && m.subject() == about.subject()
+            && same(|p| &p.weights)
+            && same(|p| &p.revision)
+    };
+    if ledger.measurements().any(earlier) {
+        let (model, seed) = (&about.subject().model, about.subject().seed);
+        return Err(unfit(format!(
+            "expected no preference about {model} seed {seed} yet, got one: import all ratings of a page at once, into a ledger without them"
+        )));
+    }
+    let ratings = tally.raters.values().sum::<usize>() as u64;
+    let value = share(tally.preference);
+    let reading = Reading { n: Some(ratings), interval, ..Reading::new(Metric::HumanPreference, value) };
+    let source =
+        Provenance { probe: "human".to_owned(), validation: key.page.clone(), ..about.provenance().clone() };
+    Ok(stamped(Subject { condition: Condition::Trained, ..about.subject().clone() }, reading, source))
+}

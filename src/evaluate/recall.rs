@@ -1,0 +1,66 @@
+//! What a checkpoint remembers, asked without a protocol: the document has the layout of the EleutherAI
+//! harness, where a condition (trained, state reset, …) stands where the harness names a filter.
+
+use std::path::Path;
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::collect::{CollectError, REVISION, device};
+use crate::data::tokenizer::Tokenizer;
+use crate::evidence::Value;
+use crate::probes::{ProbeError, Reading, Who, inquire};
+use crate::train::{Precision, load_model};
+
+/// Of the untrained model that is asked beside.
+const SEED: u64 = 0;
+
+/// What came of it.
+pub struct Inquired {
+    /// Results and settings.
+    pub document: Json,
+    /// The numbers.
+    pub readings: Vec<Reading>,
+}
+
+/// Asks a checkpoint one of the questions that need no data; `None` where the question is none of them.
+pub fn ask_checkpoint(checkpoint: &Path, id: &'static str) -> Result<Option<Inquired>, CollectError> {
+    let failed = |error: ProbeError| {
+        let subject = checkpoint.display().to_string();
+        CollectError::Probe { probe: id, subject, error: Box::new(error) }
+    };
+    let model = load_model(checkpoint)?.placed(Precision::Float32)?;
+    let tokenizer = Tokenizer::from_dir(checkpoint).map_err(|e| failed(e.into()))?;
+    let untrained = model.config().init(SEED)?.placed(Precision::Float32)?;
+    let who =
+        Who { model: model.as_ref(), untrained: untrained.as_ref(), tokenizer: &tokenizer, matched: None };
+    let Some(readings) = inquire(id, &who).transpose().map_err(failed)? else { return Ok(None) };
+    let number = |x: f64| json!(Value::from(x));
+    let mut results = Map::from_iter([("alias".to_owned(), id.into())]);
+    for r in &readings {
+        let (name, condition) = (r.metric.id(), json!(r.condition));
+        let condition = condition.as_str().unwrap_or_default();
+        results.insert(format!("{name},{condition}"), number(r.value));
+        let interval = r.interval.map(|ends| ends.map(number));
+        results.insert(format!("{name}_interval,{condition}"), json!(interval));
+    }
+    let document = json!({
+        "results": {id: results},
+        "versions": {id: 1},
+        "n-shot": {id: 0},
+        "config": {
+            "model": model.config().name(),
+            "model_args": checkpoint.display().to_string(),
+            "model_num_parameters": model.census().total,
+            "max_length": model.window(),
+            "identity": {
+                "model": model.config(),
+                "weights": model.params().digest()?,
+                "tokenizer": tokenizer.digest(),
+                "precision": "float32",
+                "device": device(),
+                "revision": REVISION,
+            },
+        },
+    });
+    Ok(Some(Inquired { document, readings }))
+}

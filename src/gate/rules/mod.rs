@@ -1,0 +1,7 @@
+//! How a criterion's rule is answered from evidence: one file a family of rules.
+
+pub(super) mod composite;
+pub(super) mod paired;
+pub(super) mod provenance;
+pub(super) mod scaling;
+pub(super) mod single;

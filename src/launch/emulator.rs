@@ -1,0 +1,333 @@
+//! The CPU side of `kernels/emulate.h`: guarded buffers, arguments, and matrix products in place of cuBLAS's.
+
+use std::ffi::{CStr, CString, c_char};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
+use half::bf16;
+
+use super::args::{Arg, Operand, Place, Shape, guarded};
+
+static ON: AtomicBool = AtomicBool::new(false);
+static SEED: AtomicU32 = AtomicU32::new(1);
+
+/// From now on float32 and bfloat16 tensors of this process go through emulated kernels.
+pub(super) fn turn_on() {
+    ON.store(true, Ordering::Relaxed);
+}
+
+pub(super) fn is_on() -> bool {
+    ON.load(Ordering::Relaxed)
+}
+
+/// Every launch draws an order of threads of its own; this says from where on.
+pub(super) fn reseed(seed: u32) {
+    SEED.store(seed, Ordering::Relaxed);
+}
+
+/// Bytes on either side of a buffer.
+const MARGIN: usize = 1024;
+/// What the device aligns its allocations to.
+const ALIGNMENT: usize = 256;
+/// As a float32 or a bfloat16, NaN.
+const NAN: u8 = 0xff;
+
+/// Bytes between two margins of NaN.
+pub(crate) struct Guarded {
+    all: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Guarded {
+    /// So many bytes of NaN, `shift` bytes behind an aligned address.
+    pub fn new(len: usize, shift: usize) -> Self {
+        let all = vec![NAN; len + 2 * MARGIN + 2 * ALIGNMENT];
+        let base = all.as_ptr() as usize + MARGIN;
+        let start = MARGIN + base.next_multiple_of(ALIGNMENT) - base + shift % ALIGNMENT;
+        Self { all, start, len }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.all[self.start..self.start + self.len]
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.all[self.start..self.start + self.len]
+    }
+
+    fn address(&mut self) -> u64 {
+        self.bytes_mut().as_mut_ptr() as u64
+    }
+
+    fn is_whole(&self) -> bool {
+        let margins = self.all[..self.start].iter().chain(&self.all[self.start + self.len..]);
+        margins.copied().all(|b| b == NAN)
+    }
+}
+
+/// Runs `f` on the bytes of a CPU tensor, and with the offset of its first byte in its storage.
+fn with_bytes<R>(t: &Tensor, f: impl FnOnce(&[u8], usize) -> R) -> Result<R> {
+    let (storage, layout) = t.storage_and_layout();
+    let Storage::Cpu(cpu) = &*storage else { bail!("{:?} in the emulator", t.device()) };
+    let size = t.dtype().size_in_bytes();
+    let range = layout.start_offset() * size..(layout.start_offset() + t.elem_count()) * size;
+    let all = match cpu {
+        CpuStorage::F32(x) => as_bytes(x),
+        CpuStorage::BF16(x) => as_bytes(x),
+        CpuStorage::U32(x) => as_bytes(x),
+        CpuStorage::F64(x) => as_bytes(x),
+        _ => bail!("kernels know no elements of type {:?}", t.dtype()),
+    };
+    Ok(f(&all[range.clone()], range.start))
+}
+
+/// Where a tensor's first element is.
+pub(super) fn address(t: &Tensor) -> Result<u64> {
+    with_bytes(t, |bytes, _| bytes.as_ptr() as u64)
+}
+
+fn as_bytes<T: Copy>(x: &[T]) -> &[u8] {
+    #[expect(unsafe_code, reason = "a tensor's elements as bytes")]
+    // SAFETY: plain numbers without padding, and the slice ends where they end.
+    unsafe {
+        std::slice::from_raw_parts(x.as_ptr().cast(), size_of_val(x))
+    }
+}
+
+/// The elements of a buffer as a tensor.
+pub(super) fn tensor(from: &Guarded, dtype: DType, dims: &[usize]) -> Result<Tensor> {
+    let bytes = from.bytes();
+    let words = || bytes.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
+    match dtype {
+        DType::F32 => {
+            Tensor::from_vec(words().map(f32::from_le_bytes).collect::<Vec<_>>(), dims, &Device::Cpu)
+        }
+        DType::U32 => {
+            Tensor::from_vec(words().map(u32::from_le_bytes).collect::<Vec<_>>(), dims, &Device::Cpu)
+        }
+        DType::BF16 => {
+            let all = bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]));
+            Tensor::from_vec(all.collect::<Vec<_>>(), dims, &Device::Cpu)
+        }
+        DType::F64 => {
+            let all = bytes.chunks_exact(8).map(|b| f64::from_le_bytes(std::array::from_fn(|i| b[i])));
+            Tensor::from_vec(all.collect::<Vec<_>>(), dims, &Device::Cpu)
+        }
+        other => bail!("kernels know no elements of type {other:?}"),
+    }
+}
+
+/// `Argument` of `emulate.h`.
+#[repr(C)]
+struct Raw {
+    bits: u64,
+    kind: u32,
+}
+
+unsafe extern "C" {
+    fn v5_emulate(
+        name: *const c_char,
+        grid: *const u32,
+        size: *const u32,
+        shared: u32,
+        arguments: *const Raw,
+        count: u32,
+        seed: u32,
+        message: *mut c_char,
+    ) -> i32;
+}
+
+fn pointer_kind(dtype: DType) -> Result<u32> {
+    match dtype {
+        DType::F32 => Ok(0),
+        DType::BF16 => Ok(1),
+        DType::U32 => Ok(2),
+        DType::F64 => Ok(3),
+        other => bail!("kernels know no elements of type {other:?}"),
+    }
+}
+
+pub(super) fn run(name: &str, shape: Shape, args: &mut [Arg<'_>]) -> Result<()> {
+    let mut inputs: Vec<Option<Guarded>> = Vec::with_capacity(args.len());
+    for arg in args.iter() {
+        inputs.push(match arg {
+            Arg::In(t) => Some(with_bytes(t, |bytes, offset| {
+                let mut copy = Guarded::new(bytes.len(), offset);
+                copy.bytes_mut().copy_from_slice(bytes);
+                copy
+            })?),
+            _ => None,
+        });
+    }
+    let mut raw = Vec::with_capacity(args.len());
+    for (arg, input) in args.iter_mut().zip(&mut inputs) {
+        raw.push(match arg {
+            Arg::In(t) => {
+                Raw { bits: input.as_mut().map_or(0, Guarded::address), kind: pointer_kind(t.dtype())? }
+            }
+            Arg::Out(out) => {
+                let kind = pointer_kind(out.dtype())?;
+                Raw { bits: guarded(out)?.address(), kind }
+            }
+            Arg::At(at) => Raw { bits: at.address, kind: pointer_kind(at.dtype)? },
+            Arg::Null => Raw { bits: 0, kind: 100 },
+            Arg::Count(n) => Raw { bits: *n as u64, kind: 10 },
+            Arg::Number(x) => Raw { bits: u64::from((*x as f32).to_bits()), kind: 11 },
+        });
+    }
+    let mut message: [c_char; 512] = [0; 512];
+    let (grid, size) = (shape.grid.map(|n| n as u32), [shape.threads as u32, 1, 1]);
+    let Ok(c_name) = CString::new(name) else { bail!("a name with a zero byte") };
+    let seed = SEED.fetch_add(1, Ordering::Relaxed);
+    #[expect(unsafe_code, reason = "the emulator is C++")]
+    // SAFETY: the emulator checks number and types of the arguments; every address is that of a live buffer, and
+    // the message has the 512 bytes that are its limit.
+    let failed = unsafe {
+        v5_emulate(
+            c_name.as_ptr(),
+            grid.as_ptr(),
+            size.as_ptr(),
+            shape.shared as u32,
+            raw.as_ptr(),
+            raw.len() as u32,
+            seed,
+            message.as_mut_ptr(),
+        )
+    };
+    if failed != 0 {
+        #[expect(unsafe_code, reason = "the emulator is C++")]
+        // SAFETY: zeros beyond what was written end the string.
+        let text = unsafe { CStr::from_ptr(message.as_ptr()) };
+        bail!("{}", text.to_string_lossy());
+    }
+    for (i, (arg, input)) in args.iter_mut().zip(&inputs).enumerate() {
+        if let (Arg::In(t), Some(copy)) = (&*arg, input)
+            && !(copy.is_whole() && with_bytes(t, |bytes, _| bytes == copy.bytes())?)
+        {
+            bail!("argument {i}, which it should read, was written to");
+        }
+        if let Arg::Out(out) = arg
+            && !guarded(out)?.is_whole()
+        {
+            bail!("argument {i} was written to outside its {} bytes", guarded(out)?.len);
+        }
+    }
+    Ok(())
+}
+
+/// The product in float32; what cuBLAS does on a device.
+pub(super) fn gemm(
+    to: &mut Guarded,
+    dtype: DType,
+    place: Place,
+    [m, n, k]: [usize; 3],
+    a: Operand<'_>,
+    b: Operand<'_>,
+) -> Result<()> {
+    let wide = |x: Operand<'_>| -> Result<Vec<f32>> {
+        x.tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()
+    };
+    let (x, y) = (wide(a)?, wide(b)?);
+    let at = |o: Operand<'_>, row: usize, col: usize| {
+        let (row, col) = if o.turned { (col, row) } else { (row, col) };
+        o.start + row * o.stride + col
+    };
+    let size = dtype.size_in_bytes();
+    for i in 0..m {
+        for j in 0..n {
+            let sum: f32 = (0..k).map(|l| x[at(a, i, l)] * y[at(b, l, j)]).sum();
+            let start = (place.start + i * place.stride + j) * size;
+            let to = &mut to.bytes_mut()[start..start + size];
+            match dtype {
+                DType::F32 => {
+                    let old = if place.keep { f32::from_le_bytes([to[0], to[1], to[2], to[3]]) } else { 0.0 };
+                    to.copy_from_slice(&(old + sum).to_le_bytes());
+                }
+                _ => {
+                    let old = if place.keep { bf16::from_le_bytes([to[0], to[1]]).to_f32() } else { 0.0 };
+                    to.copy_from_slice(&bf16::from_f32(old + sum).to_le_bytes());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::{Out, args};
+
+    const N: usize = 60;
+
+    fn input() -> Result<Tensor> {
+        Tensor::arange(0f32, N as f32, &Device::Cpu)
+    }
+
+    /// What a planted kernel makes of 0, 1, 2, …, or why it failed.
+    fn planted(name: &str) -> Result<Vec<f32>> {
+        let (x, mut y) = (input()?, Out::new(&[N], DType::F32, &input()?)?);
+        let shape = Shape::new(1, 64).shared(4 * 64);
+        run(&format!("planted_{name}_f32"), shape, &mut args![&x, &mut y, N])?;
+        y.done()?.to_vec1()
+    }
+
+    #[test]
+    fn a_sound_kernel_runs() {
+        let expected: Vec<f32> = (1..N).chain([0]).map(|i| i as f32).collect();
+        for _ in 0..10 {
+            assert_eq!(planted("exchange").unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_breaks_a_rule_is_refused() {
+        let cases = [
+            ("divergent", "__syncthreads"),
+            ("early", "lanes at a warp operation"),
+            ("beyond", "written to outside"),
+            ("careless", "was written to"),
+            ("greedy", "outside the 256 bytes of shared memory"),
+            ("unaligned", "not aligned"),
+        ];
+        for (name, says) in cases {
+            let error = planted(name).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(error.contains(says), "{name}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn what_reads_the_unknown_becomes_nan() {
+        for (name, place) in [("before", 0), ("unwritten", N - 1)] {
+            assert!(planted(name).unwrap()[place].is_nan(), "{name}");
+        }
+        // Whoever runs first has not been given anything: some element, in some order of threads and copies.
+        for name in ["race", "impatient"] {
+            assert!((0..10).any(|_| planted(name).unwrap().iter().any(|x| x.is_nan())), "{name}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_checked() {
+        let refused = |args: &mut [Arg<'_>], says: &str| {
+            let shape = Shape::new(1, 64).shared(4 * 64);
+            let error =
+                run("planted_exchange_f32", shape, args).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(error.contains(says), "{error:?}");
+        };
+        let x = input().unwrap();
+        let half = x.to_dtype(DType::BF16).unwrap();
+        let out = || Out::new(&[N], DType::F32, &x).unwrap();
+        refused(&mut args![&x, &mut out()], "2 arguments, the kernel takes 3");
+        refused(&mut args![&half, &mut out(), N], "argument 0 is of another type");
+        refused(&mut args![&x, N, &mut out()], "argument 1 is of another type");
+        refused(&mut args![&x, &mut out(), 1.0], "argument 2 is of another type");
+        let mut y = out();
+        let mut all = args![&x, &mut y, N];
+        let error = run("planted_nothing_f32", Shape::new(1, 64), &mut all).unwrap_err().to_string();
+        assert!(error.contains("no kernel of that name"), "{error}");
+        let error = run("planted_exchange_f32", Shape::new(1, 65), &mut all).unwrap_err().to_string();
+        assert!(error.contains("65 x 1 x 1 threads"), "{error}");
+    }
+}

@@ -1,0 +1,132 @@
+//! Does it know how a scene goes on? HellaSwag, cleaned and joined as the EleutherAI harness does: right
+//! by the largest log-likelihood, and by the largest per character. Small models sit at the floor of
+//! both, so the margin of the true ending per byte stands beside them.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::task::{Exam, Figure, Outcome, Task, expect_all, first, put};
+use crate::data::published::benchmarks::{Question, hellaswag};
+use crate::evidence::Metric as M;
+use crate::probes::scoring::likelihood::{Answer, How, Request};
+use crate::probes::{Probe, Reading, Result, Subject};
+use crate::statistics::mean;
+
+pub(in crate::probes) const PROBE: Probe = Probe {
+    id: TASK.id,
+    about: "HellaSwag: accuracy by likelihood, per character too, and the true ending's margin per byte",
+    metrics: &[M::HellaswagAccuracy, M::HellaswagAccuracyNorm, M::HellaswagMargin, M::HellaswagOverlap],
+    ask,
+};
+
+pub(in crate::probes) const TASK: Task = Task {
+    id: "hellaswag",
+    version: 1.0,
+    file: "hellaswag/hellaswag_val.jsonl",
+    overlap: M::HellaswagOverlap,
+    examine,
+};
+
+fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+    put(s, &TASK)
+}
+
+/// What a question's answers are worth.
+struct Mark {
+    right: f64,
+    right_per_character: f64,
+    margin: f64,
+}
+
+fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
+    let (original, questions) = first(hellaswag(path)?, exam.limit);
+    let pairs: Vec<_> =
+        questions.iter().flat_map(|q| q.endings.iter().map(move |ending| (&q.query, ending))).collect();
+    let pair =
+        |&(query, ending): &(&String, &String)| Request::pair(exam.tokenizer, query, &format!(" {ending}"));
+    let requests: Vec<Request> = pairs.par_iter().map(pair).collect::<Result<_>>()?;
+    let answers =
+        exam.respondent.answer(&requests, How { window: exam.window, carry: false, greedy: false })?;
+    expect_all(&answers, requests.len())?;
+    let (mut marks, mut samples, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut begin = 0;
+    for question in &questions {
+        let end = begin + question.endings.len();
+        let scores: Vec<f64> = answers[begin..end].iter().map(Answer::log_likelihood).collect();
+        let mark = mark(question, &scores);
+        samples.push(json!({"target": question.truth, "resps": scores,
+                            "acc": mark.right, "acc_norm": mark.right_per_character,
+                            "margin_per_byte": mark.margin}));
+        marks.push(mark);
+        let truth = &requests[begin + question.truth];
+        texts.push([&truth.context[..], &truth.continuation].concat());
+        begin = end;
+    }
+    let n = questions.len();
+    let share = |name, of: fn(&Mark) -> f64| Figure::share(name, &marks.iter().map(of).collect::<Vec<_>>());
+    let accuracy = share("acc", |m| m.right);
+    let per_character = share("acc_norm", |m| m.right_per_character);
+    let margin = share("margin_per_byte", |m| m.margin);
+    Ok(Outcome {
+        original,
+        effective: n,
+        truncated: requests.iter().filter(|r| r.is_longer_than(exam.window)).count(),
+        figures: vec![accuracy, per_character, margin],
+        readings: vec![
+            accuracy.reading(M::HellaswagAccuracy, n),
+            per_character.reading(M::HellaswagAccuracyNorm, n),
+            margin.reading(M::HellaswagMargin, n),
+        ],
+        samples,
+        texts,
+        notes: Vec::new(),
+    })
+}
+
+fn mark(question: &Question, scores: &[f64]) -> Mark {
+    let per = |length: fn(&str) -> usize| {
+        let pairs = scores.iter().zip(&question.endings);
+        pairs.map(|(score, ending)| score / length(ending) as f64).collect::<Vec<_>>()
+    };
+    let right = |scores: &[f64]| if first_largest(scores) == Some(question.truth) { 1.0 } else { 0.0 };
+    let per_byte = per(str::len);
+    let others = per_byte.iter().enumerate().filter(|(i, _)| *i != question.truth).map(|(_, x)| *x);
+    Mark {
+        right: right(scores),
+        right_per_character: right(&per(|ending| ending.chars().count())),
+        margin: per_byte[question.truth] - mean(&others.collect::<Vec<_>>()),
+    }
+}
+
+/// The place of the largest, the first of equals; none where one is not a number.
+fn first_largest(scores: &[f64]) -> Option<usize> {
+    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let known = scores.iter().all(|x| !x.is_nan());
+    scores.iter().position(|x| *x == most).filter(|_| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_measure_has_its_length() {
+        let endings = ["ab", "é", "abcdefgh"].map(str::to_owned).to_vec();
+        let question = |truth| Question { query: "q".to_owned(), endings: endings.clone(), truth };
+        let scores = [-3.0, -2.0, -4.0];
+        let marks = [0, 1, 2].map(|truth| mark(&question(truth), &scores));
+        assert_eq!(marks.each_ref().map(|m| m.right), [0.0, 1.0, 0.0]);
+        assert_eq!(marks.each_ref().map(|m| m.right_per_character), [0.0, 0.0, 1.0]);
+        // Per byte: -1.5, -1 and -0.5.
+        assert_eq!(marks.each_ref().map(|m| m.margin), [-0.75, 0.0, 0.75]);
+    }
+
+    #[test]
+    fn the_first_of_equals_is_taken_and_what_is_no_number_never() {
+        assert_eq!(first_largest(&[1.0, 2.0, 2.0]), Some(1));
+        assert_eq!(first_largest(&[1.0, f64::NAN, 2.0]), None);
+        assert_eq!(first_largest(&[]), None);
+    }
+}

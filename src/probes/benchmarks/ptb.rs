@@ -1,0 +1,65 @@
+//! How well does it predict the Penn Treebank as Mikolov distributed it? One stream of sentences, in the
+//! windows of WikiText; words are counted with the end of each sentence, as the published counts are.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::task::{Exam, Outcome, Task, expect_all, first, put, ratio};
+use crate::data::published::benchmarks::ptb;
+use crate::evidence::Metric as M;
+use crate::probes::scoring::likelihood::{How, windows};
+use crate::probes::{Probe, Reading, Result, Subject};
+
+pub(in crate::probes) const PROBE: Probe = Probe {
+    id: TASK.id,
+    about: "the Penn Treebank's test split, as distributed: loss per word",
+    metrics: &[M::PtbLoss, M::PtbOverlap],
+    ask,
+};
+
+pub(in crate::probes) const TASK: Task =
+    Task { id: "ptb", version: 1.0, file: "ptb/ptb.test.txt", overlap: M::PtbOverlap, examine };
+
+fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+    put(s, &TASK)
+}
+
+fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
+    let (original, lines) = first(ptb(path)?, exam.limit);
+    let encoded = lines.iter().map(|line| exam.tokenizer.encode(&line.text));
+    let encoded: Vec<Vec<u32>> = encoded.collect::<std::result::Result<_, _>>()?;
+    let stream = encoded.concat();
+    let requests = windows(&stream, exam.tokenizer.eot(), exam.window, exam.window);
+    let how = How { window: exam.window, carry: false, greedy: false };
+    let answers = exam.respondent.answer(&requests, how)?;
+    let losses: Vec<f64> = answers.into_iter().flat_map(|answer| answer.losses).collect();
+    expect_all(&losses, stream.len())?;
+    // Sentences are the documents of this corpus: each has the losses of its own tokens.
+    let mut rest = losses.as_slice();
+    let mut by_line = Vec::with_capacity(lines.len());
+    for tokens in &encoded {
+        let (own, others) = rest.split_at(tokens.len());
+        by_line.push(own.iter().fold(0.0, |sum, loss| sum + loss));
+        rest = others;
+    }
+    let over = |length: &dyn Fn(usize) -> usize| {
+        let pairs = by_line.iter().enumerate().map(|(i, &loss)| (loss, length(i) as f64));
+        ratio(&pairs.collect::<Vec<_>>())
+    };
+    let (words, tokens) = (over(&|i| lines[i].words), over(&|i| encoded[i].len()));
+    let sample = |i: usize| json!({"log_likelihood": -by_line[i], "words": lines[i].words, "tokens": encoded[i].len()});
+    Ok(Outcome {
+        original,
+        effective: lines.len(),
+        truncated: 0,
+        figures: vec![
+            words.through("word_perplexity", f64::exp),
+            tokens.through("token_perplexity", f64::exp),
+        ],
+        readings: vec![words.reading(M::PtbLoss, lines.len())],
+        samples: (0..lines.len()).map(sample).collect(),
+        texts: vec![stream],
+        notes: Vec::new(),
+    })
+}

@@ -1,0 +1,189 @@
+//! Benchmarks of language modelling: put to any checkpoint by `v5gate eval`, and to trained models by a
+//! protocol whose data folder has their files.
+//!
+//! To add one: a file with its `TASK` and `PROBE`, and rows in [`TASKS`] and `PROBES`.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use serde_json::Value;
+
+use super::{dailydialog, hellaswag, lambada, personachat, ptb, wikitext};
+use crate::data::cache::TokenFile;
+use crate::data::tokenizer::Tokenizer;
+use crate::evidence::Metric;
+use crate::probes::overlap::shared_ngrams;
+use crate::probes::scoring::likelihood::{ModelRespondent, Respondent};
+use crate::probes::{ProbeError, Reading, Result, Subject};
+use crate::progress::Screen;
+use crate::statistics::{bootstrap_interval, mean, percentile_interval, ratio_bootstrap_interval};
+
+/// A row of [`TASKS`].
+pub struct Task {
+    /// The name, which is also its probe's.
+    pub id: &'static str,
+    /// Version of the definition, in the EleutherAI harness where it has one.
+    pub version: f64,
+    /// Its file below the data folder.
+    pub file: &'static str,
+    /// The share of its n-grams that training text contains.
+    pub overlap: Metric,
+    /// Asks.
+    pub examine: fn(&Exam<'_>, &Path) -> Result<Outcome>,
+}
+
+/// Every benchmark.
+pub const TASKS: &[Task] =
+    &[wikitext::TASK, ptb::TASK, lambada::TASK, hellaswag::TASK, dailydialog::TASK, personachat::TASK];
+
+/// Who is asked, and how.
+pub struct Exam<'a> {
+    /// Who answers.
+    pub respondent: &'a dyn Respondent,
+    /// What makes tokens.
+    pub tokenizer: &'a Tokenizer,
+    /// Positions that are seen at a time.
+    pub window: usize,
+    /// Only so many of the first items.
+    pub limit: Option<usize>,
+    /// Also what no criterion asks about: windows with a stride, a state carried on, drawn replies.
+    pub variants: bool,
+}
+
+/// A number under the name that users of the harness know.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figure {
+    /// The name.
+    pub name: &'static str,
+    /// The number.
+    pub value: f64,
+    /// 95 % interval over documents or items.
+    pub interval: Option<[f64; 2]>,
+    /// Standard error of a mean over items.
+    pub standard_error: Option<f64>,
+    /// Which way it improves.
+    pub higher_is_better: bool,
+}
+
+/// What came of it.
+pub struct Outcome {
+    /// Items of the file.
+    pub original: usize,
+    /// Items that were asked.
+    pub effective: usize,
+    /// Requests that lost their left end to the window.
+    pub truncated: usize,
+    /// Numbers for people.
+    pub figures: Vec<Figure>,
+    /// Numbers for the ledger.
+    pub readings: Vec<Reading>,
+    /// One object per item.
+    pub samples: Vec<Value>,
+    /// The tokens of every document, for the search in training text.
+    pub texts: Vec<Vec<u32>>,
+    /// What was decided that the numbers depend on, by name.
+    pub notes: Vec<(&'static str, String)>,
+}
+
+impl Figure {
+    pub(in crate::probes) fn new(name: &'static str, value: f64, interval: Option<[f64; 2]>) -> Self {
+        Self { name, value, interval, standard_error: None, higher_is_better: false }
+    }
+
+    pub(in crate::probes) fn share(name: &'static str, items: &[f64]) -> Self {
+        let deviation = crate::statistics::sd(items);
+        Self {
+            standard_error: deviation.map(|sd| sd / (items.len() as f64).sqrt()),
+            higher_is_better: true,
+            ..Self::new(name, mean(items), interval(items))
+        }
+    }
+
+    /// Of the mean of a figure to that of the ledger, in the same unit.
+    pub(in crate::probes) fn reading(&self, metric: Metric, n: usize) -> Reading {
+        Reading { n: Some(n as u64), interval: self.interval, ..Reading::new(metric, self.value) }
+    }
+
+    /// The same through a rising function.
+    pub(in crate::probes) fn through(self, name: &'static str, f: impl Fn(f64) -> f64) -> Self {
+        Self { name, value: f(self.value), interval: self.interval.map(|ends| ends.map(f)), ..self }
+    }
+}
+
+/// Resamples of every interval; the seed is always the same.
+const RESAMPLES: usize = 1000;
+
+fn interval(items: &[f64]) -> Option<[f64; 2]> {
+    bootstrap_interval(items, RESAMPLES, 0)
+}
+
+/// Of any number that is made of so many documents, each counted so many times.
+pub(in crate::probes) fn interval_over(
+    documents: usize,
+    number: impl FnMut(&[f64]) -> f64,
+) -> Option<[f64; 2]> {
+    percentile_interval(documents, RESAMPLES, 0, number)
+}
+
+/// Σ numerators / Σ denominators over documents.
+pub(in crate::probes) fn ratio(documents: &[(f64, f64)]) -> Figure {
+    let (above, below) = documents.iter().fold((0.0, 0.0), |(a, b), (x, d)| (a + x, b + d));
+    Figure::new("", above / below, ratio_bootstrap_interval(documents, RESAMPLES, 0))
+}
+
+/// The first so many.
+pub(in crate::probes) fn first<T>(mut items: Vec<T>, limit: Option<usize>) -> (usize, Vec<T>) {
+    let original = items.len();
+    items.truncate(limit.unwrap_or(original));
+    (original, items)
+}
+
+/// The benchmark of that name.
+pub fn find_task(id: &str) -> Option<&'static Task> {
+    TASKS.iter().find(|task| task.id == id)
+}
+
+impl Task {
+    /// Its file: the path itself, or below it if that is a folder.
+    pub fn file_at(&self, data: &Path) -> PathBuf {
+        if data.is_dir() { data.join(self.file) } else { data.to_owned() }
+    }
+
+    /// Its file in a data folder, if there is one.
+    pub(in crate::probes) fn file_in(&self, data: Option<&Path>) -> Option<PathBuf> {
+        Some(data?.join(self.file)).filter(|path| path.is_file())
+    }
+}
+
+/// The share of a benchmark's 13-grams that training text contains; `None` of texts without any.
+pub fn overlap(train: &TokenFile, texts: &[Vec<u32>]) -> Option<f64> {
+    let (found, all) = shared_ngrams(train, texts);
+    (all > 0).then(|| found as f64 / all as f64)
+}
+
+/// What a trained model makes of a benchmark; nothing where its file is absent.
+pub(in crate::probes) fn put(s: &Subject<'_>, task: &Task) -> Result<Vec<Reading>> {
+    /// Requests in a forward pass.
+    const BATCH: usize = 8;
+    let Some(path) = task.file_in(s.material.data.as_deref()) else { return Ok(Vec::new()) };
+    let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
+    let respondent = ModelRespondent { model: s.model, batch: BATCH, screen: &screen, stop: &stop };
+    let exam = Exam {
+        respondent: &respondent,
+        tokenizer: &s.dataset.tokenizer,
+        window: s.recipe.context_length,
+        limit: s.material.items,
+        variants: false,
+    };
+    let outcome = (task.examine)(&exam, &path)?;
+    let share = overlap(&s.dataset.train, &outcome.texts).map(|share| Reading::new(task.overlap, share));
+    Ok(outcome.readings.into_iter().chain(share).collect())
+}
+
+/// As many answers as requests.
+pub(in crate::probes) fn expect_all<T>(answers: &[T], requests: usize) -> Result<()> {
+    if answers.len() == requests {
+        return Ok(());
+    }
+    Err(ProbeError::Answers { expected: requests, got: answers.len() })
+}

@@ -1,0 +1,111 @@
+//! How well does it predict Wikipedia's pages? The task `wikitext` of the EleutherAI harness: the page
+//! as a reader sees it is scored, and words and bytes are those of the page as it was distributed.
+//! Ratios are of the whole corpus. The test text is the same in WikiText-2 and WikiText-103.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::task::{Exam, Figure, Outcome, Task, expect_all, first, put, ratio};
+use crate::data::published::wikitext::{Page, pages};
+use crate::evidence::Metric as M;
+use crate::probes::scoring::likelihood::{How, Request, whole, windows};
+use crate::probes::{Probe, Reading, Result, Subject};
+
+pub(in crate::probes) const PROBE: Probe = Probe {
+    id: TASK.id,
+    about: "WikiText's test pages, the same in WikiText-2 and WikiText-103: loss per word and per byte",
+    metrics: &[M::WikitextLoss, M::WikitextBitsPerByte, M::WikitextOverlap],
+    ask,
+};
+
+pub(in crate::probes) const TASK: Task = Task {
+    id: "wikitext",
+    version: 2.0,
+    file: "wikitext103/wiki.test.raw",
+    overlap: M::WikitextOverlap,
+    examine,
+};
+
+fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+    put(s, &TASK)
+}
+
+fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
+    let (original, pages) = first(pages(path)?, exam.limit);
+    let texts: Vec<Vec<u32>> =
+        pages.iter().map(|page| exam.tokenizer.encode(&page.text)).collect::<std::result::Result<_, _>>()?;
+    let eot = exam.tokenizer.eot();
+    let disjoint = |text: &Vec<u32>| windows(text, eot, exam.window, exam.window);
+    let how = How { window: exam.window, carry: false, greedy: false };
+    let losses = by_page(exam, &texts, how, disjoint)?;
+    let [words, bytes, bits] = per_word_and_byte(&pages, &losses);
+    let mut figures = vec![
+        words.through("word_perplexity", f64::exp),
+        bytes.through("byte_perplexity", f64::exp),
+        bits,
+        per_token("token_perplexity", &texts, &losses),
+    ];
+    if exam.variants {
+        let strided = |text: &Vec<u32>| windows(text, eot, exam.window, exam.window.div_ceil(2));
+        let losses = by_page(exam, &texts, how, strided)?;
+        figures.push(per_token("token_perplexity_strided", &texts, &losses));
+    }
+    if exam.variants && exam.respondent.carries() {
+        let carried = How { carry: true, ..how };
+        let losses = by_page(exam, &texts, carried, |text| vec![whole(text, eot)])?;
+        let [words, bytes, bits] = per_word_and_byte(&pages, &losses);
+        figures.push(words.through("word_perplexity_recurrent", f64::exp));
+        figures.push(bytes.through("byte_perplexity_recurrent", f64::exp));
+        figures.push(Figure { name: "bits_per_byte_recurrent", ..bits });
+        figures.push(per_token("token_perplexity_recurrent", &texts, &losses));
+    }
+    let sample = |((page, text), loss): ((&Page, &Vec<u32>), &f64)| json!({"log_likelihood": -loss, "words": page.words, "bytes": page.bytes, "tokens": text.len()});
+    Ok(Outcome {
+        original,
+        effective: pages.len(),
+        truncated: 0,
+        readings: vec![
+            words.reading(M::WikitextLoss, pages.len()),
+            bits.reading(M::WikitextBitsPerByte, pages.len()),
+        ],
+        samples: pages.iter().zip(&texts).zip(&losses).map(sample).collect(),
+        figures,
+        texts,
+        notes: Vec::new(),
+    })
+}
+
+/// The summed loss of every page.
+fn by_page(
+    exam: &Exam<'_>,
+    texts: &[Vec<u32>],
+    how: How,
+    cut: impl Fn(&Vec<u32>) -> Vec<Request>,
+) -> Result<Vec<f64>> {
+    let parts: Vec<Vec<Request>> = texts.iter().map(cut).collect();
+    let requests = parts.concat();
+    let answers = exam.respondent.answer(&requests, how)?;
+    expect_all(&answers, requests.len())?;
+    let mut rest = answers.iter();
+    let page = |part: &Vec<Request>| {
+        rest.by_ref().take(part.len()).fold(0.0, |sum, answer| sum - answer.log_likelihood())
+    };
+    Ok(parts.iter().map(page).collect())
+}
+
+/// Nats per word and per byte, bits per byte.
+fn per_word_and_byte(pages: &[Page], losses: &[f64]) -> [Figure; 3] {
+    let over = |of: fn(&Page) -> usize| {
+        let pairs = losses.iter().zip(pages).map(|(&loss, page)| (loss, of(page) as f64));
+        ratio(&pairs.collect::<Vec<_>>())
+    };
+    let bytes = over(|page| page.bytes);
+    let bits = bytes.through("bits_per_byte", |nats| nats / std::f64::consts::LN_2);
+    [over(|page| page.words), bytes, bits]
+}
+
+fn per_token(name: &'static str, texts: &[Vec<u32>], losses: &[f64]) -> Figure {
+    let pairs: Vec<_> = losses.iter().zip(texts).map(|(&loss, text)| (loss, text.len() as f64)).collect();
+    ratio(&pairs).through(name, f64::exp)
+}

@@ -1,0 +1,7 @@
+//! How texts are scored: log-likelihoods, decoding, kept answers, n-grams and BLEU.
+
+pub(super) mod bleu;
+pub(super) mod cache;
+pub(super) mod decoding;
+pub(super) mod likelihood;
+pub(super) mod ngram;

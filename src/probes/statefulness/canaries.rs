@@ -1,0 +1,50 @@
+//! Do the canaries C1 to C6 live? (Ruling table of section 4; scored as ruling R16 says.)
+//!
+//! Items, conditions and scoring are those of the recall tests; only the accuracy is kept, since that is
+//! what a canary has a limit for.
+
+use super::recall::{ItemsOf, Who, accuracy, usable};
+use crate::data::synthetic::canaries::items;
+use crate::evidence::{CANARIES, Metric as M};
+use crate::probes::{Probe, Reading, Result, Subject};
+
+pub(in crate::probes) const PROBE: Probe = Probe {
+    id: "canaries",
+    about: "conversation tests C1 to C6, scored over closed sets of candidates",
+    metrics: METRICS,
+    ask,
+};
+
+const METRICS: &[M] = &{
+    let mut metrics = [M::CanaryC1a; CANARIES.len()];
+    let mut i = 0;
+    while i < metrics.len() {
+        metrics[i] = CANARIES[i].1;
+        i += 1;
+    }
+    metrics
+};
+
+fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+    canaries_over(s, &|canary| items(canary, &s.dataset.tokenizer))
+}
+
+/// The probe's question over other items.
+pub fn canaries_over(s: &Subject<'_>, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
+    Who::of(s)?.canaries(items)
+}
+
+impl Who<'_> {
+    /// The answers to the canaries.
+    pub fn canaries(&self, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
+        let mut readings = Vec::new();
+        self.everyone(&mut |condition, answers| {
+            for &(name, metric) in CANARIES {
+                let Some(items) = usable(self.tokenizer, items(name)) else { continue };
+                readings.push(accuracy(metric, &items, &answers(&items)?).under(condition));
+            }
+            Ok(())
+        })?;
+        Ok(readings)
+    }
+}

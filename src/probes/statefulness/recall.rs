@@ -1,0 +1,357 @@
+//! What does it remember of a conversation? (Rulings R16–R18.)
+//!
+//! A stem is scored over its closed set of candidates by likelihood. Every template comes with each
+//! candidate as the truth, so a model without memory scores exactly 1/K. Ties share their credit.
+//! Beside the trained model: untrained, state reset before the question, GPT-2 with a window whose
+//! cache is no larger than GroundThink's state, a uniform guesser and a copy oracle.
+
+use std::collections::BTreeMap;
+
+use crate::data::synthetic::cloze::{ClozeItem, items};
+use crate::data::tokenizer::Tokenizer;
+use crate::evidence::{Condition, Metric as M, RECALL_TESTS};
+use crate::models::{self, LanguageModel};
+use crate::ops::to_vec_f64;
+use crate::probes::{Probe, Reading, Result, Subject};
+use crate::statistics::{mean, t_interval};
+
+pub(in crate::probes) const PROBE: Probe = Probe {
+    id: "recall",
+    about: "recall of facts from a conversation, scored over closed sets of candidates",
+    metrics: METRICS,
+    ask,
+};
+
+const METRICS: &[M] = &[
+    M::ThreeTurnMemoryAccuracy,
+    M::ThreeTurnMemoryMrr,
+    M::ThreeTurnMemoryBits,
+    M::ContextualCorrectionAccuracy,
+    M::ContextualCorrectionMrr,
+    M::ContextualCorrectionBits,
+    M::InterruptedDialogueAccuracy,
+    M::InterruptedDialogueMrr,
+    M::InterruptedDialogueBits,
+    M::MultiFactCompositionAccuracy,
+    M::MultiFactCompositionMrr,
+    M::MultiFactCompositionBits,
+    M::PersonaConsistencyAccuracy,
+    M::PersonaConsistencyMrr,
+    M::PersonaConsistencyBits,
+    M::TopicThreadingAccuracy,
+    M::TopicThreadingMrr,
+    M::TopicThreadingBits,
+    M::Retention1Accuracy,
+    M::Retention1Mrr,
+    M::Retention1Bits,
+    M::Retention5Accuracy,
+    M::Retention5Mrr,
+    M::Retention5Bits,
+    M::Retention10Accuracy,
+    M::Retention10Mrr,
+    M::Retention10Bits,
+    M::Retention20Accuracy,
+    M::Retention20Mrr,
+    M::Retention20Bits,
+    M::Retention50Accuracy,
+    M::Retention50Mrr,
+    M::Retention50Bits,
+    M::StatefulnessScore,
+    M::StatefulnessChance,
+    M::DocumentWordingAccuracy,
+    M::Sps,
+];
+
+/// Not part of the score: ruling R17 averages Tiers 1–3 and retention at 5, 10, 20 and 50 turns.
+const NOT_IN_SCORE: &str = "retention_1";
+
+/// The distances in turns of the retention tests, and their bits retained.
+const RETENTION: &[(f64, M)] = &[
+    (1.0, M::Retention1Bits),
+    (5.0, M::Retention5Bits),
+    (10.0, M::Retention10Bits),
+    (20.0, M::Retention20Bits),
+    (50.0, M::Retention50Bits),
+];
+
+/// The probability of each candidate of an item.
+pub type Scores = Vec<f64>;
+
+fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+    recall_over(s, &items)
+}
+
+/// The items of a test by its name; none where the test is left out.
+pub type ItemsOf<'a> = &'a dyn Fn(&str) -> Option<Vec<ClozeItem>>;
+
+/// Who answers items, and how.
+pub(in crate::probes) type Answers<'a> = &'a dyn Fn(&[ClozeItem]) -> Result<Vec<Scores>>;
+
+/// A trained model, and what it is compared with (ruling R18).
+pub struct Who<'a> {
+    /// The model with its trained weights.
+    pub model: &'a dyn LanguageModel,
+    /// The same model as it was before the first step.
+    pub untrained: &'a dyn LanguageModel,
+    /// Its tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// Tokens of a window whose bytes are those of GroundThink's state, where there is one.
+    pub matched: Option<usize>,
+}
+
+impl<'a> Who<'a> {
+    pub(in crate::probes) fn of(s: &Subject<'a>) -> Result<Self> {
+        let matched = matched_window(s)?;
+        Ok(Self { model: s.model, untrained: s.untrained, tokenizer: &s.dataset.tokenizer, matched })
+    }
+
+    /// Puts a question to the trained model and to all that it is compared with.
+    pub(in crate::probes) fn everyone(
+        &self,
+        put: &mut dyn FnMut(Condition, Answers<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (t, all) = (self.tokenizer, usize::MAX);
+        put(Condition::Trained, &|i| score(self.model, t, i, all, None))?;
+        put(Condition::Untrained, &|i| score(self.untrained, t, i, all, None))?;
+        put(Condition::StateReset, &|i| score(self.model, t, i, 0, None))?;
+        put(Condition::Uniform, &|i| Ok(uniform(i)))?;
+        put(Condition::CopyOracle, &|i| Ok(copy_oracle(i)))?;
+        if let Some(window) = self.matched {
+            put(Condition::WindowMatched, &|i| score(self.model, t, i, all, Some(window)))?;
+        }
+        Ok(())
+    }
+
+    /// The answers to the recall tests.
+    pub fn recall(&self, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
+        let mut readings = Vec::new();
+        self.everyone(&mut |condition, answers| {
+            readings.extend(examine(self.tokenizer, items, condition, answers)?);
+            Ok(())
+        })?;
+        Ok(readings)
+    }
+}
+
+/// The probe's question over other items.
+pub fn recall_over(s: &Subject<'_>, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
+    Who::of(s)?.recall(items)
+}
+
+/// The tokens whose keys and values take the bytes of GroundThink's state; `None` for a model
+/// that is not limited by a window.
+fn matched_window(s: &Subject<'_>) -> Result<Option<usize>> {
+    let Some(window) = s.model.window() else { return Ok(None) };
+    let Some(spec) = models::find("groundthink") else { return Ok(None) };
+    let config = (spec.config)(s.scale, s.dataset.tokenizer.vocab_size(), window);
+    let bytes = config.init(0)?.placed(s.recipe.precision)?.new_state(1)?.bytes();
+    let mut state = s.model.new_state(1)?;
+    s.model.hidden(&[s.dataset.tokenizer.eot()], &mut state)?;
+    Ok(Some((bytes / state.bytes()).clamp(1, window)))
+}
+
+/// All tests under one condition.
+fn examine(
+    tokenizer: &Tokenizer,
+    items: ItemsOf<'_>,
+    condition: Condition,
+    with: Answers<'_>,
+) -> Result<Vec<Reading>> {
+    let mut readings = Vec::new();
+    let (mut scored, mut chance) = (Vec::new(), None);
+    for test in RECALL_TESTS {
+        let Some(items) = usable(tokenizer, items(test.name)) else { continue };
+        let marks = mark(&items, &with(&items)?);
+        let accuracy = by_template(&items, &marks, |m| m.credit);
+        let value = mean(&accuracy);
+        let n = Some(items.len() as u64);
+        let over = |f: fn(&Mark) -> f64| by_template(&items, &marks, f);
+        let put = |metric, x: &[f64]| Reading { n, interval: t_interval(x), ..Reading::new(metric, mean(x)) };
+        readings.push(put(test.accuracy, &accuracy));
+        readings.push(put(test.mrr, &over(|m| m.reciprocal_rank)));
+        readings.push(put(test.bits, &over(|m| m.bits)));
+        chance = Some(1.0 / items[0].candidates.len() as f64);
+        if test.name != NOT_IN_SCORE {
+            scored.push(value);
+        }
+    }
+    // A score over fewer tests would be another score.
+    if scored.len() + 1 == RECALL_TESTS.len() {
+        readings.push(Reading::new(M::StatefulnessScore, mean(&scored)));
+    }
+    readings.extend(persistence(&readings));
+    readings.extend(chance.map(|c| Reading::new(M::StatefulnessChance, c)));
+    if let Some(items) = usable(tokenizer, items("document_wording")) {
+        readings.push(accuracy(M::DocumentWordingAccuracy, &items, &with(&items)?));
+    }
+    Ok(readings.into_iter().map(|r| r.under(condition)).collect())
+}
+
+/// The share of items whose true candidate scores highest, with an interval over templates.
+pub(in crate::probes) fn accuracy(metric: M, items: &[ClozeItem], scores: &[Scores]) -> Reading {
+    let credit = by_template(items, &mark(items, scores), |m| m.credit);
+    let n = Some(items.len() as u64);
+    Reading { n, interval: t_interval(&credit), ..Reading::new(metric, mean(&credit)) }
+}
+
+/// The state persistence score (ruling R19): the largest distance up to which the lower bound of bits
+/// retained stays above half of the one-turn value; 0 where nothing is retained. None where a distance that
+/// decides was not tested.
+fn persistence(readings: &[Reading]) -> Option<Reading> {
+    let of = |metric| readings.iter().find(|r| r.metric == metric);
+    let half = of(M::Retention1Bits)?.value / 2.0;
+    let mut distance = 0.0;
+    for (turns, metric) in RETENTION {
+        let [low, _] = of(*metric)?.interval?;
+        // What is not finite stays above nothing.
+        if !(low > half && half > 0.0) {
+            break;
+        }
+        distance = *turns;
+    }
+    Some(Reading::new(M::Sps, distance))
+}
+
+/// The items of a test whose candidates are all single tokens (ruling R16); `None` if none are.
+pub(in crate::probes) fn usable(
+    tokenizer: &Tokenizer,
+    items: Option<Vec<ClozeItem>>,
+) -> Option<Vec<ClozeItem>> {
+    let single = |i: &ClozeItem| i.candidates.iter().all(|c| tokenizer.single_token(c).is_some());
+    let items: Vec<_> = items?.into_iter().filter(single).collect();
+    (!items.is_empty()).then_some(items)
+}
+
+/// What an answer is worth.
+struct Mark {
+    credit: f64,
+    reciprocal_rank: f64,
+    bits: f64,
+}
+
+fn mark(items: &[ClozeItem], scores: &[Scores]) -> Vec<Mark> {
+    let one = |(item, p): (&ClozeItem, &Scores)| {
+        let truth = p[item.truth];
+        let above = p.iter().filter(|x| **x > truth).count();
+        let tied = p.iter().filter(|x| **x == truth).count();
+        // A tie for the first place shares the credit; a tie for a rank shares the rank.
+        // NaN equals nothing, itself included, and gets neither.
+        let credit = if above == 0 && tied > 0 { 1.0 / tied as f64 } else { 0.0 };
+        let ranks = (above + 1..=above + tied).map(|r| 1.0 / r as f64);
+        let reciprocal_rank = if tied > 0 { ranks.sum::<f64>() / tied as f64 } else { 0.0 };
+        Mark { credit, reciprocal_rank, bits: (p.len() as f64).log2() + truth.log2() }
+    };
+    items.iter().zip(scores).map(one).collect()
+}
+
+/// The mean of every template: items of one template are not independent.
+fn by_template(items: &[ClozeItem], marks: &[Mark], f: impl Fn(&Mark) -> f64) -> Vec<f64> {
+    let mut groups: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    for (item, mark) in items.iter().zip(marks) {
+        groups.entry(item.template).or_default().push(f(mark));
+    }
+    groups.values().map(|g| mean(g)).collect()
+}
+
+/// Every candidate alike.
+pub fn uniform(items: &[ClozeItem]) -> Vec<Scores> {
+    items.iter().map(|i| vec![1.0 / i.candidates.len() as f64; i.candidates.len()]).collect()
+}
+
+/// Reads the candidate where the item says that its evidence stands, and bets on it: perfect
+/// exactly when the needle was shown.
+pub fn copy_oracle(items: &[ClozeItem]) -> Vec<Scores> {
+    let one = |item: &ClozeItem| {
+        let shown = item.context.get(item.evidence..).unwrap_or_default().trim_start();
+        let stands = |c: &String| {
+            shown.strip_prefix(c.trim()).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+        };
+        let found = item.candidates.iter().position(stands);
+        let n = item.candidates.len() as f64;
+        let (sure, rest) = (1.0 - 1e-9, 1e-9 / (n - 1.0));
+        let p = |i| {
+            if found.is_none() {
+                1.0 / n
+            } else if found == Some(i) {
+                sure
+            } else {
+                rest
+            }
+        };
+        (0..item.candidates.len()).map(p).collect()
+    };
+    items.iter().map(one).collect()
+}
+
+/// Scores items by likelihood. The model sees the last `memory` tokens before the stem, and of
+/// all that as much as the window (its own unless given) holds, truncated from the left.
+fn score(
+    model: &dyn LanguageModel,
+    tokenizer: &Tokenizer,
+    items: &[ClozeItem],
+    memory: usize,
+    window: Option<usize>,
+) -> Result<Vec<Scores>> {
+    let mut by_length: BTreeMap<usize, Vec<(usize, Vec<u32>)>> = BTreeMap::new();
+    for (i, item) in items.iter().enumerate() {
+        let tokens = prompt(tokenizer, item, memory, window.or(model.window()))?;
+        by_length.entry(tokens.len()).or_default().push((i, tokens));
+    }
+    let mut scores = vec![Vec::new(); items.len()];
+    for group in by_length.values() {
+        for batch in group.chunks(items[0].candidates.len()) {
+            let tokens: Vec<u32> = batch.iter().flat_map(|(_, t)| t.iter().copied()).collect();
+            let mut state = model.new_state(batch.len())?;
+            let logits = to_vec_f64(&model.last_logits(&tokens, &mut state)?)?;
+            let vocab = logits.len() / batch.len();
+            for ((i, _), row) in batch.iter().zip(logits.chunks(vocab)) {
+                scores[*i] = candidates(tokenizer, &items[*i], row);
+            }
+        }
+    }
+    Ok(scores)
+}
+
+fn prompt(tokenizer: &Tokenizer, item: &ClozeItem, memory: usize, window: Option<usize>) -> Result<Vec<u32>> {
+    let stem = tokenizer.encode(&item.stem)?;
+    let context = if memory == 0 { Vec::new() } else { tokenizer.encode(&item.context)? };
+    let kept = &context[context.len().saturating_sub(memory)..];
+    let mut tokens = [kept, &stem].concat();
+    if let Some(window) = window {
+        tokens.drain(..tokens.len().saturating_sub(window));
+    }
+    Ok(tokens)
+}
+
+/// Softmax over the candidates' logits.
+fn candidates(tokenizer: &Tokenizer, item: &ClozeItem, logits: &[f64]) -> Scores {
+    let ids = item.candidates.iter().filter_map(|c| tokenizer.single_token(c));
+    let z: Vec<f64> = ids.map(|id| logits[id as usize]).collect();
+    let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = z.iter().map(|z| (z - max).exp()).sum();
+    z.iter().map(|z| (z - max).exp() / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retained(bits: [[f64; 2]; 5]) -> Vec<Reading> {
+        let one = |((_, metric), [value, low]): (&(f64, M), [f64; 2])| Reading {
+            interval: Some([low, value + 1.0]),
+            ..Reading::new(*metric, value)
+        };
+        RETENTION.iter().zip(bits).map(one).collect()
+    }
+
+    #[test]
+    fn persistence_ends_where_the_bound_falls() {
+        let sps = |bits| persistence(&retained(bits)).map(|r| r.value);
+        let fading = [[3.0, 2.9], [2.5, 2.0], [2.0, 1.6], [2.0, 1.4], [3.0, 2.9]];
+        assert_eq!(sps(fading), Some(10.0), "what comes back later does not count");
+        assert_eq!(sps([[3.0, 2.9]; 5]), Some(50.0));
+        assert_eq!(sps([[0.0, -0.1]; 5]), Some(0.0), "half of nothing is no threshold");
+        assert_eq!(sps([[f64::NAN, f64::NAN]; 5]), Some(0.0));
+        assert!(persistence(&retained([[3.0, 2.9]; 5])[..4]).is_none());
+    }
+}

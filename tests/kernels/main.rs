@@ -1,0 +1,31 @@
+//! Every op through its CUDA kernels, against its reference in float64: on the CPU by the emulator of
+//! `kernels/emulate.h`, on a GPU where the crate is built with `cuda` and there is one.
+//!
+//! The emulator runs the very source that nvcc compiles, and the host code that launches it. Buffers lie between
+//! NaN, outputs start as NaN, threads run in random order. What remains for a GPU to show: that the compiler, the
+//! tensor cores and cuBLAS do what their manuals say, and how fast.
+
+mod compare;
+mod training;
+
+use candle_core::Device;
+use libtest_mimic::Arguments;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    v5gate::launch::emulate(1);
+    let mut trials = compare::trials("emulated", Some(&Device::Cpu));
+    trials.extend(training::trials("emulated", true));
+    #[cfg(feature = "cuda")]
+    {
+        let gpu = v5gate::device::choose();
+        if let Err(error) = &gpu {
+            eprintln!("the trials on a GPU are ignored: {error}");
+        }
+        v5gate::launch::poison_outputs();
+        let gpu = gpu.ok().map(|chosen| chosen.device()).filter(|device| device.is_cuda());
+        trials.extend(compare::trials("cuda", gpu));
+        trials.extend(training::trials("cuda", gpu.is_some()));
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
