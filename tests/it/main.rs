@@ -21,6 +21,7 @@ mod report;
 mod report_html;
 mod reverse;
 mod statistics;
+mod structure;
 mod tidy;
 mod train;
 mod world;

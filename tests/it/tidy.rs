@@ -365,7 +365,8 @@ fn no_probe_trainer_or_op_knows_a_threshold() {
 fn every_op_model_and_probe_is_in_its_table() {
     let (ops, probes, models) = (folder("ops"), folder("probes"), folder("models"));
     assert_none(not_in_table(&ops, "fn cases(", table(&ops), "cases"));
-    assert_none(not_in_table(&probes, "const PROBE:", table(&probes), "PROBE"));
+    let rows = &probes.iter().find(|s| s.path == "probes/mod.rs").unwrap().text;
+    assert_none(not_in_table(&probes, "const PROBE:", rows, "PROBE"));
     let rows: String = MODELS.iter().map(|m| format!(" {}::MODEL\n", m.name)).collect();
     assert_none(not_in_table(&models, "impl LanguageModel for", &rows, "MODEL"));
 }
