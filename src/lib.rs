@@ -1,11 +1,35 @@
 //! The V5 gate: is an architecture as good as GPT-2 on perplexity, significantly better on
-//! statefulness, better on long context? Read in this order.
+//! statefulness, better on long context?
 //!
-//! Above the waist, code that knows tensors: [`data`], [`ops`] with their [`launch`], [`models`], [`train`], [`probes`],
-//! [`collect`]. At the waist plain numbers: [`statistics`], [`scale`], and with their provenance
-//! [`evidence`]. Below it code that knows no tensors: [`gate`], [`report`]. A module names only
-//! modules above it in this list, or the waist. [`device`] is what computes, [`progress`] what people see
-//! meanwhile, [`heap`] what memory it takes.
+//! The code is an hourglass. Read it in this order; a module names only modules before it in its own
+//! list, the waist, and, above the waist, those that stand aside (`tests/it/tidy.rs` checks it).
+//!
+//! Above the waist, code that knows tensors:
+//!
+//! 1. [`data`]: text, tokenizers, batches in an order that is drawn once; generated conversations and published sets.
+//! 2. [`launch`]: host code that starts the kernels of `kernels/*.cu`, on a GPU or in the emulator.
+//! 3. [`device`]: which device computes, and in which precision.
+//! 4. [`ops`]: differentiable tensor functions, each with a slow reference.
+//! 5. [`models`]: GPT-2, RWKV-6, Mamba-2 and GroundThink behind one trait.
+//! 6. [`train`]: recipe, optimizer, trainer, checkpoints.
+//! 7. [`probes`]: what is measured of a trained model; no probe knows a threshold.
+//! 8. [`protocol`]: which models, scales, seeds, data and recipe are to be collected.
+//! 9. [`collect`]: from a protocol to a ledger; the only code that makes a measurement.
+//! 10. [`evaluate`]: the same questions put to one checkpoint.
+//!
+//! At the waist, plain numbers:
+//!
+//! 1. [`statistics`]: intervals, tests, power, scaling laws.
+//! 2. [`scale`]: the named sizes.
+//! 3. [`evidence`]: metrics, measurements with their provenance, and the ledger that holds them.
+//!
+//! Below the waist, code that knows no tensors:
+//!
+//! 1. [`gate`]: from a ledger to a verdict, without I/O; the table of criteria is its heart.
+//! 2. [`report`]: the verdict on a terminal and as HTML, Markdown, JSON and JUnit XML.
+//!
+//! Aside, naming none of these: [`files`] (digests, atomic writes), [`heap`] (memory in use), [`progress`]
+//! (what people see meanwhile), [`random`] (reproducible draws).
 
 pub mod collect;
 pub mod data;

@@ -7,6 +7,7 @@ mod cli_answers;
 mod data;
 mod datasets;
 mod dialogues;
+mod docs;
 mod document;
 mod gate;
 mod golden;
