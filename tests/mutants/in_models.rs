@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use libtest_mimic::Failed;
 use v5gate::data::synthetic::canaries;
-use v5gate::data::synthetic::cloze::{ClozeItem, items};
+use v5gate::data::synthetic::cloze::items;
+use v5gate::data::synthetic::item::ClozeItem;
 use v5gate::models::Config;
 use v5gate::probes::{Probe, Reading, Subject, canaries_over, recall_over};
 
