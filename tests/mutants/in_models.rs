@@ -36,7 +36,7 @@ fn with_fault(lab: &Lab, model: &str, probe: &str, fault: Fault) -> Result<Case,
 
 pub fn untrained(lab: &Lab) -> Result<Case, Failed> {
     spoilt(lab, "gpt2", "language-modeling", |f| {
-        f.model = f.untrained.with_params(f.untrained.params().clone());
+        f.model = f.untrained.over(f.untrained.params().clone());
         Ok(())
     })
 }
@@ -77,7 +77,7 @@ pub fn not_a_number(lab: &Lab) -> Result<Case, Failed> {
         let last = values.len() - 1;
         values[last] = f32::NAN;
         let flat = Tensor::from_vec(values, last + 1, &Device::Cpu).map_err(fail)?;
-        f.model = f.model.with_params(params.replaced(flat).map_err(fail)?);
+        f.model = f.model.over(params.replaced(flat).map_err(fail)?);
         Ok(())
     })
 }
@@ -88,7 +88,7 @@ pub fn mixed_precision(lab: &Lab) -> Result<Case, Failed> {
         let params = f.model.params();
         let rounded =
             params.flat().to_dtype(DType::BF16).and_then(|t| t.to_dtype(DType::F32)).map_err(fail)?;
-        f.model = f.model.with_params(params.replaced(rounded).map_err(fail)?);
+        f.model = f.model.over(params.replaced(rounded).map_err(fail)?);
         f.source.precision = "bfloat16".to_owned();
         Ok(())
     })
