@@ -106,14 +106,15 @@ fn practical_effect(effect: Effect, e: &Estimate) -> String {
         }
         Some(Threshold::Within(..)) | None => ("better", f64::NAN),
     };
-    match effect {
-        Effect::Absolute(_) => format!("{which} by {} where {least} counts", e.value),
-        Effect::Perplexity(_) => {
-            format!("perplexity {which} by {} where {} counts", percent(e.value.raw()), percent(least))
-        }
-        Effect::Relative(_) => {
-            format!("{which} by {} where {} counts", percent(e.value.raw()), percent(least))
-        }
+    let of = if matches!(effect, Effect::Perplexity(_)) { "perplexity " } else { "" };
+    let (amount, least) = match effect {
+        Effect::Absolute(_) => (e.value.to_string(), least.to_string()),
+        Effect::Perplexity(_) | Effect::Relative(_) => (percent(e.value.raw()), percent(least)),
+    };
+    if e.value.raw() <= 0.0 {
+        format!("{of}no {which}, where {least} counts")
+    } else {
+        format!("{of}{which} by {amount}, where {least} counts")
     }
 }
 
