@@ -15,7 +15,7 @@ use v5gate::evidence::{
     Condition, Context, CurveKind, Expected, Ledger, Line, Measurement, Metric, Provenance, SCHEMA, Subject,
 };
 use v5gate::gate::{Status, judge};
-use v5gate::models::{Config, LanguageModel, Params, State, find, with_positions};
+use v5gate::models::{Config, LanguageModel, Network, Params, State, find, with_positions};
 use v5gate::ops::{Tape, Var, to_vec_f64};
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
@@ -130,6 +130,12 @@ impl LanguageModel for Twin {
     fn config(&self) -> Config {
         self.sound.config()
     }
+    fn over(&self, params: Params) -> Box<dyn LanguageModel> {
+        twin(self.sound.over(params), self.defect)
+    }
+}
+
+impl Network for Twin {
     fn params(&self) -> &Params {
         self.sound.params()
     }
@@ -142,10 +148,10 @@ impl LanguageModel for Twin {
     fn new_state(&self, batch: usize) -> Result<State> {
         self.sound.new_state(batch)
     }
-    fn with_params(&self, params: Params) -> Box<dyn LanguageModel> {
-        twin(self.sound.with_params(params), self.defect)
+    fn with_params(&self, params: Params) -> Box<dyn Network> {
+        self.over(params)
     }
-    fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
+    fn backbone(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
         let sleep = |micros: usize| std::thread::sleep(Duration::from_micros(micros as u64));
         let mut ballast = Vec::new();
         match self.defect {
@@ -158,7 +164,7 @@ impl LanguageModel for Twin {
             }
             Defect::LooksBack => sleep(2 * state.position()),
         }
-        let hidden = self.sound.trunk(tape, tokens, state);
+        let hidden = self.sound.backbone(tape, tokens, state);
         black_box(&ballast);
         hidden
     }
@@ -250,7 +256,7 @@ fn what_is_known_is_not_measured_again() {
         assert_eq!(of(ledger.lines(), metric), 2, "{}", metric.id());
     }
     // A training needs more than weights: gradients, two moments, and what the backward pass keeps.
-    let weights = 4.0 * model("gpt2", 1).config().census().total as f64;
+    let weights = 4.0 * model("gpt2", 1).config().model_stats().total as f64;
     let peaks = measurements(ledger.lines()).filter(|m| m.metric() == Metric::TrainPeakBytes);
     assert!(peaks.into_iter().all(|m| m.value().raw() > 4.0 * weights));
     // Prefill, four contexts of it, generation, six contexts of a conversation.

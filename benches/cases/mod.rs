@@ -135,7 +135,7 @@ pub fn work(name: &str) -> Result<Work> {
     if kind == "train" {
         return training(model, size);
     }
-    let model = config(model, size, PREFILL)?.init(1)?.placed(Precision::Native)?;
+    let model = config(model, size, PREFILL)?.init(1)?.to_device(Precision::Native)?;
     if kind == "prefill" {
         return Ok(Box::new(move || {
             model.last_logits(&tokens(PREFILL), &mut model.new_state(1)?)?;

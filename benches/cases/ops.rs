@@ -154,7 +154,7 @@ fn cross_entropy_pass(size: &Size) -> Result<Work> {
 
 /// Clipping and a step over GPT-2's parameters, the norm looked at.
 fn adamw_step(size: &Size) -> Result<Work> {
-    let model = config("gpt2", size, size.time)?.init(1)?.placed(Precision::Native)?;
+    let model = config("gpt2", size, size.time)?.init(1)?.to_device(Precision::Native)?;
     let entries = model.params().entries();
     // Too small to be clipped.
     let gradient = |(i, shape): (usize, &Vec<usize>)| noise(i as u32 % 256, shape, 1e-6, DType::F32);

@@ -31,11 +31,11 @@ pub fn least(name: &str) -> Result<Least> {
         Case::Model(kind, model, size) => (kind, model, size),
     };
     let context = if kind == "train" { size.time } else { PREFILL };
-    let census = config(model, size, context)?.census();
+    let model_stats = config(model, size, context)?.model_stats();
     let head = 2.0 * (size.d_model * size.vocab) as f64;
     let all = (size.batch * size.time) as f64;
-    let forward = census.forward_flops_per_token;
-    let read = (census.embedding + census.non_embedding) as f64 * element();
+    let forward = model_stats.forward_flops_per_token;
+    let read = (model_stats.embedding + model_stats.non_embedding) as f64 * element();
     Ok(match kind {
         "train" => Least { flops: 3.0 * forward * all, bytes: 0.0 },
         // The head sees the last position only.
@@ -64,7 +64,7 @@ fn of_op(kind: &str, size: &Size) -> Result<Least> {
         "adamw" => {
             // p, m, v and g read, p, m, v written, g read once more for its norm: float32 always. And p rounded.
             let rounded = if element() == 2.0 { 2.0 } else { 0.0 };
-            let count = config("gpt2", size, size.time)?.census().total as f64;
+            let count = config("gpt2", size, size.time)?.model_stats().total as f64;
             return Ok(Least { flops: 0.0, bytes: count * (32.0 + rounded) });
         }
         _ => bail!("no op {kind:?}"),

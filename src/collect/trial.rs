@@ -57,7 +57,7 @@ impl Trained<'_> {
     /// The trained model, if its checkpoint is the one that the run recorded.
     pub fn model(&self) -> Result<Box<dyn LanguageModel>, CollectError> {
         let path = self.folder.checkpoint();
-        let model = load_model(&path)?.placed(self.job.recipe.precision)?;
+        let model = load_model(&path)?.to_device(self.job.recipe.precision)?;
         let got = model.params().digest()?;
         if got != self.run.weights {
             return Err(CollectError::OtherWeights { path, expected: self.run.weights.clone(), got });
@@ -67,7 +67,7 @@ impl Trained<'_> {
 
     /// The same model before its first step.
     pub fn untrained(&self) -> Result<Box<dyn LanguageModel>, CollectError> {
-        Ok(self.job.config.init(self.trial.seed)?.placed(self.job.recipe.precision)?)
+        Ok(self.job.config.init(self.trial.seed)?.to_device(self.job.recipe.precision)?)
     }
 }
 

@@ -61,7 +61,7 @@ pub struct Evaluated {
 impl Evaluation<'_> {
     /// Asks.
     pub fn run(&self) -> Result<Evaluated, CollectError> {
-        let model = load_model(self.checkpoint)?.placed(Precision::Float32)?;
+        let model = load_model(self.checkpoint)?.to_device(Precision::Float32)?;
         let tokenizer = Tokenizer::from_dir(self.checkpoint).map_err(|e| self.failed(e.into()))?;
         let window = self.window(model.as_ref(), &tokenizer)?;
         let training = self.training.map(|path| training(path, &tokenizer)).transpose()?;
@@ -158,7 +158,7 @@ impl Evaluation<'_> {
             "config": {
                 "model": model.config().name(),
                 "model_args": self.checkpoint.display().to_string(),
-                "model_num_parameters": model.census().total,
+                "model_num_parameters": model.model_stats().total,
                 "max_length": window,
                 "batch_size": self.batch,
                 "limit": limit,

@@ -105,7 +105,7 @@ impl Comparison<'_> {
         asked: &[(&Dialogue, usize)],
         shorter: usize,
     ) -> Result<(Vec<String>, Compared), CollectError> {
-        let model = load_model(checkpoint)?.placed(Precision::Float32)?;
+        let model = load_model(checkpoint)?.to_device(Precision::Float32)?;
         let failed = |error| self.failed(checkpoint, error);
         let tokenizer = Tokenizer::from_dir(checkpoint).map_err(|e| failed(e.into()))?;
         let (ids, vocab) = (tokenizer.vocab_size(), model.params().tensor(model.head())?.dim(0)?);

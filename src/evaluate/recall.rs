@@ -28,9 +28,9 @@ pub fn ask_checkpoint(checkpoint: &Path, id: &'static str) -> Result<Option<Inqu
         let subject = checkpoint.display().to_string();
         CollectError::Probe { probe: id, subject, error: Box::new(error) }
     };
-    let model = load_model(checkpoint)?.placed(Precision::Float32)?;
+    let model = load_model(checkpoint)?.to_device(Precision::Float32)?;
     let tokenizer = Tokenizer::from_dir(checkpoint).map_err(|e| failed(e.into()))?;
-    let untrained = model.config().init(SEED)?.placed(Precision::Float32)?;
+    let untrained = model.config().init(SEED)?.to_device(Precision::Float32)?;
     let who =
         Who { model: model.as_ref(), untrained: untrained.as_ref(), tokenizer: &tokenizer, matched: None };
     let Some(readings) = inquire(id, &who).transpose().map_err(failed)? else { return Ok(None) };
@@ -50,7 +50,7 @@ pub fn ask_checkpoint(checkpoint: &Path, id: &'static str) -> Result<Option<Inqu
         "config": {
             "model": model.config().name(),
             "model_args": checkpoint.display().to_string(),
-            "model_num_parameters": model.census().total,
+            "model_num_parameters": model.model_stats().total,
             "max_length": model.window(),
             "identity": {
                 "model": model.config(),

@@ -1,7 +1,10 @@
-//! The closed vocabulary of what can be measured: one line per metric. A ledger that names
+//! The closed vocabulary of what can be measured: one line per metric; those of recall tests and canaries follow
+//! from their own table. A ledger that names
 //! anything else is unreadable, so a misspelt metric can never pass for a missing one.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use super::recall_tests::{Canary, RecallScore, RecallTest};
 
 /// Which way a metric improves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -16,38 +19,109 @@ pub enum Direction {
 }
 
 macro_rules! metrics {
-    ($($variant:ident, $id:literal, $unit:literal, $direction:ident, $doc:literal;)*) => {
+    (
+        $($first:ident, $first_id:literal, $first_unit:literal, $first_way:ident, $first_doc:literal;)*
+        [recall tests]
+        $($middle:ident, $middle_id:literal, $middle_unit:literal, $middle_way:ident, $middle_doc:literal;)*
+        [canaries]
+        $($last:ident, $last_id:literal, $last_unit:literal, $last_way:ident, $last_doc:literal;)*
+    ) => {
         /// Everything that can be measured.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Metric {
-            $(#[doc = $doc] $variant,)*
+            $(#[doc = $first_doc] $first,)*
+            /// A figure of a recall test.
+            Recall(RecallTest, RecallScore),
+            $(#[doc = $middle_doc] $middle,)*
+            /// The accuracy of a canary.
+            Canary(Canary),
+            $(#[doc = $last_doc] $last,)*
         }
 
         impl Metric {
             /// Every metric, in the order of the table.
-            pub const ALL: &'static [Metric] = &[$(Metric::$variant,)*];
+            pub const ALL: &'static [Metric] = &all(
+                &[$(Metric::$first,)*],
+                &[$(Metric::$middle,)*],
+                &[$(Metric::$last,)*],
+            );
 
             /// The name used in ledgers and on the command line.
             pub const fn id(self) -> &'static str {
-                match self { $(Metric::$variant => $id,)* }
+                match self {
+                    $(Metric::$first => $first_id,)*
+                    Metric::Recall(test, score) => test.metric_id(score),
+                    $(Metric::$middle => $middle_id,)*
+                    Metric::Canary(canary) => canary.metric_id(),
+                    $(Metric::$last => $last_id,)*
+                }
             }
 
             /// The unit of the number.
             pub const fn unit(self) -> &'static str {
-                match self { $(Metric::$variant => $unit,)* }
+                match self {
+                    $(Metric::$first => $first_unit,)*
+                    Metric::Recall(_, score) => score.unit(),
+                    $(Metric::$middle => $middle_unit,)*
+                    Metric::Canary(_) => RecallScore::Accuracy.unit(),
+                    $(Metric::$last => $last_unit,)*
+                }
             }
 
             /// Which way the metric improves.
             pub const fn direction(self) -> Direction {
-                match self { $(Metric::$variant => Direction::$direction,)* }
+                match self {
+                    $(Metric::$first => Direction::$first_way,)*
+                    Metric::Recall(..) | Metric::Canary(_) => Direction::Higher,
+                    $(Metric::$middle => Direction::$middle_way,)*
+                    $(Metric::$last => Direction::$last_way,)*
+                }
             }
 
             /// What the number is, in one line.
             pub const fn doc(self) -> &'static str {
-                match self { $(Metric::$variant => $doc,)* }
+                match self {
+                    $(Metric::$first => $first_doc,)*
+                    Metric::Recall(test, score) => test.metric_doc(score),
+                    $(Metric::$middle => $middle_doc,)*
+                    Metric::Canary(canary) => canary.metric_doc(),
+                    $(Metric::$last => $last_doc,)*
+                }
             }
         }
+
+        /// How many metrics there are.
+        const COUNT: usize = [$($first_id,)* $($middle_id,)* $($last_id,)*].len()
+            + RecallScore::ALL.len() * RecallTest::ALL.len()
+            + Canary::ALL.len();
     };
+}
+
+/// The metrics of the table, with those of the recall tests and the canaries in between.
+const fn all(first: &[Metric], middle: &[Metric], last: &[Metric]) -> [Metric; COUNT] {
+    let (mut all, mut n) = ([first[0]; COUNT], 0);
+    let mut i = 0;
+    while i < first.len() {
+        (all[n], n, i) = (first[i], n + 1, i + 1);
+    }
+    let (mut test, scores) = (0, RecallScore::ALL.len());
+    while test < RecallTest::ALL.len() * scores {
+        all[n] = Metric::Recall(RecallTest::ALL[test / scores], RecallScore::ALL[test % scores]);
+        (n, test) = (n + 1, test + 1);
+    }
+    let mut i = 0;
+    while i < middle.len() {
+        (all[n], n, i) = (middle[i], n + 1, i + 1);
+    }
+    let mut i = 0;
+    while i < Canary::ALL.len() {
+        (all[n], n, i) = (Metric::Canary(Canary::ALL[i]), n + 1, i + 1);
+    }
+    let mut i = 0;
+    while i < last.len() {
+        (all[n], n, i) = (last[i], n + 1, i + 1);
+    }
+    all
 }
 
 metrics! {
@@ -128,39 +202,7 @@ metrics! {
     ForwardFinite, "forward_finite", "yes/no", Higher, "G1: 1 when the logits are finite and have the right shape.";
     InitialEntropyShare, "initial_entropy_share", "ratio", Higher, "G2: entropy of the predictions divided by ln V.";
 
-    ThreeTurnMemoryAccuracy, "three_turn_memory_accuracy", "accuracy", Higher, "Recall of a fact stated three times: accuracy.";
-    ThreeTurnMemoryMrr, "three_turn_memory_mrr", "reciprocal rank", Higher, "Recall of a fact stated three times: mean reciprocal rank.";
-    ThreeTurnMemoryBits, "three_turn_memory_bits", "bits", Higher, "Recall of a fact stated three times: bits retained.";
-    ContextualCorrectionAccuracy, "contextual_correction_accuracy", "accuracy", Higher, "Recall of a corrected preference: accuracy.";
-    ContextualCorrectionMrr, "contextual_correction_mrr", "reciprocal rank", Higher, "Recall of a corrected preference: mean reciprocal rank.";
-    ContextualCorrectionBits, "contextual_correction_bits", "bits", Higher, "Recall of a corrected preference: bits retained.";
-    InterruptedDialogueAccuracy, "interrupted_dialogue_accuracy", "accuracy", Higher, "Recall after ten unrelated sentences: accuracy.";
-    InterruptedDialogueMrr, "interrupted_dialogue_mrr", "reciprocal rank", Higher, "Recall after ten unrelated sentences: mean reciprocal rank.";
-    InterruptedDialogueBits, "interrupted_dialogue_bits", "bits", Higher, "Recall after ten unrelated sentences: bits retained.";
-    MultiFactCompositionAccuracy, "multi_fact_composition_accuracy", "accuracy", Higher, "An answer composed of two facts: accuracy.";
-    MultiFactCompositionMrr, "multi_fact_composition_mrr", "reciprocal rank", Higher, "An answer composed of two facts: mean reciprocal rank.";
-    MultiFactCompositionBits, "multi_fact_composition_bits", "bits", Higher, "An answer composed of two facts: bits retained.";
-    Retention1Accuracy, "retention_1_accuracy", "accuracy", Higher, "Recall after 1 turn: accuracy.";
-    Retention1Mrr, "retention_1_mrr", "reciprocal rank", Higher, "Recall after 1 turn: mean reciprocal rank.";
-    Retention1Bits, "retention_1_bits", "bits", Higher, "Recall after 1 turn: bits retained.";
-    Retention5Accuracy, "retention_5_accuracy", "accuracy", Higher, "Recall after 5 turns: accuracy.";
-    Retention5Mrr, "retention_5_mrr", "reciprocal rank", Higher, "Recall after 5 turns: mean reciprocal rank.";
-    Retention5Bits, "retention_5_bits", "bits", Higher, "Recall after 5 turns: bits retained.";
-    Retention10Accuracy, "retention_10_accuracy", "accuracy", Higher, "Recall after 10 turns: accuracy.";
-    Retention10Mrr, "retention_10_mrr", "reciprocal rank", Higher, "Recall after 10 turns: mean reciprocal rank.";
-    Retention10Bits, "retention_10_bits", "bits", Higher, "Recall after 10 turns: bits retained.";
-    Retention20Accuracy, "retention_20_accuracy", "accuracy", Higher, "Recall after 20 turns: accuracy.";
-    Retention20Mrr, "retention_20_mrr", "reciprocal rank", Higher, "Recall after 20 turns: mean reciprocal rank.";
-    Retention20Bits, "retention_20_bits", "bits", Higher, "Recall after 20 turns: bits retained.";
-    Retention50Accuracy, "retention_50_accuracy", "accuracy", Higher, "Recall after 50 turns: accuracy.";
-    Retention50Mrr, "retention_50_mrr", "reciprocal rank", Higher, "Recall after 50 turns: mean reciprocal rank.";
-    Retention50Bits, "retention_50_bits", "bits", Higher, "Recall after 50 turns: bits retained.";
-    PersonaConsistencyAccuracy, "persona_consistency_accuracy", "accuracy", Higher, "Tier 3, the persona is kept where it belongs: accuracy.";
-    PersonaConsistencyMrr, "persona_consistency_mrr", "reciprocal rank", Higher, "Tier 3, the persona is kept: mean reciprocal rank.";
-    PersonaConsistencyBits, "persona_consistency_bits", "bits", Higher, "Tier 3, the persona is kept: bits retained.";
-    TopicThreadingAccuracy, "topic_threading_accuracy", "accuracy", Higher, "Tier 3, a topic is taken up again: accuracy.";
-    TopicThreadingMrr, "topic_threading_mrr", "reciprocal rank", Higher, "Tier 3, a topic is taken up again: mean reciprocal rank.";
-    TopicThreadingBits, "topic_threading_bits", "bits", Higher, "Tier 3, a topic is taken up again: bits retained.";
+    [recall tests]
     StatefulnessScore, "statefulness_score", "accuracy", Higher, "Mean accuracy over the statefulness tests (ruling R17).";
     StatefulnessChance, "statefulness_chance", "accuracy", Neither, "1/K: the accuracy of a guess among K candidates.";
     DocumentWordingAccuracy, "document_wording_accuracy", "accuracy", Higher, "Accuracy with the document's question wording; reported, never gated (ruling R16).";
@@ -173,24 +215,7 @@ metrics! {
     RepeatedBigramLoss1024, "repeated_bigram_loss_1024", "nats/token", Lower, "The same where the bigram was last seen 257 to 1,024 tokens before.";
     RepeatedBigramLossFar, "repeated_bigram_loss_far", "nats/token", Lower, "The same where the bigram was last seen more than 1,024 tokens before.";
 
-    CanaryC1a, "canary_c1a", "accuracy", Higher, "Canary C1a: a fact asked at once.";
-    CanaryC1b, "canary_c1b", "accuracy", Higher, "Canary C1b: a fact, five sentences between.";
-    CanaryC1b3, "canary_c1b3", "accuracy", Higher, "Canary C1b3: a fact, three sentences between.";
-    CanaryC1c, "canary_c1c", "accuracy", Higher, "Canary C1c: a fact, ten sentences between.";
-    CanaryC1d, "canary_c1d", "accuracy", Higher, "Canary C1d: two facts, five sentences between.";
-    CanaryC2a, "canary_c2a", "accuracy", Higher, "Canary C2a: three facts in 2,000 tokens.";
-    CanaryC2b, "canary_c2b", "accuracy", Higher, "Canary C2b: implicit synthesis.";
-    CanaryC3a, "canary_c3a", "accuracy", Higher, "Canary C3a: a preference after four to five topics.";
-    CanaryC3b, "canary_c3b", "accuracy", Higher, "Canary C3b: a reference resolved.";
-    CanaryC3c, "canary_c3c", "accuracy", Higher, "Canary C3c: a correction: the latest wins.";
-    CanaryC4a, "canary_c4a", "accuracy", Higher, "Canary C4a: a format instruction persists.";
-    CanaryC4b, "canary_c4b", "accuracy", Higher, "Canary C4b: a tone persists.";
-    CanaryC4c, "canary_c4c", "accuracy", Higher, "Canary C4c: three instructions persist.";
-    CanaryC5a, "canary_c5a", "accuracy", Higher, "Canary C5a: a persona emerges.";
-    CanaryC5b, "canary_c5b", "accuracy", Higher, "Canary C5b: a persona stays consistent.";
-    CanaryC5c, "canary_c5c", "accuracy", Higher, "Canary C5c: a contradicted persona does not revert.";
-    CanaryC6a, "canary_c6a", "accuracy", Higher, "Canary C6a: conversations A, B, A kept apart.";
-    CanaryC6b, "canary_c6b", "accuracy", Higher, "Canary C6b: two users kept apart.";
+    [canaries]
 
     LongContextLoss, "long_context_loss", "nats/token", Lower, "Loss on tokens beyond the first 2K of documents of at least 32K (ruling R20).";
     LongContextRise, "long_context_rise", "nats/token", Lower, "Loss of the farthest position bucket above that of the bucket that ends at 2K, paired by document.";
@@ -258,64 +283,3 @@ impl<'de> Deserialize<'de> for Metric {
         })
     }
 }
-
-/// The three figures of one statefulness test (ruling R16).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecallTest {
-    /// The name, as in the metric ids.
-    pub name: &'static str,
-    /// Share of items whose true candidate scores highest.
-    pub accuracy: Metric,
-    /// Mean reciprocal rank of the true candidate.
-    pub mrr: Metric,
-    /// log2 K plus the mean log2 probability of the true candidate.
-    pub bits: Metric,
-}
-
-macro_rules! recall_tests {
-    ($($name:literal $accuracy:ident $mrr:ident $bits:ident;)*) => {
-        /// Every statefulness test.
-        pub const RECALL_TESTS: &[RecallTest] = &[$(RecallTest {
-            name: $name,
-            accuracy: Metric::$accuracy,
-            mrr: Metric::$mrr,
-            bits: Metric::$bits,
-        },)*];
-    };
-}
-
-recall_tests! {
-    "three_turn_memory" ThreeTurnMemoryAccuracy ThreeTurnMemoryMrr ThreeTurnMemoryBits;
-    "contextual_correction" ContextualCorrectionAccuracy ContextualCorrectionMrr ContextualCorrectionBits;
-    "interrupted_dialogue" InterruptedDialogueAccuracy InterruptedDialogueMrr InterruptedDialogueBits;
-    "multi_fact_composition" MultiFactCompositionAccuracy MultiFactCompositionMrr MultiFactCompositionBits;
-    "persona_consistency" PersonaConsistencyAccuracy PersonaConsistencyMrr PersonaConsistencyBits;
-    "topic_threading" TopicThreadingAccuracy TopicThreadingMrr TopicThreadingBits;
-    "retention_1" Retention1Accuracy Retention1Mrr Retention1Bits;
-    "retention_5" Retention5Accuracy Retention5Mrr Retention5Bits;
-    "retention_10" Retention10Accuracy Retention10Mrr Retention10Bits;
-    "retention_20" Retention20Accuracy Retention20Mrr Retention20Bits;
-    "retention_50" Retention50Accuracy Retention50Mrr Retention50Bits;
-}
-
-/// Every canary: its name, and the share of items whose true candidate scores highest.
-pub const CANARIES: &[(&str, Metric)] = &[
-    ("C1a", Metric::CanaryC1a),
-    ("C1b", Metric::CanaryC1b),
-    ("C1b3", Metric::CanaryC1b3),
-    ("C1c", Metric::CanaryC1c),
-    ("C1d", Metric::CanaryC1d),
-    ("C2a", Metric::CanaryC2a),
-    ("C2b", Metric::CanaryC2b),
-    ("C3a", Metric::CanaryC3a),
-    ("C3b", Metric::CanaryC3b),
-    ("C3c", Metric::CanaryC3c),
-    ("C4a", Metric::CanaryC4a),
-    ("C4b", Metric::CanaryC4b),
-    ("C4c", Metric::CanaryC4c),
-    ("C5a", Metric::CanaryC5a),
-    ("C5b", Metric::CanaryC5b),
-    ("C5c", Metric::CanaryC5c),
-    ("C6a", Metric::CanaryC6a),
-    ("C6b", Metric::CanaryC6b),
-];

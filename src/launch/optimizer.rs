@@ -19,8 +19,8 @@ pub(crate) struct Part {
     /// Where its copy in bfloat16 begins.
     pub copy: Option<usize>,
     pub decay: bool,
-    pub rwkv: bool,
-    pub mamba: bool,
+    /// The group whose norm is recorded apart, 0 or 1, if it belongs to one.
+    pub group: Option<usize>,
 }
 
 /// Hyper-parameters of one step.
@@ -53,8 +53,8 @@ impl Jobs {
             for first in (0..part.len).step_by(JOB) {
                 table.extend(halves((part.offset + first) as u64));
                 table.extend(halves(part.copy.map_or(u64::MAX, |copy| (copy + first) as u64)));
-                let flags =
-                    u32::from(part.decay) | (u32::from(part.rwkv) << 1) | (u32::from(part.mamba) << 2);
+                let group = part.group.map_or(0, |group| 2 << group);
+                let flags = u32::from(part.decay) | group;
                 table.extend([JOB.min(part.len - first) as u32, flags, number as u32, first as u32]);
             }
         }

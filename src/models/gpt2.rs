@@ -12,8 +12,11 @@
 use candle_core::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::architecture::{Architecture, divides};
+use super::model_stats::ModelStats;
+use super::network::Network;
 use super::params::{Declared, Init, Params, Scope};
-use super::{Census, Config, LanguageModel, State, check_tokens};
+use super::state::State;
 use crate::ops::{
     Layout, Tape, Var, add, causal_attention, embedding, gelu, layer_norm, linear, linear_onto,
 };
@@ -44,15 +47,21 @@ pub struct Gpt2Config {
 }
 
 /// The learned positions.
-pub(super) const POSITIONS: &str = "wpe.weight";
+const POSITIONS: &str = "wpe.weight";
 
 fn default_eps() -> f64 {
     1e-5
 }
 
 impl Gpt2Config {
+    fn d_ff(&self) -> usize {
+        self.n_inner.unwrap_or(4 * self.n_embd)
+    }
+}
+
+impl Architecture for Gpt2Config {
     /// The configuration at a scale (ruling R1).
-    pub fn of(scale: &Scale, vocab_size: usize, n_positions: usize) -> Self {
+    fn at(scale: &Scale, vocab_size: usize, n_positions: usize) -> Self {
         Self {
             vocab_size,
             n_positions,
@@ -65,18 +74,14 @@ impl Gpt2Config {
         }
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         match self.activation_function.as_deref() {
-            None | Some("gelu_new" | "gelu_pytorch_tanh") => Ok(()),
+            None | Some("gelu_new" | "gelu_pytorch_tanh") => divides("n_head", self.n_head, self.n_embd),
             Some(other) => bail!("activation_function {other:?}, and only \"gelu_new\" is known"),
         }
     }
 
-    fn d_ff(&self) -> usize {
-        self.n_inner.unwrap_or(4 * self.n_embd)
-    }
-
-    pub(super) fn declare(&self) -> Vec<Declared> {
+    fn declare(&self) -> Vec<Declared> {
         let (d, ff) = (self.n_embd, self.d_ff());
         let (zero, one, std) = (Init::Constant(0.0), Init::Constant(1.0), Init::Normal(0.02));
         let residual = Init::Normal(0.02 / (2.0 * self.n_layer as f64).sqrt());
@@ -108,8 +113,7 @@ impl Gpt2Config {
         all
     }
 
-    /// Parameter and work counts, from the dimensions alone.
-    pub fn census(&self) -> Census {
+    fn model_stats(&self) -> ModelStats {
         let (d, ff, l) = (self.n_embd, self.d_ff(), self.n_layer);
         let embedding = self.vocab_size * d;
         let positional = self.n_positions * d;
@@ -117,7 +121,7 @@ impl Gpt2Config {
         let non_embedding = l * (matrices + 9 * d + ff) + 2 * d;
         // Scores and weighted values over half the window on average: 2 · 2 · d · T/2.
         let attention = 2.0 * (d * self.n_positions) as f64;
-        Census {
+        ModelStats {
             total: embedding + positional + non_embedding,
             embedding,
             positional,
@@ -125,20 +129,28 @@ impl Gpt2Config {
             forward_flops_per_token: 2.0 * (l * matrices + embedding) as f64 + l as f64 * attention,
         }
     }
+
+    fn network(&self, params: Params) -> Box<dyn Network> {
+        Box::new(Gpt2 { config: self.clone(), params })
+    }
+
+    /// Published checkpoints come with and without a prefix.
+    fn public_name<'a>(&self, name: &'a str) -> &'a str {
+        name.strip_prefix("transformer.").unwrap_or(name)
+    }
+
+    fn with_positions(&self, positions: usize) -> Option<(Self, &'static str)> {
+        (self.n_positions < positions).then(|| (Self { n_positions: positions, ..self.clone() }, POSITIONS))
+    }
 }
 
-/// The model.
-pub struct Gpt2 {
+/// The network.
+struct Gpt2 {
     config: Gpt2Config,
     params: Params,
 }
 
 impl Gpt2 {
-    /// A model over given parameters.
-    pub fn new(config: Gpt2Config, params: Params) -> Self {
-        Self { config, params }
-    }
-
     fn block(&self, p: &Scope<'_>, x: &Var, state: &mut State, i: usize) -> Result<Var> {
         let (c, tape) = (&self.config, p.tape);
         let dense = |residual: Option<&Var>, x: &Var, name: &str| {
@@ -161,13 +173,13 @@ impl Gpt2 {
     }
 }
 
-impl LanguageModel for Gpt2 {
-    fn config(&self) -> Config {
-        Config::Gpt2(self.config.clone())
-    }
-
+impl Network for Gpt2 {
     fn params(&self) -> &Params {
         &self.params
+    }
+
+    fn with_params(&self, params: Params) -> Box<dyn Network> {
+        self.config.network(params)
     }
 
     fn new_state(&self, batch: usize) -> Result<State> {
@@ -177,8 +189,8 @@ impl LanguageModel for Gpt2 {
         Ok(State::new(batch, layers.collect::<Result<_>>()?))
     }
 
-    fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
-        check_tokens(self, tokens, state)?;
+    fn backbone(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
+        self.check_tokens(tokens, state)?;
         let p = self.params.scope(tape, "");
         let time = tokens.len() / state.batch();
         let start = state.position() as u32;

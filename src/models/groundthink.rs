@@ -14,11 +14,14 @@
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::architecture::{Architecture, divides};
 use super::gpt2::Gpt2Config;
 use super::mamba2_mixer::{MambaShape, PUBLISHED, mixer, step_sizes};
+use super::model_stats::ModelStats;
+use super::network::{Branch, Hybrid, Network};
 use super::params::{Declared, Init, Params};
 use super::rwkv6_time_mix::{HEAD_SIZE_DIVISOR, RwkvShape, decays, time_mix};
-use super::{Branch, Census, Config, LanguageModel, State, check_tokens};
+use super::state::State;
 use crate::ops::{Layout, Tape, Var, embedding, gated_fusion, gelu, linear, linear_onto, rms_norm};
 use crate::scale::Scale;
 
@@ -47,27 +50,9 @@ pub struct GroundThinkConfig {
 }
 
 impl GroundThinkConfig {
-    /// The configuration that matches a scale's GPT-2 (ruling R3): same vocabulary and width,
-    /// layers and feed-forward width chosen so that neither the total (limit 1 %) nor the
-    /// non-embedding count (limit 5 %) strays. Among the layer counts that can match, the one
-    /// whose feed-forward layer is nearest to three times the width.
-    pub fn of(scale: &Scale, vocab: usize, context: usize) -> Self {
-        let target = Gpt2Config::of(scale, vocab, context).census();
-        let candidates = (1..=scale.n_layer).map(|n_layer| {
-            let config = Self::with_layers(scale, vocab, n_layer, &target);
-            (config.mismatch(&target), config)
-        });
-        let shape = |c: &Self| (c.d_ff as f64 / c.d_model as f64 - 3.0).abs();
-        // Anything outside the limits loses to anything inside them.
-        let badness = |(m, c): &(f64, Self)| if *m <= 1.0 { shape(c) } else { 1e6 * m };
-        candidates
-            .min_by(|a, b| badness(a).total_cmp(&badness(b)))
-            .map_or_else(|| Self::with_layers(scale, vocab, 1, &target), |(_, c)| c)
-    }
-
     /// The best feed-forward width for a layer count: in steps of eight where those match, since
     /// hardware likes them, else in finer ones.
-    fn with_layers(scale: &Scale, vocab: usize, n_layer: usize, target: &Census) -> Self {
+    fn with_layers(scale: &Scale, vocab: usize, n_layer: usize, target: &ModelStats) -> Self {
         let (d, head) = (scale.d_model, scale.d_model / scale.n_head);
         let config = |d_ff: usize| Self {
             vocab_size: vocab,
@@ -88,13 +73,40 @@ impl GroundThinkConfig {
     }
 
     /// The larger of both differences, each over its limit.
-    fn mismatch(&self, target: &Census) -> f64 {
-        let own = self.census();
+    fn mismatch(&self, target: &ModelStats) -> f64 {
+        let own = self.model_stats();
         let off = |a: usize, b: usize| (a as f64 - b as f64).abs() / b as f64;
         (off(own.total, target.total) / 0.01).max(off(own.non_embedding, target.non_embedding) / 0.05)
     }
+}
 
-    pub(super) fn declare(&self) -> Vec<Declared> {
+impl Architecture for GroundThinkConfig {
+    /// The configuration that matches a scale's GPT-2 (ruling R3): same vocabulary and width,
+    /// layers and feed-forward width chosen so that neither the total (limit 1 %) nor the
+    /// non-embedding count (limit 5 %) strays. Among the layer counts that can match, the one
+    /// whose feed-forward layer is nearest to three times the width.
+    fn at(scale: &Scale, vocab: usize, context: usize) -> Self {
+        let target = Gpt2Config::at(scale, vocab, context).model_stats();
+        let candidates = (1..=scale.n_layer).map(|n_layer| {
+            let config = Self::with_layers(scale, vocab, n_layer, &target);
+            (config.mismatch(&target), config)
+        });
+        let shape = |c: &Self| (c.d_ff as f64 / c.d_model as f64 - 3.0).abs();
+        // Anything outside the limits loses to anything inside them.
+        let badness = |(m, c): &(f64, Self)| if *m <= 1.0 { shape(c) } else { 1e6 * m };
+        candidates
+            .min_by(|a, b| badness(a).total_cmp(&badness(b)))
+            .map_or_else(|| Self::with_layers(scale, vocab, 1, &target), |(_, c)| c)
+    }
+
+    fn check(&self) -> Result<()> {
+        divides("rwkv.head_size", self.rwkv.head_size, self.d_model)?;
+        let inner = self.mamba.expand.saturating_mul(self.d_model);
+        divides("mamba.head_dim", self.mamba.head_dim, inner)?;
+        divides("mamba.n_groups", self.mamba.n_groups, inner / self.mamba.head_dim)
+    }
+
+    fn declare(&self) -> Vec<Declared> {
         let (d, ff, l) = (self.d_model, self.d_ff, self.n_layer);
         let (zero, one, std) = (Init::Constant(0.0), Init::Constant(1.0), Init::Normal(0.02));
         let residual = Init::Normal(0.02 / (2.0 * l as f64).sqrt());
@@ -119,15 +131,14 @@ impl GroundThinkConfig {
         all
     }
 
-    /// Parameter and work counts, from the dimensions alone.
-    pub fn census(&self) -> Census {
+    fn model_stats(&self) -> ModelStats {
         let (d, ff, l) = (self.d_model, self.d_ff, self.n_layer);
         let embedding = self.vocab_size * d;
         let rest = 2 * d + 1 + 2 * d + 2 * d * ff + ff + d;
         let block = self.rwkv.parameters(d) + self.mamba.parameters(d) + rest;
         let macs = self.rwkv.macs(d) + self.mamba.macs(d) + 2 * d + 2 * d * ff;
         let non_embedding = l * block + d;
-        Census {
+        ModelStats {
             total: embedding + non_embedding,
             embedding,
             positional: 0,
@@ -135,26 +146,25 @@ impl GroundThinkConfig {
             forward_flops_per_token: 2.0 * (l * macs + embedding) as f64,
         }
     }
+
+    fn network(&self, params: Params) -> Box<dyn Network> {
+        Box::new(GroundThink { config: self.clone(), params, ablated: None })
+    }
 }
 
-/// Is shown the pace of both branches, layer by layer.
+/// Is shown the decay logits of both branches, layer by layer.
 type See<'a> = dyn FnMut(usize, &Tensor, &Tensor) -> Result<()> + 'a;
 
-/// The model.
-pub struct GroundThink {
+/// The network.
+struct GroundThink {
     config: GroundThinkConfig,
     params: Params,
     ablated: Option<Branch>,
 }
 
 impl GroundThink {
-    /// A model over given parameters.
-    pub fn new(config: GroundThinkConfig, params: Params) -> Self {
-        Self { config, params, ablated: None }
-    }
-
     fn run(&self, tape: &Tape, tokens: &[u32], state: &mut State, see: &mut See<'_>) -> Result<Var> {
-        check_tokens(self, tokens, state)?;
+        self.check_tokens(tokens, state)?;
         let p = self.params.scope(tape, "");
         let mut x = embedding(tape, &p.get("emb.weight")?, tokens)?;
         for i in 0..self.config.n_layer {
@@ -170,7 +180,7 @@ impl GroundThink {
         let h = rms_norm(tape, x, &p.get("ln_mix.weight")?, EPS)?;
         let rwkv = time_mix(&scope("rwkv."), &h, state, i, HEAD_SIZE_DIVISOR)?;
         let mamba = mixer(&scope("mamba."), &self.config.mamba, PUBLISHED, &h, state, i)?;
-        see(i, &rwkv.pace, &mamba.pace)?;
+        see(i, &rwkv.decay_logits, &mamba.decay_logits)?;
         state.set(i, [rwkv.state, mamba.state].concat())?;
         let (a, b) = (self.keep(rwkv.y, Branch::Rwkv)?, self.keep(mamba.y, Branch::Mamba)?);
         let x = gated_fusion(tape, x, &a, &b, &p.get("gate.weight")?, &p.get("gate.bias")?)?;
@@ -187,13 +197,13 @@ impl GroundThink {
     }
 }
 
-impl LanguageModel for GroundThink {
-    fn config(&self) -> Config {
-        Config::Groundthink(self.config.clone())
-    }
-
+impl Network for GroundThink {
     fn params(&self) -> &Params {
         &self.params
+    }
+
+    fn with_params(&self, params: Params) -> Box<dyn Network> {
+        Box::new(Self { config: self.config.clone(), params, ablated: self.ablated })
     }
 
     fn new_state(&self, batch: usize) -> Result<State> {
@@ -206,7 +216,7 @@ impl LanguageModel for GroundThink {
         Ok(State::new(batch, (0..c.n_layer).map(|_| layer()).collect::<Result<_>>()?))
     }
 
-    fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
+    fn backbone(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
         self.run(tape, tokens, state, &mut |_, _, _| Ok(()))
     }
 
@@ -214,10 +224,12 @@ impl LanguageModel for GroundThink {
         "emb.weight"
     }
 
-    fn window(&self) -> Option<usize> {
-        None
+    fn as_hybrid(&self) -> Option<&dyn Hybrid> {
+        Some(self)
     }
+}
 
+impl Hybrid for GroundThink {
     fn branch_of(&self, name: &str) -> Option<Branch> {
         if name.contains(".rwkv.") {
             Some(Branch::Rwkv)
@@ -228,24 +240,20 @@ impl LanguageModel for GroundThink {
         }
     }
 
-    fn without(&self, branch: Branch) -> Option<Box<dyn LanguageModel>> {
+    fn without(&self, branch: Branch) -> Box<dyn Network> {
         let (config, params) = (self.config.clone(), self.params.clone());
-        Some(Box::new(Self { config, params, ablated: Some(branch) }))
+        Box::new(Self { config, params, ablated: Some(branch) })
     }
 
-    fn paces(&self, tokens: &[u32]) -> Result<Vec<(Branch, Tensor)>> {
-        let mut paces = Vec::new();
+    fn decays(&self, tokens: &[u32]) -> Result<Vec<(Branch, Tensor)>> {
+        let mut all = Vec::new();
         let mut see = |layer: usize, rwkv: &Tensor, mamba: &Tensor| {
             let bias = self.params.tensor(&format!("blocks.{layer}.mamba.dt_bias"))?;
-            paces.push((Branch::Rwkv, decays(rwkv)?));
-            paces.push((Branch::Mamba, step_sizes(mamba, &bias)?));
+            all.push((Branch::Rwkv, decays(rwkv)?));
+            all.push((Branch::Mamba, step_sizes(mamba, &bias)?));
             Ok(())
         };
-        self.run(&Tape::off(), tokens, &mut self.new_state(1)?, &mut see)?;
-        Ok(paces)
-    }
-
-    fn with_params(&self, params: Params) -> Box<dyn LanguageModel> {
-        Box::new(Self { config: self.config.clone(), params, ablated: self.ablated })
+        self.run(&Tape::no_grad(), tokens, &mut self.new_state(1)?, &mut see)?;
+        Ok(all)
     }
 }

@@ -7,10 +7,13 @@
 use candle_core::{Result, bail};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::architecture::Architecture;
 use super::gpt2::Gpt2Config;
 use super::mamba2_mixer::{MambaShape, Settings, mixer};
+use super::model_stats::{ModelStats, count, layers_to_match};
+use super::network::Network;
 use super::params::{Declared, Init, Params};
-use super::{Census, Config, LanguageModel, State, check_tokens, count, layers_to_match};
+use super::state::State;
 use crate::ops::{Tape, Var, add, embedding, rms_norm};
 use crate::scale::Scale;
 
@@ -125,8 +128,24 @@ fn write_limits<S: Serializer>((low, high): &(f64, f64), to: S) -> std::result::
 }
 
 impl Mamba2Config {
+    fn head(&self) -> &'static str {
+        if self.tie_word_embeddings { "backbone.embeddings.weight" } else { "lm_head.weight" }
+    }
+
+    fn shape(&self) -> MambaShape {
+        MambaShape {
+            expand: self.expand,
+            head_dim: self.head_dim,
+            state_size: self.state_size,
+            n_groups: self.n_groups,
+            conv_kernel: self.conv_kernel,
+        }
+    }
+}
+
+impl Architecture for Mamba2Config {
     /// At the width of a scale, with a tied head and as many layers as GPT-2's parameters allow.
-    pub fn of(scale: &Scale, vocab_size: usize, context: usize) -> Self {
+    fn at(scale: &Scale, vocab_size: usize, context: usize) -> Self {
         let shape = MambaShape::of(scale.d_model, scale.d_model / scale.n_head);
         let with = |num_hidden_layers| Self {
             vocab_size,
@@ -145,21 +164,16 @@ impl Mamba2Config {
             time_step_limit: published::dt_limit(),
             hidden_act: None,
         };
-        let target = Gpt2Config::of(scale, vocab_size, context).census().total;
+        let target = Gpt2Config::at(scale, vocab_size, context).model_stats().total;
         with(layers_to_match(target, |layers| count(&with(layers).declare())))
     }
 
-    fn head(&self) -> &'static str {
-        if self.tie_word_embeddings { "backbone.embeddings.weight" } else { "lm_head.weight" }
-    }
-
-    /// Parameter and work counts, from the dimensions alone.
-    pub fn census(&self) -> Census {
+    fn model_stats(&self) -> ModelStats {
         let layers = self.num_hidden_layers * self.shape().macs(self.hidden_size);
-        Census::of(&self.declare(), "backbone.embeddings.weight", self.head(), layers)
+        ModelStats::of(&self.declare(), "backbone.embeddings.weight", self.head(), layers)
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    fn check(&self) -> Result<()> {
         let inner = self.expand.saturating_mul(self.hidden_size);
         if self.num_heads == 0 || self.num_heads.saturating_mul(self.head_dim) != inner {
             bail!(
@@ -182,17 +196,7 @@ impl Mamba2Config {
         }
     }
 
-    fn shape(&self) -> MambaShape {
-        MambaShape {
-            expand: self.expand,
-            head_dim: self.head_dim,
-            state_size: self.state_size,
-            n_groups: self.n_groups,
-            conv_kernel: self.conv_kernel,
-        }
-    }
-
-    pub(super) fn declare(&self) -> Vec<Declared> {
+    fn declare(&self) -> Vec<Declared> {
         let (d, l) = (self.hidden_size, self.num_hidden_layers);
         let (zero, one) = (Init::Constant(0.0), Init::Constant(1.0));
         let words = || Init::Normal(0.1);
@@ -217,28 +221,25 @@ impl Mamba2Config {
         }
         all
     }
+
+    fn network(&self, params: Params) -> Box<dyn Network> {
+        Box::new(Mamba2 { config: self.clone(), params })
+    }
 }
 
-/// The model.
-pub struct Mamba2 {
+/// The network.
+struct Mamba2 {
     config: Mamba2Config,
     params: Params,
 }
 
-impl Mamba2 {
-    /// A model over given parameters.
-    pub fn new(config: Mamba2Config, params: Params) -> Self {
-        Self { config, params }
-    }
-}
-
-impl LanguageModel for Mamba2 {
-    fn config(&self) -> Config {
-        Config::Mamba2(self.config.clone())
-    }
-
+impl Network for Mamba2 {
     fn params(&self) -> &Params {
         &self.params
+    }
+
+    fn with_params(&self, params: Params) -> Box<dyn Network> {
+        self.config.network(params)
     }
 
     fn new_state(&self, batch: usize) -> Result<State> {
@@ -247,8 +248,8 @@ impl LanguageModel for Mamba2 {
         Ok(State::new(batch, (0..c.num_hidden_layers).map(layer).collect::<Result<_>>()?))
     }
 
-    fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
-        check_tokens(self, tokens, state)?;
+    fn backbone(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
+        self.check_tokens(tokens, state)?;
         let (c, p) = (&self.config, self.params.scope(tape, "backbone."));
         let settings = Settings { eps: c.layer_norm_epsilon, dt_limit: c.time_step_limit };
         let mut x = embedding(tape, &p.get("embeddings.weight")?, tokens)?;
@@ -265,9 +266,5 @@ impl LanguageModel for Mamba2 {
 
     fn head(&self) -> &'static str {
         self.config.head()
-    }
-
-    fn window(&self) -> Option<usize> {
-        None
     }
 }

@@ -13,7 +13,7 @@
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::Mixed;
+use super::network::MixerOutput;
 use super::params::{Declared, Init, Params, Scope};
 use super::rwkv6_time_mix::wide;
 use super::state::State;
@@ -134,7 +134,7 @@ pub(super) fn mixer(
     x: &Var,
     state: &State,
     layer: usize,
-) -> Result<Mixed> {
+) -> Result<MixerOutput> {
     let (tape, d) = (p.tape, x.dims()[1]);
     let (inner, heads, maps) = (shape.inner(d), shape.heads(d), shape.maps());
     let all = linear(tape, x, &p.get("in_proj.weight")?, p.find("in_proj.bias")?.as_ref(), Layout::OutIn)?;
@@ -160,13 +160,13 @@ pub(super) fn mixer(
     let (y, ssm) = ssd(tape, &inputs, state.get(layer, "mamba.ssm")?)?;
     let y = gated_rms_norm(tape, &y, &parts[0], &p.get("norm.weight")?, settings.eps)?;
     let y = linear(tape, &y, &p.get("out_proj.weight")?, p.find("out_proj.bias")?.as_ref(), Layout::OutIn)?;
-    let pace = parts[2].tensor().clone();
-    Ok(Mixed { y, state: vec![("mamba.conv", conv), ("mamba.ssm", ssm)], pace })
+    let decay_logits = parts[2].tensor().clone();
+    Ok(MixerOutput { y, state: vec![("mamba.conv", conv), ("mamba.ssm", ssm)], decay_logits })
 }
 
 /// Δ = softplus(δ + δ_bias), exact in both tails; the published limits do not bind.
-pub(super) fn step_sizes(pace: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let raw = wide(pace)?.broadcast_add(bias)?;
+pub(super) fn step_sizes(logits: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let raw = wide(logits)?.broadcast_add(bias)?;
     let tail = (raw.abs()?.neg()?.exp()? + 1.0)?.log()?;
     raw.relu()? + tail
 }

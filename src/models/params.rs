@@ -151,7 +151,7 @@ impl Params {
     }
 
     /// The same parameters on a device, for computing in this precision there.
-    pub fn placed(&self, on: &Compute, precision: Precision) -> Result<Self> {
+    pub fn to_device(&self, on: &Compute, precision: Precision) -> Result<Self> {
         let flat = self.flat.to_device(on.device())?;
         let rounded = match precision.here() {
             Precision::Bfloat16 if !on.has_kernels() => {

@@ -11,10 +11,13 @@
 use candle_core::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::architecture::{Architecture, DimsOf};
 use super::gpt2::Gpt2Config;
+use super::model_stats::{ModelStats, count, layers_to_match};
+use super::network::{MixerOutput, Network};
 use super::params::{Declared, Init, Params, Scope};
 use super::rwkv6_time_mix::{HEAD_SIZE_DIVISOR, RwkvShape, last_rows, time_mix};
-use super::{Census, Config, LanguageModel, Mixed, State, check_tokens, count, layers_to_match};
+use super::state::State;
 use crate::ops::{
     Layout, Tape, Var, add, embedding, layer_norm, lerp, linear, relu_squared, sigmoid_product, token_shift,
 };
@@ -66,25 +69,6 @@ mod published {
 }
 
 impl Rwkv6Config {
-    /// At the width of a scale, with as many blocks as GPT-2's parameters allow. Its head is not tied.
-    pub fn of(scale: &Scale, vocab_size: usize, context: usize) -> Self {
-        let shape = RwkvShape::of(scale.d_model, scale.d_model / scale.n_head);
-        let with = |num_hidden_layers| Self {
-            vocab_size,
-            hidden_size: scale.d_model,
-            attention_hidden_size: None,
-            num_hidden_layers,
-            head_size: shape.head_size,
-            head_size_divisor: HEAD_SIZE_DIVISOR,
-            intermediate_size: None,
-            layer_norm_epsilon: published::eps(),
-            mix_rank: Some(shape.mix_rank),
-            decay_rank: Some(shape.decay_rank),
-        };
-        let target = Gpt2Config::of(scale, vocab_size, context).census().total;
-        with(layers_to_match(target, |layers| count(&with(layers).declare())))
-    }
-
     fn inner(&self) -> usize {
         self.attention_hidden_size.unwrap_or(self.hidden_size)
     }
@@ -101,15 +85,35 @@ impl Rwkv6Config {
             decay_rank: self.decay_rank.unwrap_or(if large { 128 } else { 64 }),
         }
     }
+}
 
-    /// Parameter and work counts, from the dimensions alone.
-    pub fn census(&self) -> Census {
-        let ffn = 2 * self.hidden_size * self.d_ff() + self.hidden_size * self.hidden_size;
-        let layers = self.num_hidden_layers * (self.shape().macs(self.hidden_size) + ffn);
-        Census::of(&self.declare(), "emb.weight", "head.weight", layers)
+impl Architecture for Rwkv6Config {
+    /// At the width of a scale, with as many blocks as GPT-2's parameters allow. Its head is not tied.
+    fn at(scale: &Scale, vocab_size: usize, context: usize) -> Self {
+        let shape = RwkvShape::of(scale.d_model, scale.d_model / scale.n_head);
+        let with = |num_hidden_layers| Self {
+            vocab_size,
+            hidden_size: scale.d_model,
+            attention_hidden_size: None,
+            num_hidden_layers,
+            head_size: shape.head_size,
+            head_size_divisor: HEAD_SIZE_DIVISOR,
+            intermediate_size: None,
+            layer_norm_epsilon: published::eps(),
+            mix_rank: Some(shape.mix_rank),
+            decay_rank: Some(shape.decay_rank),
+        };
+        let target = Gpt2Config::at(scale, vocab_size, context).model_stats().total;
+        with(layers_to_match(target, |layers| count(&with(layers).declare())))
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    fn model_stats(&self) -> ModelStats {
+        let ffn = 2 * self.hidden_size * self.d_ff() + self.hidden_size * self.hidden_size;
+        let layers = self.num_hidden_layers * (self.shape().macs(self.hidden_size) + ffn);
+        ModelStats::of(&self.declare(), "emb.weight", "head.weight", layers)
+    }
+
+    fn check(&self) -> Result<()> {
         let inner = self.inner();
         if self.head_size == 0 || !inner.is_multiple_of(self.head_size) {
             bail!("head_size {}, which is no divisor of {inner}", self.head_size);
@@ -118,7 +122,7 @@ impl Rwkv6Config {
     }
 
     /// Takes the ranks from the shapes of a checkpoint's tensors.
-    pub(super) fn fit(&mut self, dims: &dyn Fn(&str) -> Option<Vec<usize>>) {
+    fn complete(&mut self, dims: DimsOf<'_>) {
         if let Some([_, rank, _]) = dims("blocks.0.att.time_maa_w2").as_deref() {
             self.mix_rank = Some(*rank);
         }
@@ -127,7 +131,7 @@ impl Rwkv6Config {
         }
     }
 
-    pub(super) fn declare(&self) -> Vec<Declared> {
+    fn declare(&self) -> Vec<Declared> {
         let (d, ff, l, v) = (self.hidden_size, self.d_ff(), self.num_hidden_layers, self.vocab_size);
         let (zero, one) = (Init::Constant(0.0), Init::Constant(1.0));
         let mut all = vec![Declared::matrix("emb.weight", &[v, d], Init::Uniform(1e-4))];
@@ -158,20 +162,19 @@ impl Rwkv6Config {
         all.push(Declared::matrix("head.weight", &[v, d], Init::Orthogonal(gain)));
         all
     }
+
+    fn network(&self, params: Params) -> Box<dyn Network> {
+        Box::new(Rwkv6 { config: self.clone(), params })
+    }
 }
 
-/// The model.
-pub struct Rwkv6 {
+/// The network.
+struct Rwkv6 {
     config: Rwkv6Config,
     params: Params,
 }
 
 impl Rwkv6 {
-    /// A model over given parameters.
-    pub fn new(config: Rwkv6Config, params: Params) -> Self {
-        Self { config, params }
-    }
-
     fn norm(&self, p: &Scope<'_>, x: &Var, name: &str) -> Result<Var> {
         let (w, b) = (p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?);
         layer_norm(p.tape, x, &w, &b, self.config.layer_norm_epsilon)
@@ -183,7 +186,7 @@ impl Rwkv6 {
         let first = if i == 0 { Some(self.norm(&p, x, "ln0")?) } else { None };
         let x = first.as_ref().unwrap_or(x);
         let h = self.norm(&p, x, "ln1")?;
-        let Mixed { y, state: mut new, .. } = time_mix(&att, &h, state, i, c.head_size_divisor)?;
+        let MixerOutput { y, state: mut new, .. } = time_mix(&att, &h, state, i, c.head_size_divisor)?;
         let x = add(tape, x, &y)?;
         let h = self.norm(&p, &x, "ln2")?;
         let y = channel_mix(&p, &h, state, i)?;
@@ -203,13 +206,13 @@ fn channel_mix(p: &Scope<'_>, x: &Var, state: &State, layer: usize) -> Result<Va
     sigmoid_product(tape, &dense(&mixed("r")?, "receptance")?, &dense(&k, "value")?)
 }
 
-impl LanguageModel for Rwkv6 {
-    fn config(&self) -> Config {
-        Config::Rwkv6(self.config.clone())
-    }
-
+impl Network for Rwkv6 {
     fn params(&self) -> &Params {
         &self.params
+    }
+
+    fn with_params(&self, params: Params) -> Box<dyn Network> {
+        self.config.network(params)
     }
 
     fn new_state(&self, batch: usize) -> Result<State> {
@@ -222,8 +225,8 @@ impl LanguageModel for Rwkv6 {
         Ok(State::new(batch, (0..c.num_hidden_layers).map(layer).collect::<Result<_>>()?))
     }
 
-    fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
-        check_tokens(self, tokens, state)?;
+    fn backbone(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
+        self.check_tokens(tokens, state)?;
         let p = self.params.scope(tape, "");
         let mut x = embedding(tape, &p.get("emb.weight")?, tokens)?;
         for i in 0..self.config.num_hidden_layers {
@@ -235,9 +238,5 @@ impl LanguageModel for Rwkv6 {
 
     fn head(&self) -> &'static str {
         "head.weight"
-    }
-
-    fn window(&self) -> Option<usize> {
-        None
     }
 }

@@ -15,7 +15,7 @@
 use candle_core::{DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::Mixed;
+use super::network::MixerOutput;
 use super::params::{Declared, Init, Params, Scope};
 use super::state::State;
 use crate::ops::{
@@ -134,7 +134,7 @@ pub(super) fn time_mix(
     state: &State,
     layer: usize,
     head_size_divisor: f64,
-) -> Result<Mixed> {
+) -> Result<MixerOutput> {
     let tape = p.tape;
     let (tail, wkv) = (state.get(layer, "rwkv.shift")?, state.get(layer, "rwkv.wkv")?);
     let heads = wkv.dim(1)?;
@@ -163,12 +163,16 @@ pub(super) fn time_mix(
     let y = group_norm_gate(tape, &y, &g, &w, &b, heads, eps)?;
     let y = linear(tape, &y, &p.get("output.weight")?, None, Layout::OutIn)?;
     let shift = last_rows(x.tensor(), state.batch())?;
-    Ok(Mixed { y, state: vec![("rwkv.shift", shift), ("rwkv.wkv", wkv)], pace: decay.tensor().clone() })
+    Ok(MixerOutput {
+        y,
+        state: vec![("rwkv.shift", shift), ("rwkv.wkv", wkv)],
+        decay_logits: decay.tensor().clone(),
+    })
 }
 
 /// w = exp(−exp(ω)).
-pub(super) fn decays(pace: &Tensor) -> Result<Tensor> {
-    wide(pace)?.exp()?.neg()?.exp()
+pub(super) fn decays(logits: &Tensor) -> Result<Tensor> {
+    wide(logits)?.exp()?.neg()?.exp()
 }
 
 /// At least in float32.

@@ -117,7 +117,7 @@ impl Tape {
     }
 
     /// A tape that records nothing: inference.
-    pub fn off() -> Self {
+    pub fn no_grad() -> Self {
         Self { nodes: None, slots: Cell::new(0) }
     }
 

@@ -76,7 +76,7 @@ mod tests {
     use candle_core::Tensor;
 
     use super::*;
-    use crate::models::{Config, MODELS, Params, State};
+    use crate::models::{Config, MODELS, Network, Params, State};
     use crate::ops::{Tape, Var};
     use crate::scale;
 
@@ -99,27 +99,6 @@ mod tests {
         fn config(&self) -> Config {
             self.0.config()
         }
-        fn params(&self) -> &Params {
-            self.0.params()
-        }
-        fn new_state(&self, batch: usize) -> candle_core::Result<State> {
-            self.0.new_state(batch)
-        }
-        fn head(&self) -> &'static str {
-            self.0.head()
-        }
-        fn window(&self) -> Option<usize> {
-            self.0.window()
-        }
-        fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> candle_core::Result<Var> {
-            let hidden = self.0.trunk(tape, tokens, state)?;
-            if !self.1 {
-                return Ok(hidden);
-            }
-            let (h, rows) = (hidden.tensor(), tokens.len());
-            let next = Tensor::cat(&[h.narrow(0, 1, rows - 1)?, h.narrow(0, 0, 1)?], 0)?;
-            Ok(Var::constant((h + (next * 1e-3)?)?))
-        }
         fn losses(
             &self,
             tokens: &[u32],
@@ -132,11 +111,38 @@ mod tests {
         }
     }
 
+    impl Network for Peeks {
+        fn with_params(&self, params: Params) -> Box<dyn Network> {
+            Box::new(Peeks(self.0.over(params), self.1))
+        }
+        fn params(&self) -> &Params {
+            self.0.params()
+        }
+        fn new_state(&self, batch: usize) -> candle_core::Result<State> {
+            self.0.new_state(batch)
+        }
+        fn head(&self) -> &'static str {
+            self.0.head()
+        }
+        fn window(&self) -> Option<usize> {
+            self.0.window()
+        }
+        fn backbone(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> candle_core::Result<Var> {
+            let hidden = self.0.backbone(tape, tokens, state)?;
+            if !self.1 {
+                return Ok(hidden);
+            }
+            let (h, rows) = (hidden.tensor(), tokens.len());
+            let next = Tensor::cat(&[h.narrow(0, 1, rows - 1)?, h.narrow(0, 0, 1)?], 0)?;
+            Ok(Var::constant((h + (next * 1e-3)?)?))
+        }
+    }
+
     #[test]
     fn a_peek_is_seen_in_logits_and_in_losses() {
         let config = (MODELS[1].config)(scale::find("smoke").unwrap(), 300, 64);
-        for in_trunk in [true, false] {
-            let model = Peeks(config.init(1).unwrap(), in_trunk);
+        for in_backbone in [true, false] {
+            let model = Peeks(config.init(1).unwrap(), in_backbone);
             assert!(!causal(&model, &text(), 300).unwrap());
         }
     }

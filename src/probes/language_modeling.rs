@@ -46,7 +46,7 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
     ];
     if s.run.curve.last().is_some_and(|r| r.tokens >= PLATEAU_TOKENS) {
         let earlier = window_losses(
-            load_model(&s.earlier)?.placed(s.recipe.precision)?.as_ref(),
+            load_model(&s.earlier)?.to_device(s.recipe.precision)?.as_ref(),
             valid,
             context,
             usize::MAX,

@@ -18,18 +18,18 @@ pub(super) const PROBE: Probe = Probe {
 };
 
 fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
-    let census = s.model.census();
+    let model_stats = s.model.model_stats();
     let mut state = s.model.new_state(1)?;
     let tokens: Vec<u32> =
         s.dataset.valid.tokens(0..s.recipe.context_length.min(s.dataset.valid.len())).collect();
     s.model.hidden(&tokens, &mut state)?;
     let count = |metric, n: usize| Reading::new(metric, n as f64);
     Ok(vec![
-        count(M::TotalParameters, census.total),
-        count(M::EmbeddingParameters, census.embedding),
-        count(M::PositionalParameters, census.positional),
-        count(M::NonEmbeddingParameters, census.non_embedding),
-        Reading::new(M::ForwardFlopsPerToken, census.forward_flops_per_token),
+        count(M::TotalParameters, model_stats.total),
+        count(M::EmbeddingParameters, model_stats.embedding),
+        count(M::PositionalParameters, model_stats.positional),
+        count(M::NonEmbeddingParameters, model_stats.non_embedding),
+        Reading::new(M::ForwardFlopsPerToken, model_stats.forward_flops_per_token),
         count(M::StateBytes, state.bytes()),
     ])
 }

@@ -3,7 +3,7 @@
 
 use super::{Probe, Reading, Result, Subject};
 use crate::evidence::Metric as M;
-use crate::models::Census;
+use crate::models::{Branch, ModelStats};
 use crate::statistics::mean;
 use crate::train::{Ending, Run, StepRecord};
 
@@ -48,8 +48,8 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
         Reading::new(M::TrainTokens, tokens),
         Reading::new(M::BatchSize, batch_size(s.run)),
         Reading::new(M::WarmupShare, s.recipe.warmup_steps as f64 / s.recipe.steps() as f64),
-        Reading::new(M::Compute6nd, compute_6nd(&s.model.census(), tokens)),
-        Reading::new(M::TrainFlops, train_flops(&s.model.census(), tokens)),
+        Reading::new(M::Compute6nd, compute_6nd(&s.model.model_stats(), tokens)),
+        Reading::new(M::TrainFlops, train_flops(&s.model.model_stats(), tokens)),
         Reading::new(M::TrainLoss, last),
         Reading::new(M::GradientNormMedian, median(curve.iter().map(|r| r.grad_norm).collect())),
         Reading::new(M::TrainSeconds, s.run.seconds),
@@ -63,9 +63,9 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
         let first = curve.first().map_or(f64::NAN, |r| r.loss);
         readings.push(Reading::new(M::LossFell, mean_of(early, |r| r.loss) / first));
         readings.push(Reading::new(M::GradientNorm, mean_of(early, |r| r.grad_norm)));
-        if curve.iter().any(|r| r.rwkv_norm.is_some()) {
-            let norm = |f: fn(&StepRecord) -> Option<f64>| mean_of(early, |r| f(r).unwrap_or(f64::NAN));
-            let ratio = norm(|r| r.rwkv_norm) / norm(|r| r.mamba_norm);
+        if curve.iter().any(|r| !r.branch_norms.is_empty()) {
+            let norm = |b| mean_of(early, |r| r.branch_norms.get(&b).copied().unwrap_or(f64::NAN));
+            let ratio = norm(Branch::Rwkv) / norm(Branch::Mamba);
             readings.push(Reading::new(M::BranchGradientRatio, ratio));
         }
     }
@@ -79,13 +79,13 @@ fn batch_size(run: &Run) -> f64 {
 }
 
 /// The document's estimate: six times all parameters times tokens.
-fn compute_6nd(census: &Census, tokens: f64) -> f64 {
-    6.0 * census.total as f64 * tokens
+fn compute_6nd(model_stats: &ModelStats, tokens: f64) -> f64 {
+    6.0 * model_stats.total as f64 * tokens
 }
 
 /// One forward pass and twice its work backwards, for every token.
-fn train_flops(census: &Census, tokens: f64) -> f64 {
-    3.0 * census.forward_flops_per_token * tokens
+fn train_flops(model_stats: &ModelStats, tokens: f64) -> f64 {
+    3.0 * model_stats.forward_flops_per_token * tokens
 }
 
 fn tail(curve: &[StepRecord]) -> &[StepRecord] {
@@ -130,19 +130,21 @@ fn largest_spike(curve: &[StepRecord], warmup: usize) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
     fn compute_is_counted_as_written_and_as_done() {
-        let census = Census {
+        let model_stats = ModelStats {
             total: 15_497_728,
             embedding: 12_865_792,
             positional: 262_144,
             non_embedding: 2_369_792,
             forward_flops_per_token: 3.2e7,
         };
-        assert_eq!(compute_6nd(&census, 2e9), 1.8597_2736e17);
-        assert_eq!(train_flops(&census, 1e6), 9.6e13);
+        assert_eq!(compute_6nd(&model_stats, 2e9), 1.8597_2736e17);
+        assert_eq!(train_flops(&model_stats, 1e6), 9.6e13);
     }
 
     #[test]
@@ -152,8 +154,7 @@ mod tests {
             tokens: 0,
             loss: 1.0,
             grad_norm: 1.0,
-            rwkv_norm: None,
-            mamba_norm: None,
+            branch_norms: BTreeMap::new(),
             lr: 1.0,
         };
         let run = |ending, position| Run {

@@ -6,20 +6,12 @@ use std::collections::BTreeMap;
 use super::chart::{Axis, COLOURS, Chart, Paint, Shape};
 use super::tables::{foremost, models};
 use super::words::law_text;
-use crate::evidence::{Condition, Curve, CurveKind, Ledger, Metric, Value};
+use crate::evidence::{Condition, Curve, CurveKind, Ledger, Metric, RecallScore, RecallTest, Value};
 use crate::gate::{Evidence, FittedLaw, GPT2, GROUNDTHINK};
 use crate::statistics::{fit, mean, t_interval};
 
 /// A curve of no more places shows each of them.
 const FEW: usize = 30;
-/// Turns after which recall is asked for.
-const RETENTION: &[(f64, Metric)] = &[
-    (1.0, Metric::Retention1Accuracy),
-    (5.0, Metric::Retention5Accuracy),
-    (10.0, Metric::Retention10Accuracy),
-    (20.0, Metric::Retention20Accuracy),
-    (50.0, Metric::Retention50Accuracy),
-];
 
 /// A plot, drawn.
 #[derive(Clone, Debug)]
@@ -177,7 +169,8 @@ impl<'e> Plots<'e> {
                 let paint = self.paint(model, condition);
                 let shift = 1.0 + 0.02 * (model as f64 - 0.5) + if paint.dashed { 0.01 } else { 0.0 };
                 let (mut line, mut bars) = (Vec::new(), Vec::new());
-                for &(turns, metric) in RETENTION {
+                for (test, turns) in RecallTest::retention() {
+                    let (turns, metric) = (f64::from(turns), Metric::Recall(test, RecallScore::Accuracy));
                     let values = self.values(scale, name, condition, metric);
                     most = most.max(values.len());
                     line.push([turns * shift, mean(&values)]);
@@ -208,7 +201,7 @@ impl<'e> Plots<'e> {
         let x = Axis {
             title: "turns between statement and question".to_owned(),
             log: true,
-            ticks: RETENTION.iter().map(|r| r.0).collect(),
+            ticks: RecallTest::retention().map(|(_, turns)| f64::from(turns)).collect(),
             range: Some([0.9, 55.0]),
         };
         let y = Axis { title: "accuracy".to_owned(), range: Some([0.0, 1.0]), ..Axis::default() };

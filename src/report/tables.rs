@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::evidence::{CANARIES, Condition, Direction, Ledger, Metric, RECALL_TESTS, Value};
+use crate::evidence::{Canary, Condition, Direction, Ledger, Metric, RecallScore, RecallTest, Value};
 use crate::gate::{Evidence, GPT2, GROUNDTHINK};
 use crate::statistics::{fit, mean, sd, t_interval};
 
@@ -188,8 +188,7 @@ fn claimed(scales: &[Scaled<'_>]) -> Table {
 
 fn is_recall_accuracy(metric: Metric) -> bool {
     metric == Metric::StatefulnessScore
-        || RECALL_TESTS.iter().any(|t| t.accuracy == metric)
-        || CANARIES.iter().any(|(_, canary)| *canary == metric)
+        || matches!(metric, Metric::Recall(_, RecallScore::Accuracy) | Metric::Canary(_))
 }
 
 struct Scaled<'e> {
@@ -225,8 +224,9 @@ impl Scaled<'_> {
     fn statefulness(&self, model: &str) -> Table {
         let mut rows = Vec::new();
         let score = ("statefulness_score", Metric::StatefulnessScore);
-        let tests = RECALL_TESTS.iter().map(|t| (t.name, t.accuracy));
-        for (name, metric) in tests.chain([score]).chain(CANARIES.iter().copied()) {
+        let tests = RecallTest::ALL.iter().map(|t| (t.name(), Metric::Recall(*t, RecallScore::Accuracy)));
+        let canaries = Canary::ALL.iter().map(|c| (c.name(), Metric::Canary(*c)));
+        for (name, metric) in tests.chain([score]).chain(canaries) {
             let cells: Vec<String> = Condition::ALL.iter().map(|&c| self.cell(model, c, metric)).collect();
             if cells.iter().any(|c| c != NONE) {
                 let chance = self.cell(model, Condition::Trained, Metric::StatefulnessChance);

@@ -157,7 +157,7 @@ pub fn load_model(folder: &Path) -> Result<Box<dyn LanguageModel>> {
     let config_path = folder.join("config.json");
     let mut config = read_config(&config_path)?;
     let (path, tensors) = model_tensors(folder, &config)?;
-    config.fit(&|name| Some(tensors.get(name)?.dims().to_vec()));
+    config.complete(&|name| Some(tensors.get(name)?.dims().to_vec()));
     let misfit = |e| CheckpointError::unreadable(&config_path, "dimensions that fit together", e);
     config.check().map_err(misfit)?;
     let params = Params::from_tensors(&config.declare(), DType::F32, |n| tensors.get(n).cloned())

@@ -11,6 +11,8 @@
 //!
 //! Where there are kernels for it, a step is begun and told about later: the host need not wait for the loss.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -21,19 +23,17 @@ use crate::models::{Branch, Entry, LanguageModel, Params};
 use crate::ops::{Data, Gradients, Real, real, simd};
 
 /// Gradient norms before clipping.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Norms {
     /// Over all parameters.
     pub total: f64,
-    /// Over the RWKV-6 branches, where there are any.
-    pub rwkv: Option<f64>,
-    /// Over the Mamba-2 branches.
-    pub mamba: Option<f64>,
+    /// Over each branch of a hybrid.
+    pub branches: BTreeMap<Branch, f64>,
 }
 
-/// What became of a step that was begun on a device.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Outcome {
+/// What became of a step that was enqueued on a device.
+#[derive(Clone, Debug)]
+pub(crate) struct StepOutcome {
     pub loss: f64,
     pub norms: Norms,
     /// Whether loss and norm were finite, in this step and all before: otherwise nothing has moved.
@@ -44,6 +44,7 @@ pub(crate) struct Outcome {
 pub struct AdamW {
     packed: Tensor,
     params: Params,
+    /// The branch of each parameter.
     branches: Vec<Option<Branch>>,
     steps: u64,
     /// The same on a device.
@@ -68,7 +69,9 @@ impl AdamW {
         }
         let packed = packed.to_device(model.params().flat().device())?;
         let params = model.params().replaced(packed.narrow(0, 0, n)?)?;
-        let branches: Vec<_> = params.entries().iter().map(|e| model.branch_of(&e.name)).collect();
+        let hybrid = model.as_hybrid();
+        let branch_of = |entry: &Entry| hybrid.and_then(|hybrid| hybrid.branch_of(&entry.name));
+        let branches: Vec<_> = params.entries().iter().map(branch_of).collect();
         let jobs = match launch::takes(&packed) {
             true => Some(Jobs::new(&parts(&params, &branches), &packed)?),
             false => None,
@@ -93,7 +96,7 @@ impl AdamW {
             let zero = Tensor::zeros((), DType::F32, self.packed.device())?;
             self.begin(gradients, recipe, lr, &zero)?;
             let outcomes = self.outcomes(1)?;
-            let norms = outcomes.first().map_or_else(Norms::default, |o| o.norms);
+            let norms = outcomes.first().map_or_else(Norms::default, |o| o.norms.clone());
             self.steps -= u64::from(!norms.total.is_finite());
             return Ok(norms);
         }
@@ -154,43 +157,46 @@ impl AdamW {
     }
 
     /// What became of the last `count` steps begun, oldest first. Waits for the device.
-    pub(crate) fn outcomes(&self, count: usize) -> Result<Vec<Outcome>> {
+    pub(crate) fn outcomes(&self, count: usize) -> Result<Vec<StepOutcome>> {
         let Some(jobs) = &self.jobs else { bail!("steps on a CPU are made at once") };
         let records = jobs.records()?;
-        let has = |branch| self.branches.contains(&Some(branch));
+        let groups = groups(&self.branches);
         let outcome = |back: usize| {
-            let [loss, total, rwkv, mamba, well] = records[(self.record + RECORDS - back) % RECORDS];
-            let rwkv = has(Branch::Rwkv).then_some(rwkv);
-            let mamba = has(Branch::Mamba).then_some(mamba);
-            Outcome { loss, norms: Norms { total, rwkv, mamba }, well: well == 1.0 }
+            let [loss, total, first, second, well] = records[(self.record + RECORDS - back) % RECORDS];
+            let branches = groups.iter().copied().zip([first, second]).collect();
+            StepOutcome { loss, norms: Norms { total, branches }, well: well == 1.0 }
         };
         Ok((0..count).rev().map(outcome).collect())
     }
 
     fn norms(&self, gradients: &[Option<Tensor>]) -> Result<Norms> {
-        let (mut total, mut rwkv, mut mamba) = (0.0, None, None);
+        let (mut total, mut branches) = (0.0, BTreeMap::new());
         for (gradient, branch) in gradients.iter().zip(&self.branches) {
             let square = gradient.as_ref().map_or(Ok(0.0), sum_of_squares)?;
             total += square;
-            match branch {
-                Some(Branch::Rwkv) => *rwkv.get_or_insert(0.0) += square,
-                Some(Branch::Mamba) => *mamba.get_or_insert(0.0) += square,
-                None => {}
+            if let Some(branch) = branch {
+                *branches.entry(*branch).or_insert(0.0) += square;
             }
         }
-        Ok(Norms { total: total.sqrt(), rwkv: rwkv.map(f64::sqrt), mamba: mamba.map(f64::sqrt) })
+        branches.values_mut().for_each(|square| *square = f64::sqrt(*square));
+        Ok(Norms { total: total.sqrt(), branches })
     }
 }
 
+/// The branches that there are, in the order in which a device records their norms.
+fn groups(branches: &[Option<Branch>]) -> Vec<Branch> {
+    branches.iter().copied().flatten().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 fn parts(params: &Params, branches: &[Option<Branch>]) -> Vec<Part> {
+    let groups = groups(branches);
     let copy = |i: usize| params.rounded().and_then(|r| r.offsets[i]);
     let part = |(i, (entry, branch)): (usize, (&Entry, &Option<Branch>))| Part {
         offset: entry.offset,
         len: entry.len,
         copy: copy(i),
         decay: entry.decay,
-        rwkv: *branch == Some(Branch::Rwkv),
-        mamba: *branch == Some(Branch::Mamba),
+        group: branch.and_then(|branch| groups.iter().position(|group| *group == branch)),
     };
     params.entries().iter().zip(branches).enumerate().map(part).collect()
 }

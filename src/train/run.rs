@@ -1,9 +1,13 @@
 //! What a training records of itself; the same whether it was interrupted or not, but for the seconds.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::models::Branch;
+
 /// What one step recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Counted from one.
     pub step: u64,
@@ -13,14 +17,39 @@ pub struct StepRecord {
     pub loss: f64,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
-    /// Its part in the RWKV-6 branches.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub rwkv_norm: Option<f64>,
-    /// Its part in the Mamba-2 branches.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub mamba_norm: Option<f64>,
+    /// Its part in each branch of a hybrid, `rwkv_norm` and so on in files.
+    #[serde(flatten, with = "branch_norms")]
+    pub branch_norms: BTreeMap<Branch, f64>,
     /// Learning rate.
     pub lr: f64,
+}
+
+/// A branch's norm under the branch's name with `_norm` after it.
+mod branch_norms {
+    use std::collections::BTreeMap;
+
+    use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, value::StrDeserializer};
+    use serde::ser::{SerializeMap, Serializer};
+
+    use crate::models::Branch;
+
+    pub(super) fn serialize<S: Serializer>(norms: &BTreeMap<Branch, f64>, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(Some(norms.len()))?;
+        for (branch, norm) in norms {
+            map.serialize_entry(&format!("{}_norm", branch.name()), norm)?;
+        }
+        map.end()
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<Branch, f64>, D::Error> {
+        let all = BTreeMap::<String, f64>::deserialize(from)?;
+        let branch = |(key, norm): (String, f64)| {
+            let name = key.strip_suffix("_norm").unwrap_or(&key);
+            let name: StrDeserializer<'_, D::Error> = name.into_deserializer();
+            Ok((Branch::deserialize(name).map_err(|e| D::Error::custom(format!("{key:?}: {e}")))?, norm))
+        };
+        all.into_iter().map(branch).collect()
+    }
 }
 
 /// How a training ended.

@@ -97,7 +97,7 @@ impl RunDir {
             if matches!(trainer.run.ending, Ending::Diverged(_)) {
                 break;
             }
-            let Some(record) = trainer.run.curve.last().copied() else { break };
+            let Some(record) = trainer.run.curve.last().cloned() else { break };
             trainer.run.seconds = before + start.elapsed().as_secs_f64();
             task.at(record.step, || {
                 let speed = (record.step - first) as f64 * per_step as f64 / start.elapsed().as_secs_f64();

@@ -109,14 +109,14 @@ impl<'a, 'b> Trainer<'a, 'b> {
     /// A training at its first step.
     pub fn new(job: &'b TrainJob<'a>) -> Result<Self, TrainError> {
         job.recipe.check()?;
-        let model = job.config.init(job.seed)?.placed(job.recipe.precision)?;
+        let model = job.config.init(job.seed)?.to_device(job.recipe.precision)?;
         Self::from_model(job, model)
     }
 
     /// A training that starts from given weights.
     pub fn from_model(job: &'b TrainJob<'a>, model: Box<dyn LanguageModel>) -> Result<Self, TrainError> {
         let optimizer = AdamW::new(model.as_ref())?;
-        let model = model.with_params(optimizer.params().clone());
+        let model = model.over(optimizer.params().clone());
         let run = Run {
             identity: job.identity(),
             ending: Ending::Interrupted,
@@ -134,7 +134,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
     /// A training as a checkpoint left it.
     pub(super) fn resume(job: &'b TrainJob<'a>, folder: &Path) -> Result<Self, TrainError> {
         let run: Run = read_json(&folder.join("trainer.json"), "the state of a training")?;
-        let model = load_model(folder)?.placed(job.recipe.precision)?;
+        let model = load_model(folder)?.to_device(job.recipe.precision)?;
         let path = folder.join("optimizer.safetensors");
         let mut tensors = read_tensors(&path)?;
         let packed = tensors
@@ -142,7 +142,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
             .ok_or_else(|| CheckpointError::unreadable(&path, "the tensor \"packed\"", "none"))?;
         let optimizer = AdamW::resume(model.as_ref(), packed, run.optimizer_steps)
             .map_err(|e| CheckpointError::unreadable(&path, "an optimizer state", e))?;
-        let model = model.with_params(optimizer.params().clone());
+        let model = model.over(optimizer.params().clone());
         let read = (run.position, run.fed.clone());
         let resumed = Self { job, model, optimizer, run, begun: VecDeque::new(), read };
         let (expected, got) = (&resumed.run.weights, resumed.model.params().digest()?);
@@ -169,7 +169,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
         self.settle()?;
         match self.run.ending {
             Ending::Diverged(_) => Ok(None),
-            _ => Ok(self.run.curve.last().copied()),
+            _ => Ok(self.run.curve.last().cloned()),
         }
     }
 
@@ -248,8 +248,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
             tokens: (step + 1) * recipe.tokens_per_step(),
             loss,
             grad_norm: norms.total,
-            rwkv_norm: norms.rwkv,
-            mamba_norm: norms.mamba,
+            branch_norms: norms.branches,
             lr,
         };
         self.run.curve.push(record);
@@ -294,7 +293,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
         let model = self.model.as_ref();
         let tape = Tape::recording(model.params().entries().len());
         let mut state = model.new_state(batch.batch_size)?;
-        let hidden = model.trunk(&tape, &batch.inputs, &mut state)?;
+        let hidden = model.backbone(&tape, &batch.inputs, &mut state)?;
         let head = model.params().scope(&tape, "").get(model.head())?;
         let loss = linear_cross_entropy(&tape, &hidden, &head, &batch.targets)?;
         let value = loss.tensor().clone();

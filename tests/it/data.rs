@@ -11,11 +11,13 @@ use v5gate::data::cache::{CacheError, TokenFile};
 use v5gate::data::corpora::{self, Format};
 use v5gate::data::dataset::{DataSpec, prepare};
 use v5gate::data::synthetic::canaries;
-use v5gate::data::synthetic::cloze::{self, ClozeItem};
+use v5gate::data::synthetic::cloze;
 use v5gate::data::synthetic::conversations::{Amount, Split, conversations, tokenizer};
 use v5gate::data::synthetic::grammar::{CANDIDATES, POOLS};
 use v5gate::data::synthetic::held_out::{leaks, variety};
+use v5gate::data::synthetic::item::ClozeItem;
 use v5gate::data::tokenizer::Tokenizer;
+use v5gate::evidence::{Canary, RecallTest};
 use v5gate::files::digest_of_texts;
 
 fn folder() -> TempDir {
@@ -324,7 +326,7 @@ fn a_leak_would_be_found() {
     assert_eq!(found("A: As I told you, my car is red.\n"), 1);
     for item in tests().filter(|test| *test != "document_wording").flat_map(items) {
         // A canary's instruction may be all that nobody is taught.
-        let least = if canaries::names().any(|name| name == item.test) { 1 } else { 3 };
+        let least = if Canary::find(item.test).is_some() { 1 } else { 3 };
         let text = format!("{}{}{}", item.context, item.stem, item.candidates[item.truth]);
         assert!(found(&text) >= least, "{item:?}");
     }
@@ -368,7 +370,8 @@ fn words_and_values() -> &'static Tokenizer {
 
 /// Recall tests and canaries.
 fn tests() -> impl Iterator<Item = &'static str> {
-    cloze::TESTS.into_iter().chain(canaries::names())
+    let recall = RecallTest::ALL.iter().map(|test| test.name());
+    recall.chain([cloze::DOCUMENT_WORDING]).chain(Canary::ALL.iter().map(|canary| canary.name()))
 }
 
 /// Candidates that an item mentions: the truth, and those that it could be mistaken for.
@@ -496,7 +499,7 @@ fn canaries_have_the_lengths_they_say() {
     for (canary, between) in [("C1a", 0), ("C1b3", 3), ("C1b", 5), ("C1c", 10), ("C1d", 5)] {
         assert!(items(canary).iter().all(|item| sentences(item) == between + 1), "{canary}");
     }
-    for canary in canaries::names() {
+    for canary in Canary::ALL.iter().map(|canary| canary.name()) {
         let variants = items(canary).len() / CANDIDATES;
         assert!((3..=5).contains(&variants), "{canary} has {variants} variants");
     }

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use v5gate::evidence::{Condition, Direction, Expected, Field, Ledger, Line, Metric};
+use v5gate::evidence::{
+    Canary, Condition, Direction, Expected, Field, Ledger, Line, Metric, RecallScore, RecallTest,
+};
 use v5gate::gate::{
     AgreementRule, CRITERIA, CompositeRule, ContrastRule, Criterion, Effect, Finding, GPT2, GROUNDTHINK, Gap,
     HistoryRule, Judgement, LawRule, MeanRule, Missing, Of, PairedRule, Problem, ProvenanceRule,
@@ -717,7 +719,7 @@ fn put(world: &mut World, metric: Metric, value: f64) {
 #[test]
 fn numbers_that_cannot_be_do_not_pass() {
     let impossible = [
-        (Metric::CanaryC1a, 100.0),
+        (Metric::Canary(Canary::C1a), 100.0),
         (Metric::StatefulnessScore, 95.0),
         (Metric::WikitextLoss, -5.0),
         (Metric::StateHalvesError, -1.0),
@@ -735,7 +737,7 @@ fn numbers_that_cannot_be_do_not_pass() {
 fn intervals_must_hold_their_value() {
     for ends in [[f64::INFINITY; 2], [f64::NEG_INFINITY; 2], [0.9, 0.1], [0.99, 0.999], [f64::NAN, 0.99]] {
         let judgement = full_with(|world| {
-            let accuracy = Metric::MultiFactCompositionAccuracy;
+            let accuracy = Metric::Recall(RecallTest::MultiFactComposition, RecallScore::Accuracy);
             let facts = world.select("8M", Some(GROUNDTHINK), Condition::Trained, accuracy, Some(3));
             facts.for_each(|(_, fact)| fact.interval = Some(ends));
         });

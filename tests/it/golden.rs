@@ -94,7 +94,7 @@ fn distance(model: &dyn LanguageModel, all: &Tensors) -> Distance {
 
     let params = model.params();
     let tape = Tape::recording(params.entries().len());
-    let hidden = model.trunk(&tape, &inputs, &mut model.new_state(rows.len()).unwrap()).unwrap();
+    let hidden = model.backbone(&tape, &inputs, &mut model.new_state(rows.len()).unwrap()).unwrap();
     let head = params.scope(&tape, "").get(model.head()).unwrap();
     let loss = linear_cross_entropy(&tape, &hidden, &head, &targets).unwrap();
     far.losses = far.losses.max(worst(loss.tensor(), &all["loss"]));

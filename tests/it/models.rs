@@ -7,8 +7,8 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use v5gate::models::{
-    Branch, Config, Gpt2Config, GroundThinkConfig, LanguageModel, MODELS, MambaShape, Params, RwkvShape,
-    State,
+    Architecture, Branch, Config, Gpt2Config, GroundThinkConfig, LanguageModel, MODELS, MambaShape, Params,
+    RwkvShape, State,
 };
 use v5gate::ops::to_vec_f64;
 use v5gate::scale::{SCALES, Tier};
@@ -173,8 +173,8 @@ fn sizes_are_as_ruled() {
     ];
     for (name, total, blocks) in expected {
         let scale = v5gate::scale::find(name).unwrap();
-        let census = Gpt2Config::of(scale, 50_257, 1024).census();
-        assert_eq!((census.total, census.non_embedding), (total, blocks), "{name}");
+        let model_stats = Gpt2Config::at(scale, 50_257, 1024).model_stats();
+        assert_eq!((model_stats.total, model_stats.non_embedding), (total, blocks), "{name}");
     }
     for scale in SCALES {
         let (vocab, context) = match scale.tier {
@@ -182,9 +182,9 @@ fn sizes_are_as_ruled() {
             Tier::Study => (4096, 256),
             Tier::Gate => (50_257, 1024),
         };
-        let base = Gpt2Config::of(scale, vocab, context).census();
-        let config = GroundThinkConfig::of(scale, vocab, context);
-        let ours = config.census();
+        let base = Gpt2Config::at(scale, vocab, context).model_stats();
+        let config = GroundThinkConfig::at(scale, vocab, context);
+        let ours = config.model_stats();
         let off = |a: usize, b: usize| (a as f64 / b as f64 - 1.0).abs();
         assert!(off(ours.total, base.total) <= 0.01, "{}: {config:?}", scale.name);
         assert!(off(ours.non_embedding, base.non_embedding) <= 0.05, "{}: {config:?}", scale.name);
@@ -198,7 +198,7 @@ fn census_counts_what_is_declared() {
     for spec in MODELS {
         let config = (spec.config)(scale, 300, 64);
         let declared: usize = config.declare().iter().map(|d| d.shape.iter().product::<usize>()).sum();
-        assert_eq!(config.init(1).unwrap().census().total, declared, "{}", spec.name);
+        assert_eq!(config.init(1).unwrap().model_stats().total, declared, "{}", spec.name);
     }
 }
 

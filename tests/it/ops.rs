@@ -112,7 +112,7 @@ fn value_at(case: &Case, input: usize, element: usize, step: f64) -> f64 {
     data[element] += step;
     inputs[input] = Tensor::from_vec(data, inputs[input].shape(), &Device::Cpu).unwrap();
     let vars: Vec<_> = inputs.into_iter().map(Var::constant).collect();
-    let outputs: Vec<_> = (case.op)(&Tape::off(), &vars).unwrap();
+    let outputs: Vec<_> = (case.op)(&Tape::no_grad(), &vars).unwrap();
     let tensors: Vec<_> = outputs.iter().map(|v| v.tensor().clone()).collect();
     let products = tensors.iter().zip(cotangents(&tensors));
     products.map(|(t, c)| to_vec_f64(&(t * c).unwrap()).unwrap().iter().sum::<f64>()).sum()

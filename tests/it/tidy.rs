@@ -368,7 +368,7 @@ fn every_op_model_and_probe_is_in_its_table() {
     let rows = &probes.iter().find(|s| s.path == "probes/mod.rs").unwrap().text;
     assert_none(not_in_table(&probes, "const PROBE:", rows, "PROBE"));
     let rows: String = MODELS.iter().map(|m| format!(" {}::MODEL\n", m.name)).collect();
-    assert_none(not_in_table(&models, "impl LanguageModel for", &rows, "MODEL"));
+    assert_none(not_in_table(&models, "impl Architecture for", &rows, "MODEL"));
 }
 
 /// Ops that record a backward pass which no conformance case puts to the test.

@@ -64,7 +64,7 @@ fn forty_steps_equal_pytorchs() {
     for step in 0..40 {
         let (inputs, targets) = batch(step);
         let tape = Tape::recording(model.params().entries().len());
-        let hidden = model.trunk(&tape, &inputs, &mut model.new_state(4).unwrap()).unwrap();
+        let hidden = model.backbone(&tape, &inputs, &mut model.new_state(4).unwrap()).unwrap();
         let head = model.params().scope(&tape, "").get(model.head()).unwrap();
         let loss = linear_cross_entropy(&tape, &hidden, &head, &targets).unwrap();
         let value = to_vec_f64(loss.tensor()).unwrap()[0];

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use v5gate::evidence::{
-    CANARIES, Condition, Context, Expected, Iteration, Ledger, Line, Measurement, Metric, Provenance,
-    RECALL_TESTS, SCHEMA, Subject,
+    Condition, Context, Expected, Iteration, Ledger, Line, Measurement, Metric, Provenance, RecallScore,
+    SCHEMA, Subject,
 };
 use v5gate::gate::{CRITERIA, GPT2, GROUNDTHINK};
 use v5gate::protocol::Protocol;
@@ -172,8 +172,8 @@ fn good(scale: &str, model: &str, condition: Condition, metric: Metric, seed: u6
     let ours = model == GROUNDTHINK;
     // Scatter that differs between trials and a little between the models.
     let jitter = 0.01 * (seed % 3) as f64 + if ours { 0.001 * (seed % 2) as f64 } else { 0.0 };
-    let canary = CANARIES.iter().any(|(_, accuracy)| *accuracy == metric);
-    let recall = canary || RECALL_TESTS.iter().any(|t| t.accuracy == metric);
+    let canary = matches!(metric, Metric::Canary(_));
+    let recall = canary || matches!(metric, Metric::Recall(_, RecallScore::Accuracy));
     let score = metric == Metric::StatefulnessScore;
     if metric == Metric::StatefulnessChance {
         return Some(CHANCE);

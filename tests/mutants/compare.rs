@@ -253,7 +253,7 @@ fn shaken(model: &dyn LanguageModel, seed: u64) -> Result<Box<dyn LanguageModel>
         tensor.iter_mut().for_each(|x| *x += SHAKE * size * normal() as f32);
     }
     let flat = Tensor::new(values, &Device::Cpu).map_err(fail)?;
-    Ok(model.with_params(params.replaced(flat).map_err(fail)?))
+    Ok(model.over(params.replaced(flat).map_err(fail)?))
 }
 
 /// Normal numbers (Box and Muller).
@@ -288,7 +288,7 @@ fn answers(lab: &Lab, run: usize) -> Result<Vec<Line>, Failed> {
     check_shift(&mut finished, &lines)?;
     let score = value(&lines, Metric::StatefulnessScore)?;
     let chance = value(&lines, Metric::StatefulnessChance)?;
-    let sound = finished.model.with_params(finished.model.params().clone());
+    let sound = finished.model.over(finished.model.params().clone());
     for (effect, fall) in LOWERED.iter().enumerate() {
         let often = (1000.0 * fall / (TYPICAL - chance)).clamp(0.0, 1000.0);
         finished.model = faulty(sound.as_ref(), Fault::Shrugs(often as u64));
@@ -320,7 +320,7 @@ fn check_shift(finished: &mut Finished<'_>, lines: &[Line]) -> Result<(), Failed
     if finished.trial.seed != 0 {
         return Ok(());
     }
-    let sound = finished.model.with_params(finished.model.params().clone());
+    let sound = finished.model.over(finished.model.params().clone());
     for ratio in [RATIOS[0], RATIOS[RATIOS.len() - 1]] {
         finished.model = faulty(sound.as_ref(), Fault::Worse(ratio.ln()));
         let worse = value(&finished.ask("language-modeling")?, Metric::ValidationLoss)?;

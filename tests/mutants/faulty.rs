@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Result, Tensor};
-use v5gate::models::{Branch, Census, Config, LanguageModel, Params, State};
+use v5gate::models::{Config, Hybrid, LanguageModel, ModelStats, Network, Params, State};
 use v5gate::ops::{Tape, Var, add, token_shift};
 
 /// What is wrong.
@@ -45,7 +45,7 @@ pub struct Faulty {
 
 /// That model with that fault.
 pub fn faulty(sound: &dyn LanguageModel, fault: Fault) -> Box<dyn LanguageModel> {
-    over(sound.with_params(sound.params().clone()), fault)
+    over(sound.over(sound.params().clone()), fault)
 }
 
 fn over(sound: Box<dyn LanguageModel>, fault: Fault) -> Box<dyn LanguageModel> {
@@ -64,7 +64,7 @@ impl Faulty {
         for t in 0..time {
             let column: Vec<u32> = (0..batch).map(|b| tokens[b * time + t]).collect();
             *state = self.sound.new_state(batch)?;
-            steps.push(self.sound.trunk(&Tape::off(), &column, state)?.tensor().clone());
+            steps.push(self.sound.backbone(&Tape::no_grad(), &column, state)?.tensor().clone());
         }
         let width = steps[0].dim(1)?;
         Ok(Var::constant(Tensor::stack(&steps, 1)?.reshape((batch * time, width))?))
@@ -72,7 +72,7 @@ impl Faulty {
 
     /// What this position sees, and a hundredth of what the next one does.
     fn peeking(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
-        let hidden = self.sound.trunk(tape, tokens, state)?;
+        let hidden = self.sound.backbone(tape, tokens, state)?;
         let (h, rows) = (hidden.tensor(), tokens.len());
         let next = Tensor::cat(&[h.narrow(0, 1, rows - 1)?, h.narrow(0, rows - 1, 1)?], 0)?;
         Ok(Var::constant((h + (next * 0.01)?)?))
@@ -80,7 +80,7 @@ impl Faulty {
 
     /// What the position before sees.
     fn late(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
-        let hidden = self.sound.trunk(tape, tokens, state)?;
+        let hidden = self.sound.backbone(tape, tokens, state)?;
         let (batch, width) = (state.batch(), hidden.dims()[1]);
         let nothing = Tensor::zeros((batch, width), hidden.tensor().dtype(), hidden.tensor().device())?;
         let back = token_shift(tape, &hidden, &nothing)?;
@@ -90,7 +90,7 @@ impl Faulty {
     fn trembling(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
         let off = 1e-3 * (self.calls.fetch_add(1, Ordering::Relaxed) % 7) as f64;
         let params = self.params().replaced(self.params().flat().affine(1.0 + off, 0.0)?)?;
-        self.sound.with_params(params).trunk(tape, tokens, state)
+        self.sound.with_params(params).backbone(tape, tokens, state)
     }
 
     fn without_tail(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
@@ -99,7 +99,7 @@ impl Faulty {
         };
         let layers = (0..state.n_layer()).map(|i| state.layer(i).iter().map(cut).collect::<Result<_>>());
         *state = State::new(state.batch(), layers.collect::<Result<_>>()?);
-        self.sound.trunk(tape, tokens, state)
+        self.sound.backbone(tape, tokens, state)
     }
 }
 
@@ -107,56 +107,11 @@ impl LanguageModel for Faulty {
     fn config(&self) -> Config {
         self.sound.config()
     }
-    fn params(&self) -> &Params {
-        self.sound.params()
+    fn model_stats(&self) -> ModelStats {
+        self.sound.model_stats()
     }
-    fn head(&self) -> &'static str {
-        self.sound.head()
-    }
-    fn census(&self) -> Census {
-        self.sound.census()
-    }
-    fn window(&self) -> Option<usize> {
-        self.sound.window()
-    }
-    fn branch_of(&self, name: &str) -> Option<Branch> {
-        self.sound.branch_of(name)
-    }
-    fn without(&self, branch: Branch) -> Option<Box<dyn LanguageModel>> {
-        self.sound.without(branch)
-    }
-    fn paces(&self, tokens: &[u32]) -> Result<Vec<(Branch, Tensor)>> {
-        self.sound.paces(tokens)
-    }
-    fn with_params(&self, params: Params) -> Box<dyn LanguageModel> {
-        over(self.sound.with_params(params), self.fault)
-    }
-
-    fn new_state(&self, batch: usize) -> Result<State> {
-        match self.left().get(&batch) {
-            Some(old) if self.fault == Fault::Leaks => Ok(old.clone()),
-            _ => self.sound.new_state(batch),
-        }
-    }
-
-    fn trunk(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
-        match self.fault {
-            Fault::ForgetsEveryToken => self.forgetting(tokens, state),
-            Fault::Peeks => self.peeking(tape, tokens, state),
-            Fault::ShiftsTeaching => self.late(tape, tokens, state),
-            Fault::Trembles => self.trembling(tape, tokens, state),
-            Fault::DropsTail => self.without_tail(tape, tokens, state),
-            Fault::Leaks => {
-                let hidden = self.sound.trunk(tape, tokens, state)?;
-                self.left().insert(state.batch(), state.clone());
-                Ok(hidden)
-            }
-            Fault::Dawdles => {
-                std::thread::sleep(std::time::Duration::from_millis(3));
-                self.sound.trunk(tape, tokens, state)
-            }
-            _ => self.sound.trunk(tape, tokens, state),
-        }
+    fn over(&self, params: Params) -> Box<dyn LanguageModel> {
+        over(self.sound.over(params), self.fault)
     }
 
     fn forward(&self, tokens: &[u32], state: &mut State) -> Result<Tensor> {
@@ -204,5 +159,50 @@ impl LanguageModel for Faulty {
             losses.iter_mut().for_each(|loss| *loss += nats);
         }
         Ok(losses)
+    }
+}
+
+impl Network for Faulty {
+    fn params(&self) -> &Params {
+        self.sound.params()
+    }
+    fn head(&self) -> &'static str {
+        self.sound.head()
+    }
+    fn window(&self) -> Option<usize> {
+        self.sound.window()
+    }
+    fn as_hybrid(&self) -> Option<&dyn Hybrid> {
+        self.sound.as_hybrid()
+    }
+    fn with_params(&self, params: Params) -> Box<dyn Network> {
+        self.over(params)
+    }
+
+    fn new_state(&self, batch: usize) -> Result<State> {
+        match self.left().get(&batch) {
+            Some(old) if self.fault == Fault::Leaks => Ok(old.clone()),
+            _ => self.sound.new_state(batch),
+        }
+    }
+
+    fn backbone(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
+        match self.fault {
+            Fault::ForgetsEveryToken => self.forgetting(tokens, state),
+            Fault::Peeks => self.peeking(tape, tokens, state),
+            Fault::ShiftsTeaching => self.late(tape, tokens, state),
+            Fault::Trembles => self.trembling(tape, tokens, state),
+            Fault::DropsTail => self.without_tail(tape, tokens, state),
+            Fault::Leaks => {
+                let hidden = self.sound.backbone(tape, tokens, state)?;
+                self.left().insert(state.batch(), state.clone());
+                Ok(hidden)
+            }
+            Fault::Dawdles => {
+                std::thread::sleep(std::time::Duration::from_millis(3));
+                self.sound.backbone(tape, tokens, state)
+            }
+            _ => self.sound.backbone(tape, tokens, state),
+        }
     }
 }

@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use libtest_mimic::Failed;
 use v5gate::data::synthetic::canaries;
-use v5gate::data::synthetic::cloze::{ClozeItem, items};
+use v5gate::data::synthetic::cloze::items;
+use v5gate::data::synthetic::item::ClozeItem;
 use v5gate::models::Config;
 use v5gate::probes::{Probe, Reading, Subject, canaries_over, recall_over};
 
@@ -35,7 +36,7 @@ fn with_fault(lab: &Lab, model: &str, probe: &str, fault: Fault) -> Result<Case,
 
 pub fn untrained(lab: &Lab) -> Result<Case, Failed> {
     spoilt(lab, "gpt2", "language-modeling", |f| {
-        f.model = f.untrained.with_params(f.untrained.params().clone());
+        f.model = f.untrained.over(f.untrained.params().clone());
         Ok(())
     })
 }
@@ -76,7 +77,7 @@ pub fn not_a_number(lab: &Lab) -> Result<Case, Failed> {
         let last = values.len() - 1;
         values[last] = f32::NAN;
         let flat = Tensor::from_vec(values, last + 1, &Device::Cpu).map_err(fail)?;
-        f.model = f.model.with_params(params.replaced(flat).map_err(fail)?);
+        f.model = f.model.over(params.replaced(flat).map_err(fail)?);
         Ok(())
     })
 }
@@ -87,7 +88,7 @@ pub fn mixed_precision(lab: &Lab) -> Result<Case, Failed> {
         let params = f.model.params();
         let rounded =
             params.flat().to_dtype(DType::BF16).and_then(|t| t.to_dtype(DType::F32)).map_err(fail)?;
-        f.model = f.model.with_params(params.replaced(rounded).map_err(fail)?);
+        f.model = f.model.over(params.replaced(rounded).map_err(fail)?);
         f.source.precision = "bfloat16".to_owned();
         Ok(())
     })

@@ -194,13 +194,14 @@ fn put_back(
     let (protocol, dataset, _) = lab.short_training("groundthink")?;
     let finished = Training::of(&protocol, dataset, "groundthink")?.run(&|first, now| {
         for entry in now.params().entries() {
-            let value = match to(&entry.name, now.branch_of(&entry.name)) {
-                None => continue,
-                Some(Put::Start) => first.params().flat().narrow(0, entry.offset, entry.len),
-                Some(Put::Number(x)) => {
-                    now.params().flat().narrow(0, entry.offset, entry.len).and_then(|t| t.affine(0.0, x))
-                }
-            };
+            let value =
+                match to(&entry.name, now.as_hybrid().and_then(|hybrid| hybrid.branch_of(&entry.name))) {
+                    None => continue,
+                    Some(Put::Start) => first.params().flat().narrow(0, entry.offset, entry.len),
+                    Some(Put::Number(x)) => {
+                        now.params().flat().narrow(0, entry.offset, entry.len).and_then(|t| t.affine(0.0, x))
+                    }
+                };
             now.params().flat().slice_set(&value.map_err(fail)?, 0, entry.offset).map_err(fail)?;
         }
         Ok(())

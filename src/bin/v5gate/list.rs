@@ -72,7 +72,7 @@ const VOCABULARY: usize = 50_257;
 const CONTEXT: usize = 1024;
 
 fn model_json(m: &ModelSpec) -> serde_json::Value {
-    let at = |s: &Scale| (s.name.to_owned(), json!((m.config)(s, VOCABULARY, CONTEXT).census()));
+    let at = |s: &Scale| (s.name.to_owned(), json!((m.config)(s, VOCABULARY, CONTEXT).model_stats()));
     let scales: serde_json::Map<_, _> = SCALES.iter().map(at).collect();
     json!({
         "name": m.name, "about": m.about, "vocabulary": VOCABULARY, "context": CONTEXT, "scales": scales,
@@ -89,7 +89,7 @@ fn models_text() -> String {
             "", "total", "embedding", "positional", "non-embedding", "MFLOPs/token"
         );
         for s in SCALES {
-            let c = (m.config)(s, VOCABULARY, CONTEXT).census();
+            let c = (m.config)(s, VOCABULARY, CONTEXT).model_stats();
             text += &format!(
                 "{:>12} {:>12} {:>12} {:>12} {:>14} {:>16.2}\n",
                 s.name,

@@ -381,7 +381,7 @@ fn train(model: &str, scale: &str, seed: u64, recipe: &str, data: Option<&Path>,
 }
 
 fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
-    let model = load_model(checkpoint)?.placed(Precision::Float32)?;
+    let model = load_model(checkpoint)?.to_device(Precision::Float32)?;
     let text = fs::read_to_string(tokens).with_context(|| tokens.display().to_string())?;
     let ids: Vec<u32> = serde_json::from_str(&text)
         .with_context(|| format!("{}: expected a list of token ids", tokens.display()))?;
@@ -411,7 +411,7 @@ fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
 }
 
 fn generate(checkpoint: &Path, prompt: &str, tokens: usize) -> Result<u8> {
-    let model = load_model(checkpoint)?.placed(Precision::Float32)?;
+    let model = load_model(checkpoint)?.to_device(Precision::Float32)?;
     let tokenizer = Tokenizer::from_file(&checkpoint.join("tokenizer.json"))?;
     let mut fed = tokenizer.encode(prompt)?;
     if fed.is_empty() {

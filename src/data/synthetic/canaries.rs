@@ -5,16 +5,15 @@
 //! for the very word that was agreed on, so that it has a closed set of answers and nobody knows the right
 //! one without the conversation. Where a second candidate is mentioned, each is as often the right one.
 
-use super::cloze::ClozeItem;
 use super::conversations::{approximate_tokens, comparison_text};
 use super::grammar::{
     CANDIDATES, COMPARISONS, CONCLUDE, CORRECT, NAMES, POOL_SIZE, POOLS, RESTATE, STATE, held_out, sentence,
 };
-use super::script::{Draft, Script, Test, Written, candidates, items_of, last_word};
+use super::item::ClozeItem;
+use super::script::{Draft, Script, Writer, Written, candidates, last_word};
 use crate::data::tokenizer::Tokenizer;
+use crate::evidence::Canary;
 
-/// Tests before the first canary, for chance that no other test has.
-const FIRST: usize = 100;
 /// Tokens of small talk in C2a.
 const LONG: usize = 2_000;
 
@@ -22,31 +21,30 @@ const COLOR: usize = 0;
 const JOB: usize = 4;
 const NAME: usize = 5;
 
-const fn row(name: &'static str, templates: usize, write: fn(&Draft<'_>) -> Written) -> Test {
-    Test { name, templates, write }
+/// Who writes the items of a canary. No two tests share their `draw`, which decides chance, pool and relation.
+fn writer(canary: Canary) -> Writer {
+    let writer = |draw, templates, write| Writer { test: canary.name(), draw, templates, write };
+    match canary {
+        Canary::C1a => writer(100, 5, |d| fact(d, 0)),
+        Canary::C1b => writer(101, 5, |d| fact(d, 5)),
+        Canary::C1b3 => writer(102, 5, |d| fact(d, 3)),
+        Canary::C1c => writer(103, 5, |d| fact(d, 10)),
+        Canary::C1d => writer(104, 4, two_facts),
+        Canary::C2a => writer(105, 3, three_facts),
+        Canary::C2b => writer(106, 4, synthesis),
+        Canary::C3a => writer(107, 5, preference),
+        Canary::C3b => writer(108, 4, reference),
+        Canary::C3c => writer(109, 5, latest),
+        Canary::C4a => writer(110, 4, format_kept),
+        Canary::C4b => writer(111, 4, tone),
+        Canary::C4c => writer(112, 3, three_instructions),
+        Canary::C5a => writer(113, 4, |d| persona(d, 0)),
+        Canary::C5b => writer(114, 4, |d| persona(d, 5 + d.template)),
+        Canary::C5c => writer(115, 4, contradicted),
+        Canary::C6a => writer(116, 4, conversations_apart),
+        Canary::C6b => writer(117, 4, users_apart),
+    }
 }
-
-/// Every canary.
-const TABLE: [Test; 18] = [
-    row("C1a", 5, |d| fact(d, 0)),
-    row("C1b", 5, |d| fact(d, 5)),
-    row("C1b3", 5, |d| fact(d, 3)),
-    row("C1c", 5, |d| fact(d, 10)),
-    row("C1d", 4, two_facts),
-    row("C2a", 3, three_facts),
-    row("C2b", 4, synthesis),
-    row("C3a", 5, preference),
-    row("C3b", 4, reference),
-    row("C3c", 5, latest),
-    row("C4a", 4, format_kept),
-    row("C4b", 4, tone),
-    row("C4c", 3, three_instructions),
-    row("C5a", 4, |d| persona(d, 0)),
-    row("C5b", 4, |d| persona(d, 5 + d.template)),
-    row("C5c", 4, contradicted),
-    row("C6a", 4, conversations_apart),
-    row("C6b", 4, users_apart),
-];
 
 /// Wordings of format, tone and persona, of topics, conversations and references: none is in training.
 const BEGIN: [&str; 2] =
@@ -89,17 +87,12 @@ pub fn own_wordings() -> impl Iterator<Item = &'static str> {
 pub fn items(canary: &str, tokenizer: &Tokenizer) -> Option<Vec<ClozeItem>> {
     let count =
         |text: &str| tokenizer.encode(text).map_or_else(|_| approximate_tokens(text), |ids| ids.len());
-    items_of(&TABLE, FIRST, canary, &count)
-}
-
-/// The names of the canaries.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|test| test.name)
+    Canary::find(canary).map(|canary| writer(canary).items(&count))
 }
 
 /// Each variant of a canary takes another pool and relation.
 fn script(draft: &Draft<'_>) -> Script {
-    Script::about(draft, (draft.number + 3 * draft.template) % POOLS.len(), draft.number % 3)
+    Script::about(draft, (draft.draw + 3 * draft.template) % POOLS.len(), draft.draw % 3)
 }
 
 /// C1a to C1c: a fact, so many sentences, asked.
@@ -113,8 +106,8 @@ fn fact(draft: &Draft<'_>, sentences: usize) -> Written {
 
 /// The clause of a relation three places on, which has the same candidates, with a value.
 fn neighbour(draft: &Draft<'_>, script: &Script, value: usize) -> String {
-    let pool = &POOLS[(draft.number + 3 * draft.template) % POOLS.len()];
-    format!("{} {}", pool.relations[draft.number % 3 + 3].first, script.values[value])
+    let pool = &POOLS[(draft.draw + 3 * draft.template) % POOLS.len()];
+    format!("{} {}", pool.relations[draft.draw % 3 + 3].first, script.values[value])
 }
 
 /// C1d: two facts of one kind at once, five sentences, one of them asked: the first in half of the variants.
@@ -145,7 +138,7 @@ fn three_facts(draft: &Draft<'_>) -> Written {
         if part == draft.template {
             script.state(lead, draft.truth);
         } else {
-            let pool = &POOLS[(draft.number + 3 * draft.template + part + 1) % POOLS.len()];
+            let pool = &POOLS[(draft.draw + 3 * draft.template + part + 1) % POOLS.len()];
             let value = *script.random.pick(&candidates(&pool.values, part));
             let clause = format!("{} {value}.", pool.relations[part].first);
             script.say("A", &sentence(lead, &clause));

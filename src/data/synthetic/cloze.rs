@@ -10,63 +10,38 @@ use super::grammar::{
     ASK, CANDIDATES, COMPARISONS, CONCLUDE, CORRECT, HELD_OUT, NAMES, POOL_SIZE, POOLS, RESTATE, STATE,
     TOPICS, held_out, sentence,
 };
-use super::script::{Draft, SEED, Script, Test, Written, candidates, items_of, last_word};
+use super::item::ClozeItem;
+use super::script::{Draft, SEED, Script, Writer, Written, candidates, last_word};
 use crate::data::tokenizer::Tokenizer;
+use crate::evidence::RecallTest;
 use crate::random::Random;
-
-/// One question: which candidate does the model expect after context and stem?
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClozeItem {
-    /// The test it belongs to.
-    pub test: &'static str,
-    /// Which template, and so which cluster: items of a template are not independent.
-    pub template: usize,
-    /// The conversation so far.
-    pub context: String,
-    /// What comes right before the candidate. A model whose state was reset is given only this.
-    pub stem: String,
-    /// What may follow, each with its leading space and each a single token.
-    pub candidates: Vec<String>,
-    /// Which candidate is true.
-    pub truth: usize,
-    /// Where in the context, in bytes, the true value was last stated.
-    pub evidence: usize,
-}
 
 /// Templates of a test about A's own facts.
 const TEMPLATES: usize = 10;
 
-/// Every test; `document_wording` is scored and reported only (R16). A test's place decides its chance, so
-/// new ones stand last.
-pub const TESTS: [&str; 12] = [
-    "three_turn_memory",
-    "contextual_correction",
-    "interrupted_dialogue",
-    "multi_fact_composition",
-    "retention_1",
-    "retention_5",
-    "retention_10",
-    "retention_20",
-    "retention_50",
-    "document_wording",
-    "persona_consistency",
-    "topic_threading",
-];
+/// Who writes the items of a recall test. No two tests share their `draw`, the number that decides their chance.
+fn writer(test: RecallTest) -> Writer {
+    let writer = |draw, templates, write| Writer { test: test.name(), draw, templates, write };
+    match test {
+        RecallTest::ThreeTurnMemory => writer(0, TEMPLATES, three_turns),
+        RecallTest::ContextualCorrection => writer(1, TEMPLATES, correction),
+        RecallTest::InterruptedDialogue => writer(2, TEMPLATES, interrupted),
+        RecallTest::MultiFactComposition => writer(3, 2 * COMPARISONS.len(), composition),
+        RecallTest::Retention1 => writer(4, TEMPLATES, |d| retention(d, 1)),
+        RecallTest::Retention5 => writer(5, TEMPLATES, |d| retention(d, 5)),
+        RecallTest::Retention10 => writer(6, TEMPLATES, |d| retention(d, 10)),
+        RecallTest::Retention20 => writer(7, TEMPLATES, |d| retention(d, 20)),
+        RecallTest::Retention50 => writer(8, TEMPLATES, |d| retention(d, 50)),
+        RecallTest::PersonaConsistency => writer(10, TEMPLATES, persona),
+        RecallTest::TopicThreading => writer(11, 2 * SUBJECTS.len(), topic),
+    }
+}
 
-const TABLE: [Test; 12] = [
-    Test { name: TESTS[0], templates: TEMPLATES, write: three_turns },
-    Test { name: TESTS[1], templates: TEMPLATES, write: correction },
-    Test { name: TESTS[2], templates: TEMPLATES, write: interrupted },
-    Test { name: TESTS[3], templates: 2 * COMPARISONS.len(), write: composition },
-    Test { name: TESTS[4], templates: TEMPLATES, write: retention::<1> },
-    Test { name: TESTS[5], templates: TEMPLATES, write: retention::<5> },
-    Test { name: TESTS[6], templates: TEMPLATES, write: retention::<10> },
-    Test { name: TESTS[7], templates: TEMPLATES, write: retention::<20> },
-    Test { name: TESTS[8], templates: TEMPLATES, write: retention::<50> },
-    Test { name: TESTS[9], templates: 6, write: document_wording },
-    Test { name: TESTS[10], templates: TEMPLATES, write: persona },
-    Test { name: TESTS[11], templates: 2 * SUBJECTS.len(), write: topic },
-];
+/// The name of the document's own questions: scored and reported, never gated (ruling R16).
+pub const DOCUMENT_WORDING: &str = "document_wording";
+
+const DOCUMENT_WRITER: Writer =
+    Writer { test: DOCUMENT_WORDING, draw: 9, templates: 6, write: document_wording };
 
 /// What can be talked about: a pool, and the article before its values.
 const SUBJECTS: [(usize, &str); 5] = [(3, "the "), (1, ""), (4, "the "), (2, "the "), (5, "")];
@@ -92,7 +67,12 @@ pub fn own_wordings() -> impl Iterator<Item = &'static str> {
 
 /// All items of a test, template by template and within it truth by truth; none for an unknown name.
 pub fn items(test: &str) -> Option<Vec<ClozeItem>> {
-    items_of(&TABLE, 0, test, &approximate_tokens)
+    let writer = match RecallTest::find(test) {
+        Some(test) => writer(test),
+        None if test == DOCUMENT_WORDING => DOCUMENT_WRITER,
+        None => return None,
+    };
+    Some(writer.items(&approximate_tokens))
 }
 
 /// The candidates, of any test, that a tokenizer does not have as one token; scoring needs that there
@@ -140,10 +120,10 @@ fn interrupted(draft: &Draft<'_>) -> Written {
 }
 
 /// Retention: stated, so many turns of small talk, then the stem.
-fn retention<const TURNS: usize>(draft: &Draft<'_>) -> Written {
+fn retention(draft: &Draft<'_>, turns: usize) -> Written {
     let mut script = Script::new(draft);
     script.state(script.wording(STATE.held_out, 0), draft.truth);
-    script.chat(TURNS, 1);
+    script.chat(turns, 1);
     script.finish()
 }
 
@@ -231,7 +211,7 @@ fn document_wording(draft: &Draft<'_>) -> Written {
             (text, "What do I like?", food)
         }
         2 => {
-            let mut random = Random::new(SEED, draft.number as u64 * 100);
+            let mut random = Random::new(SEED, draft.draw as u64 * 100);
             let unrelated: Vec<_> = (0..10).map(|i| filler(&mut random, &TOPICS[i % TOPICS.len()])).collect();
             let text = format!("I'm going to {}.\n{}\n", city[draft.truth], unrelated.join(" "));
             (text, "Where am I going?", city)

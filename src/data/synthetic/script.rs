@@ -1,46 +1,43 @@
-//! A conversation being written for an evaluation item, by [`super::cloze`] and [`super::canaries`].
+//! A conversation being written for an evaluation item, by `cloze` and `canaries`.
 //!
 //! Invariant: what is written depends on test, template and truth alone, and on the truth only where the
 //! value itself stands; so the versions of a template differ in nothing else.
 
-use super::cloze::ClozeItem;
 use super::conversations::filler;
 use super::grammar::{
     ASK, CANDIDATES, POOL_SIZE, POOLS, REPLIES, RESTATE, Relation, TOPICS, held_out, second_person, sentence,
 };
+use super::item::ClozeItem;
 use crate::random::Random;
 
 /// Chance in evaluation is drawn from this seed, whatever the model was trained on.
 pub(super) const SEED: u64 = 0x5eed;
 
-/// A test: its name, how many templates it has, and how a template is written for one truth.
-pub(super) struct Test {
-    pub name: &'static str,
+/// How the items of one test are written: so many templates, each once with every candidate as the truth.
+pub(super) struct Writer {
+    pub test: &'static str,
+    /// Decides the test's chance; no two tests have the same.
+    pub draw: usize,
     pub templates: usize,
     pub write: fn(&Draft<'_>) -> Written,
 }
 
-/// All items of a test of a table, template by template and within it truth by truth; none for an unknown
-/// name. `first` is the number of the table's first test: no two tests share their chance. `count` tells how
-/// many tokens a text has.
-pub(super) fn items_of(
-    table: &'static [Test],
-    first: usize,
-    name: &str,
-    count: &dyn Fn(&str) -> usize,
-) -> Option<Vec<ClozeItem>> {
-    let place = table.iter().position(|row| row.name == name)?;
-    let (row, number) = (&table[place], first + place);
-    let drafts = (0..row.templates).flat_map(|template| (0..CANDIDATES).map(move |truth| (template, truth)));
-    let item = |(template, truth)| {
-        (row.write)(&Draft { number, template, truth, count }).item(row.name, template, truth)
-    };
-    Some(drafts.map(item).collect())
+impl Writer {
+    /// All items, template by template and within it truth by truth. `count` tells how many tokens a text has.
+    pub fn items(&self, count: &dyn Fn(&str) -> usize) -> Vec<ClozeItem> {
+        let truths = |template| (0..CANDIDATES).map(move |truth| (template, truth));
+        let item = |(template, truth)| {
+            let draft = Draft { draw: self.draw, template, truth, count };
+            (self.write)(&draft).item(self.test, template, truth)
+        };
+        (0..self.templates).flat_map(truths).map(item).collect()
+    }
 }
 
 /// Which item is to be written.
 pub(super) struct Draft<'a> {
-    pub number: usize,
+    /// The [`Writer`]'s.
+    pub draw: usize,
     pub template: usize,
     pub truth: usize,
     pub count: &'a dyn Fn(&str) -> usize,
@@ -49,7 +46,7 @@ pub(super) struct Draft<'a> {
 impl Draft<'_> {
     /// Chance of its own for every template, the same for all its truths.
     pub fn random(&self) -> Random {
-        Random::new(SEED, (self.number * 100 + self.template) as u64)
+        Random::new(SEED, (self.draw * 100 + self.template) as u64)
     }
 
     /// Another candidate than the truth, `by` places on: each is as often the other one.
@@ -92,14 +89,14 @@ impl Script {
     /// Each template takes another pool, and each test other relations of it.
     pub fn new(draft: &Draft<'_>) -> Self {
         let (round, pool) = (draft.template / POOLS.len(), draft.template % POOLS.len());
-        Self::about(draft, pool, (draft.number + 3 * round) % POOLS[pool].relations.len())
+        Self::about(draft, pool, (draft.draw + 3 * round) % POOLS[pool].relations.len())
     }
 
     /// About a relation of a pool.
     pub fn about(draft: &Draft<'_>, pool: usize, owner: usize) -> Self {
         Self {
             random: draft.random(),
-            topic: (draft.number + draft.template) % TOPICS.len(),
+            topic: (draft.draw + draft.template) % TOPICS.len(),
             relation: &POOLS[pool].relations[owner],
             values: candidates(&POOLS[pool].values, owner),
             context: String::new(),

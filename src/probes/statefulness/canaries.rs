@@ -5,7 +5,7 @@
 
 use super::recall::{ItemsOf, Who, accuracy, usable};
 use crate::data::synthetic::canaries::items;
-use crate::evidence::{CANARIES, Metric as M};
+use crate::evidence::{Canary, Metric as M};
 use crate::probes::{Probe, Reading, Result, Subject};
 
 pub(in crate::probes) const PROBE: Probe = Probe {
@@ -16,10 +16,10 @@ pub(in crate::probes) const PROBE: Probe = Probe {
 };
 
 const METRICS: &[M] = &{
-    let mut metrics = [M::CanaryC1a; CANARIES.len()];
+    let mut metrics = [M::Canary(Canary::ALL[0]); Canary::ALL.len()];
     let mut i = 0;
     while i < metrics.len() {
-        metrics[i] = CANARIES[i].1;
+        metrics[i] = M::Canary(Canary::ALL[i]);
         i += 1;
     }
     metrics
@@ -39,9 +39,9 @@ impl Who<'_> {
     pub fn canaries(&self, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
         let mut readings = Vec::new();
         self.everyone(&mut |condition, answers| {
-            for &(name, metric) in CANARIES {
-                let Some(items) = usable(self.tokenizer, items(name)) else { continue };
-                readings.push(accuracy(metric, &items, &answers(&items)?).under(condition));
+            for &canary in Canary::ALL {
+                let Some(items) = usable(self.tokenizer, items(canary.name())) else { continue };
+                readings.push(accuracy(M::Canary(canary), &items, &answers(&items)?).under(condition));
             }
             Ok(())
         })?;

@@ -110,7 +110,7 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
     let mut chance = Vec::new();
     for setting in settings {
         let config = setting.config(&s.model.config())?;
-        let untrained = config.init(s.seed)?.placed(s.recipe.precision)?;
+        let untrained = config.init(s.seed)?.to_device(s.recipe.precision)?;
         answered[0].push(setting.best(&config, s.recipe, s.seed, s.material.mqar.rates())?);
         answered[1].push(setting.accuracies(untrained.as_ref(), &setting.tests(s.seed))?);
         answered[2].push(setting.oracle(s.seed));
@@ -184,9 +184,9 @@ impl Setting {
     /// Trains from scratch; nothing if the loss was not finite.
     fn train(&self, config: &Config, recipe: &Recipe, seed: u64) -> Result<Option<Box<dyn LanguageModel>>> {
         let tests = self.examples(seed, FIRST_LOOK, LOOK_AT);
-        let model = config.init(seed)?.placed(recipe.precision)?;
+        let model = config.init(seed)?.to_device(recipe.precision)?;
         let mut optimizer = AdamW::new(model.as_ref())?;
-        let model = model.with_params(optimizer.params().clone());
+        let model = model.over(optimizer.params().clone());
         for step in 0..self.steps {
             let examples = self.examples(seed, step * self.batch as u64, self.batch);
             let finite = on_worker(|| -> Result<bool> {
@@ -259,7 +259,7 @@ fn descend(
 ) -> std::result::Result<f64, ProbeError> {
     let (tokens, places, values) = flat(examples);
     let tape = Tape::recording(model.params().entries().len());
-    let hidden = model.trunk(&tape, &tokens, &mut model.new_state(examples.len())?)?;
+    let hidden = model.backbone(&tape, &tokens, &mut model.new_state(examples.len())?)?;
     // Rows of a table chosen by number: the hidden states where something is asked.
     let asked = embedding(&tape, &hidden, &places)?;
     let head = model.params().scope(&tape, "").get(model.head())?;

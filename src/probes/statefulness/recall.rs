@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::data::synthetic::cloze::{ClozeItem, items};
+use crate::data::synthetic::cloze::{DOCUMENT_WORDING, items};
+use crate::data::synthetic::item::ClozeItem;
 use crate::data::tokenizer::Tokenizer;
-use crate::evidence::{Condition, Metric as M, RECALL_TESTS};
+use crate::evidence::{Condition, Metric as M, RecallScore, RecallTest};
 use crate::models::{self, LanguageModel};
 use crate::ops::to_vec_f64;
 use crate::probes::{Probe, Reading, Result, Subject};
@@ -22,57 +23,26 @@ pub(in crate::probes) const PROBE: Probe = Probe {
     ask,
 };
 
-const METRICS: &[M] = &[
-    M::ThreeTurnMemoryAccuracy,
-    M::ThreeTurnMemoryMrr,
-    M::ThreeTurnMemoryBits,
-    M::ContextualCorrectionAccuracy,
-    M::ContextualCorrectionMrr,
-    M::ContextualCorrectionBits,
-    M::InterruptedDialogueAccuracy,
-    M::InterruptedDialogueMrr,
-    M::InterruptedDialogueBits,
-    M::MultiFactCompositionAccuracy,
-    M::MultiFactCompositionMrr,
-    M::MultiFactCompositionBits,
-    M::PersonaConsistencyAccuracy,
-    M::PersonaConsistencyMrr,
-    M::PersonaConsistencyBits,
-    M::TopicThreadingAccuracy,
-    M::TopicThreadingMrr,
-    M::TopicThreadingBits,
-    M::Retention1Accuracy,
-    M::Retention1Mrr,
-    M::Retention1Bits,
-    M::Retention5Accuracy,
-    M::Retention5Mrr,
-    M::Retention5Bits,
-    M::Retention10Accuracy,
-    M::Retention10Mrr,
-    M::Retention10Bits,
-    M::Retention20Accuracy,
-    M::Retention20Mrr,
-    M::Retention20Bits,
-    M::Retention50Accuracy,
-    M::Retention50Mrr,
-    M::Retention50Bits,
-    M::StatefulnessScore,
-    M::StatefulnessChance,
-    M::DocumentWordingAccuracy,
-    M::Sps,
-];
+/// Every figure of every recall test, and what follows from them.
+const METRICS: &[M] = &{
+    let beside = [M::StatefulnessScore, M::StatefulnessChance, M::DocumentWordingAccuracy, M::Sps];
+    let scores = RecallScore::ALL;
+    let (mut metrics, mut i) = ([beside[0]; RecallTest::ALL.len() * RecallScore::ALL.len() + 4], 0);
+    while i < metrics.len() {
+        let test = i / scores.len();
+        metrics[i] = match test < RecallTest::ALL.len() {
+            true => M::Recall(RecallTest::ALL[test], scores[i % scores.len()]),
+            false => beside[i - RecallTest::ALL.len() * scores.len()],
+        };
+        i += 1;
+    }
+    metrics
+};
 
-/// Not part of the score: ruling R17 averages Tiers 1–3 and retention at 5, 10, 20 and 50 turns.
-const NOT_IN_SCORE: &str = "retention_1";
-
-/// The distances in turns of the retention tests, and their bits retained.
-const RETENTION: &[(f64, M)] = &[
-    (1.0, M::Retention1Bits),
-    (5.0, M::Retention5Bits),
-    (10.0, M::Retention10Bits),
-    (20.0, M::Retention20Bits),
-    (50.0, M::Retention50Bits),
-];
+/// The distances in turns of the retention tests, the shortest first, and their bits retained.
+fn retention() -> impl Iterator<Item = (f64, M)> {
+    RecallTest::retention().map(|(test, turns)| (f64::from(turns), M::Recall(test, RecallScore::Bits)))
+}
 
 /// The probability of each candidate of an item.
 pub type Scores = Vec<f64>;
@@ -144,7 +114,7 @@ fn matched_window(s: &Subject<'_>) -> Result<Option<usize>> {
     let Some(window) = s.model.window() else { return Ok(None) };
     let Some(spec) = models::find("groundthink") else { return Ok(None) };
     let config = (spec.config)(s.scale, s.dataset.tokenizer.vocab_size(), window);
-    let bytes = config.init(0)?.placed(s.recipe.precision)?.new_state(1)?.bytes();
+    let bytes = config.init(0)?.to_device(s.recipe.precision)?.new_state(1)?.bytes();
     let mut state = s.model.new_state(1)?;
     s.model.hidden(&[s.dataset.tokenizer.eot()], &mut state)?;
     Ok(Some((bytes / state.bytes()).clamp(1, window)))
@@ -159,29 +129,29 @@ fn examine(
 ) -> Result<Vec<Reading>> {
     let mut readings = Vec::new();
     let (mut scored, mut chance) = (Vec::new(), None);
-    for test in RECALL_TESTS {
-        let Some(items) = usable(tokenizer, items(test.name)) else { continue };
+    for &test in RecallTest::ALL {
+        let Some(items) = usable(tokenizer, items(test.name())) else { continue };
         let marks = mark(&items, &with(&items)?);
         let accuracy = by_template(&items, &marks, |m| m.credit);
         let value = mean(&accuracy);
         let n = Some(items.len() as u64);
         let over = |f: fn(&Mark) -> f64| by_template(&items, &marks, f);
         let put = |metric, x: &[f64]| Reading { n, interval: t_interval(x), ..Reading::new(metric, mean(x)) };
-        readings.push(put(test.accuracy, &accuracy));
-        readings.push(put(test.mrr, &over(|m| m.reciprocal_rank)));
-        readings.push(put(test.bits, &over(|m| m.bits)));
+        readings.push(put(M::Recall(test, RecallScore::Accuracy), &accuracy));
+        readings.push(put(M::Recall(test, RecallScore::MeanReciprocalRank), &over(|m| m.reciprocal_rank)));
+        readings.push(put(M::Recall(test, RecallScore::Bits), &over(|m| m.bits)));
         chance = Some(1.0 / items[0].candidates.len() as f64);
-        if test.name != NOT_IN_SCORE {
+        if test.in_score() {
             scored.push(value);
         }
     }
     // A score over fewer tests would be another score.
-    if scored.len() + 1 == RECALL_TESTS.len() {
+    if scored.len() == RecallTest::ALL.iter().filter(|test| test.in_score()).count() {
         readings.push(Reading::new(M::StatefulnessScore, mean(&scored)));
     }
     readings.extend(persistence(&readings));
     readings.extend(chance.map(|c| Reading::new(M::StatefulnessChance, c)));
-    if let Some(items) = usable(tokenizer, items("document_wording")) {
+    if let Some(items) = usable(tokenizer, items(DOCUMENT_WORDING)) {
         readings.push(accuracy(M::DocumentWordingAccuracy, &items, &with(&items)?));
     }
     Ok(readings.into_iter().map(|r| r.under(condition)).collect())
@@ -199,15 +169,17 @@ pub(in crate::probes) fn accuracy(metric: M, items: &[ClozeItem], scores: &[Scor
 /// decides was not tested.
 fn persistence(readings: &[Reading]) -> Option<Reading> {
     let of = |metric| readings.iter().find(|r| r.metric == metric);
-    let half = of(M::Retention1Bits)?.value / 2.0;
+    let mut half = None;
     let mut distance = 0.0;
-    for (turns, metric) in RETENTION {
-        let [low, _] = of(*metric)?.interval?;
+    for (turns, metric) in retention() {
+        let reading = of(metric)?;
+        let half = *half.get_or_insert(reading.value / 2.0);
+        let [low, _] = reading.interval?;
         // What is not finite stays above nothing.
         if !(low > half && half > 0.0) {
             break;
         }
-        distance = *turns;
+        distance = turns;
     }
     Some(Reading::new(M::Sps, distance))
 }
@@ -337,11 +309,11 @@ mod tests {
     use super::*;
 
     fn retained(bits: [[f64; 2]; 5]) -> Vec<Reading> {
-        let one = |((_, metric), [value, low]): (&(f64, M), [f64; 2])| Reading {
+        let one = |((_, metric), [value, low]): ((f64, M), [f64; 2])| Reading {
             interval: Some([low, value + 1.0]),
-            ..Reading::new(*metric, value)
+            ..Reading::new(metric, value)
         };
-        RETENTION.iter().zip(bits).map(one).collect()
+        retention().zip(bits).map(one).collect()
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
 /// The same model in float32, if it computes in less.
 fn exact(model: &dyn LanguageModel) -> Result<Option<Box<dyn LanguageModel>>> {
     match model.params().dtype() {
-        DType::BF16 => Ok(Some(model.placed(Precision::Float32)?)),
+        DType::BF16 => Ok(Some(model.to_device(Precision::Float32)?)),
         _ => Ok(None),
     }
 }
@@ -152,8 +152,9 @@ fn first_token_influence(model: &dyn LanguageModel, texts: &[Vec<u32>], vocab: u
 fn decay_spread(model: &dyn LanguageModel, texts: &[Vec<u32>]) -> Result<f64> {
     let text: Vec<u32> = texts.concat();
     let mut smallest = f64::INFINITY;
-    for (_, pace) in model.paces(&text)? {
-        let (channels, x) = (pace.dim(1)?, to_vec_f64(&pace)?);
+    let decays = model.as_hybrid().map_or(Ok(Vec::new()), |hybrid| hybrid.decays(&text))?;
+    for (_, decay) in decays {
+        let (channels, x) = (decay.dim(1)?, to_vec_f64(&decay)?);
         let rows: Vec<Vec<f64>> = x.chunks(channels).map(<[f64]>::to_vec).collect();
         smallest = worse_min(relative_variance(&rows), smallest);
     }
@@ -320,20 +321,20 @@ mod tests {
     }
 
     #[test]
-    fn the_paces_are_those_of_the_recurrence() {
+    fn the_decays_are_those_of_the_recurrence() {
         let model = model(|_, t| t);
         let text: Vec<u32> = (0..20).map(|t| t * 13 % 300).collect();
-        let paces = model.paces(&text).unwrap();
-        assert_eq!(paces.len(), 2 * model.new_state(1).unwrap().n_layer());
-        for (branch, pace) in paces {
+        let decays = model.as_hybrid().unwrap().decays(&text).unwrap();
+        assert_eq!(decays.len(), 2 * model.new_state(1).unwrap().n_layer());
+        for (branch, decay) in decays {
             let (low, high) = match branch {
                 models::Branch::Rwkv => (0.0, 1.0),
                 models::Branch::Mamba => (0.0, 10.0),
             };
-            assert!(to_vec_f64(&pace).unwrap().iter().all(|x| (low..=high).contains(x)), "{branch:?}");
+            assert!(to_vec_f64(&decay).unwrap().iter().all(|x| (low..=high).contains(x)), "{branch:?}");
         }
         let gpt2 = (models::find("gpt2").unwrap().config)(scale::find("smoke").unwrap(), 300, 32);
-        assert!(gpt2.init(1).unwrap().paces(&text).unwrap().is_empty());
+        assert!(gpt2.init(1).unwrap().as_hybrid().is_none());
     }
 
     #[test]
