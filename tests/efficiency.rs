@@ -19,6 +19,7 @@ use v5gate::models::{Config, LanguageModel, Network, Params, State, find, with_p
 use v5gate::ops::{Tape, Var, to_vec_f64};
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
+use v5gate::report;
 use v5gate::scale;
 
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -89,7 +90,12 @@ fn status(lines: &[Line], criterion: &str) -> Status {
     let judgement = judge(&Ledger::from_lines(lines.to_vec()));
     let found = judgement.findings.into_iter().find(|f| f.criterion == criterion && f.scale == "smoke");
     let found = found.unwrap();
-    println!("{criterion}: {:?}, {} {}", found.status, found.found, found.lacking.unwrap_or_default());
+    println!(
+        "{criterion}: {:?}, {} {}",
+        found.status,
+        report::found(&found),
+        report::lacking(&found).unwrap_or_default()
+    );
     found.status
 }
 

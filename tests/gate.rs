@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use v5gate::gate::{CRITERIA, Finding, Status, Weight};
+use v5gate::report;
 use v5gate::scale::{SCALES, Scale};
 use world::World;
 
@@ -20,9 +21,10 @@ pub fn check(finding: Option<&Finding>) -> Result<(), Failed> {
     if finding.status == Status::Met {
         return Ok(());
     }
-    let mut text = format!("{:?}: {}\n  found:    {}\n", finding.status, finding.claim, finding.found);
-    text += &format!("  demanded: {}\n", finding.demanded);
-    if let Some(lacking) = &finding.lacking {
+    let mut text =
+        format!("{:?}: {}\n  found:    {}\n", finding.status, finding.claim, report::found(finding));
+    text += &format!("  demanded: {}\n", report::demanded(finding.rule));
+    if let Some(lacking) = report::lacking(finding) {
         text += &format!("  lacking:  {lacking}\n");
     }
     Err(format!("{text}  because:  {} ({})", finding.why, finding.source).into())

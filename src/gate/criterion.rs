@@ -3,10 +3,13 @@
 
 use serde::Serialize;
 
-use super::criteria::CRITERIA;
-use super::{GPT2, GROUNDTHINK};
-use crate::evidence::{Condition, Field, Metric, Value};
-use crate::scale::{Scale, Tier};
+use crate::evidence::{Condition, Field, Metric};
+use crate::scale::Tier;
+
+/// The architecture on trial.
+pub const GROUNDTHINK: &str = "groundthink";
+/// The baseline.
+pub const GPT2: &str = "gpt2";
 
 /// What an answer does to the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -69,24 +72,84 @@ pub enum Effect {
     Relative(f64),
 }
 
-/// The demand itself. Where a criterion names several metrics, it is made of each.
+/// Which values are good: those on one side of a number, or between two.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+pub enum Threshold {
+    /// No less than this.
+    AtLeast(f64),
+    /// No more than this.
+    AtMost(f64),
+    /// More than this.
+    Above(f64),
+    /// Less than this.
+    Below(f64),
+    /// Between both, ends included.
+    Within(f64, f64),
+}
+
+impl Threshold {
+    /// Whether a value is good; NaN never is.
+    pub fn admits(self, x: f64) -> bool {
+        match self {
+            Threshold::AtLeast(least) => x >= least,
+            Threshold::AtMost(most) => x <= most,
+            Threshold::Above(least) => x > least,
+            Threshold::Below(most) => x < most,
+            Threshold::Within(low, high) => low <= x && x <= high,
+        }
+    }
+
+    /// The same in a unit of which this one's is so many.
+    pub fn times(self, unit: f64) -> Self {
+        match self {
+            Threshold::AtLeast(least) => Threshold::AtLeast(least * unit),
+            Threshold::AtMost(most) => Threshold::AtMost(most * unit),
+            Threshold::Above(least) => Threshold::Above(least * unit),
+            Threshold::Below(most) => Threshold::Below(most * unit),
+            Threshold::Within(low, high) => Threshold::Within(low * unit, high * unit),
+        }
+    }
+}
+
+/// The demand itself. Where a criterion names several metrics, it is made of each.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Rule {
+    /// Looks at each model by itself.
+    Single(SingleRule),
+    /// Compares the models trial by trial.
+    Paired(PairedRule),
+    /// Looks at where numbers come from.
+    Provenance(ProvenanceRule),
+    /// Looks at several scales.
+    Scaling(ScalingRule),
+    /// Looks at other findings.
+    Composite(CompositeRule),
+    /// Looks at earlier iterations.
+    History(HistoryRule),
+}
+
+/// A demand of one model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum SingleRule {
+    /// Of each metric in each trial.
+    Trial(TrialRule),
+    /// Of the mean over the metrics in each trial.
+    Mean(MeanRule),
+    /// Of each metric over the trials.
+    Trials(TrialsRule),
+}
+
+/// A demand of one number.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialRule {
     /// The value is 1.
     Holds,
     /// The value is a finite number.
     Finite,
-    /// The value is no less.
-    AtLeast(f64),
-    /// The value is no more.
-    AtMost(f64),
-    /// The value is more.
-    Above(f64),
-    /// The value is less.
-    Below(f64),
-    /// The value lies between both, ends included.
-    Within(f64, f64),
     /// The value is less than another of the same subject.
     LessThan(Metric),
     /// The lower end of the measured 95 % interval is above 1/K of the same subject.
@@ -97,28 +160,58 @@ pub enum Rule {
     LowerAbove(f64),
     /// The upper end of the measured 95 % interval is no more.
     UpperAtMost(f64),
-    /// In every trial the mean of the metrics is no less.
-    MeanAtLeast(f64),
-    /// In every trial the mean of the metrics is this other metric, up to rounding.
-    MeanIs(Metric),
+    /// The value is good.
+    #[serde(untagged)]
+    Value(Threshold),
+}
+
+/// A demand of the mean of several metrics in one trial.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub enum MeanRule {
+    /// It is no less.
+    #[serde(rename = "mean_at_least")]
+    AtLeast(f64),
+    /// It is this other metric, up to rounding.
+    #[serde(rename = "mean_is")]
+    Is(Metric),
+}
+
+/// A demand of the trials of one model together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialsRule {
     /// The scatter over trials is so small that ruling R7 can see a relative effect of this size
     /// between two models that scatter alike: 2·√2·s / mean is no more.
     Steady(f64),
     /// Over the trials the value, a ratio, is equivalent to 1 within this share, by two one-sided
     /// tests at 5 % of its logarithm.
     Equivalent(f64),
-    /// In every trial the models' values differ by at most this share of GPT-2's.
+}
+
+/// A demand of GroundThink's numbers beside GPT-2's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum PairedRule {
+    /// In each trial.
+    Trial(AgreementRule),
+    /// Over the trials.
+    Trials(ContrastRule),
+}
+
+/// A demand of both models' numbers in one trial.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgreementRule {
+    /// The values differ by at most this share of GPT-2's.
     Matched(f64),
-    /// In every trial GroundThink's value divided by GPT-2's lies between both.
+    /// GroundThink's value divided by GPT-2's lies between both.
     RatioWithin(f64, f64),
-    /// GroundThink's mean is at most this many times GPT-2's.
-    RatioAtMost(f64),
-    /// GroundThink's mean is at least this many times GPT-2's.
-    RatioAtLeast(f64),
-    /// GroundThink's mean is less than this many times GPT-2's.
-    RatioBelow(f64),
-    /// GroundThink's mean is more than this many times GPT-2's.
-    RatioAbove(f64),
+}
+
+/// A demand of both models' numbers over the trials.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContrastRule {
     /// The upper 95 % bound of the perplexity ratio is at most this (ruling R6; asked of losses).
     NonInferior(f64),
     /// GroundThink is better by ruling R7: both statistically and practically.
@@ -131,165 +224,269 @@ pub enum Rule {
     NotMeasurablyWorse,
     /// At least one model's 95 % interval over the trials lies above 1/K (ruling R17).
     EitherAboveChance,
+    /// GroundThink's mean divided by GPT-2's is good.
+    #[serde(untagged)]
+    Ratio(RatioThreshold),
+}
+
+/// Which ratios of means are good.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RatioThreshold {
+    /// GroundThink's mean is at most this many times GPT-2's.
+    RatioAtMost(f64),
+    /// GroundThink's mean is at least this many times GPT-2's.
+    RatioAtLeast(f64),
+    /// GroundThink's mean is less than this many times GPT-2's.
+    RatioBelow(f64),
+    /// GroundThink's mean is more than this many times GPT-2's.
+    RatioAbove(f64),
+}
+
+impl RatioThreshold {
+    /// The ratios that are good.
+    pub const fn threshold(self) -> Threshold {
+        match self {
+            RatioThreshold::RatioAtMost(most) => Threshold::AtMost(most),
+            RatioThreshold::RatioAtLeast(least) => Threshold::AtLeast(least),
+            RatioThreshold::RatioBelow(most) => Threshold::Below(most),
+            RatioThreshold::RatioAbove(least) => Threshold::Above(least),
+        }
+    }
+}
+
+/// A demand of where numbers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProvenanceRule {
     /// In every trial both models' values come from the same thing.
-    SameProvenance(Field),
+    #[serde(rename = "same_provenance")]
+    Same(Field),
     /// Every trial of either model has one of its own.
-    DistinctProvenance(Field),
+    #[serde(rename = "distinct_provenance")]
+    Distinct(Field),
     /// Everything measured of a trained model in one trial names the same one.
     OneSource(Field),
+}
+
+/// A demand of the means at several scales.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScalingRule {
     /// From the named scale to this one, GroundThink's mean falls by at least this share of what
     /// GPT-2's falls by.
     FallsLike(&'static str, f64),
-    /// Over all scales, the scaling law of each model explains at least this share of the variance
-    /// of the logarithms.
-    LawFits(f64),
-    /// Over all scales, the exponents of the models' scaling laws differ by at most this share of
-    /// GPT-2's.
-    LawParallel(f64),
-    /// Over all scales, GroundThink's scaling law is at least as steep as GPT-2's.
-    LawSteeper,
+    /// Over all scales, of the models' scaling laws.
+    #[serde(untagged)]
+    Law(LawRule),
+}
+
+/// A demand of the models' scaling laws.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub enum LawRule {
+    /// The law of each model explains at least this share of the variance of the logarithms.
+    #[serde(rename = "law_fits")]
+    Fits(f64),
+    /// The exponents differ by at most this share of GPT-2's.
+    #[serde(rename = "law_parallel")]
+    Parallel(f64),
+    /// GroundThink's law is at least as steep as GPT-2's.
+    #[serde(rename = "law_steeper")]
+    Steeper,
+}
+
+/// A demand of other findings at the same scale.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CompositeRule {
     /// The named criteria are met, those of them that are asked at this scale.
     All(&'static [&'static str]),
     /// At least so many of the named criteria are met.
     AtLeastOf(usize, &'static [&'static str]),
+}
+
+/// A demand of the iterations so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryRule {
     /// Not so many iterations in a row, the recorded ones and the present one last, lacked any of
     /// the named criteria.
     NotInARow(usize, &'static [&'static str]),
 }
 
-/// A row made of no more rows than this names them.
-const NAMED: usize = 9;
-
 /// How far a control may be from its exact value: sums of 1/K round.
-pub(super) const EXACT: f64 = 1e-9;
+pub const EXACT: f64 = 1e-9;
 
-/// Which part of the gate answers a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Looks at each model by itself.
-    Single,
-    /// Compares the models trial by trial.
-    Pair,
-    /// Looks at where numbers come from.
-    Source,
-    /// Looks at several scales.
-    Scales,
-    /// Looks at other findings.
-    Composite,
-    /// Looks at earlier rulings.
-    History,
+/// The shapes by name, for the table.
+impl Rule {
+    pub(super) const HOLDS: Self = Self::trial(TrialRule::Holds);
+    pub(super) const FINITE: Self = Self::trial(TrialRule::Finite);
+    pub(super) const ABOVE_CHANCE: Self = Self::trial(TrialRule::AboveChance);
+    pub(super) const MEASURABLY_BETTER: Self = Self::contrast(ContrastRule::MeasurablyBetter);
+    pub(super) const NOT_MEASURABLY_WORSE: Self = Self::contrast(ContrastRule::NotMeasurablyWorse);
+    pub(super) const EITHER_ABOVE_CHANCE: Self = Self::contrast(ContrastRule::EitherAboveChance);
+    pub(super) const LAW_STEEPER: Self = Self::Scaling(ScalingRule::Law(LawRule::Steeper));
+
+    const fn trial(rule: TrialRule) -> Self {
+        Rule::Single(SingleRule::Trial(rule))
+    }
+
+    const fn value(threshold: Threshold) -> Self {
+        Self::trial(TrialRule::Value(threshold))
+    }
+
+    const fn contrast(rule: ContrastRule) -> Self {
+        Rule::Paired(PairedRule::Trials(rule))
+    }
+
+    const fn ratio(threshold: RatioThreshold) -> Self {
+        Self::contrast(ContrastRule::Ratio(threshold))
+    }
+
+    pub(super) const fn at_least(limit: f64) -> Self {
+        Self::value(Threshold::AtLeast(limit))
+    }
+
+    pub(super) const fn at_most(limit: f64) -> Self {
+        Self::value(Threshold::AtMost(limit))
+    }
+
+    pub(super) const fn above(limit: f64) -> Self {
+        Self::value(Threshold::Above(limit))
+    }
+
+    pub(super) const fn below(limit: f64) -> Self {
+        Self::value(Threshold::Below(limit))
+    }
+
+    pub(super) const fn within(low: f64, high: f64) -> Self {
+        Self::value(Threshold::Within(low, high))
+    }
+
+    pub(super) const fn less_than(other: Metric) -> Self {
+        Self::trial(TrialRule::LessThan(other))
+    }
+
+    pub(super) const fn at_chance(within: f64) -> Self {
+        Self::trial(TrialRule::AtChance(within))
+    }
+
+    pub(super) const fn lower_above(limit: f64) -> Self {
+        Self::trial(TrialRule::LowerAbove(limit))
+    }
+
+    pub(super) const fn upper_at_most(limit: f64) -> Self {
+        Self::trial(TrialRule::UpperAtMost(limit))
+    }
+
+    pub(super) const fn mean_at_least(limit: f64) -> Self {
+        Rule::Single(SingleRule::Mean(MeanRule::AtLeast(limit)))
+    }
+
+    pub(super) const fn mean_is(other: Metric) -> Self {
+        Rule::Single(SingleRule::Mean(MeanRule::Is(other)))
+    }
+
+    pub(super) const fn steady(effect: f64) -> Self {
+        Rule::Single(SingleRule::Trials(TrialsRule::Steady(effect)))
+    }
+
+    pub(super) const fn equivalent(share: f64) -> Self {
+        Rule::Single(SingleRule::Trials(TrialsRule::Equivalent(share)))
+    }
+
+    pub(super) const fn matched(share: f64) -> Self {
+        Rule::Paired(PairedRule::Trial(AgreementRule::Matched(share)))
+    }
+
+    pub(super) const fn ratio_within(low: f64, high: f64) -> Self {
+        Rule::Paired(PairedRule::Trial(AgreementRule::RatioWithin(low, high)))
+    }
+
+    pub(super) const fn ratio_at_most(limit: f64) -> Self {
+        Self::ratio(RatioThreshold::RatioAtMost(limit))
+    }
+
+    pub(super) const fn ratio_at_least(limit: f64) -> Self {
+        Self::ratio(RatioThreshold::RatioAtLeast(limit))
+    }
+
+    pub(super) const fn ratio_below(limit: f64) -> Self {
+        Self::ratio(RatioThreshold::RatioBelow(limit))
+    }
+
+    pub(super) const fn ratio_above(limit: f64) -> Self {
+        Self::ratio(RatioThreshold::RatioAbove(limit))
+    }
+
+    pub(super) const fn non_inferior(limit: f64) -> Self {
+        Self::contrast(ContrastRule::NonInferior(limit))
+    }
+
+    pub(super) const fn significantly_better(effect: Effect) -> Self {
+        Self::contrast(ContrastRule::SignificantlyBetter(effect))
+    }
+
+    pub(super) const fn not_significantly_worse(effect: Effect) -> Self {
+        Self::contrast(ContrastRule::NotSignificantlyWorse(effect))
+    }
+
+    pub(super) const fn same(field: Field) -> Self {
+        Rule::Provenance(ProvenanceRule::Same(field))
+    }
+
+    pub(super) const fn distinct(field: Field) -> Self {
+        Rule::Provenance(ProvenanceRule::Distinct(field))
+    }
+
+    pub(super) const fn one_source(field: Field) -> Self {
+        Rule::Provenance(ProvenanceRule::OneSource(field))
+    }
+
+    pub(super) const fn falls_like(from: &'static str, share: f64) -> Self {
+        Rule::Scaling(ScalingRule::FallsLike(from, share))
+    }
+
+    pub(super) const fn law_fits(least: f64) -> Self {
+        Rule::Scaling(ScalingRule::Law(LawRule::Fits(least)))
+    }
+
+    pub(super) const fn law_parallel(share: f64) -> Self {
+        Rule::Scaling(ScalingRule::Law(LawRule::Parallel(share)))
+    }
+
+    pub(super) const fn all(ids: &'static [&'static str]) -> Self {
+        Rule::Composite(CompositeRule::All(ids))
+    }
+
+    pub(super) const fn at_least_of(n: usize, ids: &'static [&'static str]) -> Self {
+        Rule::Composite(CompositeRule::AtLeastOf(n, ids))
+    }
+
+    pub(super) const fn not_in_a_row(n: usize, ids: &'static [&'static str]) -> Self {
+        Rule::History(HistoryRule::NotInARow(n, ids))
+    }
 }
 
 impl Rule {
-    pub(super) const fn kind(self) -> Kind {
-        match self {
-            Rule::Matched(_)
-            | Rule::RatioWithin(..)
-            | Rule::RatioAtMost(_)
-            | Rule::RatioAtLeast(_)
-            | Rule::RatioBelow(_)
-            | Rule::RatioAbove(_)
-            | Rule::NonInferior(_)
-            | Rule::SignificantlyBetter(_)
-            | Rule::NotSignificantlyWorse(_)
-            | Rule::MeasurablyBetter
-            | Rule::NotMeasurablyWorse
-            | Rule::EitherAboveChance => Kind::Pair,
-            Rule::SameProvenance(_) | Rule::DistinctProvenance(_) | Rule::OneSource(_) => Kind::Source,
-            Rule::FallsLike(..) | Rule::LawFits(_) | Rule::LawParallel(_) | Rule::LawSteeper => Kind::Scales,
-            Rule::All(_) | Rule::AtLeastOf(..) => Kind::Composite,
-            Rule::NotInARow(..) => Kind::History,
-            _ => Kind::Single,
-        }
-    }
-
     /// Whether it holds the two models against each other.
     pub const fn compares(self) -> bool {
         match self {
-            Rule::SameProvenance(_) | Rule::FallsLike(..) | Rule::LawParallel(_) | Rule::LawSteeper => true,
-            rule => matches!(rule.kind(), Kind::Pair),
+            Rule::Paired(_) | Rule::Provenance(ProvenanceRule::Same(_)) => true,
+            Rule::Scaling(ScalingRule::FallsLike(..)) => true,
+            Rule::Scaling(ScalingRule::Law(LawRule::Parallel(_) | LawRule::Steeper)) => true,
+            Rule::Single(_) | Rule::Composite(_) | Rule::History(_) => false,
+            Rule::Provenance(ProvenanceRule::Distinct(_) | ProvenanceRule::OneSource(_)) => false,
+            Rule::Scaling(ScalingRule::Law(LawRule::Fits(_))) => false,
         }
     }
 
     /// The other criteria that it is made of.
     pub const fn parts(self) -> &'static [&'static str] {
         match self {
-            Rule::All(ids) | Rule::AtLeastOf(_, ids) | Rule::NotInARow(_, ids) => ids,
-            _ => &[],
-        }
-    }
-
-    /// The demand in a few words.
-    pub fn demanded(self) -> String {
-        let percent = |share: f64| format!("{} %", Value::from(100.0 * share));
-        match self {
-            Rule::Holds => "yes".to_owned(),
-            Rule::Finite => "a finite number".to_owned(),
-            Rule::AtLeast(limit) => format!(">= {limit}"),
-            Rule::AtMost(limit) => format!("<= {limit}"),
-            Rule::Above(limit) => format!("> {limit}"),
-            Rule::Below(limit) => format!("< {limit}"),
-            Rule::Within(low, high) => format!("in [{low}, {high}]"),
-            Rule::LessThan(other) => format!("< {}", other.id()),
-            Rule::AboveChance => "lower 95 % bound > 1/K".to_owned(),
-            Rule::AtChance(within) if within <= EXACT => "exactly 1/K".to_owned(),
-            Rule::AtChance(within) => format!("1/K ± {within}"),
-            Rule::LowerAbove(limit) => format!("lower 95 % bound > {limit}"),
-            Rule::UpperAtMost(limit) => format!("upper 95 % bound <= {}", Value::from(limit)),
-            Rule::MeanAtLeast(limit) => format!("mean >= {limit}"),
-            Rule::MeanIs(other) => format!("mean = {}", other.id()),
-            Rule::Steady(effect) => format!("2·√2·s <= {} of the mean", percent(effect)),
-            Rule::Equivalent(share) => format!("equivalent within {} (two one-sided tests)", percent(share)),
-            Rule::Matched(share) if share <= 0.0 => "equal".to_owned(),
-            Rule::Matched(share) => format!("within {}", percent(share)),
-            Rule::RatioWithin(low, high) => {
-                format!("ratio in [{}, {}]", Value::from(low), Value::from(high))
-            }
-            Rule::RatioAtMost(limit) => format!("ratio of means <= {}", Value::from(limit)),
-            Rule::RatioAtLeast(limit) => format!("ratio of means >= {}", Value::from(limit)),
-            Rule::RatioBelow(limit) => format!("ratio of means < {}", Value::from(limit)),
-            Rule::RatioAbove(limit) => format!("ratio of means > {}", Value::from(limit)),
-            Rule::NonInferior(limit) => {
-                let sign = if limit > 1.0 { "<=" } else { "<" };
-                format!("95 % bound of perplexity ratio {sign} {limit}")
-            }
-            Rule::SignificantlyBetter(effect) => {
-                format!("better beyond trials' scatter and {}", effect.text())
-            }
-            Rule::NotSignificantlyWorse(effect) => {
-                format!("not worse beyond both trials' scatter and {}", effect.text())
-            }
-            Rule::MeasurablyBetter => "95 % interval of the advantage > 0".to_owned(),
-            Rule::NotMeasurablyWorse => "95 % interval of the advantage not < 0".to_owned(),
-            Rule::EitherAboveChance => "one model's 95 % interval > 1/K".to_owned(),
-            Rule::SameProvenance(Field::Fed) => "the same batches consumed".to_owned(),
-            Rule::SameProvenance(field) => format!("same {}", field.name()),
-            Rule::DistinctProvenance(field) => format!("{} of its own in every trial", field.name()),
-            Rule::OneSource(field) => format!("the same {} throughout each trial", field.name()),
-            Rule::FallsLike(from, share) => format!("since {from}, >= {} of GPT-2's fall", percent(share)),
-            Rule::LawFits(r2) => format!("R² > {r2} for both models"),
-            Rule::LawParallel(share) => format!("exponents within {}", percent(share)),
-            Rule::LawSteeper => "exponent >= GPT-2's".to_owned(),
-            Rule::All(ids) if ids.len() > NAMED => {
-                format!("all met of the {} rows that `v5gate explain` names", ids.len())
-            }
-            Rule::All(ids) => format!("all met of {}", ids.join(", ")),
-            Rule::AtLeastOf(n, ids) => format!("at least {n} met of {}", ids.join(", ")),
-            Rule::NotInARow(n, ids) => {
-                format!("no {n} iterations in a row that lack any of {}", ids.join(", "))
-            }
-        }
-    }
-}
-
-impl Effect {
-    fn text(self) -> String {
-        match self {
-            Effect::Absolute(least) => format!("by > {least}"),
-            Effect::Perplexity(share) => {
-                format!("perplexity by > {} %", 100.0 * share)
-            }
-            Effect::Relative(share) => format!("by > {} %", 100.0 * share),
+            Rule::Composite(CompositeRule::All(ids) | CompositeRule::AtLeastOf(_, ids)) => ids,
+            Rule::History(HistoryRule::NotInARow(_, ids)) => ids,
+            Rule::Single(_) | Rule::Paired(_) | Rule::Provenance(_) | Rule::Scaling(_) => &[],
         }
     }
 }
@@ -364,28 +561,4 @@ impl Criterion {
     pub(super) const fn under(self, condition: Condition) -> Self {
         Criterion { condition, ..self }
     }
-
-    /// What it weighs at a scale; `None` where it is not asked.
-    pub fn weight(&self, scale: &Scale) -> Option<Weight> {
-        if !self.scales.is_empty() && !self.scales.contains(&scale.name) {
-            None
-        } else if self.required.contains(&scale.tier) {
-            Some(Weight::Required)
-        } else if !self.informs.contains(&scale.tier) {
-            None
-        } else if CRITERIA.iter().any(|c| c.depends_on(self.id) && decides(c, scale)) {
-            Some(Weight::Part)
-        } else {
-            Some(Weight::Informs)
-        }
-    }
-
-    fn depends_on(&self, id: &str) -> bool {
-        matches!(self.rule.kind(), Kind::Composite | Kind::History) && self.rule.parts().contains(&id)
-    }
-}
-
-/// Whether a row can change the verdict at a scale, by itself or within another.
-fn decides(c: &Criterion, scale: &Scale) -> bool {
-    matches!(c.weight(scale), Some(Weight::Required | Weight::Part))
 }

@@ -2,7 +2,8 @@
 //! what is found does not depend on the order of the ledger's lines.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
+
+use serde::Serialize;
 
 use crate::evidence::{
     Condition, Context, Expected, Field, Ledger, Measurement, Metric, Provenance, Subject,
@@ -10,10 +11,10 @@ use crate::evidence::{
 use crate::scale::SCALES;
 
 /// Trials that are looked at; a promise of more is a problem of its own.
-pub(super) const MOST_TRIALS: usize = 1_000;
+pub const MOST_TRIALS: usize = 1_000;
 
 /// What was measured of one model at one scale.
-type Answers<'a> = HashMap<(Condition, Metric, u64), Measured<'a>>;
+type ModelIndex<'a> = HashMap<(Condition, Metric, u64), Measured<'a>>;
 
 /// Everything that answers one question.
 #[derive(Debug, Default)]
@@ -23,7 +24,7 @@ struct Measured<'a> {
     /// What counts.
     usable: Vec<&'a Measurement>,
     /// Of what does not count, the nearest miss: the one whose first wrong field comes last.
-    miss: Option<Lack<'a>>,
+    miss: Option<Missing<&'a str>>,
 }
 
 /// A ledger, ready to be asked.
@@ -34,14 +35,15 @@ pub struct Evidence<'a> {
     seeds: Vec<u64>,
     promises: Promises<'a>,
     /// By scale, then by model.
-    index: HashMap<&'a str, HashMap<&'a str, Answers<'a>>>,
+    index: HashMap<&'a str, HashMap<&'a str, ModelIndex<'a>>>,
 }
 
 /// Why there is no number (ruling R14).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lack<'a> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing<S> {
     /// Nobody measured it.
-    Missing,
+    NotMeasured,
     /// The context promises nothing for this trial, or two different things.
     NotPromised,
     /// It was measured under other circumstances than promised.
@@ -49,41 +51,25 @@ pub enum Lack<'a> {
         /// The first field that differs.
         field: Field,
         /// What was promised.
-        expected: &'a str,
+        expected: S,
         /// What the evidence says.
-        got: &'a str,
+        got: S,
     },
     /// It was measured more than once, with different results.
     Contradictory,
 }
 
-impl fmt::Display for Lack<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Missing<&str> {
+    /// The same without the ledger.
+    pub fn owned(self) -> Missing<String> {
         match self {
-            Lack::Missing => f.write_str("missing"),
-            Lack::NotPromised => f.write_str("the context promises no single recipe for it"),
-            Lack::Elsewhere { field, expected, got } => write!(
-                f,
-                "evidence exists but from another {} (expected {}, got {})",
-                field.name(),
-                short(expected),
-                short(got)
-            ),
-            Lack::Contradictory => f.write_str("contradictory: measured twice, differently"),
+            Missing::NotMeasured => Missing::NotMeasured,
+            Missing::NotPromised => Missing::NotPromised,
+            Missing::Elsewhere { field, expected, got } => {
+                Missing::Elsewhere { field, expected: expected.to_owned(), got: got.to_owned() }
+            }
+            Missing::Contradictory => Missing::Contradictory,
         }
-    }
-}
-
-/// The first characters of a digest; names in full, unless they are of unreasonable length.
-pub(super) fn short(name: &str) -> &str {
-    const DIGEST: usize = 12;
-    const NAME: usize = 40;
-    let digest = name.len() > 2 * DIGEST && name.bytes().all(|b| b.is_ascii_hexdigit());
-    let most = if digest { DIGEST } else { NAME };
-    match name.char_indices().nth(most) {
-        Some((end, _)) => &name[..end],
-        None if name.is_empty() => "nothing",
-        None => name,
     }
 }
 
@@ -102,23 +88,23 @@ fn promises(context: Option<&Context>) -> Promises<'_> {
 }
 
 /// What keeps something from that source from counting.
-fn lack<'a>(
+fn mismatch<'a>(
     context: Option<&'a Context>,
     promise: Option<&'a Expected>,
     source: &'a Provenance,
-) -> Option<Lack<'a>> {
+) -> Option<Missing<&'a str>> {
     let (Some(context), Some(promise)) = (context, promise) else {
-        return Some(Lack::NotPromised);
+        return Some(Missing::NotPromised);
     };
     let differs = |&field: &Field| {
         let expected = promise.promised(field).unwrap_or(&context.revision);
         let got = field.of(source);
-        (got != expected).then_some(Lack::Elsewhere { field, expected, got })
+        (got != expected).then_some(Missing::Elsewhere { field, expected, got })
     };
     let other_material = || {
-        let expected = context.material.get(&source.probe)?;
-        let (field, got) = (Field::Validation, &source.validation);
-        (got != expected).then_some(Lack::Elsewhere { field, expected, got })
+        let expected = context.material.get(&source.probe)?.as_str();
+        let (field, got) = (Field::Validation, source.validation.as_str());
+        (got != expected).then_some(Missing::Elsewhere { field, expected, got })
     };
     Field::PROMISED.iter().find_map(differs).or_else(other_material)
 }
@@ -128,14 +114,14 @@ impl<'a> Evidence<'a> {
     pub fn new(ledger: &'a Ledger) -> Self {
         let context = ledger.context();
         let promises = promises(context);
-        let mut index: HashMap<&str, HashMap<&str, Answers<'_>>> = HashMap::new();
+        let mut index: HashMap<&str, HashMap<&str, ModelIndex<'_>>> = HashMap::new();
         for m in ledger.measurements() {
             let s = m.subject();
             let of = index.entry(&s.scale).or_default().entry(&s.model).or_default();
             let measured = of.entry((s.condition, m.metric(), s.seed)).or_default();
             measured.all.push(m);
             let promise = promises.get(&(s.scale.as_str(), s.seed)).copied().flatten();
-            match lack(context, promise, m.provenance()) {
+            match mismatch(context, promise, m.provenance()) {
                 None => measured.usable.push(m),
                 miss => measured.miss = measured.miss.max(miss),
             }
@@ -160,7 +146,7 @@ impl<'a> Evidence<'a> {
     /// Whether something about that subject from that source is what was promised.
     pub fn counts(&self, subject: &Subject, source: &Provenance) -> bool {
         let promise = self.promises.get(&(subject.scale.as_str(), subject.seed)).copied().flatten();
-        self.seeds.contains(&subject.seed) && lack(self.context, promise, source).is_none()
+        self.seeds.contains(&subject.seed) && mismatch(self.context, promise, source).is_none()
     }
 
     /// The promised scales that there are, each once, in order of size.
@@ -193,8 +179,8 @@ impl<'a> Evidence<'a> {
         model: &str,
         condition: Condition,
         metric: Metric,
-    ) -> Result<&'a Measurement, Lack<'a>> {
-        let measured = self.measured(scale, seed, model, condition, metric).ok_or(Lack::Missing)?;
+    ) -> Result<&'a Measurement, Missing<&'a str>> {
+        let measured = self.measured(scale, seed, model, condition, metric).ok_or(Missing::NotMeasured)?;
         // Ruling R14: what is not finite is evidence, whatever else was measured.
         // Nor does what cannot be become possible by another measurement.
         let wild = measured.usable.iter().filter(|m| !metric.can_be(m.value().raw()));
@@ -203,8 +189,8 @@ impl<'a> Evidence<'a> {
         }
         match measured.usable.split_first() {
             Some((first, rest)) if rest.iter().all(|m| m.agrees(first)) => Ok(first),
-            Some(_) => Err(Lack::Contradictory),
-            None => Err(measured.miss.unwrap_or(Lack::Missing)),
+            Some(_) => Err(Missing::Contradictory),
+            None => Err(measured.miss.unwrap_or(Missing::NotMeasured)),
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::demands::demanded;
 use crate::gate::{CRITERIA, Criterion};
 
 /// The table in short: id, claim, source.
@@ -31,7 +32,7 @@ pub fn criteria_summary() -> String {
 pub fn criteria_json() -> Value {
     let row = |c: &Criterion| {
         let mut row = json!(c);
-        row["demanded"] = json!(c.rule.demanded());
+        row["demanded"] = json!(demanded(c.rule));
         row
     };
     CRITERIA.iter().map(row).collect()

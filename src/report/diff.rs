@@ -113,7 +113,7 @@ fn findings(old: &Judgement, new: &Judgement) -> Vec<[String; 5]> {
         {
             let ids = [now.criterion.to_owned(), now.scale.to_owned()];
             let [id, scale] = ids;
-            rows.push([id, scale, name(before), name(Some(now)), super::found(now)]);
+            rows.push([id, scale, name(before), name(Some(now)), super::words::told(now)]);
         }
     }
     for gone in old.findings.iter().filter(|f| !new.findings.iter().any(|now| same(f, now))) {

@@ -1,8 +1,9 @@
 //! One criterion, explained: what it asks, why, where it comes from, what would meet it, and which
 //! command collects its evidence.
 
-use crate::evidence::{Direction, Metric};
-use crate::gate::{CRITERIA, Criterion, Of, Rule, Weight};
+use super::demands::meaning;
+use crate::evidence::Metric;
+use crate::gate::{CRITERIA, Criterion, Of, Weight};
 use crate::scale::SCALES;
 
 /// The row of that id.
@@ -72,37 +73,4 @@ fn asked(c: &Criterion) -> String {
         parts.push(format!("{whom}, {}", c.condition.name()));
     }
     parts.join("; ")
-}
-
-/// What would meet it, in a sentence.
-fn meaning(c: &Criterion) -> String {
-    let demanded = c.rule.demanded();
-    let better = match c.metrics.first().map(|m| m.direction()) {
-        Some(Direction::Lower) => "lower is better",
-        Some(Direction::Higher) => "higher is better",
-        _ => "neither direction is better by itself",
-    };
-    match c.rule {
-        Rule::All(_) | Rule::AtLeastOf(..) => {
-            format!("{demanded}; rows that are not asked at a scale are left out")
-        }
-        Rule::NotInARow(..) => {
-            format!("{demanded}, by the rulings that the ledger keeps and the present findings")
-        }
-        Rule::SameProvenance(_) => format!("{demanded} on record for both models in every trial"),
-        Rule::DistinctProvenance(_) | Rule::OneSource(_) => demanded,
-        Rule::Matched(_) | Rule::RatioWithin(..) => {
-            format!("in every trial the models' values agree: {demanded}")
-        }
-        Rule::SignificantlyBetter(_) | Rule::NotSignificantlyWorse(_) => {
-            format!(
-                "{demanded} (|mean₁ − mean₂| > 2·√(s₁² + s₂²) over paired trials, and the least effect of ruling R7; {better})"
-            )
-        }
-        Rule::FallsLike(..) | Rule::LawFits(_) | Rule::LawParallel(_) | Rule::LawSteeper => {
-            format!("{demanded}, on the means over all trials")
-        }
-        rule if rule.compares() => format!("{demanded}, over all paired trials ({better})"),
-        _ => format!("{demanded}, in every trial; what is not finite is unmet, what is missing unproven"),
-    }
 }

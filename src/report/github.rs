@@ -3,8 +3,10 @@
 
 use std::fmt::Write;
 
+use super::demands::demanded;
 use super::markdown::escaped;
-use super::{about, found, mark, not_met, tally, visible};
+use super::words::{problem, told};
+use super::{about, mark, not_met, tally, visible};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Verdict};
 
@@ -27,8 +29,8 @@ pub fn annotations(judgement: &Judgement) -> String {
             let what = format!(
                 "{}\nfound: {}\ndemanded: {}\n{} ({})",
                 f.claim,
-                found(f),
-                f.demanded,
+                told(f),
+                demanded(f.rule),
                 f.why,
                 f.source
             );
@@ -41,7 +43,7 @@ pub fn annotations(judgement: &Judgement) -> String {
         }
     }
     let mut reasons = vec![tally(judgement)];
-    reasons.extend(judgement.problems.iter().cloned());
+    reasons.extend(judgement.problems.iter().map(problem));
     command(&mut text, "notice", &format!("V5 gate: {}", judgement.verdict.name()), &reasons.join("\n"));
     text
 }
@@ -62,15 +64,15 @@ pub fn job_summary(ledger: &Ledger, judgement: &Judgement) -> String {
         Verdict::Incomplete => "❔",
     };
     let mut text = format!("## {glyph} V5 gate: {}\n\n{}.\n\n", judgement.verdict.name(), tally(judgement));
-    for line in about(ledger).iter().chain(&judgement.problems) {
-        text += &format!("- {}\n", escaped(line));
+    for line in about(ledger).into_iter().chain(judgement.problems.iter().map(problem)) {
+        text += &format!("- {}\n", escaped(&line));
     }
     let open = not_met(judgement);
     if !open.is_empty() {
         text += "\n### Required and not met\n\n| | scale | criterion | found | demanded |\n|---|---|---|---|---|\n";
     }
     let rows = open.iter().map(|f| {
-        let cells = [f.scale, f.claim, &found(f), &f.demanded].map(escaped);
+        let cells = [f.scale, f.claim, &told(f), &demanded(f.rule)].map(escaped);
         format!("| {} {} | {} |\n", mark(f), f.status.name(), cells.join(" | "))
     });
     fill(&mut text, rows, SUMMARY / 2);

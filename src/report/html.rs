@@ -3,9 +3,11 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::demands::demanded;
 use super::plots::{Figure, figures};
 use super::tables::{Table, tables};
-use super::{by_group, by_scale, found, is_aside, is_outside, not_met, tally, visible};
+use super::words::{lacking, problem, told};
+use super::{by_group, by_scale, is_aside, is_outside, not_met, tally, visible};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Verdict, Weight};
 
@@ -174,7 +176,7 @@ fn reasons(judgement: &Judgement) -> Markup {
         section id="reasons" {
             h2 { "Reasons" }
             @if !judgement.problems.is_empty() {
-                ul.problems { @for problem in &judgement.problems { li { (problem) } } }
+                ul.problems { @for p in &judgement.problems { li { (problem(p)) } } }
             }
             @if outside > 0 {
                 p.lead { (outside) " required criteria are outside this protocol: it does not ask." }
@@ -244,7 +246,7 @@ fn informs(f: &Finding) -> Markup {
 
 /// What was found; where that is nothing, what is lacking: that it is unproven is said beside it.
 fn said(f: &Finding) -> String {
-    if f.found.is_empty() { f.lacking.clone().unwrap_or_default() } else { found(f) }
+    if f.facts.is_empty() { lacking(f).unwrap_or_default() } else { told(f) }
 }
 
 /// Findings of one scale as a table, group by group.
@@ -263,7 +265,7 @@ fn findings_of(findings: &[Finding], with_scale: bool) -> Markup {
                                 td.is { (badge(f.status)) (informs(f)) }
                                 td.claim { (f.claim) " " code { (f.criterion) } }
                                 td data-label="Found" { (said(f)) }
-                                td data-label="Demanded" { (f.demanded) }
+                                td data-label="Demanded" { (demanded(f.rule)) }
                                 td.why data-label="Why" { (f.why) " " span.source { (f.source) } }
                             }
                         }

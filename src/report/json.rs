@@ -1,10 +1,12 @@
-//! The judgement as one JSON document: every finding with every number, unrounded.
+//! The judgement as one JSON document: every finding with every number, unrounded, and its words.
 
 use serde_json::{Value, json};
 
+use super::demands::demanded;
 use super::tables::tables;
+use super::words::{found, lacking, problem};
 use crate::evidence::Ledger;
-use crate::gate::Judgement;
+use crate::gate::{Finding, Judgement};
 
 /// The report as JSON.
 pub fn json(ledger: &Ledger, judgement: &Judgement) -> Value {
@@ -12,9 +14,18 @@ pub fn json(ledger: &Ledger, judgement: &Judgement) -> Value {
         "verdict": judgement.verdict,
         "exit_code": judgement.verdict.exit_code(),
         "own_criteria_met": judgement.own_criteria_met(),
-        "problems": judgement.problems,
+        "problems": judgement.problems.iter().map(problem).collect::<Vec<_>>(),
         "context": ledger.context(),
-        "findings": judgement.findings,
+        "findings": judgement.findings.iter().map(in_words).collect::<Vec<_>>(),
         "tables": tables(ledger),
     })
+}
+
+/// A finding's numbers with their words beside them.
+fn in_words(finding: &Finding) -> Value {
+    let mut document = json!(finding);
+    document["found"] = json!(found(finding));
+    document["demanded"] = json!(demanded(finding.rule));
+    document["lacking"] = json!(lacking(finding));
+    document
 }

@@ -3,7 +3,9 @@
 
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use super::{by_scale, found, visible};
+use super::demands::demanded;
+use super::words::{problem, told};
+use super::{by_scale, visible};
 use crate::gate::{Finding, Judgement, Status, Weight};
 
 /// The report as JUnit XML.
@@ -15,8 +17,8 @@ pub fn junit(judgement: &Judgement) -> Result<String, SerializeError> {
         };
         let mut suite = TestSuite::new(first.scale);
         suite.add_property(Property::new("verdict", judgement.verdict.name()));
-        for problem in &judgement.problems {
-            suite.add_property(Property::new("problem", visible(problem)));
+        for p in &judgement.problems {
+            suite.add_property(Property::new("problem", visible(&problem(p))));
         }
         suite.add_test_cases(findings.iter().map(case));
         report.add_test_suite(suite);
@@ -28,12 +30,12 @@ fn case(f: &Finding) -> TestCase {
     let about = visible(&format!(
         "claim: {}\nfound: {}\ndemanded: {}\nwhy: {} ({})",
         f.claim,
-        found(f),
-        f.demanded,
+        told(f),
+        demanded(f.rule),
         f.why,
         f.source
     ));
-    let message = visible(&format!("{}: {} (demanded: {})", f.status.name(), found(f), f.demanded));
+    let message = visible(&format!("{}: {} (demanded: {})", f.status.name(), told(f), demanded(f.rule)));
     let required = f.weight == Weight::Required;
     let mut status = match f.status {
         Status::Met => TestCaseStatus::success(),

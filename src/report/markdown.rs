@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 
+use super::demands::demanded;
 use super::tables::{Table, tables};
-use super::{LEGEND, about, by_group, by_scale, found, is_outside, mark, not_met, tally, visible};
+use super::words::{problem, told};
+use super::{LEGEND, about, by_group, by_scale, is_outside, mark, not_met, tally, visible};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Weight};
 
@@ -14,8 +16,8 @@ pub fn markdown(ledger: &Ledger, judgement: &Judgement) -> String {
     for line in about(ledger) {
         line_of(&mut text, &format!("- {}", escaped(&line)));
     }
-    for problem in &judgement.problems {
-        line_of(&mut text, &format!("- **{}**", escaped(problem)));
+    for p in &judgement.problems {
+        line_of(&mut text, &format!("- **{}**", escaped(&problem(p))));
     }
     line_of(&mut text, &format!("- {LEGEND}"));
     for findings in by_scale(judgement) {
@@ -52,7 +54,7 @@ fn scale(text: &mut String, findings: &[Finding]) {
                 Weight::Required => format!("`{}`", f.criterion),
                 weight => format!("`{}` ({})", f.criterion, weight.name()),
             };
-            let cells = [mark(f), f.group, &id, f.claim, &found(f), &f.demanded];
+            let cells = [mark(f), f.group, &id, f.claim, &told(f), &demanded(f.rule)];
             rows.push(cells.map(str::to_owned).to_vec());
         }
     }
@@ -66,14 +68,14 @@ fn open(text: &mut String, judgement: &Judgement) {
         line_of(text, "\n## Required and not met\n");
     }
     for f in list {
-        let (status, found) = (f.status.name(), escaped(&found(f)));
+        let (status, found) = (f.status.name(), escaped(&told(f)));
         line_of(
             text,
             &format!(
                 "- {status} `{}` at {}: {found}; demanded {}. {} ({})",
                 f.criterion,
                 f.scale,
-                escaped(&f.demanded),
+                escaped(&demanded(f.rule)),
                 f.why,
                 f.source
             ),

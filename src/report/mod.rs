@@ -4,6 +4,7 @@
 
 mod chart;
 mod criteria;
+mod demands;
 mod diff;
 mod explain;
 mod github;
@@ -15,8 +16,10 @@ mod markdown;
 mod plots;
 mod tables;
 mod terminal;
+mod words;
 
 pub use criteria::{criteria_json, criteria_markdown, criteria_summary};
+pub use demands::demanded;
 pub use diff::Difference;
 pub use explain::{explain, find_criterion, similar_ids};
 pub use github::{annotations, job_summary};
@@ -27,6 +30,7 @@ pub use junit::junit;
 pub use markdown::markdown;
 pub use tables::Table;
 pub use terminal::{Screen, findings, show_rows, show_tables, terminal};
+pub use words::{found, lacking, problem};
 
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Weight};
@@ -47,16 +51,7 @@ const LEGEND: &str = "✓ met, ✗ unmet, ? unproven; x unmet and - unproven whe
 
 /// Rows that only inform and that nobody measured: named together, not one by one.
 fn is_aside(finding: &Finding) -> bool {
-    finding.weight == Weight::Informs && finding.status == Status::Unproven && finding.found.is_empty()
-}
-
-/// What was found, and what is lacking.
-fn found(finding: &Finding) -> String {
-    match (&finding.lacking, finding.found.is_empty()) {
-        (None, _) => finding.found.clone(),
-        (Some(lack), true) => format!("unproven: {lack}"),
-        (Some(lack), false) => format!("{}; {lack}", finding.found),
-    }
+    finding.weight == Weight::Informs && finding.status == Status::Unproven && finding.facts.is_empty()
 }
 
 /// What the ledger is about, in a few lines.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use super::chart::{Axis, COLOURS, Chart, Paint, Shape};
 use super::tables::{foremost, models};
+use super::words::law_text;
 use crate::evidence::{Condition, Curve, CurveKind, Ledger, Metric, RecallScore, RecallTest, Value};
-use crate::gate::{Evidence, GPT2, GROUNDTHINK, law_text};
+use crate::gate::{Evidence, FittedLaw, GPT2, GROUNDTHINK};
 use crate::statistics::{fit, mean, t_interval};
 
 /// A curve of no more places shows each of them.
@@ -246,7 +247,7 @@ impl<'e> Plots<'e> {
                     let along = |i: u32| from * (to / from).powf(f64::from(i) / 20.0);
                     let path = (0..=20).map(|i| [along(i), law.loss(along(i))]).collect();
                     layers.middle.push((paint, Shape::Line(path)));
-                    laws.push(format!("{name}: {}", law_text(&law)));
+                    laws.push(format!("{name}: {}", law_text(&FittedLaw::from(&law))));
                 }
             }
             if !points.is_empty() {

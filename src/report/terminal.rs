@@ -2,8 +2,10 @@
 
 use console::{Style, Term, measure_text_width, strip_ansi_codes};
 
+use super::demands::demanded;
 use super::tables::{Table, tables};
-use super::{LEGEND, about, by_group, by_scale, found, is_aside, is_outside, mark, not_met, tally};
+use super::words::{problem, told};
+use super::{LEGEND, about, by_group, by_scale, is_aside, is_outside, mark, not_met, tally};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Verdict, Weight};
 
@@ -38,8 +40,8 @@ pub fn terminal(ledger: &Ledger, judgement: &Judgement, screen: Screen) -> Strin
     for line in about(ledger) {
         page.wrapped("  ", &line);
     }
-    for problem in &judgement.problems {
-        page.wrapped("  ! ", problem);
+    for p in &judgement.problems {
+        page.wrapped("  ! ", &problem(p));
     }
     page.wrapped("  ", LEGEND);
     for findings in by_scale(judgement) {
@@ -142,7 +144,7 @@ impl Page {
         let weight =
             if f.weight == Weight::Required { String::new() } else { format!(" ({})", f.weight.name()) };
         self.wrapped(&format!("  {mark} "), &format!("{}: {}{weight}", f.criterion, f.claim));
-        self.wrapped("      ", &format!("{}; demanded: {}", found(f), f.demanded));
+        self.wrapped("      ", &format!("{}; demanded: {}", told(f), demanded(f.rule)));
     }
 
     fn not_met(&mut self, judgement: &Judgement) {

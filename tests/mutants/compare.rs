@@ -12,9 +12,13 @@ use libtest_mimic::Failed;
 use v5gate::collect::{REVISION, Trial};
 use v5gate::evidence::{Condition, Context, Expected, Ledger, Line, Measurement, Metric, SCHEMA};
 use v5gate::files::sha256;
-use v5gate::gate::{CRITERIA, Criterion, GPT2, GROUNDTHINK, Rule, Status, judge};
+use v5gate::gate::{
+    AgreementRule, CRITERIA, ContrastRule, Criterion, GPT2, GROUNDTHINK, PairedRule, RatioThreshold, Rule,
+    Status, judge,
+};
 use v5gate::models::{self, LanguageModel};
 use v5gate::random::Random;
+use v5gate::report::found;
 use v5gate::scale;
 
 use crate::faulty::{Fault, faulty};
@@ -139,7 +143,11 @@ impl Pool {
         let judgement = judge(&Ledger::from_lines(lines));
         let of = |c: &'static Criterion| {
             let finding = judgement.findings.iter().find(|f| f.criterion == c.id && f.scale == SCALE)?;
-            Some(Word { criterion: c, status: finding.status, exceeds: finding.found.ends_with(", exceeds") })
+            Some(Word {
+                criterion: c,
+                status: finding.status,
+                exceeds: found(finding).ends_with(", exceeds"),
+            })
         };
         Ok(comparing().filter_map(of).collect())
     }
@@ -163,16 +171,17 @@ pub fn comparing() -> impl Iterator<Item = &'static Criterion> {
         smoke.is_some_and(|s| c.weight(s).is_some())
             && matches!(
                 c.rule,
-                Rule::RatioWithin(..)
-                    | Rule::RatioAtMost(_)
-                    | Rule::RatioAtLeast(_)
-                    | Rule::RatioBelow(_)
-                    | Rule::RatioAbove(_)
-                    | Rule::NonInferior(_)
-                    | Rule::SignificantlyBetter(_)
-                    | Rule::NotSignificantlyWorse(_)
-                    | Rule::MeasurablyBetter
-                    | Rule::NotMeasurablyWorse
+                Rule::Paired(
+                    PairedRule::Trial(AgreementRule::RatioWithin(..))
+                        | PairedRule::Trials(
+                            ContrastRule::Ratio(_)
+                                | ContrastRule::NonInferior(_)
+                                | ContrastRule::SignificantlyBetter(_)
+                                | ContrastRule::NotSignificantlyWorse(_)
+                                | ContrastRule::MeasurablyBetter
+                                | ContrastRule::NotMeasurablyWorse
+                        )
+                )
             )
             && c.condition == Condition::Trained
             && c.metrics.iter().all(|m| KNOWN.contains(m))
@@ -182,16 +191,22 @@ pub fn comparing() -> impl Iterator<Item = &'static Criterion> {
 /// Where a rule says that the models differ: the status that says so, and whether GroundThink is then
 /// the worse one.
 pub fn verdict(rule: Rule) -> Option<(Status, bool)> {
+    use RatioThreshold::{RatioAbove, RatioAtLeast, RatioAtMost, RatioBelow};
+    let Rule::Paired(PairedRule::Trials(rule)) = rule else { return None };
     match rule {
-        Rule::SignificantlyBetter(_) | Rule::MeasurablyBetter => Some((Status::Met, false)),
-        Rule::NotSignificantlyWorse(_) | Rule::NotMeasurablyWorse => Some((Status::Unmet, true)),
-        Rule::NonInferior(x) | Rule::RatioAtMost(x) | Rule::RatioBelow(x) if x > 1.0 => {
+        ContrastRule::SignificantlyBetter(_) | ContrastRule::MeasurablyBetter => Some((Status::Met, false)),
+        ContrastRule::NotSignificantlyWorse(_) | ContrastRule::NotMeasurablyWorse => {
             Some((Status::Unmet, true))
         }
-        Rule::NonInferior(_) | Rule::RatioAtMost(_) | Rule::RatioBelow(_) => Some((Status::Met, false)),
-        Rule::RatioAtLeast(x) if x <= 1.0 => Some((Status::Unmet, true)),
-        Rule::RatioAtLeast(_) | Rule::RatioAbove(_) => Some((Status::Met, false)),
-        _ => None,
+        ContrastRule::NonInferior(x) | ContrastRule::Ratio(RatioAtMost(x) | RatioBelow(x)) if x > 1.0 => {
+            Some((Status::Unmet, true))
+        }
+        ContrastRule::NonInferior(_) | ContrastRule::Ratio(RatioAtMost(_) | RatioBelow(_)) => {
+            Some((Status::Met, false))
+        }
+        ContrastRule::Ratio(RatioAtLeast(x)) if x <= 1.0 => Some((Status::Unmet, true)),
+        ContrastRule::Ratio(RatioAtLeast(_) | RatioAbove(_)) => Some((Status::Met, false)),
+        ContrastRule::EitherAboveChance => None,
     }
 }
 

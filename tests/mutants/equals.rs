@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use libtest_mimic::Failed;
 use v5gate::evidence::Metric;
-use v5gate::gate::{Rule, Status};
+use v5gate::gate::{AgreementRule, ContrastRule, PairedRule, Rule, Status};
 use v5gate::random::Random;
 
 use crate::compare::{Handicap, Pick, Pool, Word, draw, mean, normals, verdict};
@@ -31,28 +31,35 @@ enum Alarm {
 
 fn alarms(rule: Rule) -> &'static [Alarm] {
     match rule {
-        Rule::NonInferior(limit) if limit > 1.0 => &[Alarm::Claims, Alarm::NotShown],
-        Rule::RatioAtMost(_) | Rule::RatioAtLeast(_) | Rule::RatioBelow(_) | Rule::RatioAbove(_) => {
-            &[Alarm::Point]
+        Rule::Paired(PairedRule::Trials(ContrastRule::NonInferior(limit))) if limit > 1.0 => {
+            &[Alarm::Claims, Alarm::NotShown]
         }
+        Rule::Paired(PairedRule::Trials(ContrastRule::Ratio(_))) => &[Alarm::Point],
         _ => &[Alarm::Claims],
     }
 }
 
 fn rings(word: &Word, alarm: Alarm) -> bool {
     match (word.criterion.rule, alarm) {
-        (Rule::NonInferior(limit), Alarm::Claims) if limit > 1.0 => word.exceeds,
+        (Rule::Paired(PairedRule::Trials(ContrastRule::NonInferior(limit))), Alarm::Claims)
+            if limit > 1.0 =>
+        {
+            word.exceeds
+        }
         // Either model may be the worse one here.
-        (Rule::RatioWithin(..), _) => word.status == Status::Unmet,
+        (Rule::Paired(PairedRule::Trial(AgreementRule::RatioWithin(..))), _) => word.status == Status::Unmet,
         (rule, _) => verdict(rule).is_some_and(|(status, _)| word.status == status),
     }
 }
 
 /// How often the rule errs by its own account; none where it claims nothing about it.
 fn claimed(rule: Rule, n: usize) -> Option<f64> {
+    use ContrastRule::{NotSignificantlyWorse, Ratio, SignificantlyBetter};
     match rule {
-        Rule::SignificantlyBetter(_) | Rule::NotSignificantlyWorse(_) => Some(document_rule(n)),
-        Rule::RatioAtMost(_) | Rule::RatioAtLeast(_) | Rule::RatioBelow(_) | Rule::RatioAbove(_) => None,
+        Rule::Paired(PairedRule::Trials(SignificantlyBetter(_) | NotSignificantlyWorse(_))) => {
+            Some(document_rule(n))
+        }
+        Rule::Paired(PairedRule::Trials(Ratio(_))) => None,
         _ => Some(0.025),
     }
 }

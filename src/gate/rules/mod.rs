@@ -1,6 +1,7 @@
-//! How a criterion's rule is answered from evidence: one file a family of rules.
+//! How a criterion's rule is evaluated: one file a family of rules.
 
 pub(super) mod composite;
+pub(super) mod history;
 pub(super) mod paired;
 pub(super) mod provenance;
 pub(super) mod scaling;

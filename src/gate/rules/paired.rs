@@ -3,23 +3,31 @@
 //! promised trial of both, so that none can be left out because it disappoints.
 
 use crate::evidence::{Condition, Direction, Metric, Value};
-use crate::gate::criterion::{Criterion, Effect, Rule};
+use crate::gate::criterion::{
+    AgreementRule, ContrastRule, Criterion, Effect, GPT2, GROUNDTHINK, PairedRule, RatioThreshold, Threshold,
+};
 use crate::gate::evidence_index::Evidence;
-use crate::gate::judge::{Answer, FULL, SeedValue, Status};
-use crate::gate::{GPT2, GROUNDTHINK};
+use crate::gate::fact::{Decisive, Estimate, Fact, Gap, ModelTrial, Spread};
+use crate::gate::outcome::{Outcome, SeedValue, Status};
+use crate::gate::promise::least_trials;
 use crate::statistics::{detectable, document_rule, mean, sd, t_interval, trials_needed};
 
-/// The answer to a rule that compares the models.
-pub(in crate::gate) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str) -> Answer {
-    let mut answer = Answer::default();
+/// What a rule that compares the models comes to.
+pub(in crate::gate) fn evaluate(
+    rule: PairedRule,
+    criterion: &Criterion,
+    evidence: &Evidence<'_>,
+    scale: &str,
+) -> Outcome {
+    let mut outcome = Outcome::default();
     for &metric in criterion.metrics {
-        let pairs = Pairs::gather(evidence, scale, criterion.condition, metric, &mut answer);
-        match criterion.rule {
-            Rule::Matched(_) | Rule::RatioWithin(..) => pairs.trial_by_trial(criterion.rule, &mut answer),
-            rule => pairs.over_trials(rule, evidence, &mut answer),
+        let pairs = Pairs::gather(evidence, scale, criterion.condition, metric, &mut outcome);
+        match rule {
+            PairedRule::Trial(rule) => pairs.trial_by_trial(rule, &mut outcome),
+            PairedRule::Trials(rule) => pairs.over_trials(rule, evidence, &mut outcome),
         }
     }
-    answer
+    outcome
 }
 
 struct Pairs<'s> {
@@ -28,8 +36,8 @@ struct Pairs<'s> {
     metric: Metric,
     seeds: Vec<u64>,
     /// Values of the trials that both models have.
-    ours: Vec<f64>,
-    theirs: Vec<f64>,
+    candidate: Vec<f64>,
+    baseline: Vec<f64>,
     diverged: bool,
     complete: bool,
 }
@@ -40,153 +48,243 @@ impl<'s> Pairs<'s> {
         scale: &'s str,
         condition: Condition,
         metric: Metric,
-        answer: &mut Answer,
+        outcome: &mut Outcome,
     ) -> Self {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut candidate, mut baseline) = (Vec::new(), Vec::new());
         let (mut diverged, mut complete) = (false, true);
         let seeds = evidence.seeds().to_vec();
         for &seed in &seeds {
             let both = [GROUNDTHINK, GPT2].map(|model| {
                 let found = evidence.find(scale, seed, model, condition, metric);
-                let found = found.map_err(|lack| {
-                    answer.lacks.push(format!("{model} seed {seed} {}: {lack}", metric.id()));
+                let found = found.map_err(|reason| {
+                    let trial = ModelTrial { model, seed, scale: None };
+                    outcome.gaps.push(Gap::Measurement { trial, condition, metric, reason: reason.owned() });
                 });
                 let value = found.ok()?.value();
-                answer.values.push(SeedValue { model, seed, metric, value, against: None, interval: None });
+                outcome.values.push(SeedValue { model, seed, metric, value, against: None, interval: None });
                 diverged |= !metric.can_be(value.raw());
                 Some(value.raw())
             });
             match both {
-                [Some(our), Some(their)] => {
-                    ours.push(our);
-                    theirs.push(their);
+                [Some(one), Some(other)] => {
+                    candidate.push(one);
+                    baseline.push(other);
                 }
                 _ => complete = false,
             }
         }
-        Pairs { scale, condition, metric, seeds, ours, theirs, diverged, complete }
+        Pairs { scale, condition, metric, seeds, candidate, baseline, diverged, complete }
     }
 
-    fn trial_by_trial(&self, rule: Rule, answer: &mut Answer) {
-        let pairs = self.ours.iter().zip(&self.theirs);
-        let ratios: Vec<f64> = pairs.clone().map(|(our, their)| our / their).collect();
-        for ((our, their), ratio) in pairs.zip(&ratios) {
-            answer.status.push(Status::of(match rule {
-                Rule::Matched(share) => (our - their).abs() <= share * their.abs(),
-                Rule::RatioWithin(low, high) => low <= *ratio && *ratio <= high,
-                _ => false,
+    fn trial_by_trial(&self, rule: AgreementRule, outcome: &mut Outcome) {
+        let pairs = self.candidate.iter().zip(&self.baseline);
+        let ratios: Vec<f64> = pairs.clone().map(|(one, other)| one / other).collect();
+        for ((one, other), ratio) in pairs.zip(&ratios) {
+            outcome.statuses.push(Status::of(match rule {
+                AgreementRule::Matched(share) => (one - other).abs() <= share * other.abs(),
+                AgreementRule::RatioWithin(low, high) => low <= *ratio && *ratio <= high,
             }));
         }
-        answer.status.extend(self.diverged.then_some(Status::Unmet));
-        answer.status.extend((!self.complete).then_some(Status::Unproven));
-        let (our, their) = (Value::from(mean(&self.ours)), Value::from(mean(&self.theirs)));
-        if let Some((low, high)) = extremes(&ratios) {
-            let ratio = if low == high { low } else { format!("{low} to {high}") };
-            answer.say(format!("{our} against {their}, ratio {ratio}"));
-        }
+        outcome.statuses.extend(self.diverged.then_some(Status::Unmet));
+        outcome.statuses.extend((!self.complete).then_some(Status::Unproven));
+        let good = match rule {
+            AgreementRule::Matched(share) => Threshold::Within(1.0 - share, 1.0 + share),
+            AgreementRule::RatioWithin(low, high) => Threshold::Within(low, high),
+        };
+        outcome.facts.extend(extremes(&ratios).map(|range| Fact::TrialRatios {
+            metric: self.metric,
+            candidate: Value::from(mean(&self.candidate)),
+            baseline: Value::from(mean(&self.baseline)),
+            range,
+            worst: Estimate::worst(ratios.iter().map(|&ratio| Estimate::of(ratio, good))),
+        }));
     }
 
-    fn over_trials(&self, rule: Rule, evidence: &Evidence<'_>, answer: &mut Answer) {
+    fn over_trials(&self, rule: ContrastRule, evidence: &Evidence<'_>, outcome: &mut Outcome) {
         let paired = self.paired();
-        answer.interval = paired.interval.map(|ends| ends.map(Value::from));
-        if !self.ours.is_empty() {
-            answer.say(self.means());
+        outcome.interval = paired.interval.map(|ends| ends.map(Value::from));
+        if !self.candidate.is_empty() {
+            let spread = |xs: &[f64]| Spread { mean: Value::from(mean(xs)), sd: sd(xs).map(Value::from) };
+            let (candidate, baseline) = (spread(&self.candidate), spread(&self.baseline));
+            outcome.facts.push(Fact::Means { metric: self.metric, candidate, baseline });
         }
         if self.diverged {
-            answer.status.push(Status::Unmet);
+            outcome.statuses.push(Status::Unmet);
             return;
         }
-        let least = least_trials(evidence);
-        if self.seeds.len() < least {
-            answer.lacks.push(format!("{} trials of at least {least}", self.seeds.len()));
+        let (least, trials) = (least_trials(evidence), self.seeds.len());
+        if trials < least {
+            outcome.gaps.push(Gap::Trials { model: None, metric: self.metric, trials, least });
         }
-        if !self.complete || self.seeds.len() < least {
-            answer.status.push(Status::Unproven);
+        if !self.complete || trials < least {
+            outcome.statuses.push(Status::Unproven);
             return;
         }
-        let said = match rule {
-            Rule::EitherAboveChance => self.either_above_chance(evidence, answer),
-            rule => self.decide(rule, &paired, answer),
-        };
-        answer.status.push(said.map_or(Status::Unproven, Status::of));
+        let met = self.decide(rule, &paired, evidence, outcome);
+        outcome.statuses.push(met.map_or(Status::Unproven, Status::of));
     }
 
     /// The differences of each trial, as an advantage: positive is better for GroundThink.
-    fn paired(&self) -> Paired {
+    fn paired(&self) -> PairedAdvantages {
         let sign = match self.metric.direction() {
             Direction::Lower => -1.0,
             Direction::Higher => 1.0,
             Direction::Neither => f64::NAN,
         };
-        let pairs = self.ours.iter().zip(&self.theirs);
-        let advantages: Vec<f64> = pairs.map(|(our, their)| sign * (our - their)).collect();
-        Paired { interval: t_interval(&advantages), detectable: detectable(&advantages), advantages }
+        let pairs = self.candidate.iter().zip(&self.baseline);
+        let advantages: Vec<f64> = pairs.map(|(one, other)| sign * (one - other)).collect();
+        PairedAdvantages {
+            interval: t_interval(&advantages),
+            detectable: detectable(&advantages),
+            advantages,
+        }
     }
 
-    fn decide(&self, rule: Rule, paired: &Paired, answer: &mut Answer) -> Option<bool> {
-        let (our, their) = (mean(&self.ours), mean(&self.theirs));
+    /// Whether the rule is satisfied; `None` when what would tell cannot be computed.
+    fn decide(
+        &self,
+        rule: ContrastRule,
+        paired: &PairedAdvantages,
+        evidence: &Evidence<'_>,
+        outcome: &mut Outcome,
+    ) -> Option<bool> {
+        let means = (mean(&self.candidate), mean(&self.baseline));
         // Finite numbers can still overflow in the mean, and inf <= inf would hold.
-        if !(our.is_finite() && their.is_finite()) {
-            return Some(false);
-        }
+        let overflows = !(means.0.is_finite() && means.1.is_finite());
         match rule {
-            Rule::RatioAtMost(_) | Rule::RatioAtLeast(_) | Rule::RatioBelow(_) | Rule::RatioAbove(_) => {
-                answer.say(format!("ratio {}", Value::from(our / their)));
-                Some(ratio_holds(rule, our, their))
-            }
-            Rule::NonInferior(limit) => {
-                // The advantage is of losses: a loss lower by x is a perplexity of exp(-x) times.
-                let [low, high] = paired.interval?;
-                let (best, worst) = ((-high).exp(), (-low).exp());
-                let ratio = Value::from((-mean(&paired.advantages)).exp());
-                let ends = [best, worst].map(Value::from);
-                let exceeds = if worst < 1.0 { ", exceeds" } else { "" };
-                answer.interval = Some(ends);
-                answer.say(format!("perplexity ratio {ratio} [{}, {}]{exceeds}", ends[0], ends[1]));
-                // "Exceeds" is strict: equal models do not exceed each other.
-                Some(if limit > 1.0 { worst <= limit } else { worst < limit })
-            }
-            Rule::MeasurablyBetter => {
-                answer.say(paired.text());
+            ContrastRule::EitherAboveChance => self.either_above_chance(evidence, outcome),
+            _ if overflows => Some(false),
+            ContrastRule::Ratio(good) => Some(self.ratio(good, means, outcome)),
+            ContrastRule::NonInferior(limit) => self.non_inferior(limit, paired, outcome),
+            ContrastRule::MeasurablyBetter => {
+                let good = Threshold::Above(0.0);
+                outcome.facts.push(self.difference(paired, good, Decisive::LowerEnd));
                 paired.interval.map(|[low, _]| low > 0.0)
             }
-            Rule::NotMeasurablyWorse => {
-                answer.say(paired.text());
+            ContrastRule::NotMeasurablyWorse => {
+                let good = Threshold::AtLeast(0.0);
+                outcome.facts.push(self.difference(paired, good, Decisive::UpperEnd));
                 paired.interval.map(|[_, high]| high >= 0.0)
             }
-            Rule::SignificantlyBetter(effect) => {
-                let (difference, limit) = self.scatter(paired, answer)?;
-                let (gain, least) = self.gain(effect, our, their);
-                self.say_needed(paired, effect, their, answer);
-                Some(difference > limit && gain > least)
+            ContrastRule::SignificantlyBetter(effect) => {
+                self.significantly_better(effect, paired, means, outcome)
             }
-            Rule::NotSignificantlyWorse(effect) => {
-                let (difference, limit) = self.scatter(paired, answer)?;
-                let (loss, least) = self.gain(effect, their, our);
-                Some(difference <= limit || loss <= least)
+            ContrastRule::NotSignificantlyWorse(effect) => {
+                self.not_significantly_worse(effect, paired, means, outcome)
             }
-            _ => None,
         }
     }
 
-    /// Ruling R7, statistical half: the difference of the means and what it must exceed.
-    fn scatter(&self, paired: &Paired, answer: &mut Answer) -> Option<(f64, f64)> {
-        let (difference, limit) = document_rule(&self.ours, &self.theirs)?;
-        let shown = [difference, limit].map(Value::from);
-        answer.say(paired.text());
-        answer.say(format!("means differ by {}, scatter 2·√(s₁²+s₂²) = {}", shown[0], shown[1]));
-        Some((difference, limit))
+    /// Whether means stand in the demanded ratio; below zero there is none.
+    fn ratio(&self, good: RatioThreshold, (one, other): (f64, f64), outcome: &mut Outcome) -> bool {
+        let estimate = Estimate::of(one / other, good.threshold());
+        outcome.facts.push(Fact::Ratio { metric: self.metric, estimate });
+        other >= 0.0 && good.threshold().times(other).admits(one)
+    }
+
+    /// Ruling R6. The advantage is of losses: a loss lower by x is a perplexity of exp(-x) times.
+    fn non_inferior(&self, limit: f64, paired: &PairedAdvantages, outcome: &mut Outcome) -> Option<bool> {
+        let [low, high] = paired.interval?;
+        let (best, worst) = ((-high).exp(), (-low).exp());
+        // "Exceeds" is strict: equal models do not exceed each other.
+        let good = if limit > 1.0 { Threshold::AtMost(limit) } else { Threshold::Below(limit) };
+        let ratio = Estimate::of((-mean(&paired.advantages)).exp(), good);
+        let estimate = ratio.with(Some([best, worst]), Decisive::UpperEnd);
+        outcome.interval = estimate.interval;
+        outcome.facts.push(Fact::PerplexityRatio { metric: self.metric, estimate });
+        Some(good.admits(worst))
+    }
+
+    fn significantly_better(
+        &self,
+        effect: Effect,
+        paired: &PairedAdvantages,
+        (one, other): (f64, f64),
+        outcome: &mut Outcome,
+    ) -> Option<bool> {
+        let (difference, limit) = document_rule(&self.candidate, &self.baseline)?;
+        let (gain, least) = self.gain(effect, one, other);
+        let good = Threshold::Above(self.least_gain(effect, other));
+        outcome.facts.push(self.difference(paired, good, Decisive::Value));
+        self.halves((difference, Threshold::Above(limit)), effect, (gain, Threshold::Above(least)), outcome);
+        self.trials_needed(paired, effect, other, outcome);
+        Some(difference > limit && gain > least)
+    }
+
+    fn not_significantly_worse(
+        &self,
+        effect: Effect,
+        paired: &PairedAdvantages,
+        (one, other): (f64, f64),
+        outcome: &mut Outcome,
+    ) -> Option<bool> {
+        let (difference, limit) = document_rule(&self.candidate, &self.baseline)?;
+        let (loss, least) = self.gain(effect, other, one);
+        let good = Threshold::AtLeast(-self.least_loss(effect, one, other));
+        outcome.facts.push(self.difference(paired, good, Decisive::Value));
+        self.halves(
+            (difference, Threshold::AtMost(limit)),
+            effect,
+            (loss, Threshold::AtMost(least)),
+            outcome,
+        );
+        Some(difference <= limit || loss <= least)
+    }
+
+    /// Both halves of ruling R7: the difference of the means beside their scatter, and the gain
+    /// beside the least that counts.
+    fn halves(
+        &self,
+        (difference, scatter): (f64, Threshold),
+        effect: Effect,
+        (gain, least): (f64, Threshold),
+        outcome: &mut Outcome,
+    ) {
+        let metric = self.metric;
+        outcome.facts.push(Fact::Separation { metric, estimate: Estimate::of(difference, scatter) });
+        outcome.facts.push(Fact::PracticalEffect { metric, effect, estimate: Estimate::of(gain, least) });
+    }
+
+    /// The paired advantage beside what it is held against, in the metric's unit.
+    fn difference(&self, paired: &PairedAdvantages, good: Threshold, decided_by: Decisive) -> Fact {
+        Fact::PairedDifference {
+            metric: self.metric,
+            trials: paired.advantages.len(),
+            detectable: paired.detectable.map(Value::from),
+            estimate: Estimate::of(mean(&paired.advantages), good).with(paired.interval, decided_by),
+        }
     }
 
     /// How many trials the paired test needs to see the least effect that counts.
-    fn say_needed(&self, paired: &Paired, effect: Effect, their: f64, answer: &mut Answer) {
+    fn trials_needed(&self, paired: &PairedAdvantages, effect: Effect, other: f64, outcome: &mut Outcome) {
         let wanted = match effect {
             Effect::Absolute(least) => least,
             Effect::Perplexity(share) => -(-share).ln_1p(),
-            Effect::Relative(share) => share * their.abs(),
+            Effect::Relative(share) => share * other.abs(),
         };
-        if let Some(n) = sd(&paired.advantages).and_then(|sd| trials_needed(sd, wanted)) {
-            answer.say(format!("{n} trials would see {}", Value::from(wanted)));
+        let trials = sd(&paired.advantages).and_then(|sd| trials_needed(sd, wanted));
+        let (metric, effect) = (self.metric, Value::from(wanted));
+        outcome.facts.extend(trials.map(|trials| Fact::TrialsNeeded { metric, trials, effect }));
+    }
+
+    /// The least gain on GPT-2's mean that counts, in the metric's unit.
+    fn least_gain(&self, effect: Effect, baseline: f64) -> f64 {
+        match effect {
+            Effect::Absolute(least) => least,
+            Effect::Perplexity(share) => -(-share).ln_1p(),
+            // Faster by a share is a time of 1 / (1 + share).
+            Effect::Relative(share) if self.metric.unit() == "s" => baseline - baseline / (1.0 + share),
+            Effect::Relative(share) => share * baseline,
+        }
+    }
+
+    /// The least loss of GroundThink against GPT-2 that counts, in the metric's unit.
+    fn least_loss(&self, effect: Effect, candidate: f64, baseline: f64) -> f64 {
+        match effect {
+            Effect::Absolute(least) => least,
+            Effect::Perplexity(share) => -(-share).ln_1p(),
+            Effect::Relative(share) if self.metric.unit() == "s" => share * baseline,
+            Effect::Relative(share) => share * candidate,
         }
     }
 
@@ -207,75 +305,41 @@ impl<'s> Pairs<'s> {
         }
     }
 
-    fn either_above_chance(&self, evidence: &Evidence<'_>, answer: &mut Answer) -> Option<bool> {
+    fn either_above_chance(&self, evidence: &Evidence<'_>, outcome: &mut Outcome) -> Option<bool> {
         let mut above = false;
-        for (model, scores) in [(GROUNDTHINK, &self.ours), (GPT2, &self.theirs)] {
+        for (model, scores) in [(GROUNDTHINK, &self.candidate), (GPT2, &self.baseline)] {
             let mut margins = Vec::new();
             for (&seed, score) in self.seeds.iter().zip(scores) {
                 let metric = Metric::StatefulnessChance;
                 match evidence.find(self.scale, seed, model, self.condition, metric) {
                     Ok(chance) => margins.push(score - chance.value().raw()),
-                    Err(lack) => {
-                        answer.lacks.push(format!("{model} seed {seed} {}: {lack}", metric.id()));
+                    Err(reason) => {
+                        let trial = ModelTrial { model, seed, scale: None };
+                        let (condition, reason) = (self.condition, reason.owned());
+                        outcome.gaps.push(Gap::Measurement { trial, condition, metric, reason });
                         return None;
                     }
                 }
             }
-            let [low, high] = t_interval(&margins)?;
-            answer.say(format!("{model} above chance by [{}, {}]", Value::from(low), Value::from(high)));
-            above |= low > 0.0;
+            let interval = t_interval(&margins)?;
+            let margin = Estimate::of(mean(&margins), Threshold::Above(0.0));
+            let estimate = margin.with(Some(interval), Decisive::LowerEnd);
+            outcome.facts.push(Fact::AboveChance { model, estimate });
+            above |= interval[0] > 0.0;
         }
         Some(above)
     }
-
-    fn means(&self) -> String {
-        let side = |xs: &[f64]| match sd(xs) {
-            Some(sd) => format!("{} ± {}", Value::from(mean(xs)), Value::from(sd)),
-            None => Value::from(mean(xs)).to_string(),
-        };
-        format!("{} against {}", side(&self.ours), side(&self.theirs))
-    }
 }
 
-struct Paired {
+struct PairedAdvantages {
     advantages: Vec<f64>,
     interval: Option<[f64; 2]>,
     detectable: Option<f64>,
 }
 
-impl Paired {
-    fn text(&self) -> String {
-        let [low, high] = self.interval.unwrap_or([f64::NAN; 2]).map(Value::from);
-        let n = self.advantages.len();
-        let gain = Value::from(mean(&self.advantages));
-        let least = Value::from(self.detectable.unwrap_or(f64::NAN));
-        format!("paired advantage {gain} [{low}, {high}], {n} trials could detect {least}")
-    }
-}
-
-fn extremes(xs: &[f64]) -> Option<(String, String)> {
+/// The smallest and the largest.
+fn extremes(xs: &[f64]) -> Option<[Value; 2]> {
     let mut sorted = xs.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let text = |x: &f64| Value::from(*x).to_string();
-    Some((text(sorted.first()?), text(sorted.last()?)))
-}
-
-/// Whether means stand in the demanded ratio; below zero there is none.
-fn ratio_holds(rule: Rule, our: f64, their: f64) -> bool {
-    their >= 0.0
-        && match rule {
-            Rule::RatioAtMost(limit) => our <= limit * their,
-            Rule::RatioAtLeast(limit) => our >= limit * their,
-            Rule::RatioBelow(limit) => our < limit * their,
-            Rule::RatioAbove(limit) => our > limit * their,
-            _ => false,
-        }
-}
-
-/// How many trials a comparison over trials needs (ruling R7).
-pub(in crate::gate) fn least_trials(evidence: &Evidence<'_>) -> usize {
-    match evidence.context() {
-        Some(context) if context.protocol == FULL => 10,
-        _ => 3,
-    }
+    Some([Value::from(*sorted.first()?), Value::from(*sorted.last()?)])
 }

@@ -5,30 +5,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::{Condition, Field, Measurement, Metric};
-use crate::gate::criterion::{Criterion, Rule};
-use crate::gate::evidence_index::{Evidence, short};
-use crate::gate::judge::{Answer, Status};
-use crate::gate::{GPT2, GROUNDTHINK};
+use crate::gate::criterion::{Criterion, GPT2, GROUNDTHINK, ProvenanceRule};
+use crate::gate::evidence_index::Evidence;
+use crate::gate::fact::{Fact, Gap, ModelTrial};
+use crate::gate::outcome::{Outcome, Status};
 
 /// Conditions under which the trained weights themselves are questioned.
 const OF_TRAINED: &[Condition] = &[Condition::Trained, Condition::StateReset, Condition::WindowMatched];
 
-/// The answer to a rule about provenance.
-pub(in crate::gate) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str) -> Answer {
-    let mut answer = Answer::default();
-    let asked = Asked { evidence, scale, condition: criterion.condition };
+/// What a rule about provenance comes to.
+pub(in crate::gate) fn evaluate(
+    rule: ProvenanceRule,
+    criterion: &Criterion,
+    evidence: &Evidence<'_>,
+    scale: &str,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let origins = Origins { evidence, scale, condition: criterion.condition };
     for &metric in criterion.metrics {
-        match criterion.rule {
-            Rule::SameProvenance(field) => asked.same(metric, field, &mut answer),
-            Rule::DistinctProvenance(field) => asked.distinct(metric, field, &mut answer),
-            Rule::OneSource(field) => asked.one_source(metric, field, &mut answer),
-            _ => {}
+        match rule {
+            ProvenanceRule::Same(field) => origins.same(metric, field, &mut outcome),
+            ProvenanceRule::Distinct(field) => origins.distinct(metric, field, &mut outcome),
+            ProvenanceRule::OneSource(field) => origins.one_source(metric, field, &mut outcome),
         }
     }
-    answer
+    outcome
 }
 
-struct Asked<'e, 'a> {
+struct Origins<'e, 'a> {
     evidence: &'e Evidence<'a>,
     scale: &'e str,
     condition: Condition,
@@ -40,70 +44,64 @@ struct Sources<'a> {
     promised: bool,
 }
 
-impl<'a> Asked<'_, 'a> {
-    fn same(&self, metric: Metric, field: Field, answer: &mut Answer) {
+impl<'a> Origins<'_, 'a> {
+    /// Of all trials one is told: the last in which the models differ, or else the first.
+    fn same(&self, metric: Metric, field: Field, outcome: &mut Outcome) {
         for &seed in self.evidence.seeds() {
-            let [ours, theirs] = [GROUNDTHINK, GPT2].map(|m| self.sources(metric, field, seed, m));
-            let status = compare(&ours, &theirs);
+            let [candidate, baseline] = [GROUNDTHINK, GPT2].map(|m| self.sources(metric, field, seed, m));
+            let status = compare(&candidate, &baseline);
             if status == Status::Unproven {
-                answer.lacks.push(format!(
-                    "seed {seed} {}: the {} of both models, as promised, is not on record",
-                    metric.id(),
-                    field.name()
-                ));
+                outcome.gaps.push(Gap::SourcesOfBoth { seed, metric, field });
             }
-            let [our, their] = [&ours.names, &theirs.names].map(listed);
-            let text = match status {
-                Status::Met => format!("{our} in both (seed {seed})"),
-                _ => format!("seed {seed}: groundthink {our}, gpt2 {their}"),
-            };
-            if status == Status::Unmet || answer.found.is_empty() {
-                answer.found = text;
+            if status == Status::Unmet || outcome.facts.is_empty() {
+                let [candidate, baseline] = [&candidate.names, &baseline.names].map(owned);
+                let same = status == Status::Met;
+                outcome.facts = vec![Fact::Sources { seed, field, candidate, baseline, same }];
             }
-            answer.status.push(status);
+            outcome.statuses.push(status);
         }
     }
 
     /// Weights belong to one trial of one model at one scale; anything else may be shared by the models.
-    fn distinct(&self, metric: Metric, field: Field, answer: &mut Answer) {
+    fn distinct(&self, metric: Metric, field: Field, outcome: &mut Outcome) {
         let weights = field == Field::Weights;
-        let mut owners: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+        let mut owners: BTreeMap<(&str, &str), Vec<ModelTrial>> = BTreeMap::new();
         for model in [GROUNDTHINK, GPT2] {
             let pool = if weights { "" } else { model };
             for &seed in self.evidence.seeds() {
+                let trial = ModelTrial { model, seed, scale: None };
                 let sources = self.sources(metric, field, seed, model);
                 if !sources.promised || sources.names.contains("") {
-                    let (id, field) = (metric.id(), field.name());
-                    answer.lacks.push(format!("{model} seed {seed} {id}: its {field} is not on record"));
-                    answer.status.push(Status::Unproven);
+                    outcome.gaps.push(Gap::SourceOf { trial, metric, field });
+                    outcome.statuses.push(Status::Unproven);
                     continue;
                 }
                 for name in sources.names {
-                    owners.entry((pool, name)).or_default().push(format!("{model} seed {seed}"));
+                    owners.entry((pool, name)).or_default().push(trial.clone());
                 }
             }
         }
-        answer.say(format!("{} different", owners.len()));
+        outcome.facts.push(Fact::DistinctSources { field, count: owners.len() });
         if weights {
             self.add_other_scales(metric, &mut owners);
         }
         for ((_, name), owners) in owners {
-            answer.status.push(Status::of(owners.len() == 1));
+            outcome.statuses.push(Status::of(owners.len() == 1));
             if owners.len() > 1 {
-                answer.say(format!("{} {} of {}", field.name(), short(name), owners.join(" and ")));
+                outcome.facts.push(Fact::SharedSource { field, name: name.to_owned(), owners });
             }
         }
     }
 
     /// Whoever at another scale has the same weights.
-    fn add_other_scales(&self, metric: Metric, owners: &mut BTreeMap<(&'a str, &'a str), Vec<String>>) {
+    fn add_other_scales(&self, metric: Metric, owners: &mut BTreeMap<(&'a str, &'a str), Vec<ModelTrial>>) {
         for scale in self.evidence.scales().filter(|&scale| scale != self.scale) {
-            let there = Asked { scale, ..*self };
+            let there = Origins { scale, ..*self };
             for model in [GROUNDTHINK, GPT2] {
                 for &seed in self.evidence.seeds() {
                     for name in there.sources(metric, Field::Weights, seed, model).names {
                         if let Some(owners) = owners.get_mut(&("", name)) {
-                            owners.push(format!("{model} seed {seed} at {scale}"));
+                            owners.push(ModelTrial { model, seed, scale: Some(scale) });
                         }
                     }
                 }
@@ -111,25 +109,26 @@ impl<'a> Asked<'_, 'a> {
         }
     }
 
-    fn one_source(&self, metric: Metric, field: Field, answer: &mut Answer) {
+    fn one_source(&self, metric: Metric, field: Field, outcome: &mut Outcome) {
         for model in [GROUNDTHINK, GPT2] {
             for &seed in self.evidence.seeds() {
+                let trial = ModelTrial { model, seed, scale: None };
                 let counted = self.evidence.trial(self.scale, seed, model, OF_TRAINED);
                 let names: BTreeSet<&str> = counted.map(|m| field.of(m.provenance())).collect();
-                let asked = self.sources(metric, field, seed, model);
-                if !asked.promised || names.contains("") {
-                    answer.lacks.push(format!("{model} seed {seed}: its {} is not on record", field.name()));
-                    answer.status.push(Status::Unproven);
+                let sources = self.sources(metric, field, seed, model);
+                if !sources.promised || names.contains("") {
+                    outcome.gaps.push(Gap::SourceOf { trial, metric, field });
+                    outcome.statuses.push(Status::Unproven);
                     continue;
                 }
-                answer.status.push(Status::of(names.len() == 1));
+                outcome.statuses.push(Status::of(names.len() == 1));
                 if names.len() > 1 {
-                    answer.say(format!("{model} seed {seed}: {}", listed(&names)));
+                    outcome.facts.push(Fact::MixedSources { trial, field, names: owned(&names) });
                 }
             }
         }
-        if answer.found.is_empty() {
-            answer.say(format!("the same {} throughout each trial", field.name()));
+        if outcome.facts.is_empty() {
+            outcome.facts.push(Fact::UniformSources { field });
         }
     }
 
@@ -151,20 +150,19 @@ impl<'a> Asked<'_, 'a> {
     }
 }
 
-fn compare(ours: &Sources<'_>, theirs: &Sources<'_>) -> Status {
+fn compare(candidate: &Sources<'_>, baseline: &Sources<'_>) -> Status {
     let stated = |s: &Sources<'_>| !s.names.is_empty() && !s.names.contains("");
-    if !stated(ours) || !stated(theirs) {
+    if !stated(candidate) || !stated(baseline) {
         Status::Unproven
-    } else if ours.promised && theirs.promised {
-        Status::of(ours.names.len() == 1 && ours.names == theirs.names)
-    } else if ours.names.is_disjoint(&theirs.names) {
+    } else if candidate.promised && baseline.promised {
+        Status::of(candidate.names.len() == 1 && candidate.names == baseline.names)
+    } else if candidate.names.is_disjoint(&baseline.names) {
         Status::Unmet
     } else {
         Status::Unproven
     }
 }
 
-fn listed(names: &BTreeSet<&str>) -> String {
-    let names: Vec<&str> = names.iter().map(|name| short(name)).collect();
-    if names.is_empty() { "nothing".to_owned() } else { names.join(" and ") }
+fn owned(names: &BTreeSet<&str>) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
 }

@@ -3,42 +3,53 @@
 
 use std::f64::consts::SQRT_2;
 
-use super::paired::least_trials;
 use crate::evidence::{Condition, Measurement, Metric, Value};
-use crate::gate::criterion::{Criterion, EXACT, Rule};
-use crate::gate::evidence_index::{Evidence, Lack};
-use crate::gate::judge::{Answer, SeedValue, Status};
+use crate::gate::criterion::{Criterion, EXACT, MeanRule, SingleRule, Threshold, TrialRule, TrialsRule};
+use crate::gate::evidence_index::{Evidence, Missing};
+use crate::gate::fact::{Decisive, Estimate, Fact, Gap, ModelTrial};
+use crate::gate::outcome::{Outcome, SeedValue, Status, TrialResult};
+use crate::gate::promise::least_trials;
 use crate::statistics::{equivalence, mean, sd};
 
-/// The answer to a rule that does not compare models.
-pub(in crate::gate) fn answer(criterion: &Criterion, evidence: &Evidence<'_>, scale: &str) -> Answer {
-    let mut answer = Answer::default();
+/// What a rule that does not compare models comes to.
+pub(in crate::gate) fn evaluate(
+    rule: SingleRule,
+    criterion: &Criterion,
+    evidence: &Evidence<'_>,
+    scale: &str,
+) -> Outcome {
+    let mut outcome = Outcome::default();
     for &model in criterion.of.models() {
         let trial = |seed| Trial { evidence, scale, seed, model, condition: criterion.condition };
-        match criterion.rule {
-            Rule::MeanAtLeast(_) | Rule::MeanIs(_) => {
+        match rule {
+            SingleRule::Mean(rule) => {
                 for &seed in evidence.seeds() {
-                    trial(seed).mean(criterion.metrics, criterion.rule, &mut answer);
+                    trial(seed).mean(criterion.metrics, rule, &mut outcome);
                 }
             }
-            _ => {
+            SingleRule::Trial(rule) => {
                 for &metric in criterion.metrics {
-                    for &seed in evidence.seeds() {
-                        answer.take(trial(seed).ask(metric, criterion.rule));
-                    }
-                    if matches!(criterion.rule, Rule::Steady(_) | Rule::Equivalent(_)) {
-                        over_trials(criterion.rule, evidence, model, metric, &mut answer);
-                    }
+                    evidence.seeds().iter().for_each(|&seed| outcome.merge(trial(seed).ask(metric, rule)));
+                }
+            }
+            SingleRule::Trials(rule) => {
+                for &metric in criterion.metrics {
+                    // Decided over the trials; here each of them must be a number.
+                    let seeds = evidence.seeds().iter();
+                    seeds.for_each(|&seed| outcome.merge(trial(seed).ask(metric, TrialRule::Finite)));
+                    over_trials(rule, evidence, model, metric, &mut outcome);
                 }
             }
         }
     }
-    let upper = matches!(criterion.rule, Rule::UpperAtMost(_));
-    answer.found = found(&answer.values, upper);
-    for note in std::mem::take(&mut answer.notes) {
-        answer.say(note);
-    }
-    answer
+    let of_trials = match rule {
+        SingleRule::Trial(rule) => rule,
+        SingleRule::Mean(_) | SingleRule::Trials(_) => TrialRule::Finite,
+    };
+    let groups = outcome.values.chunk_by(|a, b| a.model == b.model);
+    let values: Vec<Fact> = groups.filter_map(|group| values(of_trials, group)).collect();
+    outcome.facts.splice(0..0, values);
+    outcome
 }
 
 struct Trial<'e, 'a> {
@@ -49,94 +60,103 @@ struct Trial<'e, 'a> {
     condition: Condition,
 }
 
-/// What one trial says: whether the rule is satisfied, and the number; or what is lacking.
-pub(in crate::gate) type Said = (Status, Option<SeedValue>, Option<String>);
-
-impl Trial<'_, '_> {
-    fn find(&self, metric: Metric) -> Result<&Measurement, Lack<'_>> {
+impl<'a> Trial<'_, 'a> {
+    fn find(&self, metric: Metric) -> Result<&'a Measurement, Missing<&'a str>> {
         self.evidence.find(self.scale, self.seed, self.model, self.condition, metric)
     }
 
-    fn ask(&self, metric: Metric, rule: Rule) -> Said {
+    /// What one number comes to.
+    fn ask(&self, metric: Metric, rule: TrialRule) -> TrialResult {
         let measured = match self.find(metric) {
             Ok(measured) => measured,
-            Err(lack) => return (Status::Unproven, None, Some(self.lacking(metric, &lack))),
+            Err(reason) => return (Status::Unproven, None, Some(self.missing(metric, reason))),
         };
         let against = match rule {
-            Rule::LessThan(other) => Some(other),
-            Rule::AboveChance | Rule::AtChance(_) => Some(Metric::StatefulnessChance),
-            _ => None,
+            TrialRule::LessThan(other) => Some(other),
+            TrialRule::AboveChance | TrialRule::AtChance(_) => Some(Metric::StatefulnessChance),
+            TrialRule::Holds | TrialRule::Finite | TrialRule::Value(_) => None,
+            TrialRule::LowerAbove(_) | TrialRule::UpperAtMost(_) => None,
         };
-        let other = against.map(|other| self.find(other).map(Measurement::value));
+        let other = against.map(|other| (other, self.find(other).map(Measurement::value)));
         let value = SeedValue {
             model: self.model,
             seed: self.seed,
             metric,
             value: measured.value(),
-            against: other.as_ref().and_then(|o| o.as_ref().ok()).copied(),
-            interval: measured
-                .interval()
-                .filter(|_| matches!(rule, Rule::AboveChance | Rule::LowerAbove(_) | Rule::UpperAtMost(_))),
+            against: other.as_ref().and_then(|(_, o)| o.as_ref().ok()).copied(),
+            interval: measured.interval().filter(|_| decisive(rule) != Decisive::Value),
         };
         // Ruling R14: a value that is not finite is evidence, whatever else is lacking.
         if !metric.can_be(value.value.raw()) {
             return (Status::Unmet, Some(value), None);
         }
-        let limit = match (against, other) {
-            (Some(metric), Some(Err(lack))) => {
-                return (Status::Unproven, Some(value), Some(self.lacking(metric, &lack)));
+        match other {
+            Some((metric, Err(reason))) => {
+                return (Status::Unproven, Some(value), Some(self.missing(metric, reason)));
             }
             // Being below infinity is no achievement.
-            (_, Some(Ok(limit))) if limit.finite().is_none() => return (Status::Unmet, Some(value), None),
-            (_, Some(Ok(limit))) => limit.raw(),
-            _ => f64::NAN,
-        };
-        if value.interval.is_some_and(|ends| !contains(ends, value.value)) {
-            let lack = format!(
-                "{} seed {} {}: its interval does not contain it",
-                self.model,
-                self.seed,
-                metric.id()
-            );
-            return (Status::Unmet, Some(value), Some(lack));
+            Some((_, Ok(limit))) if limit.finite().is_none() => return (Status::Unmet, Some(value), None),
+            Some((_, Ok(_))) | None => {}
         }
-        match holds(rule, measured, limit) {
+        if value.interval.is_some_and(|ends| !contains(ends, value.value)) {
+            return (
+                Status::Unmet,
+                Some(value),
+                Some(Gap::ContainingInterval { trial: self.named(), metric }),
+            );
+        }
+        match holds(rule, &value) {
             Some(met) => (Status::of(met), Some(value), None),
-            None => (Status::Unproven, Some(value), Some(self.no_interval(metric))),
+            None => (Status::Unproven, Some(value), Some(Gap::Interval { trial: self.named(), metric })),
         }
     }
 
     /// One demand of the mean of several metrics.
-    fn mean(&self, metrics: &[Metric], rule: Rule, answer: &mut Answer) {
+    fn mean(&self, metrics: &[Metric], rule: MeanRule, outcome: &mut Outcome) {
         let mut values = Vec::new();
         for &metric in metrics {
-            let (status, value, lack) = self.ask(metric, Rule::Finite);
-            values.extend(value.as_ref().map(|v| v.value.raw()));
-            answer.take((status, value, lack));
+            let result = self.ask(metric, TrialRule::Finite);
+            values.extend(result.1.as_ref().map(|v| v.value.raw()));
+            outcome.merge(result);
         }
-        if values.len() == metrics.len() {
-            let mean = mean(&values);
-            answer.notes.push(format!("seed {} mean {}", self.seed, Value::from(mean)));
-            match rule {
-                Rule::MeanIs(other) => {
-                    let (status, value, lack) = self.ask(other, Rule::Finite);
-                    let same = |v: SeedValue| (v.value.raw() - mean).abs() <= EXACT;
-                    answer.status.extend(value.map(|v| Status::of(same(v))));
-                    answer.take((status, value, lack));
-                }
-                Rule::MeanAtLeast(least) => answer.status.push(Status::of(mean >= least)),
-                _ => {}
+        if values.len() < metrics.len() {
+            return;
+        }
+        let mean = mean(&values);
+        let good = match rule {
+            MeanRule::Is(other) => {
+                let result = self.ask(other, TrialRule::Finite);
+                let other = result.1.as_ref().map(|v| v.value.raw());
+                outcome.statuses.extend(other.map(|x| Status::of((x - mean).abs() <= EXACT)));
+                outcome.merge(result);
+                other.map(|x| Threshold::Within(x - EXACT, x + EXACT))
             }
-        }
+            MeanRule::AtLeast(least) => {
+                outcome.statuses.push(Status::of(mean >= least));
+                Some(Threshold::AtLeast(least))
+            }
+        };
+        let estimate =
+            Estimate { value: Value::from(mean), interval: None, decided_by: Decisive::Value, good };
+        outcome.facts.push(Fact::Mean { model: self.model, seed: self.seed, estimate });
     }
 
-    fn lacking(&self, metric: Metric, lack: &Lack) -> String {
-        let (model, seed, condition) = (self.model, self.seed, self.condition.name());
-        format!("{model} ({condition}) seed {seed} {}: {lack}", metric.id())
+    fn named(&self) -> ModelTrial {
+        ModelTrial { model: self.model, seed: self.seed, scale: None }
     }
 
-    fn no_interval(&self, metric: Metric) -> String {
-        format!("{} seed {} {}: no 95 % interval", self.model, self.seed, metric.id())
+    fn missing(&self, metric: Metric, reason: Missing<&str>) -> Gap {
+        Gap::Measurement { trial: self.named(), condition: self.condition, metric, reason: reason.owned() }
+    }
+}
+
+/// What of a number a rule looks at.
+fn decisive(rule: TrialRule) -> Decisive {
+    match rule {
+        TrialRule::AboveChance | TrialRule::LowerAbove(_) => Decisive::LowerEnd,
+        TrialRule::UpperAtMost(_) => Decisive::UpperEnd,
+        TrialRule::Holds | TrialRule::Finite | TrialRule::Value(_) => Decisive::Value,
+        TrialRule::LessThan(_) | TrialRule::AtChance(_) => Decisive::Value,
     }
 }
 
@@ -150,94 +170,96 @@ fn contains([low, high]: [Value; 2], x: Value) -> bool {
 }
 
 /// Whether one value satisfies a rule; `None` when the number that would tell is not there.
-fn holds(rule: Rule, measured: &Measurement, limit: f64) -> Option<bool> {
-    let x = measured.value().raw();
+fn holds(rule: TrialRule, value: &SeedValue) -> Option<bool> {
+    let x = value.value.raw();
+    let against = value.against.map_or(f64::NAN, Value::raw);
     match rule {
-        Rule::Holds => Some(x == 1.0),
-        Rule::Finite => Some(x.is_finite()),
-        Rule::AtLeast(least) => Some(x >= least),
-        Rule::AtMost(most) => Some(x <= most),
-        Rule::Above(least) => Some(x > least),
-        Rule::Below(most) => Some(x < most),
-        Rule::Within(low, high) => Some(low <= x && x <= high),
-        Rule::LessThan(_) => Some(x < limit),
-        Rule::AboveChance => measured.interval().map(|[low, _]| low.raw() > limit),
-        Rule::AtChance(within) => Some((x - limit).abs() <= within),
-        Rule::LowerAbove(limit) => measured.interval().map(|[low, _]| low.raw() > limit),
-        Rule::UpperAtMost(limit) => measured.interval().map(|[_, high]| high.raw() <= limit),
-        // Decided over the trials; here each of them must be a number.
-        Rule::Steady(_) | Rule::Equivalent(_) => Some(x.is_finite()),
-        _ => None,
+        TrialRule::Holds => Some(x == 1.0),
+        TrialRule::Finite => Some(x.is_finite()),
+        TrialRule::Value(good) => Some(good.admits(x)),
+        TrialRule::LessThan(_) => Some(x < against),
+        TrialRule::AboveChance => value.interval.map(|[low, _]| low.raw() > against),
+        TrialRule::AtChance(within) => Some((x - against).abs() <= within),
+        TrialRule::LowerAbove(limit) => value.interval.map(|[low, _]| low.raw() > limit),
+        TrialRule::UpperAtMost(limit) => value.interval.map(|[_, high]| high.raw() <= limit),
     }
 }
 
-/// Rules about the trials of one model together. What is lacking is said already.
-fn over_trials(rule: Rule, evidence: &Evidence<'_>, model: &str, metric: Metric, answer: &mut Answer) {
+/// One value beside what it is held against, as numbers.
+fn estimate(rule: TrialRule, value: &SeedValue) -> Option<Estimate> {
+    let against = value.against.map(Value::raw);
+    let good = match rule {
+        TrialRule::Holds => Some(Threshold::Within(1.0, 1.0)),
+        TrialRule::Finite => return None,
+        TrialRule::Value(good) => Some(good),
+        TrialRule::LessThan(_) => against.map(Threshold::Below),
+        TrialRule::AboveChance => against.map(Threshold::Above),
+        TrialRule::AtChance(within) => against.map(|x| Threshold::Within(x - within, x + within)),
+        TrialRule::LowerAbove(limit) => Some(Threshold::Above(limit)),
+        TrialRule::UpperAtMost(limit) => Some(Threshold::AtMost(limit)),
+    };
+    Some(Estimate { value: value.value, interval: value.interval, decided_by: decisive(rule), good })
+}
+
+/// Rules about the trials of one model together. What is missing is on record already.
+fn over_trials(
+    rule: TrialsRule,
+    evidence: &Evidence<'_>,
+    model: &'static str,
+    metric: Metric,
+    outcome: &mut Outcome,
+) {
     let of = |v: &&SeedValue| v.model == model && v.metric == metric;
-    let values: Vec<f64> = answer.values.iter().filter(of).map(|v| v.value.raw()).collect();
+    let values: Vec<f64> = outcome.values.iter().filter(of).map(|v| v.value.raw()).collect();
     if values.iter().any(|x| !x.is_finite()) {
         return;
     }
     let least = least_trials(evidence);
     if values.len() < evidence.seeds().len() || values.len() < least {
-        answer.lacks.push(format!("{model} {}: {} trials of at least {least}", metric.id(), values.len()));
-        answer.status.push(Status::Unproven);
+        outcome.gaps.push(Gap::Trials { model: Some(model), metric, trials: values.len(), least });
+        outcome.statuses.push(Status::Unproven);
         return;
     }
-    let said = match rule {
-        Rule::Steady(effect) => {
+    let found = match rule {
+        TrialsRule::Steady(effect) => {
             let scatter = sd(&values).map(|s| 2.0 * SQRT_2 * s / mean(&values).abs());
             scatter.map(|scatter| {
-                (scatter <= effect, format!("{model} {} scatters by {}", metric.id(), Value::from(scatter)))
+                let estimate = Estimate::of(scatter, Threshold::AtMost(effect));
+                (scatter <= effect, Fact::Scatter { model, metric, estimate })
             })
         }
-        Rule::Equivalent(share) => {
+        TrialsRule::Equivalent(share) => {
             let logs: Vec<f64> = values.iter().map(|x| x.ln()).collect();
             let margin = share.ln_1p();
             equivalence(&logs, [-margin, margin]).map(|e| {
                 let [low, high] = e.interval;
-                let ends = [low.exp(), high.exp()].map(Value::from);
-                answer.interval = Some(ends);
-                (-margin < low && high < margin, format!("90 % interval [{}, {}]", ends[0], ends[1]))
+                let ends = [low.exp(), high.exp()];
+                outcome.interval = Some(ends.map(Value::from));
+                let good = Threshold::Within((-margin).exp(), margin.exp());
+                let estimate = Estimate::of(mean(&logs).exp(), good).with(Some(ends), Decisive::BothEnds);
+                (-margin < low && high < margin, Fact::Equivalence { model, metric, estimate })
             })
         }
-        _ => None,
     };
-    match said {
-        Some((met, text)) => {
-            answer.status.push(Status::of(met));
-            answer.notes.push(text);
-        }
-        None => answer.status.push(Status::Unproven),
-    }
+    outcome.statuses.push(found.as_ref().map_or(Status::Unproven, |(met, _)| Status::of(*met)));
+    outcome.facts.extend(found.map(|(_, fact)| fact));
 }
 
-/// The numbers in short: for each model their range over trials (and metrics, if several).
-fn found(values: &[SeedValue], upper: bool) -> String {
-    let mut parts = Vec::new();
-    for group in values.chunk_by(|a, b| a.model == b.model) {
-        let mut text = format!("{} {}", group[0].model, range(group.iter().map(|v| v.value)));
-        let bounds: Vec<Value> = group.iter().filter_map(|v| Some(v.interval?[usize::from(upper)])).collect();
-        if !bounds.is_empty() {
-            let which = if upper { "upper" } else { "lower" };
-            text += &format!(", {which} bound {}", range(bounds.into_iter()));
-        }
-        let against: Vec<Value> = group.iter().filter_map(|v| v.against).collect();
-        if !against.is_empty() {
-            text += &format!(" against {}", range(against.into_iter()));
-        }
-        parts.push(text);
-    }
-    parts.join("; ")
+/// The numbers of one model in short: their range over trials (and metrics, if several).
+fn values(rule: TrialRule, group: &[SeedValue]) -> Option<Fact> {
+    let upper = decisive(rule) == Decisive::UpperEnd;
+    Some(Fact::Values {
+        model: group.first()?.model,
+        range: range(group.iter().map(|v| v.value))?,
+        bounds: range(group.iter().filter_map(|v| Some(v.interval?[usize::from(upper)]))),
+        against: range(group.iter().filter_map(|v| v.against)),
+        worst: Estimate::worst(group.iter().filter_map(|v| estimate(rule, v))),
+    })
 }
 
-/// The smallest and the largest value; what is not finite is always shown.
-fn range(values: impl Iterator<Item = Value>) -> String {
+/// The smallest and the largest value; what is not finite counts, so that it is always shown.
+fn range(values: impl Iterator<Item = Value>) -> Option<[Value; 2]> {
     let mut all: Vec<Value> = values.collect();
     all.sort_by(|a, b| a.raw().total_cmp(&b.raw()));
-    match (all.first(), all.last()) {
-        (Some(low), Some(high)) if low.to_string() == high.to_string() => low.to_string(),
-        (Some(low), Some(high)) => format!("{low} to {high}"),
-        _ => String::new(),
-    }
+    Some([*all.first()?, *all.last()?])
 }

@@ -1,0 +1,148 @@
+//! What a ledger must promise before it may pass: the protocol, its recipes and its trials
+//! (rulings R7 and R12), one promise and all of it.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::evidence_index::{Evidence, MOST_TRIALS};
+use crate::evidence::{Context, Field, Ledger, Measurement, SCHEMA};
+use crate::scale::SCALES;
+
+/// The only protocol that may pass: rulings R7 and R12 say what it takes.
+pub const FULL: &str = "full";
+/// The trials that FULL needs (ruling R7).
+pub const FULL_TRIALS: usize = 10;
+/// The trials that a comparison of any other protocol needs: fewer have no interval worth the name.
+const FEWEST_TRIALS: usize = 3;
+/// The recipe of FULL at each scale (ruling R12), as evidence calls it: a protocol of the same name with
+/// other hyper-parameters is another one. A test holds these against the built-in protocol.
+const FULL_RECIPES: [(&str, &str); 4] = [
+    ("3.5M", "2bec427bed8f50119d030345c769d7bbb8feb72caaf907ec65c010fdcbadf412"),
+    ("8M", "e713443fabf5747f39f105dd57419c1ae5740499d8604a6a44abd4367f897014"),
+    ("30M", "e0a1f754247537b45cb8825c1a1fcda2261a994ceb83e59caa21d6049c2cd8d5"),
+    ("125M", "bacfa4df09989b633793c11824dc19f8e84de657b3375c3ed7c2ecbc2005cfd2"),
+];
+
+/// Of a kind of problem, those that are named one by one.
+const MOST_NAMED: usize = 10;
+
+/// What keeps a ledger from passing before any criterion is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// A line that is not understood, in the reader's words.
+    Fault(String),
+    /// So many more such lines.
+    MoreFaults(usize),
+    /// Nothing says what was promised.
+    NoContext,
+    /// Two different promises have this number.
+    TwoPromises(u64),
+    /// The promise has another schema.
+    OtherSchema(u32),
+    /// The promise is of another protocol than the only one that can pass.
+    OtherProtocol(String),
+    /// The promise names a scale that there is not.
+    UnknownScale(String),
+    /// The promise names several where it must name one.
+    Several {
+        /// Of what.
+        field: Field,
+        /// At which scale, where it is about one.
+        scale: Option<&'static str>,
+        /// How many.
+        count: usize,
+    },
+    /// The recipe that is promised at this scale is not FULL's.
+    OtherRecipe(&'static str),
+    /// More trials are promised than are looked at.
+    TooManyTrials(usize),
+    /// Fewer trials are promised than FULL needs.
+    TooFewTrials(usize),
+    /// Trials that were measured by the promised recipes and are not among the promised ones.
+    LeftOut(Vec<u64>),
+}
+
+/// How many trials a comparison over trials needs (ruling R7).
+pub(super) fn least_trials(evidence: &Evidence<'_>) -> usize {
+    match evidence.context() {
+        Some(context) if context.protocol == FULL => FULL_TRIALS,
+        _ => FEWEST_TRIALS,
+    }
+}
+
+/// What keeps a ledger from passing before any criterion is asked.
+pub(super) fn problems(ledger: &Ledger) -> Vec<Problem> {
+    let mut problems: Vec<Problem> =
+        ledger.faults().iter().take(MOST_NAMED).cloned().map(Problem::Fault).collect();
+    if ledger.faults().len() > MOST_NAMED {
+        problems.push(Problem::MoreFaults(ledger.faults().len() - MOST_NAMED));
+    }
+    let Some(context) = ledger.context() else {
+        problems.push(Problem::NoContext);
+        return problems;
+    };
+    if ledger.contexts().any(|c| c.number == context.number && c != context) {
+        problems.push(Problem::TwoPromises(context.number));
+    }
+    promise_problems(context, &mut problems);
+    problems.extend(left_out(ledger, context));
+    problems
+}
+
+/// Trials that were measured by the promised recipes and are not among the promised ones: whoever
+/// chooses trials after seeing them chooses the result.
+fn left_out(ledger: &Ledger, context: &Context) -> Option<Problem> {
+    let trials: HashSet<u64> = context.seeds.iter().copied().collect();
+    let recipes: HashSet<(&str, &str)> =
+        context.expected.iter().map(|e| (e.scale.as_str(), e.recipe.as_str())).collect();
+    let promised = |m: &&Measurement| {
+        let of = (m.subject().scale.as_str(), m.provenance().recipe.as_str());
+        m.provenance().revision == context.revision && recipes.contains(&of)
+    };
+    let seeds: BTreeSet<u64> = ledger
+        .measurements()
+        .filter(|m| !trials.contains(&m.subject().seed))
+        .filter(promised)
+        .map(|m| m.subject().seed)
+        .collect();
+    (!seeds.is_empty()).then(|| Problem::LeftOut(seeds.into_iter().take(MOST_NAMED).collect()))
+}
+
+fn promise_problems(context: &Context, problems: &mut Vec<Problem>) {
+    if context.schema != SCHEMA {
+        problems.push(Problem::OtherSchema(context.schema));
+    }
+    if context.protocol != FULL {
+        problems.push(Problem::OtherProtocol(context.protocol.clone()));
+    }
+    let unknown = |name: &&String| crate::scale::find(name).is_none();
+    let unknown: BTreeSet<&String> = context.scales.iter().filter(unknown).collect();
+    problems.extend(unknown.into_iter().take(MOST_NAMED).cloned().map(Problem::UnknownScale));
+    for field in [Field::Data, Field::Tokenizer, Field::Device, Field::Precision] {
+        let all: BTreeSet<_> = context.expected.iter().map(|e| e.promised(field)).collect();
+        if all.len() > 1 {
+            problems.push(Problem::Several { field, scale: None, count: all.len() });
+        }
+    }
+    for scale in SCALES.iter().map(|scale| scale.name) {
+        let here = context.expected.iter().filter(|e| e.scale == scale);
+        let recipes: BTreeSet<&str> = here.map(|e| e.recipe.as_str()).collect();
+        if recipes.len() > 1 {
+            problems.push(Problem::Several {
+                field: Field::Recipe,
+                scale: Some(scale),
+                count: recipes.len(),
+            });
+        }
+        let is_full = |recipe: &&str| FULL_RECIPES.contains(&(scale, *recipe));
+        if context.protocol == FULL && !recipes.iter().all(is_full) {
+            problems.push(Problem::OtherRecipe(scale));
+        }
+    }
+    let seeds = context.seeds.iter().collect::<HashSet<_>>().len();
+    if seeds > MOST_TRIALS {
+        problems.push(Problem::TooManyTrials(seeds));
+    }
+    if context.protocol == FULL && seeds < FULL_TRIALS {
+        problems.push(Problem::TooFewTrials(seeds));
+    }
+}

@@ -1,0 +1,76 @@
+//! Rules about earlier iterations of the architecture and the present one (§4 of the rulings, Iterations).
+
+use std::collections::BTreeMap;
+
+use crate::evidence::{Iteration, Ledger};
+use crate::gate::criterion::HistoryRule;
+use crate::gate::fact::{Fact, Gap};
+use crate::gate::outcome::{Finding, Outcome, Status};
+
+/// What a rule about earlier iterations and the present one comes to; `None` while a finding that
+/// the present one rests on is still to come.
+pub(in crate::gate) fn evaluate(
+    rule: HistoryRule,
+    asked: &[&str],
+    ledger: &Ledger,
+    findings: &[Finding],
+) -> Option<Outcome> {
+    let HistoryRule::NotInARow(most, ids) = rule;
+    let parts = ids.iter().filter(|id| asked.contains(*id));
+    let parts: Option<Vec<&Finding>> = parts.map(|id| findings.iter().find(|f| f.criterion == *id)).collect();
+    let parts = parts?;
+    let Some(context) = ledger.context() else { return Some(Outcome::default()) };
+    // The present code is the last iteration, whatever was recorded of it.
+    let lacks = |i: &Iteration| !ids.iter().all(|id| i.met.iter().any(|met| met == id));
+    let earlier = earlier(ledger, &context.revision, &context.protocol);
+    let before = earlier.values().rev().take_while(|i| lacks(i)).count();
+    let unmet: Vec<&'static str> =
+        parts.iter().filter(|f| f.status == Status::Unmet).map(|f| f.criterion).collect();
+    let status = if before + 1 < most {
+        // Whatever this one shows, it is not the last of so many.
+        Status::Met
+    } else if !unmet.is_empty() {
+        Status::Unmet
+    } else if !parts.is_empty() && parts.iter().all(|f| f.status == Status::Met) {
+        Status::Met
+    } else {
+        Status::Unproven
+    };
+    let mut outcome = Outcome { statuses: vec![status], ..Outcome::default() };
+    outcome.facts.push(Fact::Iterations {
+        earlier: earlier.len(),
+        lacking: before,
+        too_many: most,
+        unmet,
+        reached: status == Status::Unmet,
+    });
+    outcome.gaps.extend((status == Status::Unproven).then_some(Gap::PresentIteration));
+    Some(outcome)
+}
+
+/// Of every iteration of this protocol before the present code the ruling on most evidence, by number.
+fn earlier<'a>(ledger: &'a Ledger, revision: &str, protocol: &str) -> BTreeMap<u64, &'a Iteration> {
+    let mut all: BTreeMap<u64, &Iteration> = BTreeMap::new();
+    for i in ledger.iterations().filter(|i| i.protocol == protocol && i.revision != revision) {
+        let known = all.entry(i.number).or_insert(i);
+        *known = (*known).max(i);
+    }
+    all
+}
+
+/// What to record of a judgement at a scale, so that later iterations know of it.
+pub(in crate::gate) fn iteration(ledger: &Ledger, findings: &[Finding], scale: &str) -> Option<Iteration> {
+    let context = ledger.context()?;
+    let here = |f: &&Finding| f.scale == scale && f.status != Status::Outside;
+    findings.iter().find(here)?;
+    let met = findings.iter().filter(here).filter(|f| f.status == Status::Met);
+    let same = |i: &&Iteration| i.revision == context.revision && i.protocol == context.protocol;
+    let last = ledger.iterations().map(|i| i.number).max().unwrap_or(0);
+    Some(Iteration {
+        number: ledger.iterations().find(same).map_or(last.saturating_add(1), |i| i.number),
+        measurements: ledger.measurements().count() as u64,
+        revision: context.revision.clone(),
+        protocol: context.protocol.clone(),
+        met: met.map(|f| f.criterion.to_owned()).collect(),
+    })
+}
