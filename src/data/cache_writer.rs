@@ -1,4 +1,4 @@
-//! The writing half of [`super::cache`]: a payload of unknown length, streamed.
+//! The writing half of `cache`: a payload of unknown length, streamed.
 //!
 //! Invariant: ids reach the disk only after a check against the vocabulary, and the header, which
 //! holds the digest of the payload, is written last over a page kept free for it.
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::cache::{CacheError, Header, MAGIC, PAGE, VERSION, tokens_bytes};
+use super::token_format::{CacheError, Header, MAGIC, PAGE, VERSION, tokens_bytes};
 use super::tokenizer::Tokenizer;
 use crate::files::hex;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use crate::collect::{CollectError, stamped};
+use crate::collect::{CollectError, to_measurement};
 use crate::data::published::dialogues::{Dialogue, dialogues};
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::{
@@ -176,5 +176,5 @@ pub fn human_preference(ledger: &Ledger, key: &Key, tally: &Tally) -> Result<Lin
     let reading = Reading { n: Some(ratings), interval, ..Reading::new(Metric::HumanPreference, value) };
     let source =
         Provenance { probe: "human".to_owned(), validation: key.page.clone(), ..about.provenance().clone() };
-    Ok(stamped(Subject { condition: Condition::Trained, ..about.subject().clone() }, reading, source))
+    Ok(to_measurement(Subject { condition: Condition::Trained, ..about.subject().clone() }, reading, source))
 }
