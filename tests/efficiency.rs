@@ -261,7 +261,7 @@ fn what_is_known_is_not_measured_again() {
     assert!(peaks.into_iter().all(|m| m.value().raw() > 4.0 * weights));
     // Prefill, four contexts of it, generation, six contexts of a conversation.
     assert_eq!(rounds.get(), 12);
-    // Measured anew, there is one set again, and the old one lies beside it.
+    // TimedModel anew, there is one set again, and the old one lies beside it.
     let old = archive_timings(out.path()).unwrap().unwrap();
     let collector = Collector::open(&protocol, &options).unwrap();
     collector.efficiency(&mut few).unwrap();

@@ -13,7 +13,7 @@ use super::measure::to_lines;
 use super::trial::{Trained, Trial, job};
 use crate::evidence::{Condition, Ledger, Line, Measurement, Metric, Provenance, Subject};
 use crate::models::{self, LanguageModel, with_positions};
-use crate::probes::efficiency::{Driver, Measured, compare, training_peak};
+use crate::probes::efficiency::{Driver, TimedModel, compare, training_peak};
 use crate::probes::{ProbeError, Reading};
 use crate::statistics::{compute_efficiency, compute_efficiency_as_written};
 
@@ -46,7 +46,7 @@ pub fn measure_interleaved(
         .iter()
         .map(|e| move |positions| with_positions(e.model, positions).map_err(ProbeError::from))
         .collect();
-    let measured: Vec<_> = loads.iter().map(|load| Measured { load }).collect();
+    let measured: Vec<_> = loads.iter().map(|load| TimedModel { load }).collect();
     let all = compare(&measured, drive).map_err(failed)?;
     let mut told = Vec::new();
     for (candidate, mut readings) in candidates.iter().zip(all) {

@@ -12,7 +12,7 @@ use std::path::Path;
 use memmap2::Mmap;
 use rayon::prelude::*;
 
-use super::cache_writer::Writer;
+use super::cache_writer::TokenWriter;
 pub use super::token_format::{CacheError, Header};
 use super::token_format::{JSON_AT, MAGIC, PAGE, VERSION, tokens_bytes};
 use super::tokenizer::{Tokenizer, TokenizerError};
@@ -179,7 +179,7 @@ fn build(
 ) -> Result<(), CacheError> {
     let io = |source| CacheError::Io { path: path.to_owned(), source };
     write_atomically(path, io, |file| {
-        let mut writer = Writer::new(path, file, source_digest, tokenizer)?;
+        let mut writer = TokenWriter::new(path, file, source_digest, tokenizer)?;
         for chunk in chunks {
             let chunk = chunk.map_err(|source| CacheError::Tokenizer { path: path.to_owned(), source })?;
             chunk.iter().try_for_each(|ids| writer.document(ids, tokenizer.eot()))?;

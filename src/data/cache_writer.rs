@@ -14,7 +14,7 @@ use super::tokenizer::Tokenizer;
 use crate::files::hex;
 
 /// Writes the payload as it comes and the header, which needs its digest, last.
-pub(super) struct Writer<'a> {
+pub(super) struct TokenWriter<'a> {
     path: &'a Path,
     file: &'a mut BufWriter<File>,
     header: Header,
@@ -22,7 +22,7 @@ pub(super) struct Writer<'a> {
     payload: Sha256,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> TokenWriter<'a> {
     /// Begins a file with an empty page.
     pub(super) fn new(
         path: &'a Path,

@@ -31,7 +31,7 @@ fn of_both(a: &Compared, b: &Compared) -> u64 {
 }
 
 /// What to compare on what.
-pub struct Comparison<'a> {
+pub struct ReplyComparison<'a> {
     /// A checkpoint's folder, with its tokenizer.
     pub a: &'a Path,
     /// Another's.
@@ -52,7 +52,7 @@ pub struct Comparison<'a> {
     pub stop: &'a AtomicBool,
 }
 
-impl Comparison<'_> {
+impl ReplyComparison<'_> {
     /// Generates, and gives what raters see and what opens the blinding.
     pub fn run(&self) -> Result<(Vec<Pair>, Key), CollectError> {
         let path = self.task.file_at(self.data);

@@ -22,6 +22,7 @@
 //! its host code in `src/launch/`, which `tests/kernels/` then puts through the same cases on any machine.
 
 mod attention;
+mod attention_blocks;
 mod case;
 mod convolution;
 mod cross_entropy;
@@ -34,6 +35,7 @@ mod norm;
 mod real;
 mod scan;
 mod ssd;
+mod ssd_scan;
 mod table;
 mod tape;
 mod token_mix;

@@ -62,13 +62,13 @@ pub fn run_n(_: &str, times: usize, round: &mut dyn FnMut()) {
 }
 
 /// Somebody who is measured.
-pub struct Measured<'a> {
+pub struct TimedModel<'a> {
     /// Loads the model, with at least so many positions.
     pub load: &'a dyn Fn(usize) -> Result<Box<dyn LanguageModel>>,
 }
 
 /// What there is to know of every candidate, but for training.
-pub fn compare(candidates: &[Measured<'_>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
+pub fn compare(candidates: &[TimedModel<'_>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
     let mut readings = candidates.iter().map(|c| Ok(vec![peak(c)?])).collect::<Result<Vec<_>>>()?;
     let models = candidates.iter().map(|c| (c.load)(POSITIONS)).collect::<Result<Vec<_>>>()?;
     let mut tell = |all: Vec<Vec<Reading>>| readings.iter_mut().zip(all).for_each(|(r, new)| r.extend(new));
@@ -134,7 +134,7 @@ fn through(reading: Reading, metric: M, f: impl Fn(f64) -> f64) -> Reading {
 }
 
 /// The most memory that the model and a prefill of 1,024 tokens need.
-fn peak(candidate: &Measured<'_>) -> Result<Reading> {
+fn peak(candidate: &TimedModel<'_>) -> Result<Reading> {
     // What a first run leaves behind for the next ones is nobody's.
     read((candidate.load)(PREFILL.0)?.as_ref(), PREFILL.0)?;
     let before = current().memory_in_use()?;
@@ -187,13 +187,13 @@ fn generation(models: &[Box<dyn LanguageModel>], drive: &mut Driver<'_>) -> Resu
 }
 
 /// A conversation that goes on: what it holds, and what the next tokens cost.
-struct Conversation {
+struct TimedConversation {
     state: State,
     tokens: usize,
     bytes: usize,
 }
 
-impl Conversation {
+impl TimedConversation {
     fn begin(model: &dyn LanguageModel) -> Result<Self> {
         let before = current().memory_in_use()?;
         let state = model.new_state(1)?;
@@ -230,11 +230,11 @@ fn conversations(models: &[Box<dyn LanguageModel>], drive: &mut Driver<'_>) -> R
     let mut open = Vec::with_capacity(models.len());
     for model in models {
         // What a first conversation leaves behind for the next ones is nobody's.
-        let mut first = Conversation::begin(model.as_ref())?;
+        let mut first = TimedConversation::begin(model.as_ref())?;
         first.read_to(model.as_ref(), CHUNK)?;
         first.go_on(model.as_ref(), GOING_ON.0)?;
         drop(first);
-        open.push(Conversation::begin(model.as_ref())?);
+        open.push(TimedConversation::begin(model.as_ref())?);
     }
     let mut readings = vec![Vec::new(); models.len()];
     for context in CONVERSATION {

@@ -213,10 +213,6 @@ fn folder(name: &str) -> Vec<Source> {
     sources().into_iter().filter(|s| s.module() == name).collect()
 }
 
-fn table(files: &[Source]) -> &str {
-    &files.iter().find(|s| s.path.ends_with("/mod.rs")).unwrap().text
-}
-
 /// What is too long, banned or unsafe about a file.
 fn untidy(source: &Source) -> Vec<String> {
     let path = &source.path;
