@@ -102,7 +102,7 @@ enum Kind {
     },
 }
 
-struct Fact {
+struct StatedFact {
     kind: Kind,
     /// Turns at which it is to be asked back.
     due: Vec<usize>,
@@ -111,7 +111,7 @@ struct Fact {
 struct Conversation {
     random: Random,
     turns: Vec<String>,
-    facts: Vec<Fact>,
+    facts: Vec<StatedFact>,
     topic: &'static Topic,
     length: usize,
     most_facts: usize,
@@ -216,7 +216,7 @@ impl Conversation {
     fn compare(&mut self) {
         let comparison = self.random.below(COMPARISONS.len());
         let known =
-            |fact: &Fact| matches!(fact.kind, Kind::Compared { comparison: c, .. } if c == comparison);
+            |fact: &StatedFact| matches!(fact.kind, Kind::Compared { comparison: c, .. } if c == comparison);
         if self.facts.iter().any(known) {
             return self.chat();
         }
@@ -238,7 +238,7 @@ impl Conversation {
         let now = self.turns.len();
         let times = 3 + self.random.below(3);
         let due = (0..times).map(|_| now + distance(&mut self.random)).collect();
-        self.facts.push(Fact { kind, due });
+        self.facts.push(StatedFact { kind, due });
     }
 
     /// B takes note of what A just said, often by saying it back: the shortest of all recalls, and
