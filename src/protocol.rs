@@ -11,7 +11,7 @@ use crate::data::dataset::DataSpec;
 use crate::device::current;
 use crate::files::sha256;
 use crate::models;
-use crate::probes::{Grid, LongTexts, Material};
+use crate::probes::{EvalData, Grid, LongTexts};
 use crate::scale::{self, Scale};
 use crate::train::{Recipe, RecipeError};
 
@@ -194,9 +194,9 @@ impl Protocol {
     }
 
     /// What it wants asked beyond the held-out split, of what a data folder has.
-    pub fn material(&self, data: Option<&Path>) -> Material {
-        Material {
-            data: data.filter(|_| self.benchmark_items != Some(0)).map(Path::to_owned),
+    pub fn eval_data(&self, data: Option<&Path>) -> EvalData {
+        EvalData {
+            folder: data.filter(|_| self.benchmark_items != Some(0)).map(Path::to_owned),
             items: self.benchmark_items,
             mqar: self.mqar,
             long: LongTexts::of(&self.data, data, self.long_documents),

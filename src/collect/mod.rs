@@ -19,7 +19,7 @@ use crate::evidence::{
     Condition, Curve, CurveError, CurveKind, Ledger, Line, Measurement, Provenance, Subject as Of, Value,
 };
 use crate::models::LanguageModel;
-use crate::probes::{Material, PROBES, Probe, Reading, Subject};
+use crate::probes::{EvalData, PROBES, Probe, Reading, TrainedModel};
 use crate::progress::Screen;
 use crate::protocol::Protocol;
 use crate::train::{Ending, Run, RunDir, StepRecord};
@@ -158,8 +158,8 @@ impl<'a> Collector<'a> {
         trained: &'b Trained<'_>,
         model: &'b dyn LanguageModel,
         untrained: &'b dyn LanguageModel,
-    ) -> Subject<'b> {
-        Subject {
+    ) -> TrainedModel<'b> {
+        TrainedModel {
             model,
             untrained,
             earlier: trained.folder.before_last_tenth(),
@@ -168,18 +168,18 @@ impl<'a> Collector<'a> {
             dataset: &self.dataset,
             scale: trained.trial.scale,
             seed: trained.trial.seed,
-            material: self.material(),
+            data: self.eval_data(),
         }
     }
 
-    fn material(&self) -> Material {
-        self.protocol.material(self.options.data)
+    fn eval_data(&self) -> EvalData {
+        self.protocol.eval_data(self.options.data)
     }
 
     fn run(&self, trial: Trial) -> Result<(), CollectError> {
         let trained = self.train(trial)?;
-        let (mut lacking, material) = (Vec::new(), self.material());
-        for probe in PROBES.iter().filter(|p| material.suffices(p.id)) {
+        let (mut lacking, data) = (Vec::new(), self.eval_data());
+        for probe in PROBES.iter().filter(|probe| probe.is_available(&data)) {
             if !self.answered(&trained, probe)? {
                 lacking.push(probe);
             }
@@ -210,9 +210,9 @@ impl<'a> Collector<'a> {
     fn answered(&self, trained: &Trained<'_>, probe: &'static Probe) -> Result<bool, CollectError> {
         let trial = &trained.trial;
         let failed = CollectError::of(probe, || trial.label());
-        let measured_on = self.material().measured_on(probe.id).map_err(failed)?;
+        let data_digest = probe.data_digest(&self.eval_data()).map_err(failed)?;
         let ledger = lock(&self.ledger);
-        let wanted = source_for(probe, &trained.source, measured_on);
+        let wanted = source_for(probe, &trained.source, data_digest);
         let matches = |m: &Measurement| {
             let of = m.subject();
             of.model == trial.spec.name
@@ -232,24 +232,24 @@ impl<'a> Collector<'a> {
 }
 
 /// Where a probe's numbers come from; a benchmark's are measured on its own file.
-fn source_for(probe: &Probe, source: &Provenance, measured_on: Option<String>) -> Provenance {
-    let validation = measured_on.unwrap_or_else(|| source.validation.clone());
+fn source_for(probe: &Probe, source: &Provenance, data_digest: Option<String>) -> Provenance {
+    let validation = data_digest.unwrap_or_else(|| source.validation.clone());
     Provenance { probe: probe.id.to_owned(), validation, ..source.clone() }
 }
 
 /// Puts one probe's question and stamps the answers with their source.
 pub fn question(
     probe: &'static Probe,
-    subject: &Subject<'_>,
+    subject: &TrainedModel<'_>,
     model: &str,
     source: &Provenance,
 ) -> Result<Vec<Line>, CollectError> {
     let (scale, seed) = (subject.scale.name.to_owned(), subject.seed);
     let failed = CollectError::of(probe, || format!("{model} {scale} seed {seed}"));
-    let measured_on = subject.material.measured_on(probe.id);
-    let (readings, measured_on) =
-        (probe.ask)(subject).and_then(|readings| Ok((readings, measured_on?))).map_err(failed)?;
-    let source = source_for(probe, source, measured_on);
+    let data_digest = probe.data_digest(&subject.data);
+    let (readings, data_digest) =
+        (probe.measure)(subject).and_then(|readings| Ok((readings, data_digest?))).map_err(failed)?;
+    let source = source_for(probe, source, data_digest);
     // Observed, not believed: the weights that were asked are those that answer.
     let (trained, untrained) = (subject.model.params().digest()?, subject.untrained.params().digest()?);
     let source = |condition| Provenance {

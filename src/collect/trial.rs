@@ -10,6 +10,7 @@ use crate::data::dataset::Dataset;
 use crate::device::current;
 use crate::evidence::{Condition, Context, Expected, Provenance, SCHEMA, Subject as Of};
 use crate::models::{self, LanguageModel, ModelSpec};
+use crate::probes::data_digests;
 use crate::protocol::{Protocol, recipe_digest};
 use crate::scale::Scale;
 use crate::train::{Run, RunDir, STOPPING, TrainJob, load_model};
@@ -110,7 +111,7 @@ pub fn promise(protocol: &Protocol, dataset: &Dataset, data: Option<&Path>) -> R
         CollectError::Probe { probe: "promise", subject, error: Box::new(error) }
     };
     Ok(Context {
-        material: protocol.material(data).promise().map_err(failed)?,
+        material: data_digests(&protocol.eval_data(data)).map_err(failed)?,
         schema: SCHEMA,
         number: 0,
         protocol: protocol.name.clone(),

@@ -11,7 +11,9 @@ use crate::data::tokenizer::Tokenizer;
 use crate::evidence::Value;
 use crate::files::sha256;
 use crate::models::LanguageModel;
-use crate::probes::{Exam, Figure, Kept, ModelRespondent, Outcome, ProbeError, Task, overlap};
+use crate::probes::{
+    CachedScorer, EvalContext, ModelScorer, ProbeError, Task, TaskMetric, TaskResult, overlap,
+};
 use crate::progress::Screen;
 use crate::train::{Precision, load_model};
 
@@ -49,7 +51,7 @@ pub struct Evaluated {
     /// One object per item.
     pub samples: Vec<Json>,
     /// The numbers.
-    pub figures: Vec<Figure>,
+    pub figures: Vec<TaskMetric>,
     /// The share of n-grams that training text contains, where one was given.
     pub overlap: Option<f64>,
     /// Items that lost their left end.
@@ -68,12 +70,8 @@ impl Evaluation<'_> {
         let path = self.task.file_at(self.data);
         let data = std::fs::read(&path)
             .map_err(|error| self.failed(ProbeError::File { path: path.clone(), error }))?;
-        let asked = ModelRespondent {
-            model: model.as_ref(),
-            batch: self.batch,
-            screen: self.screen,
-            stop: self.stop,
-        };
+        let asked =
+            ModelScorer { model: model.as_ref(), batch: self.batch, screen: self.screen, stop: self.stop };
         let identity = json!({
             "task": self.task.id,
             "version": self.task.version,
@@ -85,9 +83,10 @@ impl Evaluation<'_> {
             "device": device(),
             "revision": REVISION,
         });
-        let kept = self.cache.map(|folder| Kept { respondent: &asked, folder, identity: identity.clone() });
-        let exam = Exam {
-            respondent: kept.as_ref().map_or(&asked, |kept| kept),
+        let kept =
+            self.cache.map(|folder| CachedScorer { scorer: &asked, folder, identity: identity.clone() });
+        let exam = EvalContext {
+            scorer: kept.as_ref().map_or(&asked, |kept| kept),
             tokenizer: &tokenizer,
             window,
             limit: self.limit,
@@ -96,7 +95,7 @@ impl Evaluation<'_> {
         let outcome = (self.task.examine)(&exam, &path).map_err(|e| self.failed(e))?;
         let overlap = training.and_then(|file| overlap(&file, &outcome.texts));
         let document = self.document(model.as_ref(), window, &identity, &outcome, overlap);
-        let Outcome { samples, figures, truncated, notes, .. } = outcome;
+        let TaskResult { samples, figures, truncated, notes, .. } = outcome;
         Ok(Evaluated { document, samples, figures, overlap, truncated, notes })
     }
 
@@ -126,7 +125,7 @@ impl Evaluation<'_> {
         model: &dyn LanguageModel,
         window: usize,
         identity: &Json,
-        outcome: &Outcome,
+        outcome: &TaskResult,
         overlap: Option<f64>,
     ) -> Json {
         let id = self.task.id;

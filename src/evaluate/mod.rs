@@ -7,4 +7,4 @@ mod recall;
 
 pub use benchmark::{Evaluated, Evaluation};
 pub use preference::{Comparison, human_preference};
-pub use recall::{Inquired, ask_checkpoint};
+pub use recall::{RecallResult, measure_checkpoint};

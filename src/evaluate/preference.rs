@@ -11,9 +11,7 @@ use crate::evidence::{
 };
 use crate::files::sha256;
 use crate::models::MODELS;
-use crate::probes::{
-    Decoding, ModelRespondent, Nucleus, ProbeError, Reading, Respondent, Task, one_turn, prompt,
-};
+use crate::probes::{Decoding, ModelScorer, Nucleus, ProbeError, Reading, Scorer, Task, one_turn, prompt};
 use crate::progress::Screen;
 use crate::random::Random;
 use crate::train::{Precision, load_model};
@@ -42,7 +40,7 @@ pub struct Comparison<'a> {
     pub task: &'a Task,
     /// Its file, or the data folder.
     pub data: &'a Path,
-    /// How many pairs, each of another dialogue.
+    /// ScoringOptions many pairs, each of another dialogue.
     pub pairs: usize,
     /// Draws dialogues, sides and replies.
     pub seed: u64,
@@ -118,8 +116,8 @@ impl Comparison<'_> {
         let how = Decoding { window: model.window().unwrap_or(WINDOW), ..short };
         let prompts = asked.iter().map(|(dialogue, place)| prompt(&tokenizer, dialogue, *place));
         let prompts: Vec<Vec<u32>> = prompts.collect::<Result<_, _>>().map_err(failed)?;
-        let asked = ModelRespondent { model: model.as_ref(), batch: 1, screen: self.screen, stop: self.stop };
-        let replies = asked.reply(&prompts, &how).map_err(failed)?;
+        let asked = ModelScorer { model: model.as_ref(), batch: 1, screen: self.screen, stop: self.stop };
+        let replies = asked.generate_until(&prompts, &how).map_err(failed)?;
         let text = |tokens: &Vec<u32>| tokenizer.decode(tokens).map(|text| text.trim().to_owned());
         let texts: Vec<String> =
             replies.iter().map(text).collect::<Result<_, _>>().map_err(|e| failed(e.into()))?;

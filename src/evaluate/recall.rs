@@ -8,22 +8,26 @@ use serde_json::{Map, Value as Json, json};
 use crate::collect::{CollectError, REVISION, device};
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::Value;
-use crate::probes::{ProbeError, Reading, Who, inquire};
+use crate::probes::{Contrast, Probe, ProbeError, Reading};
 use crate::train::{Precision, load_model};
 
 /// Of the untrained model that is asked beside.
 const SEED: u64 = 0;
 
-/// What came of it.
-pub struct Inquired {
+/// What a checkpoint remembers.
+pub struct RecallResult {
     /// Results and settings.
     pub document: Json,
     /// The numbers.
     pub readings: Vec<Reading>,
 }
 
-/// Asks a checkpoint one of the questions that need no data; `None` where the question is none of them.
-pub fn ask_checkpoint(checkpoint: &Path, id: &'static str) -> Result<Option<Inquired>, CollectError> {
+/// Measures a checkpoint by a probe that needs no data; `None` where the probe needs more than a checkpoint.
+pub fn measure_checkpoint(
+    checkpoint: &Path,
+    probe: &'static Probe,
+) -> Result<Option<RecallResult>, CollectError> {
+    let (id, Some(measure)) = (probe.id, probe.measure_checkpoint) else { return Ok(None) };
     let failed = |error: ProbeError| {
         let subject = checkpoint.display().to_string();
         CollectError::Probe { probe: id, subject, error: Box::new(error) }
@@ -31,9 +35,13 @@ pub fn ask_checkpoint(checkpoint: &Path, id: &'static str) -> Result<Option<Inqu
     let model = load_model(checkpoint)?.to_device(Precision::Float32)?;
     let tokenizer = Tokenizer::from_dir(checkpoint).map_err(|e| failed(e.into()))?;
     let untrained = model.config().init(SEED)?.to_device(Precision::Float32)?;
-    let who =
-        Who { model: model.as_ref(), untrained: untrained.as_ref(), tokenizer: &tokenizer, matched: None };
-    let Some(readings) = inquire(id, &who).transpose().map_err(failed)? else { return Ok(None) };
+    let contrast = Contrast {
+        model: model.as_ref(),
+        untrained: untrained.as_ref(),
+        tokenizer: &tokenizer,
+        matched: None,
+    };
+    let readings = measure(&contrast).map_err(failed)?;
     let number = |x: f64| json!(Value::from(x));
     let mut results = Map::from_iter([("alias".to_owned(), id.into())]);
     for r in &readings {
@@ -62,5 +70,5 @@ pub fn ask_checkpoint(checkpoint: &Path, id: &'static str) -> Result<Option<Inqu
             },
         },
     });
-    Ok(Some(Inquired { document, readings }))
+    Ok(Some(RecallResult { document, readings }))
 }

@@ -12,7 +12,7 @@
 
 use std::time::Instant;
 
-use super::{ProbeError, Reading, Result};
+use super::probe::{ProbeError, Reading, Result};
 use crate::device::current;
 use crate::evidence::{CurveKind, Metric as M};
 use crate::models::{LanguageModel, State};

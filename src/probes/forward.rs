@@ -1,7 +1,7 @@
 //! Does a forward pass work at all, does it look only back, and does an untrained model start
 //! undecided? (G1, G2)
 
-use super::{Probe, Reading, Result, Subject};
+use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 use crate::evidence::{Condition, Metric as M};
 use crate::models::LanguageModel;
 use crate::ops::to_vec_f64;
@@ -10,7 +10,9 @@ pub(super) const PROBE: Probe = Probe {
     id: "forward",
     about: "finite logits of the right shape that no later token changes, and the entropy an untrained model starts with",
     metrics: &[M::ForwardFinite, M::Causal, M::InitialEntropyShare],
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: None,
 };
 
 /// Tokens looked at.
@@ -19,7 +21,7 @@ const TOKENS: usize = 64;
 /// implementation might read at once.
 const STRIDE: usize = 5;
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let length = TOKENS.min(s.recipe.context_length).min(s.dataset.valid.len());
     let tokens: Vec<u32> = s.dataset.valid.tokens(0..length).collect();
     let vocab = s.dataset.tokenizer.vocab_size();

@@ -1,7 +1,9 @@
-//! How well does it predict held-out text? (Ruling R5: nats per token; perplexity is the
+//! ScoringOptions well does it predict held-out text? (Ruling R5: nats per token; perplexity is the
 //! exponential of the mean, never a mean of perplexities.)
 
-use super::{Probe, Reading, Result, Subject, bigram_loss, unigram_loss};
+use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
+use super::scoring::ngram::bigram_loss;
+use super::scoring::ngram::unigram_loss;
 use crate::data::batches::{Batches, window_count};
 use crate::data::cache::TokenFile;
 use crate::evidence::Metric as M;
@@ -20,7 +22,9 @@ pub(super) const PROBE: Probe = Probe {
         M::BigramLoss,
         M::PlateauImprovement,
     ],
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: None,
 };
 
 /// Ruling table, row Plateau: asked from so many tokens on; before, a loss has no reason to be level.
@@ -28,7 +32,7 @@ const PLATEAU_TOKENS: u64 = 500_000_000;
 /// Windows in a forward pass.
 const BATCH: usize = 8;
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let vocab = s.dataset.tokenizer.vocab_size();
     let context = s.recipe.context_length;
     let windows = window_losses(s.model, &s.dataset.valid, context, usize::MAX)?;

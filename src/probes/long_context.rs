@@ -1,4 +1,4 @@
-//! How well does it predict a long document, the farther the better? (Ruling R20, PASS 5.) A recurrent
+//! ScoringOptions well does it predict a long document, the farther the better? (Ruling R20, PASS 5.) A recurrent
 //! model reads the document in one go and carries its state; one with a window slides it with a stride
 //! of 512 (half the window where that is shorter than 1,024), so that every token but the first ones has
 //! at least window − stride tokens before it. Documents are equally long, so that each weighs the same,
@@ -8,11 +8,14 @@
 //! conversations are joined, with the token between documents, as training joins them.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use super::scoring::likelihood::{How, ModelRespondent, Respondent, whole, windows};
-use super::{Probe, ProbeError, Reading, Result, Subject, overlap};
+use super::benchmarks::task::overlap;
+use super::eval_data::LongTexts;
+use super::probe::{Probe, ProbeData, ProbeError, Reading, Result, TrainedModel};
+use super::scoring::likelihood::{Scorer, ScoringOptions, whole, windows};
+use super::scoring::model::ModelScorer;
 use crate::data::corpora::{Format, read};
 use crate::data::dataset::DataSpec;
 use crate::data::published::benchmarks::BenchmarkError;
@@ -27,7 +30,12 @@ pub(super) const PROBE: Probe = Probe {
     id: "long-context",
     about: "loss by position in documents of 32K tokens, the state carried on or the window slid",
     metrics: &[M::LongContextLoss, M::LongContextRise, M::Ucw, M::LongContextOverlap],
-    ask,
+    data: ProbeData::Own {
+        available: |data| data.long.is_some(),
+        digest: |data| data.long.as_ref().map_or(Ok(String::new()), LongTexts::digest),
+    },
+    measure,
+    measure_checkpoint: None,
 };
 
 /// Tokens of every document; shorter ones are left out.
@@ -44,25 +52,6 @@ const FIRST: usize = 64;
 const NOVELS: &str = "pretrain/novels.valid.txt";
 /// Documents made of conversations where a protocol says nothing.
 const JOINED: usize = 8;
-
-/// Where long documents come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LongTexts {
-    /// A file of novels.
-    Novels {
-        /// The file.
-        path: PathBuf,
-        /// Most documents.
-        documents: Option<usize>,
-    },
-    /// Held-out conversations, joined.
-    Conversations {
-        /// Which conversations.
-        seed: u64,
-        /// How many documents.
-        documents: usize,
-    },
-}
 
 impl LongTexts {
     /// What a data set has: novels need their file in the data folder.
@@ -126,17 +115,17 @@ impl LongTexts {
     }
 }
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     /// Requests in a forward pass.
     const BATCH: usize = 8;
-    let Some(long) = &s.material.long else { return Ok(Vec::new()) };
+    let Some(long) = &s.data.long else { return Ok(Vec::new()) };
     let tokenizer = &s.dataset.tokenizer;
     let texts = long.tokens(tokenizer)?;
     let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
-    let respondent = ModelRespondent { model: s.model, batch: BATCH, screen: &screen, stop: &stop };
+    let scorer = ModelScorer { model: s.model, batch: BATCH, screen: &screen, stop: &stop };
     let trained = s.recipe.context_length;
     let window = s.model.window().unwrap_or(trained);
-    let losses = losses_by_token(&respondent, &texts, tokenizer.eot(), window)?;
+    let losses = losses_by_token(&scorer, &texts, tokenizer.eot(), window)?;
     let share = overlap(&s.dataset.train, &texts).map(|share| Reading::new(M::LongContextOverlap, share));
     Ok(long_context_readings(&losses, trained, s.model.window()).into_iter().chain(share).collect())
 }
@@ -144,18 +133,18 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
 /// The loss of every token of every text, in nats. What is carried on is read `window` tokens at a time,
 /// which changes no number.
 pub fn losses_by_token(
-    respondent: &dyn Respondent,
+    scorer: &dyn Scorer,
     texts: &[Vec<u32>],
     prefix: u32,
     window: usize,
 ) -> Result<Vec<Vec<f64>>> {
-    let carry = respondent.carries();
+    let carry = scorer.carries();
     let stride = STRIDE.min(window.div_ceil(2));
     let parts = texts
         .iter()
         .map(|text| if carry { vec![whole(text, prefix)] } else { windows(text, prefix, window, stride) });
     let parts: Vec<_> = parts.collect();
-    let answers = respondent.answer(&parts.concat(), How { window, carry, greedy: false })?;
+    let answers = scorer.loglikelihood(&parts.concat(), ScoringOptions { window, carry, greedy: false })?;
     let mut rest = answers.into_iter();
     let mut losses = Vec::with_capacity(texts.len());
     for (text, part) in texts.iter().zip(&parts) {

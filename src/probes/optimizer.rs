@@ -1,6 +1,6 @@
 //! Does weight decay leave alone what is no matrix, and did training move everything? (Ruling R12.)
 
-use super::{Probe, Reading, Result, Subject};
+use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 use crate::evidence::Metric as M;
 use crate::models::{LanguageModel, Params};
 use crate::ops::{Tape, Var, to_vec_f64};
@@ -10,14 +10,16 @@ pub(super) const PROBE: Probe = Probe {
     id: "optimizer",
     about: "what one step without gradients does to vectors, and how far training moved each tensor",
     metrics: &[M::DecayOnVectors, M::LeastMovement],
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: None,
 };
 
 /// Numbers for each channel that are stored as a table: RWKV-6's bonus, head by head, and the taps of
 /// Mamba-2's convolution.
 const PER_CHANNEL: &[&str] = &["time_faaaa", "conv1d.weight"];
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     Ok(vec![
         Reading::new(M::DecayOnVectors, decay_on_vectors(s.model, s.recipe)?),
         Reading::new(M::LeastMovement, least_movement(s.untrained.params(), s.model.params())?),

@@ -1,7 +1,7 @@
 //! Can it learn a tiny set by heart, and a small model a short text? (Ruling table, row Overfit: 10 samples of
 //! 64 tokens; 10,000 tokens at the smallest gated scale.)
 
-use super::{Probe, Reading, Result, Subject};
+use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 use crate::data::batches::{Batches, Order};
 use crate::evidence::Metric as M;
 use crate::scale::{SCALES, Scale, Tier};
@@ -12,7 +12,9 @@ pub(super) const PROBE: Probe = Probe {
     id: "overfit",
     about: "loss of a fresh model on 10 samples of 64 tokens after at most 500 steps, and at the smallest gated scale on 10,000 tokens",
     metrics: &[M::OverfitLoss, M::MemorisedLoss],
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: None,
 };
 
 /// What is to be learnt by heart.
@@ -32,7 +34,7 @@ struct Task {
 const TINY: Task = Task { samples: 10, length: 64, batch: 10, steps: 500, learnt: 0.25 };
 const TEXT: Task = Task { samples: 100, length: 100, batch: 20, steps: 3_000, learnt: 0.05 };
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let mut readings = vec![by_heart(s, &TINY, M::OverfitLoss)?];
     if is_smallest_gated(s.scale) {
         readings.push(by_heart(s, &TEXT, M::MemorisedLoss)?);
@@ -46,7 +48,7 @@ fn is_smallest_gated(scale: &Scale) -> bool {
 }
 
 /// The mean loss of the last pass over the samples, measured while they are learnt.
-fn by_heart(s: &Subject<'_>, task: &Task, metric: M) -> Result<Reading> {
+fn by_heart(s: &TrainedModel<'_>, task: &Task, metric: M) -> Result<Reading> {
     let &Task { samples, length, batch, steps, learnt } = task;
     let recipe = Recipe {
         token_count: (steps * batch * length) as u64,

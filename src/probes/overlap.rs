@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::{Probe, Reading, Result, Subject};
+use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 use crate::data::cache::TokenFile;
 use crate::evidence::Metric as M;
 
@@ -14,7 +14,9 @@ pub(super) const PROBE: Probe = Probe {
     id: "overlap",
     about: "held-out text that training text contains word for word",
     metrics: &[M::ValidationOverlap],
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: None,
 };
 
 /// Tokens of a window.
@@ -26,13 +28,13 @@ const STRIDE: usize = 32;
 /// The base of the rolling hash, modulo 2^64: Knuth's multiplier, which is odd.
 const BASE: u64 = 6_364_136_223_846_793_005;
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let (found, windows) = overlap(&s.dataset.train, &s.dataset.valid);
     let share = Reading::new(M::ValidationOverlap, found as f64 / windows as f64);
     Ok(vec![Reading { n: Some(windows as u64), ..share }])
 }
 
-/// How many windows of `valid` occur in `train`, and how many there are.
+/// ScoringOptions many windows of `valid` occur in `train`, and how many there are.
 fn overlap(train: &TokenFile, valid: &TokenFile) -> (usize, usize) {
     let length = WINDOW.min(valid.len());
     let text: Vec<u32> = valid.tokens(0..valid.len()).collect();
@@ -40,7 +42,7 @@ fn overlap(train: &TokenFile, valid: &TokenFile) -> (usize, usize) {
     (occurring(train, &text, &starts, length), starts.len())
 }
 
-/// How many 13-grams of some texts occur in `train`, and how many there are. (Thirteen is what the
+/// ScoringOptions many 13-grams of some texts occur in `train`, and how many there are. (Thirteen is what the
 /// field counts in since GPT-3, Brown et al. 2020.)
 pub(super) fn shared_ngrams(train: &TokenFile, texts: &[Vec<u32>]) -> (usize, usize) {
     let (mut starts, mut end) = (Vec::new(), 0);
@@ -51,7 +53,7 @@ pub(super) fn shared_ngrams(train: &TokenFile, texts: &[Vec<u32>]) -> (usize, us
     (occurring(train, &texts.concat(), &starts, NGRAM), starts.len())
 }
 
-/// How many of the windows of `text` that begin at `starts` occur in `train`.
+/// ScoringOptions many of the windows of `text` that begin at `starts` occur in `train`.
 fn occurring(train: &TokenFile, text: &[u32], starts: &[usize], length: usize) -> usize {
     let window = |start: usize| &text[start..start + length];
     let mut table: HashMap<u64, Vec<usize>> = HashMap::new();

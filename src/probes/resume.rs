@@ -1,6 +1,6 @@
 //! Saved, stopped, loaded and continued: is it the same training, bit for bit? (Row Resume.)
 
-use super::{Probe, Reading, Result, Subject};
+use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 use crate::data::batches::Batches;
 use crate::evidence::Metric as M;
 use crate::progress::Screen;
@@ -10,12 +10,14 @@ pub(super) const PROBE: Probe = Probe {
     id: "resume",
     about: "a few steps in one go against the same steps with a stop in between",
     metrics: &[M::ResumeIdentical],
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: None,
 };
 
 const STEPS: u64 = 6;
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let batch_size = s.recipe.batch_size.min(2);
     let tokens = STEPS * (batch_size * s.recipe.context_length) as u64;
     let warmup_steps = s.recipe.warmup_steps.min(STEPS / 2);

@@ -1,6 +1,6 @@
-//! How large is the model, and how many bytes does a conversation cost it?
+//! ScoringOptions large is the model, and how many bytes does a conversation cost it?
 
-use super::{Probe, Reading, Result, Subject};
+use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 use crate::evidence::Metric as M;
 
 pub(super) const PROBE: Probe = Probe {
@@ -14,10 +14,12 @@ pub(super) const PROBE: Probe = Probe {
         M::ForwardFlopsPerToken,
         M::StateBytes,
     ],
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: None,
 };
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let model_stats = s.model.model_stats();
     let mut state = s.model.new_state(1)?;
     let tokens: Vec<u32> =

@@ -1,7 +1,7 @@
-//! How did the training go? Everything here is read off the recorded curve (ruling table, rows G3,
+//! ScoringOptions did the training go? Everything here is read off the recorded curve (ruling table, rows G3,
 //! G4, Slope, GradNorm, Stability).
 
-use super::{Probe, Reading, Result, Subject};
+use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 use crate::evidence::Metric as M;
 use crate::models::{Branch, ModelStats};
 use crate::statistics::mean;
@@ -27,7 +27,9 @@ pub(super) const PROBE: Probe = Probe {
         M::TrainSeconds,
         M::TrainTokensPerSecond,
     ],
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: None,
 };
 
 /// G3 and G4 look at the last hundred of this many steps.
@@ -37,7 +39,7 @@ const WINDOW: usize = 100;
 /// One per cent of the document's two billion tokens.
 const SLOPE_TOKENS: u64 = 20_000_000;
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let curve = &s.run.curve;
     let tokens = curve.last().map_or(0, |r| r.tokens) as f64;
     let completed = s.run.ending == Ending::Completed;

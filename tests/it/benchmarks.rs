@@ -21,8 +21,8 @@ use v5gate::files::{digest_of_texts, sha256};
 use v5gate::models::{Config, Gpt2Config, LanguageModel, Params};
 use v5gate::ops::to_vec_f64;
 use v5gate::probes::{
-    Answer, Decoding, Exam, How, Kept, ModelRespondent, Outcome, PROBES, ProbeError, Request, Respondent,
-    TASKS, find_task, overlap,
+    CachedScorer, Decoding, EvalContext, ModelScorer, PROBES, ProbeError, Request, Scorer, ScoringOptions,
+    TASKS, TaskResult, TokenLosses, find_task, overlap,
 };
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
@@ -30,20 +30,16 @@ use v5gate::random::Random;
 
 use crate::models::{random_model, small};
 
-pub type Answers = Result<Vec<Answer>, ProbeError>;
+pub type Answers = Result<Vec<TokenLosses>, ProbeError>;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-pub fn with_model<T>(
-    model: &dyn LanguageModel,
-    batch: usize,
-    f: impl FnOnce(&ModelRespondent<'_>) -> T,
-) -> T {
-    f(&ModelRespondent { model, batch, screen: &Screen::quiet(), stop: &NEVER })
+pub fn with_model<T>(model: &dyn LanguageModel, batch: usize, f: impl FnOnce(&ModelScorer<'_>) -> T) -> T {
+    f(&ModelScorer { model, batch, screen: &Screen::quiet(), stop: &NEVER })
 }
 
-pub fn how(window: usize) -> How {
-    How { window, carry: false, greedy: true }
+pub fn how(window: usize) -> ScoringOptions {
+    ScoringOptions { window, carry: false, greedy: true }
 }
 
 // ---- likelihoods
@@ -59,13 +55,13 @@ fn requests(seed: u64, n: usize) -> Vec<Request> {
 }
 
 /// By the definition: one request, all logits, one softmax after the other.
-fn by_definition(model: &dyn LanguageModel, request: &Request, window: usize) -> Answer {
+fn by_definition(model: &dyn LanguageModel, request: &Request, window: usize) -> TokenLosses {
     let mut tokens = [&request.context[..], &request.continuation].concat();
     tokens.drain(..tokens.len().saturating_sub(window + 1));
     let fed = &tokens[..tokens.len() - 1];
     let logits = to_vec_f64(&model.forward(fed, &mut model.new_state(1).unwrap()).unwrap()).unwrap();
     let rows: Vec<&[f64]> = logits.chunks(logits.len() / fed.len()).collect();
-    let mut answer = Answer { losses: Vec::new(), greedy: true };
+    let mut answer = TokenLosses { losses: Vec::new(), greedy: true };
     for at in tokens.len() - request.continuation.len().min(fed.len())..tokens.len() {
         let (row, target) = (rows[at - 1], tokens[at] as usize);
         let sum: f64 = row.iter().map(|z| z.exp()).sum();
@@ -76,8 +72,8 @@ fn by_definition(model: &dyn LanguageModel, request: &Request, window: usize) ->
 }
 
 /// Whether both are the same but for rounding.
-fn alike(a: &[Answer], b: &[Answer]) -> bool {
-    let near = |a: &Answer, b: &Answer| {
+fn alike(a: &[TokenLosses], b: &[TokenLosses]) -> bool {
+    let near = |a: &TokenLosses, b: &TokenLosses| {
         a.greedy == b.greedy
             && a.losses.len() == b.losses.len()
             && a.losses.iter().zip(&b.losses).all(|(x, y)| (x - y).abs() < 1e-4)
@@ -86,9 +82,9 @@ fn alike(a: &[Answer], b: &[Answer]) -> bool {
 }
 
 /// Whether answers are what the definition says.
-fn right(respondent: &dyn Respondent, model: &dyn LanguageModel, asked: &[Request]) -> bool {
+fn right(scorer: &dyn Scorer, model: &dyn LanguageModel, asked: &[Request]) -> bool {
     let expected: Vec<_> = asked.iter().map(|r| by_definition(model, r, 20)).collect();
-    alike(&respondent.answer(asked, how(20)).unwrap(), &expected)
+    alike(&scorer.loglikelihood(asked, how(20)).unwrap(), &expected)
 }
 
 proptest! {
@@ -104,8 +100,8 @@ proptest! {
         others.rotate_left(3);
         turned.rotate_left(3);
         with_model(model.as_ref(), batch, |r| {
-            prop_assert!(alike(&r.answer(&asked, how(20)).unwrap(), &expected));
-            prop_assert!(alike(&r.answer(&others[..7], how(20)).unwrap(), &turned[..7]));
+            prop_assert!(alike(&r.loglikelihood(&asked, how(20)).unwrap(), &expected));
+            prop_assert!(alike(&r.loglikelihood(&others[..7], how(20)).unwrap(), &turned[..7]));
             Ok(())
         })?;
     }
@@ -116,27 +112,27 @@ proptest! {
         let model = random_model(&small()[which], seed);
         let asked = requests(seed, 5);
         let expected: Vec<_> = asked.iter().map(|r| by_definition(model.as_ref(), r, 999)).collect();
-        let carried = How { window: piece, carry: true, greedy: true };
+        let carried = ScoringOptions { window: piece, carry: true, greedy: true };
         with_model(model.as_ref(), 3, |r| {
             prop_assert!(r.carries());
-            prop_assert!(alike(&r.answer(&asked, carried).unwrap(), &expected));
+            prop_assert!(alike(&r.loglikelihood(&asked, carried).unwrap(), &expected));
             Ok(())
         })?;
     }
 }
 
-/// A respondent that asks another about something else.
+/// A scorer that asks another about something else.
 struct Bent<'a, F> {
-    respondent: &'a dyn Respondent,
+    scorer: &'a dyn Scorer,
     bend: F,
 }
 
-impl<F: Fn(&[Request]) -> Vec<Request>> Respondent for Bent<'_, F> {
-    fn answer(&self, requests: &[Request], how: How) -> Answers {
-        self.respondent.answer(&(self.bend)(requests), how)
+impl<F: Fn(&[Request]) -> Vec<Request>> Scorer for Bent<'_, F> {
+    fn loglikelihood(&self, requests: &[Request], how: ScoringOptions) -> Answers {
+        self.scorer.loglikelihood(&(self.bend)(requests), how)
     }
     fn carries(&self) -> bool {
-        self.respondent.carries()
+        self.scorer.carries()
     }
 }
 
@@ -156,7 +152,7 @@ fn defects_in_reading_show() {
             });
             bent.collect()
         };
-        assert!(!right(&Bent { respondent: sound, bend: off_by_one }, model.as_ref(), &asked));
+        assert!(!right(&Bent { scorer: sound, bend: off_by_one }, model.as_ref(), &asked));
         // The state of one item goes on into the next.
         let not_reset = |asked: &[Request]| -> Vec<Request> {
             let mut read = Vec::new();
@@ -166,7 +162,7 @@ fn defects_in_reading_show() {
             });
             bent.collect()
         };
-        assert!(!right(&Bent { respondent: sound, bend: not_reset }, model.as_ref(), &asked));
+        assert!(!right(&Bent { scorer: sound, bend: not_reset }, model.as_ref(), &asked));
         // The answer stands in the context.
         let leaking = |asked: &[Request]| -> Vec<Request> {
             let bent = asked.iter().map(|r| Request {
@@ -175,7 +171,7 @@ fn defects_in_reading_show() {
             });
             bent.collect()
         };
-        assert!(!right(&Bent { respondent: sound, bend: leaking }, model.as_ref(), &asked));
+        assert!(!right(&Bent { scorer: sound, bend: leaking }, model.as_ref(), &asked));
     });
 }
 
@@ -248,24 +244,24 @@ impl Files {
         self.folder.path().join(find_task(task).unwrap().file)
     }
 
-    pub fn ask(&self, task: &str, respondent: &dyn Respondent, tokenizer: &Tokenizer) -> Outcome {
-        examine(task, respondent, tokenizer, &self.path(task), 64, None)
+    pub fn ask(&self, task: &str, scorer: &dyn Scorer, tokenizer: &Tokenizer) -> TaskResult {
+        examine(task, scorer, tokenizer, &self.path(task), 64, None)
     }
 }
 
 pub fn examine(
     task: &str,
-    respondent: &dyn Respondent,
+    scorer: &dyn Scorer,
     tokenizer: &Tokenizer,
     path: &Path,
     window: usize,
     limit: Option<usize>,
-) -> Outcome {
-    let exam = Exam { respondent, tokenizer, window, limit, variants: true };
+) -> TaskResult {
+    let exam = EvalContext { scorer, tokenizer, window, limit, variants: true };
     (find_task(task).unwrap().examine)(&exam, path).unwrap()
 }
 
-pub fn figure(outcome: &Outcome, name: &str) -> f64 {
+pub fn figure(outcome: &TaskResult, name: &str) -> f64 {
     let figure = outcome.figures.iter().find(|f| f.name == name);
     figure.unwrap_or_else(|| panic!("no figure {name}")).value
 }
@@ -273,15 +269,15 @@ pub fn figure(outcome: &Outcome, name: &str) -> f64 {
 /// Answers by a function of the request.
 pub struct By<F>(pub F);
 
-impl<F: Fn(&Request) -> (f64, bool)> Respondent for By<F> {
-    fn answer(&self, requests: &[Request], _: How) -> Answers {
+impl<F: Fn(&Request) -> (f64, bool)> Scorer for By<F> {
+    fn loglikelihood(&self, requests: &[Request], _: ScoringOptions) -> Answers {
         let answer = |r: &Request| {
             let (loss, greedy) = (self.0)(r);
-            Answer { losses: vec![loss; r.continuation.len()], greedy }
+            TokenLosses { losses: vec![loss; r.continuation.len()], greedy }
         };
         Ok(requests.iter().map(answer).collect())
     }
-    fn reply(&self, prompts: &[Vec<u32>], _: &Decoding) -> Result<Vec<Vec<u32>>, ProbeError> {
+    fn generate_until(&self, prompts: &[Vec<u32>], _: &Decoding) -> Result<Vec<Vec<u32>>, ProbeError> {
         Ok(vec![Vec::new(); prompts.len()])
     }
     fn carries(&self) -> bool {
@@ -370,8 +366,8 @@ fn an_untrained_model_guesses() {
         }
         let config: Config = serde_json::from_value(config).unwrap();
         let model = config.init(1).unwrap();
-        with_model(model.as_ref(), 8, |respondent| {
-            let of = |task: &str, name: &str| figure(&files.ask(task, respondent, &tokenizer), name);
+        with_model(model.as_ref(), 8, |scorer| {
+            let of = |task: &str, name: &str| figure(&files.ask(task, scorer, &tokenizer), name);
             for task in ["wikitext", "ptb"] {
                 let nats = of(task, "token_perplexity").ln();
                 assert!((nats - (VOCABULARY as f64).ln()).abs() < 0.35, "{} {task}: {nats}", config.name());
@@ -390,11 +386,11 @@ fn only_a_recurrent_model_carries_its_state() {
     let (files, tokenizer) = (Files::new(3, 5), small_tokenizer());
     let by = |carries| {
         struct Still(bool);
-        impl Respondent for Still {
-            fn answer(&self, requests: &[Request], _: How) -> Answers {
+        impl Scorer for Still {
+            fn loglikelihood(&self, requests: &[Request], _: ScoringOptions) -> Answers {
                 let all = requests
                     .iter()
-                    .map(|r| Answer { losses: vec![1.0; r.continuation.len()], greedy: false });
+                    .map(|r| TokenLosses { losses: vec![1.0; r.continuation.len()], greedy: false });
                 Ok(all.collect())
             }
             fn carries(&self) -> bool {
@@ -453,8 +449,8 @@ fn what_is_cut_off_is_counted() {
     for task in ["lambada_openai", "hellaswag"] {
         let long = asked(&files, task, &tokenizer);
         let long = long.iter().filter(|r| r.context.len() + r.continuation.len() > 25).count();
-        let outcome = with_model(model.as_ref(), 4, |respondent| {
-            examine(task, respondent, &tokenizer, &files.path(task), 24, None)
+        let outcome = with_model(model.as_ref(), 4, |scorer| {
+            examine(task, scorer, &tokenizer, &files.path(task), 24, None)
         });
         assert_eq!(outcome.truncated, long);
         assert!(long > 0, "{task}");
@@ -495,7 +491,7 @@ fn answers_in(protocol: &Protocol, data: &Path, out: &Path) -> Vec<(Metric, f64,
     let lines = probes.flat_map(|probe| {
         let lines = question(probe, &subject, "gpt2", &trained.source).unwrap();
         let metrics: Vec<_> = measurements(&lines).map(|m| m.metric()).collect();
-        let able = subject.material.suffices(probe.id);
+        let able = probe.is_available(&subject.data);
         assert_eq!(metrics, if able { probe.metrics.to_vec() } else { Vec::new() }, "{}", probe.id);
         lines
     });
@@ -545,14 +541,14 @@ fn a_protocol_asks_the_benchmarks_whose_files_are_there() {
 
 /// Counts how often it is asked.
 struct Counting<'a> {
-    respondent: &'a dyn Respondent,
+    scorer: &'a dyn Scorer,
     times: Cell<usize>,
 }
 
-impl Respondent for Counting<'_> {
-    fn answer(&self, requests: &[Request], how: How) -> Answers {
+impl Scorer for Counting<'_> {
+    fn loglikelihood(&self, requests: &[Request], how: ScoringOptions) -> Answers {
         self.times.set(self.times.get() + 1);
-        self.respondent.answer(requests, how)
+        self.scorer.loglikelihood(requests, how)
     }
     fn carries(&self) -> bool {
         false
@@ -564,11 +560,11 @@ fn kept_answers_are_those_of_the_same_question() {
     let folder = tempfile::tempdir().unwrap();
     let loss = Cell::new(0.1 + 0.2);
     let by = By(|r: &Request| (loss.get(), r.context.len() > 3));
-    let counting = Counting { respondent: &by, times: Cell::new(0) };
+    let counting = Counting { scorer: &by, times: Cell::new(0) };
     let asked = requests(1, 5);
-    let ask = |weights: &str, asked: &[Request], how: How| {
+    let ask = |weights: &str, asked: &[Request], how: ScoringOptions| {
         let identity = json!({"weights": weights});
-        Kept { respondent: &counting, folder: folder.path(), identity }.answer(asked, how).unwrap()
+        CachedScorer { scorer: &counting, folder: folder.path(), identity }.loglikelihood(asked, how).unwrap()
     };
     let first = ask("a", &asked, how(9));
     loss.set(f64::NAN);
@@ -576,7 +572,7 @@ fn kept_answers_are_those_of_the_same_question() {
     // Other weights, another window, another way, other requests: each is asked anew.
     assert!(ask("b", &asked, how(9))[0].losses[0].is_nan());
     ask("a", &asked, how(8));
-    ask("a", &asked, How { greedy: false, ..how(9) });
+    ask("a", &asked, ScoringOptions { greedy: false, ..how(9) });
     ask("a", &asked[1..], how(9));
     let mut moved = asked.clone();
     let token = moved[0].context.pop().unwrap();
@@ -592,11 +588,13 @@ fn kept_answers_are_those_of_the_same_question() {
 fn a_damaged_answer_is_asked_again() {
     let folder = tempfile::tempdir().unwrap();
     let by = By(|_: &Request| (0.25, true));
-    let counting = Counting { respondent: &by, times: Cell::new(0) };
+    let counting = Counting { scorer: &by, times: Cell::new(0) };
     let asked = requests(1, 2);
     let ask = |weights: &str| {
         let identity = json!({"weights": weights});
-        Kept { respondent: &counting, folder: folder.path(), identity }.answer(&asked, how(9)).unwrap()
+        CachedScorer { scorer: &counting, folder: folder.path(), identity }
+            .loglikelihood(&asked, how(9))
+            .unwrap()
     };
     let good = ask("a");
     let path = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
@@ -716,8 +714,8 @@ fn every_number_is_the_harness_s() {
                 path = twice(&path, folder.path());
             }
             let limit = golden["limits"][label].as_u64().unwrap() as usize;
-            let outcome = with_model(model.as_ref(), 8, |respondent| {
-                examine(task, respondent, &tokenizer, &path, window, Some(limit))
+            let outcome = with_model(model.as_ref(), 8, |scorer| {
+                examine(task, scorer, &tokenizer, &path, window, Some(limit))
             });
             assert_eq!(expected["n"], outcome.effective);
             for (name, theirs) in expected["results"].as_object().unwrap() {

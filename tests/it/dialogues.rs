@@ -13,7 +13,8 @@ use v5gate::data::tokenizer::Tokenizer;
 use v5gate::models::{Config, LanguageModel};
 use v5gate::ops::to_vec_f64;
 use v5gate::probes::{
-    Answer, BLEU_SIGNATURE, Decoding, How, Kept, Nucleus, Outcome, ProbeError, Request, Respondent, turn_ends,
+    BLEU_SIGNATURE, CachedScorer, Decoding, Nucleus, ProbeError, Request, Scorer, ScoringOptions, TaskResult,
+    TokenLosses, turn_ends,
 };
 use v5gate::random::Random;
 
@@ -85,11 +86,11 @@ struct Person<A, R> {
     reply: R,
 }
 
-impl<A: Fn(&Request) -> Vec<f64>, R: Fn(&[u32]) -> Vec<u32>> Respondent for Person<A, R> {
-    fn answer(&self, requests: &[Request], _: How) -> Answers {
-        Ok(requests.iter().map(|r| Answer { losses: (self.loss)(r), greedy: false }).collect())
+impl<A: Fn(&Request) -> Vec<f64>, R: Fn(&[u32]) -> Vec<u32>> Scorer for Person<A, R> {
+    fn loglikelihood(&self, requests: &[Request], _: ScoringOptions) -> Answers {
+        Ok(requests.iter().map(|r| TokenLosses { losses: (self.loss)(r), greedy: false }).collect())
     }
-    fn reply(&self, prompts: &[Vec<u32>], _: &Decoding) -> Replies {
+    fn generate_until(&self, prompts: &[Vec<u32>], _: &Decoding) -> Replies {
         Ok(prompts.iter().map(|prompt| (self.reply)(prompt)).collect())
     }
     fn carries(&self) -> bool {
@@ -149,7 +150,7 @@ fn distances_count_replies() {
 }
 
 /// Somebody who expects what was just said, and says it again.
-fn echo(tokenizer: &Tokenizer) -> impl Respondent {
+fn echo(tokenizer: &Tokenizer) -> impl Scorer {
     let ends = turn_ends(tokenizer).unwrap();
     let last = move |context: &[u32]| {
         let lines: Vec<&[u32]> =
@@ -220,7 +221,7 @@ fn what_is_cut_off_is_counted() {
     let (files, tokenizer) = (Files::new(12, 26), small_tokenizer());
     for task in TASKS {
         let requests = asked(&files, task, &tokenizer);
-        let note = |outcome: &Outcome, name: &str| {
+        let note = |outcome: &TaskResult, name: &str| {
             outcome.notes.iter().find(|(n, _)| *n == name).map(|(_, v)| v.parse::<usize>().unwrap()).unwrap()
         };
         let known = By(|_: &Request| (1.0, false));
@@ -268,16 +269,16 @@ proptest! {
         let drawn = Decoding { nucleus: Some(Nucleus { p: 0.9, temperature: 1.5, seed }), ..how.clone() };
         let by_definition: Vec<_> = asked.iter().map(|p| greedily(model.as_ref(), p, &how)).collect();
         let alone: Vec<Vec<u32>> = with_model(model.as_ref(), 1, |r| {
-            asked.iter().map(|p| r.reply(std::slice::from_ref(p), &how).unwrap().remove(0)).collect()
+            asked.iter().map(|p| r.generate_until(std::slice::from_ref(p), &how).unwrap().remove(0)).collect()
         });
-        let first = with_model(model.as_ref(), 1, |r| r.reply(&asked, &drawn).unwrap());
+        let first = with_model(model.as_ref(), 1, |r| r.generate_until(&asked, &drawn).unwrap());
         with_model(model.as_ref(), batch, |r| {
-            prop_assert_eq!(&r.reply(&asked, &how).unwrap(), &by_definition);
+            prop_assert_eq!(&r.generate_until(&asked, &how).unwrap(), &by_definition);
             prop_assert_eq!(&alone, &by_definition);
-            prop_assert_eq!(&r.reply(&asked[..5], &drawn).unwrap()[..], &first[..5]);
-            prop_assert_eq!(&r.reply(&asked, &drawn).unwrap(), &first);
+            prop_assert_eq!(&r.generate_until(&asked[..5], &drawn).unwrap()[..], &first[..5]);
+            prop_assert_eq!(&r.generate_until(&asked, &drawn).unwrap(), &first);
             let other = Decoding { nucleus: drawn.nucleus.map(|n| Nucleus { seed: seed + 1, ..n }), ..drawn.clone() };
-            prop_assert_ne!(&r.reply(&asked, &other).unwrap(), &first);
+            prop_assert_ne!(&r.generate_until(&asked, &other).unwrap(), &first);
             Ok(())
         })?;
     }
@@ -318,8 +319,8 @@ fn kept_replies_are_those_of_the_same_question() {
     };
     let person = Person { loss: flat(1.0), reply };
     let kept = |folder: &Path, how: &Decoding| {
-        Kept { respondent: &person, folder, identity: json!({"weights": "a"}) }
-            .reply(&[vec![1, 2]], how)
+        CachedScorer { scorer: &person, folder, identity: json!({"weights": "a"}) }
+            .generate_until(&[vec![1, 2]], how)
             .unwrap()
     };
     let how = Decoding { window: 9, limit: 2, ends: vec![0], nucleus: None };
@@ -331,14 +332,14 @@ fn kept_replies_are_those_of_the_same_question() {
     kept(folder.path(), &Decoding { ends: vec![0, 4], ..how.clone() });
     assert_eq!(times.get(), 3);
     // Who only scores is asked in vain, and says so.
-    struct Scorer;
-    impl Respondent for Scorer {
-        fn answer(&self, _: &[Request], _: How) -> Answers {
+    struct OnlyScores;
+    impl Scorer for OnlyScores {
+        fn loglikelihood(&self, _: &[Request], _: ScoringOptions) -> Answers {
             Ok(Vec::new())
         }
         fn carries(&self) -> bool {
             false
         }
     }
-    assert!(matches!(Scorer.reply(&[], &how), Err(ProbeError::Silent)));
+    assert!(matches!(OnlyScores.generate_until(&[], &how), Err(ProbeError::CannotGenerate)));
 }

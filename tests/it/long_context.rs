@@ -7,8 +7,8 @@ use v5gate::data::dataset::DataSpec;
 use v5gate::evidence::Metric;
 use v5gate::models::LanguageModel;
 use v5gate::probes::{
-    Answer, How, LongTexts, ModelRespondent, ProbeError, Reading, Request, Respondent, long_context_readings,
-    losses_by_token,
+    LongTexts, ModelScorer, ProbeError, Reading, Request, Scorer, ScoringOptions, TokenLosses,
+    long_context_readings, losses_by_token,
 };
 use v5gate::progress::Screen;
 use v5gate::random::Random;
@@ -24,8 +24,8 @@ fn texts(seed: u64, n: usize, length: usize) -> Vec<Vec<u32>> {
 }
 
 fn by_model(model: &dyn LanguageModel, texts: &[Vec<u32>], window: usize) -> Vec<Vec<f64>> {
-    let respondent = ModelRespondent { model, batch: 3, screen: &Screen::quiet(), stop: &NEVER };
-    losses_by_token(&respondent, texts, 60, window).unwrap()
+    let scorer = ModelScorer { model, batch: 3, screen: &Screen::quiet(), stop: &NEVER };
+    losses_by_token(&scorer, texts, 60, window).unwrap()
 }
 
 fn furthest(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
@@ -69,13 +69,17 @@ proptest! {
 /// Answers by a rule of what stands before a token, and the token.
 struct Told<F>(F);
 
-impl<F: Fn(&[u32], u32) -> f64> Respondent for Told<F> {
-    fn answer(&self, requests: &[Request], how: How) -> Result<Vec<Answer>, ProbeError> {
+impl<F: Fn(&[u32], u32) -> f64> Scorer for Told<F> {
+    fn loglikelihood(
+        &self,
+        requests: &[Request],
+        how: ScoringOptions,
+    ) -> Result<Vec<TokenLosses>, ProbeError> {
         assert!(!how.carry);
         let answer = |request: &Request| {
             let all = [&request.context[..], &request.continuation].concat();
             let loss = |at: usize| (self.0)(&all[..at], all[at]);
-            Answer { losses: (request.context.len()..all.len()).map(loss).collect(), greedy: false }
+            TokenLosses { losses: (request.context.len()..all.len()).map(loss).collect(), greedy: false }
         };
         Ok(requests.iter().map(answer).collect())
     }
@@ -98,10 +102,14 @@ enum Defect {
     TargetsOff,
 }
 
-impl Respondent for Defective<'_> {
-    fn answer(&self, requests: &[Request], how: How) -> Result<Vec<Answer>, ProbeError> {
-        let sound = ModelRespondent { model: self.model, batch: 2, screen: &Screen::quiet(), stop: &NEVER };
-        let one = |request: &Request| -> Result<Answer, ProbeError> {
+impl Scorer for Defective<'_> {
+    fn loglikelihood(
+        &self,
+        requests: &[Request],
+        how: ScoringOptions,
+    ) -> Result<Vec<TokenLosses>, ProbeError> {
+        let sound = ModelScorer { model: self.model, batch: 2, screen: &Screen::quiet(), stop: &NEVER };
+        let one = |request: &Request| -> Result<TokenLosses, ProbeError> {
             let mut all = [&request.context[..], &request.continuation].concat();
             if self.defect == Defect::TargetsOff {
                 all.push(0);
@@ -109,7 +117,7 @@ impl Respondent for Defective<'_> {
                     context: all[..request.context.len() + 1].to_vec(),
                     continuation: all[request.context.len() + 1..].to_vec(),
                 };
-                return Ok(sound.answer(&[shifted], how)?.remove(0));
+                return Ok(sound.loglikelihood(&[shifted], how)?.remove(0));
             }
             let mut losses = Vec::new();
             for begin in (0..request.continuation.len()).step_by(how.window) {
@@ -119,9 +127,9 @@ impl Respondent for Defective<'_> {
                     context: vec![all[at - 1]],
                     continuation: request.continuation[begin..end].to_vec(),
                 };
-                losses.extend(sound.answer(&[piece], how)?.remove(0).losses);
+                losses.extend(sound.loglikelihood(&[piece], how)?.remove(0).losses);
             }
-            Ok(Answer { losses, greedy: false })
+            Ok(TokenLosses { losses, greedy: false })
         };
         requests.iter().map(one).collect()
     }

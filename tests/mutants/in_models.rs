@@ -6,7 +6,7 @@ use v5gate::data::synthetic::canaries;
 use v5gate::data::synthetic::cloze::items;
 use v5gate::data::synthetic::item::ClozeItem;
 use v5gate::models::Config;
-use v5gate::probes::{Probe, Reading, Subject, canaries_over, recall_over};
+use v5gate::probes::{Probe, ProbeData, Reading, TrainedModel, canaries_over, recall_over};
 
 use crate::faulty::{Fault, faulty};
 use crate::lab::{Finished, Lab, fail, swap};
@@ -143,7 +143,9 @@ static THREE_TURNS: Probe = Probe {
     id: "recall",
     about: "recall of a fact stated three times",
     metrics: &[],
-    ask: |s| recall_over(s, &|test| items(test).filter(|_| test == "three_turn_memory")),
+    data: ProbeData::HeldOut,
+    measure_checkpoint: None,
+    measure: |s| recall_over(s, &|test| items(test).filter(|_| test == "three_turn_memory")),
 };
 
 /// An item without the true value where it states it.
@@ -154,7 +156,7 @@ fn hidden(mut item: ClozeItem) -> ClozeItem {
 
 /// The canaries, each item changed or left out.
 fn changed(
-    s: &Subject<'_>,
+    s: &TrainedModel<'_>,
     change: fn(ClozeItem) -> Option<ClozeItem>,
 ) -> Result<Vec<Reading>, v5gate::probes::ProbeError> {
     canaries_over(s, &|canary| {
@@ -164,9 +166,16 @@ fn changed(
 
 const fn canary(
     about: &'static str,
-    ask: fn(&Subject<'_>) -> Result<Vec<Reading>, v5gate::probes::ProbeError>,
+    ask: fn(&TrainedModel<'_>) -> Result<Vec<Reading>, v5gate::probes::ProbeError>,
 ) -> Probe {
-    Probe { id: "canaries", about, metrics: &[], ask }
+    Probe {
+        id: "canaries",
+        about,
+        metrics: &[],
+        data: ProbeData::HeldOut,
+        measure: ask,
+        measure_checkpoint: None,
+    }
 }
 
 static CANARY_HIDDEN: Probe = canary("facts that were never shown", |s| changed(s, |i| Some(hidden(i))));
@@ -189,7 +198,9 @@ static NEEDLE_HIDDEN: Probe = Probe {
     id: "recall",
     about: "recall of facts that were never shown",
     metrics: &[],
-    ask: |s| recall_over(s, &|test| Some(items(test)?.into_iter().map(hidden).collect())),
+    data: ProbeData::HeldOut,
+    measure_checkpoint: None,
+    measure: |s| recall_over(s, &|test| Some(items(test)?.into_iter().map(hidden).collect())),
 };
 
 /// The label of another item of the template; every candidate is once the truth, as before.
@@ -202,7 +213,9 @@ static RELABELLED: Probe = Probe {
     id: "recall",
     about: "recall of a fact stated three times, with labels of other items",
     metrics: &[],
-    ask: |s| {
+    data: ProbeData::HeldOut,
+    measure_checkpoint: None,
+    measure: |s| {
         recall_over(s, &|test| {
             let items = items(test).filter(|_| test == "three_turn_memory")?;
             Some(items.into_iter().map(relabelled).collect())
@@ -215,7 +228,9 @@ static ONE_TRUTH: Probe = Probe {
     id: "recall",
     about: "recall without counterfactual truths",
     metrics: &[],
-    ask: |s| {
+    data: ProbeData::HeldOut,
+    measure_checkpoint: None,
+    measure: |s| {
         recall_over(s, &|test| {
             let first = |item: &ClozeItem| item.truth == item.template % item.candidates.len();
             Some(items(test)?.into_iter().filter(first).collect())

@@ -14,7 +14,7 @@ use v5gate::evidence::{Context, Ledger, Line, Measurement, Provenance, Subject a
 use v5gate::gate::{Status, judge};
 use v5gate::models::{self, LanguageModel};
 use v5gate::ops::on_worker;
-use v5gate::probes::{PROBES, Probe, Subject};
+use v5gate::probes::{PROBES, Probe, TrainedModel};
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
 use v5gate::scale;
@@ -305,7 +305,7 @@ impl Finished<'_> {
 
     /// The answers to a question, under a name.
     pub fn put(&self, probe: &'static Probe, name: &str) -> Result<Vec<Line>, Failed> {
-        let subject = Subject {
+        let subject = TrainedModel {
             model: self.model.as_ref(),
             untrained: self.untrained.as_ref(),
             earlier: PathBuf::new(),
@@ -314,7 +314,7 @@ impl Finished<'_> {
             dataset: self.dataset,
             scale: self.trial.scale,
             seed: self.trial.seed,
-            material: self.protocol.material(None),
+            data: self.protocol.eval_data(None),
         };
         question(probe, &subject, name, &self.source).map_err(fail)
     }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use v5gate::evaluate::{Evaluation, ask_checkpoint};
+use v5gate::evaluate::{Evaluation, measure_checkpoint};
 use v5gate::evidence::Value;
 use v5gate::files::write_atomically;
-use v5gate::probes::{Figure, INQUIRIES, Reading, TASKS, find_task};
+use v5gate::probes::{PROBES, Probe, Reading, TASKS, TaskMetric, find_task};
 use v5gate::progress::Screen;
 
 /// What `eval` takes.
@@ -49,11 +49,13 @@ pub struct Arguments {
 
 /// Evaluates, and returns what to print.
 pub fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<String> {
-    if let Some(id) = INQUIRIES.iter().find(|id| **id == arguments.task) {
-        return inquire(arguments, id);
+    let of_checkpoints = PROBES.iter().filter(|probe| probe.measure_checkpoint.is_some());
+    if let Some(probe) = of_checkpoints.clone().find(|probe| probe.id == arguments.task) {
+        return measure(arguments, probe);
     }
     let Some(task) = find_task(&arguments.task) else {
-        let names: Vec<_> = TASKS.iter().map(|task| task.id).chain(INQUIRIES).collect();
+        let others = of_checkpoints.map(|probe| probe.id);
+        let names: Vec<_> = TASKS.iter().map(|task| task.id).chain(others).collect();
         bail!("--task: expected one of {}, got {:?}", names.join(", "), arguments.task)
     };
     let data = arguments.data.as_deref().with_context(|| format!("--data: {} needs its file", task.id))?;
@@ -94,7 +96,8 @@ pub fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<String> {
 }
 
 /// What a checkpoint remembers: questions of our own, all of them, each in full.
-fn inquire(arguments: &Arguments, id: &'static str) -> Result<String> {
+fn measure(arguments: &Arguments, probe: &'static Probe) -> Result<String> {
+    let id = probe.id;
     let unfit = [
         ("--samples", arguments.samples.is_some()),
         ("--limit", arguments.limit.is_some()),
@@ -105,7 +108,8 @@ fn inquire(arguments: &Arguments, id: &'static str) -> Result<String> {
     if let Some((name, _)) = unfit.iter().find(|(_, given)| *given) {
         bail!("{name}: the task {id} does not take it")
     }
-    let done = ask_checkpoint(&arguments.checkpoint, id)?.with_context(|| format!("{id}: not asked"))?;
+    let done =
+        measure_checkpoint(&arguments.checkpoint, probe)?.with_context(|| format!("{id}: not asked"))?;
     if arguments.json {
         return Ok(serde_json::to_string_pretty(&done.document)? + "\n");
     }
@@ -126,7 +130,7 @@ fn ends(interval: Option<[f64; 2]>) -> String {
     interval.map_or_else(String::new, |[low, high]| format!("   95 %: {low} to {high}"))
 }
 
-fn line(figure: &Figure) -> String {
+fn line(figure: &TaskMetric) -> String {
     format!("{:28} {}{}\n", figure.name, Value::from(figure.value), ends(figure.interval))
 }
 

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use serde_json::json;
 use v5gate::evidence::Metric;
 use v5gate::models::{MODELS, ModelSpec};
-use v5gate::probes::{INQUIRIES, PROBES, Probe, find_task};
+use v5gate::probes::{PROBES, Probe, find_task};
 use v5gate::report;
 use v5gate::scale::{SCALES, Scale};
 
@@ -33,9 +33,9 @@ pub fn show(what: Table, as_json: bool) -> Result<String> {
         Table::Models => return Ok(models_text()),
         Table::Scales => SCALES.iter().map(|s| json!(s)).collect(),
         Table::Probes => {
-            let task = |id: &str| find_task(id).is_some() || INQUIRIES.contains(&id);
+            let task = |probe: &Probe| find_task(probe.id).is_some() || probe.measure_checkpoint.is_some();
             let row =
-                |p: &Probe| json!({"id": p.id, "about": p.about, "metrics": p.metrics, "eval": task(p.id)});
+                |p: &Probe| json!({"id": p.id, "about": p.about, "metrics": p.metrics, "eval": task(p)});
             PROBES.iter().map(row).collect()
         }
         Table::Metrics => {

@@ -24,8 +24,7 @@ use v5gate::device;
 use v5gate::evidence::{Ledger, Line};
 use v5gate::gate::{self, Judgement, judge};
 use v5gate::models::{self, MODELS};
-use v5gate::probes::PROBES;
-use v5gate::probes::efficiency::EFFICIENCY;
+use v5gate::probes::produced_by;
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
 use v5gate::report;
@@ -314,13 +313,7 @@ fn explain(id: &str) -> Result<u8> {
             if similar.is_empty() { String::new() } else { format!("; similar: {}", similar.join(", ")) };
         bail!("explain: expected an id of `v5gate list criteria`, got {id:?}{hint}")
     };
-    let collected_by = |metric| {
-        if EFFICIENCY.contains(&metric) {
-            return Some("measured by `cargo bench` (`cargo bench --bench gate`; V5_PROTOCOL=P)".to_owned());
-        }
-        let probe = PROBES.iter().find(|p| p.metrics.contains(&metric))?;
-        Some(format!("measured by probe {} of `v5gate run --protocol P` ({})", probe.id, probe.about))
-    };
+    let collected_by = |metric| produced_by(metric, criterion.condition);
     let screen = report::Screen::of(&console::Term::stdout());
     print(&report::show_rows(&report::explain(criterion, &collected_by), screen)).map(|()| 0)
 }

@@ -1,4 +1,4 @@
-//! What the tasks of dialogue have in common: how well replies are predicted from the dialogue so far, and
+//! DailyDialog and PersonaChat: how well replies are predicted from the dialogue so far, and
 //! how much generated ones have in common with them.
 //!
 //! A dialogue is read as lines: the end-of-text token, what is given beforehand, then turn after turn, each
@@ -9,18 +9,64 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::task::{Exam, Figure, Outcome, expect_all, first, interval_over, ratio};
-use crate::data::published::dialogues::Dialogue;
+use super::task::{
+    EvalContext, Task, TaskMetric, TaskResult, expect_all, first, interval_over, ratio, run_task,
+};
+use crate::data::published::dialogues::{Dialogue, dailydialog, personachat};
 use crate::data::tokenizer::Tokenizer;
-use crate::evidence::Metric;
+use crate::evidence::Metric as M;
+use crate::probes::probe::{Probe, ProbeData, ProbeError, Result};
 use crate::probes::scoring::bleu::{BLEU_SIGNATURE, BleuCounts, distinct};
-use crate::probes::scoring::decoding::{Decoding, Nucleus, turn_ends};
-use crate::probes::scoring::likelihood::{Answer, How, Request};
-use crate::probes::{ProbeError, Result};
+use crate::probes::scoring::decoding::turn_ends;
+use crate::probes::scoring::likelihood::{Decoding, Nucleus, Request, ScoringOptions, TokenLosses};
+
+/// DailyDialog's test split.
+pub(in crate::probes) const DAILYDIALOG: Probe = Probe {
+    id: DAILYDIALOG_TASK.id,
+    about: "DailyDialog's test dialogues: loss of replies, BLEU of greedy ones",
+    metrics: &[M::DailydialogLoss, M::DailydialogBleu, M::DailydialogOverlap],
+    data: ProbeData::Own {
+        available: |data| DAILYDIALOG_TASK.is_in(data),
+        digest: |data| DAILYDIALOG_TASK.digest(data),
+    },
+    measure: |model| run_task(model, &DAILYDIALOG_TASK),
+    measure_checkpoint: None,
+};
+
+/// Its task.
+pub(super) const DAILYDIALOG_TASK: Task = Task {
+    id: "dailydialog",
+    version: 1.0,
+    file: "dailydialog/dialogues_test.txt",
+    overlap: M::DailydialogOverlap,
+    examine: |exam, path| examine_replies(exam, dailydialog(path)?, [M::DailydialogLoss, M::DailydialogBleu]),
+};
+
+/// PersonaChat (ConvAI2's validation split), the persona of whom replies given.
+pub(in crate::probes) const PERSONACHAT: Probe = Probe {
+    id: PERSONACHAT_TASK.id,
+    about: "PersonaChat (ConvAI2), the persona given: loss of replies, BLEU of greedy ones",
+    metrics: &[M::PersonachatLoss, M::PersonachatBleu, M::PersonachatOverlap],
+    data: ProbeData::Own {
+        available: |data| PERSONACHAT_TASK.is_in(data),
+        digest: |data| PERSONACHAT_TASK.digest(data),
+    },
+    measure: |model| run_task(model, &PERSONACHAT_TASK),
+    measure_checkpoint: None,
+};
+
+/// Its task.
+pub(super) const PERSONACHAT_TASK: Task = Task {
+    id: "personachat",
+    version: 1.0,
+    file: "personachat/valid_self_original_no_cands.txt",
+    overlap: M::PersonachatOverlap,
+    examine: |exam, path| examine_replies(exam, personachat(path)?, [M::PersonachatLoss, M::PersonachatBleu]),
+};
 
 /// Most tokens of a generated reply, and at most half of the window.
 const REPLY: usize = 64;
-/// How the second of the generated replies is drawn (Holtzman et al. 2020).
+/// ScoringOptions the second of the generated replies is drawn (Holtzman et al. 2020).
 const NUCLEUS: Nucleus = Nucleus { p: 0.9, temperature: 1.0, seed: 0 };
 /// Distances: names, and the numbers of the replies that they go up to, counted from one.
 const DISTANCES: &[(&str, usize)] = &[
@@ -31,7 +77,7 @@ const DISTANCES: &[(&str, usize)] = &[
     ("token_perplexity_reply_9_up", usize::MAX),
 ];
 
-/// A reply: whose, the how manieth, what it says, and what is asked about it.
+/// A reply: of which dialogue, its number there counted from one, its text, and the request that scores it.
 struct Reply {
     dialogue: usize,
     number: usize,
@@ -40,20 +86,16 @@ struct Reply {
 }
 
 /// Loss, perplexity by distance, BLEU and distinct-n; `metrics` are those of loss and BLEU.
-pub(in crate::probes) fn examine_replies(
-    exam: &Exam<'_>,
-    dialogues: Vec<Dialogue>,
-    metrics: [Metric; 2],
-) -> Result<Outcome> {
+fn examine_replies(exam: &EvalContext<'_>, dialogues: Vec<Dialogue>, metrics: [M; 2]) -> Result<TaskResult> {
     let (original, dialogues) = first(dialogues, exam.limit);
     let n = dialogues.len();
     let (replies, texts) = replies(exam, &dialogues)?;
     let requests: Vec<Request> = replies.iter().map(|reply| reply.request.clone()).collect();
-    let how = How { window: exam.window, carry: false, greedy: false };
-    let answers = exam.respondent.answer(&requests, how)?;
+    let how = ScoringOptions { window: exam.window, carry: false, greedy: false };
+    let answers = exam.scorer.loglikelihood(&requests, how)?;
     expect_all(&answers, requests.len())?;
     let losses: Vec<f64> = answers.iter().map(|answer| -answer.log_likelihood()).collect();
-    let loss = Figure { name: "loss", ..per_token(&replies, &answers, |_| true) };
+    let loss = TaskMetric { name: "loss", ..per_token(&replies, &answers, |_| true) };
     let mut figures = vec![loss, loss.through("token_perplexity", f64::exp)];
     let mut least = 0;
     for &(name, most) in DISTANCES {
@@ -76,7 +118,7 @@ pub(in crate::probes) fn examine_replies(
         figures.extend([share("distinct_1_nucleus", &drawn, 1), share("distinct_2_nucleus", &drawn, 2)]);
     }
     let cut = requests.iter().filter(|request| request.context.len() > greedy.most()).count();
-    Ok(Outcome {
+    Ok(TaskResult {
         original,
         effective: n,
         truncated: requests.iter().filter(|request| request.is_longer_than(exam.window)).count(),
@@ -117,7 +159,7 @@ fn line(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
 }
 
 /// Every reply of every dialogue, and the tokens of every dialogue.
-fn replies(exam: &Exam<'_>, dialogues: &[Dialogue]) -> Result<(Vec<Reply>, Vec<Vec<u32>>)> {
+fn replies(exam: &EvalContext<'_>, dialogues: &[Dialogue]) -> Result<(Vec<Reply>, Vec<Vec<u32>>)> {
     let (mut replies, mut texts) = (Vec::new(), Vec::new());
     for (i, dialogue) in dialogues.iter().enumerate() {
         for (number, &place) in dialogue.replies.iter().enumerate() {
@@ -133,7 +175,7 @@ fn replies(exam: &Exam<'_>, dialogues: &[Dialogue]) -> Result<(Vec<Reply>, Vec<V
 
 /// Σ losses / Σ scored tokens of the replies that are meant, resampled by dialogue: of a reply longer than the
 /// window only the end is scored.
-fn per_token(replies: &[Reply], answers: &[Answer], meant: impl Fn(&Reply) -> bool) -> Figure {
+fn per_token(replies: &[Reply], answers: &[TokenLosses], meant: impl Fn(&Reply) -> bool) -> TaskMetric {
     let mut sums: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
     for (reply, answer) in replies.iter().zip(answers).filter(|(reply, _)| meant(reply)) {
         let (nats, tokens) = sums.entry(reply.dialogue).or_default();
@@ -143,17 +185,17 @@ fn per_token(replies: &[Reply], answers: &[Answer], meant: impl Fn(&Reply) -> bo
     ratio(&sums.into_values().collect::<Vec<_>>())
 }
 
-/// What the respondent says in the place of each reply.
-fn generated(exam: &Exam<'_>, requests: &[Request], how: &Decoding) -> Result<Vec<String>> {
+/// What the scorer says in the place of each reply.
+fn generated(exam: &EvalContext<'_>, requests: &[Request], how: &Decoding) -> Result<Vec<String>> {
     let prompts: Vec<Vec<u32>> = requests.iter().map(|request| request.context.clone()).collect();
-    let replies = exam.respondent.reply(&prompts, how)?;
+    let replies = exam.scorer.generate_until(&prompts, how)?;
     expect_all(&replies, prompts.len())?;
     let text = |tokens: &Vec<u32>| Ok::<_, ProbeError>(exam.tokenizer.decode(tokens)?.trim().to_owned());
     replies.iter().map(text).collect()
 }
 
 /// Corpus BLEU, resampled by dialogue.
-fn bleu(name: &'static str, replies: &[Reply], said: &[String], dialogues: usize) -> Figure {
+fn bleu(name: &'static str, replies: &[Reply], said: &[String], dialogues: usize) -> TaskMetric {
     let mut counts = vec![BleuCounts::default(); dialogues];
     for (reply, said) in replies.iter().zip(said) {
         counts[reply.dialogue] += BleuCounts::of(said, &reply.text);
@@ -163,11 +205,11 @@ fn bleu(name: &'static str, replies: &[Reply], said: &[String], dialogues: usize
         parts.fold(BleuCounts::default(), |sum, part| sum + part).score()
     };
     let interval = interval_over(dialogues, score);
-    Figure { higher_is_better: true, ..Figure::new(name, score(&vec![1.0; dialogues]), interval) }
+    TaskMetric { higher_is_better: true, ..TaskMetric::new(name, score(&vec![1.0; dialogues]), interval) }
 }
 
-fn share(name: &'static str, said: &[String], n: usize) -> Figure {
-    Figure { higher_is_better: true, ..Figure::new(name, distinct(said, n), None) }
+fn share(name: &'static str, said: &[String], n: usize) -> TaskMetric {
+    TaskMetric { higher_is_better: true, ..TaskMetric::new(name, distinct(said, n), None) }
 }
 
 /// One object per dialogue.
@@ -197,8 +239,8 @@ mod tests {
     fn a_reply_counts_as_many_tokens_as_are_scored() {
         let request = Request { context: vec![1], continuation: vec![2; 6] };
         let reply = Reply { dialogue: 0, number: 1, text: String::new(), request };
-        let whole = Answer { losses: vec![3.0; 6], greedy: false };
-        let cut = Answer { losses: vec![3.0; 2], greedy: false };
+        let whole = TokenLosses { losses: vec![3.0; 6], greedy: false };
+        let cut = TokenLosses { losses: vec![3.0; 2], greedy: false };
         for answer in [whole, cut] {
             assert_eq!(per_token(std::slice::from_ref(&reply), &[answer], |_| true).value, 3.0);
         }

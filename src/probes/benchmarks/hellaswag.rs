@@ -7,18 +7,20 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::task::{Exam, Figure, Outcome, Task, expect_all, first, put};
+use super::task::{EvalContext, Task, TaskMetric, TaskResult, expect_all, first, run_task};
 use crate::data::published::benchmarks::{Question, hellaswag};
 use crate::evidence::Metric as M;
-use crate::probes::scoring::likelihood::{Answer, How, Request};
-use crate::probes::{Probe, Reading, Result, Subject};
+use crate::probes::probe::{Probe, ProbeData, Result};
+use crate::probes::scoring::likelihood::{Request, ScoringOptions, TokenLosses};
 use crate::statistics::mean;
 
 pub(in crate::probes) const PROBE: Probe = Probe {
     id: TASK.id,
     about: "HellaSwag: accuracy by likelihood, per character too, and the true ending's margin per byte",
     metrics: &[M::HellaswagAccuracy, M::HellaswagAccuracyNorm, M::HellaswagMargin, M::HellaswagOverlap],
-    ask,
+    data: ProbeData::Own { available: |data| TASK.is_in(data), digest: |data| TASK.digest(data) },
+    measure: |model| run_task(model, &TASK),
+    measure_checkpoint: None,
 };
 
 pub(in crate::probes) const TASK: Task = Task {
@@ -29,10 +31,6 @@ pub(in crate::probes) const TASK: Task = Task {
     examine,
 };
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
-    put(s, &TASK)
-}
-
 /// What a question's answers are worth.
 struct Mark {
     right: f64,
@@ -40,21 +38,22 @@ struct Mark {
     margin: f64,
 }
 
-fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
+fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
     let (original, questions) = first(hellaswag(path)?, exam.limit);
     let pairs: Vec<_> =
         questions.iter().flat_map(|q| q.endings.iter().map(move |ending| (&q.query, ending))).collect();
     let pair =
         |&(query, ending): &(&String, &String)| Request::pair(exam.tokenizer, query, &format!(" {ending}"));
     let requests: Vec<Request> = pairs.par_iter().map(pair).collect::<Result<_>>()?;
-    let answers =
-        exam.respondent.answer(&requests, How { window: exam.window, carry: false, greedy: false })?;
+    let answers = exam
+        .scorer
+        .loglikelihood(&requests, ScoringOptions { window: exam.window, carry: false, greedy: false })?;
     expect_all(&answers, requests.len())?;
     let (mut marks, mut samples, mut texts) = (Vec::new(), Vec::new(), Vec::new());
     let mut begin = 0;
     for question in &questions {
         let end = begin + question.endings.len();
-        let scores: Vec<f64> = answers[begin..end].iter().map(Answer::log_likelihood).collect();
+        let scores: Vec<f64> = answers[begin..end].iter().map(TokenLosses::log_likelihood).collect();
         let mark = mark(question, &scores);
         samples.push(json!({"target": question.truth, "resps": scores,
                             "acc": mark.right, "acc_norm": mark.right_per_character,
@@ -65,11 +64,12 @@ fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
         begin = end;
     }
     let n = questions.len();
-    let share = |name, of: fn(&Mark) -> f64| Figure::share(name, &marks.iter().map(of).collect::<Vec<_>>());
+    let share =
+        |name, of: fn(&Mark) -> f64| TaskMetric::share(name, &marks.iter().map(of).collect::<Vec<_>>());
     let accuracy = share("acc", |m| m.right);
     let per_character = share("acc_norm", |m| m.right_per_character);
     let margin = share("margin_per_byte", |m| m.margin);
-    Ok(Outcome {
+    Ok(TaskResult {
         original,
         effective: n,
         truncated: requests.iter().filter(|r| r.is_longer_than(exam.window)).count(),

@@ -5,17 +5,19 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::task::{Exam, Figure, Outcome, Task, expect_all, first, put, ratio};
+use super::task::{EvalContext, Task, TaskMetric, TaskResult, expect_all, first, ratio, run_task};
 use crate::data::published::benchmarks::lambada;
 use crate::evidence::Metric as M;
-use crate::probes::scoring::likelihood::{How, Request};
-use crate::probes::{Probe, Reading, Result, Subject};
+use crate::probes::probe::{Probe, ProbeData, Result};
+use crate::probes::scoring::likelihood::{Request, ScoringOptions};
 
 pub(in crate::probes) const PROBE: Probe = Probe {
     id: TASK.id,
     about: "LAMBADA (OpenAI's variant): accuracy and loss of the last word",
     metrics: &[M::LambadaAccuracy, M::LambadaLoss, M::LambadaOverlap],
-    ask,
+    data: ProbeData::Own { available: |data| TASK.is_in(data), digest: |data| TASK.digest(data) },
+    measure: |model| run_task(model, &TASK),
+    measure_checkpoint: None,
 };
 
 pub(in crate::probes) const TASK: Task = Task {
@@ -26,27 +28,24 @@ pub(in crate::probes) const TASK: Task = Task {
     examine,
 };
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
-    put(s, &TASK)
-}
-
-fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
+fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
     let (original, passages) = first(lambada(path)?, exam.limit);
     let requests = passages.iter().map(|p| Request::pair(exam.tokenizer, &p.context, &p.target));
     let requests: Vec<Request> = requests.collect::<Result<_>>()?;
-    let answers =
-        exam.respondent.answer(&requests, How { window: exam.window, carry: false, greedy: true })?;
+    let answers = exam
+        .scorer
+        .loglikelihood(&requests, ScoringOptions { window: exam.window, carry: false, greedy: true })?;
     expect_all(&answers, requests.len())?;
     let right: Vec<f64> = answers.iter().map(|a| if a.greedy { 1.0 } else { 0.0 }).collect();
     let losses: Vec<(f64, f64)> = answers.iter().map(|a| (-a.log_likelihood(), 1.0)).collect();
-    let (loss, accuracy) = (ratio(&losses), Figure::share("acc", &right));
+    let (loss, accuracy) = (ratio(&losses), TaskMetric::share("acc", &right));
     let n = passages.len();
     let samples = answers.iter().zip(&passages);
     let sample = samples.map(|(a, p)| {
         json!({"target": p.target, "resps": [[a.log_likelihood(), a.greedy]],
                "acc": i32::from(a.greedy), "perplexity": a.log_likelihood()})
     });
-    Ok(Outcome {
+    Ok(TaskResult {
         original,
         effective: n,
         truncated: requests.iter().filter(|r| r.is_longer_than(exam.window)).count(),

@@ -1,38 +1,36 @@
-//! How well does it predict the Penn Treebank as Mikolov distributed it? One stream of sentences, in the
+//! ScoringOptions well does it predict the Penn Treebank as Mikolov distributed it? One stream of sentences, in the
 //! windows of WikiText; words are counted with the end of each sentence, as the published counts are.
 
 use std::path::Path;
 
 use serde_json::json;
 
-use super::task::{Exam, Outcome, Task, expect_all, first, put, ratio};
+use super::task::{EvalContext, Task, TaskResult, expect_all, first, ratio, run_task};
 use crate::data::published::benchmarks::ptb;
 use crate::evidence::Metric as M;
-use crate::probes::scoring::likelihood::{How, windows};
-use crate::probes::{Probe, Reading, Result, Subject};
+use crate::probes::probe::{Probe, ProbeData, Result};
+use crate::probes::scoring::likelihood::{ScoringOptions, windows};
 
 pub(in crate::probes) const PROBE: Probe = Probe {
     id: TASK.id,
     about: "the Penn Treebank's test split, as distributed: loss per word",
     metrics: &[M::PtbLoss, M::PtbOverlap],
-    ask,
+    data: ProbeData::Own { available: |data| TASK.is_in(data), digest: |data| TASK.digest(data) },
+    measure: |model| run_task(model, &TASK),
+    measure_checkpoint: None,
 };
 
 pub(in crate::probes) const TASK: Task =
     Task { id: "ptb", version: 1.0, file: "ptb/ptb.test.txt", overlap: M::PtbOverlap, examine };
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
-    put(s, &TASK)
-}
-
-fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
+fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
     let (original, lines) = first(ptb(path)?, exam.limit);
     let encoded = lines.iter().map(|line| exam.tokenizer.encode(&line.text));
     let encoded: Vec<Vec<u32>> = encoded.collect::<std::result::Result<_, _>>()?;
     let stream = encoded.concat();
     let requests = windows(&stream, exam.tokenizer.eot(), exam.window, exam.window);
-    let how = How { window: exam.window, carry: false, greedy: false };
-    let answers = exam.respondent.answer(&requests, how)?;
+    let how = ScoringOptions { window: exam.window, carry: false, greedy: false };
+    let answers = exam.scorer.loglikelihood(&requests, how)?;
     let losses: Vec<f64> = answers.into_iter().flat_map(|answer| answer.losses).collect();
     expect_all(&losses, stream.len())?;
     // Sentences are the documents of this corpus: each has the losses of its own tokens.
@@ -49,7 +47,7 @@ fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
     };
     let (words, tokens) = (over(&|i| lines[i].words), over(&|i| encoded[i].len()));
     let sample = |i: usize| json!({"log_likelihood": -by_line[i], "words": lines[i].words, "tokens": encoded[i].len()});
-    Ok(Outcome {
+    Ok(TaskResult {
         original,
         effective: lines.len(),
         truncated: 0,

@@ -1,24 +1,26 @@
 //! Benchmarks of language modelling: put to any checkpoint by `v5gate eval`, and to trained models by a
 //! protocol whose data folder has their files.
 //!
-//! To add one: a file with its `TASK` and `PROBE`, and rows in [`TASKS`] and `PROBES`.
+//! To add one: a file with its `TASK` and `PROBE`, and rows in `TASKS` and `PROBES`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use serde_json::Value;
 
-use super::{dailydialog, hellaswag, lambada, personachat, ptb, wikitext};
 use crate::data::cache::TokenFile;
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::Metric;
+use crate::files::sha256;
+use crate::probes::eval_data::EvalData;
 use crate::probes::overlap::shared_ngrams;
-use crate::probes::scoring::likelihood::{ModelRespondent, Respondent};
-use crate::probes::{ProbeError, Reading, Result, Subject};
+use crate::probes::probe::{ProbeError, Reading, Result, TrainedModel};
+use crate::probes::scoring::likelihood::Scorer;
+use crate::probes::scoring::model::ModelScorer;
 use crate::progress::Screen;
 use crate::statistics::{bootstrap_interval, mean, percentile_interval, ratio_bootstrap_interval};
 
-/// A row of [`TASKS`].
+/// A row of the table of tasks.
 pub struct Task {
     /// The name, which is also its probe's.
     pub id: &'static str,
@@ -29,17 +31,13 @@ pub struct Task {
     /// The share of its n-grams that training text contains.
     pub overlap: Metric,
     /// Asks.
-    pub examine: fn(&Exam<'_>, &Path) -> Result<Outcome>,
+    pub examine: fn(&EvalContext<'_>, &Path) -> Result<TaskResult>,
 }
 
-/// Every benchmark.
-pub const TASKS: &[Task] =
-    &[wikitext::TASK, ptb::TASK, lambada::TASK, hellaswag::TASK, dailydialog::TASK, personachat::TASK];
-
-/// Who is asked, and how.
-pub struct Exam<'a> {
-    /// Who answers.
-    pub respondent: &'a dyn Respondent,
+/// Contrast is asked, and how.
+pub struct EvalContext<'a> {
+    /// Contrast answers.
+    pub scorer: &'a dyn Scorer,
     /// What makes tokens.
     pub tokenizer: &'a Tokenizer,
     /// Positions that are seen at a time.
@@ -52,7 +50,7 @@ pub struct Exam<'a> {
 
 /// A number under the name that users of the harness know.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Figure {
+pub struct TaskMetric {
     /// The name.
     pub name: &'static str,
     /// The number.
@@ -66,7 +64,7 @@ pub struct Figure {
 }
 
 /// What came of it.
-pub struct Outcome {
+pub struct TaskResult {
     /// Items of the file.
     pub original: usize,
     /// Items that were asked.
@@ -74,7 +72,7 @@ pub struct Outcome {
     /// Requests that lost their left end to the window.
     pub truncated: usize,
     /// Numbers for people.
-    pub figures: Vec<Figure>,
+    pub figures: Vec<TaskMetric>,
     /// Numbers for the ledger.
     pub readings: Vec<Reading>,
     /// One object per item.
@@ -85,7 +83,7 @@ pub struct Outcome {
     pub notes: Vec<(&'static str, String)>,
 }
 
-impl Figure {
+impl TaskMetric {
     pub(in crate::probes) fn new(name: &'static str, value: f64, interval: Option<[f64; 2]>) -> Self {
         Self { name, value, interval, standard_error: None, higher_is_better: false }
     }
@@ -126,9 +124,9 @@ pub(in crate::probes) fn interval_over(
 }
 
 /// Σ numerators / Σ denominators over documents.
-pub(in crate::probes) fn ratio(documents: &[(f64, f64)]) -> Figure {
+pub(in crate::probes) fn ratio(documents: &[(f64, f64)]) -> TaskMetric {
     let (above, below) = documents.iter().fold((0.0, 0.0), |(a, b), (x, d)| (a + x, b + d));
-    Figure::new("", above / below, ratio_bootstrap_interval(documents, RESAMPLES, 0))
+    TaskMetric::new("", above / below, ratio_bootstrap_interval(documents, RESAMPLES, 0))
 }
 
 /// The first so many.
@@ -138,20 +136,28 @@ pub(in crate::probes) fn first<T>(mut items: Vec<T>, limit: Option<usize>) -> (u
     (original, items)
 }
 
-/// The benchmark of that name.
-pub fn find_task(id: &str) -> Option<&'static Task> {
-    TASKS.iter().find(|task| task.id == id)
-}
-
 impl Task {
     /// Its file: the path itself, or below it if that is a folder.
     pub fn file_at(&self, data: &Path) -> PathBuf {
         if data.is_dir() { data.join(self.file) } else { data.to_owned() }
     }
 
-    /// Its file in a data folder, if there is one.
-    pub(in crate::probes) fn file_in(&self, data: Option<&Path>) -> Option<PathBuf> {
-        Some(data?.join(self.file)).filter(|path| path.is_file())
+    /// Its file among what a protocol has, if it is there.
+    fn file_in(&self, data: &EvalData) -> Option<PathBuf> {
+        Some(data.folder.as_deref()?.join(self.file)).filter(|path| path.is_file())
+    }
+
+    /// Whether a protocol has its file.
+    pub(super) fn is_in(&self, data: &EvalData) -> bool {
+        self.file_in(data).is_some()
+    }
+
+    /// A digest of its file and of how many items are asked.
+    pub(super) fn digest(&self, data: &EvalData) -> Result<String> {
+        let path = self.file_in(data).unwrap_or_else(|| PathBuf::from(self.file));
+        let bytes = std::fs::read(&path).map_err(|error| ProbeError::File { path, error })?;
+        let asked = data.items.map_or("all".to_owned(), |n| n.to_string());
+        Ok(sha256(format!("{} {asked}", sha256(&bytes)).as_bytes()))
     }
 }
 
@@ -162,17 +168,17 @@ pub fn overlap(train: &TokenFile, texts: &[Vec<u32>]) -> Option<f64> {
 }
 
 /// What a trained model makes of a benchmark; nothing where its file is absent.
-pub(in crate::probes) fn put(s: &Subject<'_>, task: &Task) -> Result<Vec<Reading>> {
+pub(in crate::probes) fn run_task(s: &TrainedModel<'_>, task: &Task) -> Result<Vec<Reading>> {
     /// Requests in a forward pass.
     const BATCH: usize = 8;
-    let Some(path) = task.file_in(s.material.data.as_deref()) else { return Ok(Vec::new()) };
+    let Some(path) = task.file_in(&s.data) else { return Ok(Vec::new()) };
     let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
-    let respondent = ModelRespondent { model: s.model, batch: BATCH, screen: &screen, stop: &stop };
-    let exam = Exam {
-        respondent: &respondent,
+    let scorer = ModelScorer { model: s.model, batch: BATCH, screen: &screen, stop: &stop };
+    let exam = EvalContext {
+        scorer: &scorer,
         tokenizer: &s.dataset.tokenizer,
         window: s.recipe.context_length,
-        limit: s.material.items,
+        limit: s.data.items,
         variants: false,
     };
     let outcome = (task.examine)(&exam, &path)?;

@@ -1,4 +1,4 @@
-//! How well does it predict Wikipedia's pages? The task `wikitext` of the EleutherAI harness: the page
+//! ScoringOptions well does it predict Wikipedia's pages? The task `wikitext` of the EleutherAI harness: the page
 //! as a reader sees it is scored, and words and bytes are those of the page as it was distributed.
 //! Ratios are of the whole corpus. The test text is the same in WikiText-2 and WikiText-103.
 
@@ -6,17 +6,19 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::task::{Exam, Figure, Outcome, Task, expect_all, first, put, ratio};
+use super::task::{EvalContext, Task, TaskMetric, TaskResult, expect_all, first, ratio, run_task};
 use crate::data::published::wikitext::{Page, pages};
 use crate::evidence::Metric as M;
-use crate::probes::scoring::likelihood::{How, Request, whole, windows};
-use crate::probes::{Probe, Reading, Result, Subject};
+use crate::probes::probe::{Probe, ProbeData, Result};
+use crate::probes::scoring::likelihood::{Request, ScoringOptions, whole, windows};
 
 pub(in crate::probes) const PROBE: Probe = Probe {
     id: TASK.id,
     about: "WikiText's test pages, the same in WikiText-2 and WikiText-103: loss per word and per byte",
     metrics: &[M::WikitextLoss, M::WikitextBitsPerByte, M::WikitextOverlap],
-    ask,
+    data: ProbeData::Own { available: |data| TASK.is_in(data), digest: |data| TASK.digest(data) },
+    measure: |model| run_task(model, &TASK),
+    measure_checkpoint: None,
 };
 
 pub(in crate::probes) const TASK: Task = Task {
@@ -27,17 +29,13 @@ pub(in crate::probes) const TASK: Task = Task {
     examine,
 };
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
-    put(s, &TASK)
-}
-
-fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
+fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
     let (original, pages) = first(pages(path)?, exam.limit);
     let texts: Vec<Vec<u32>> =
         pages.iter().map(|page| exam.tokenizer.encode(&page.text)).collect::<std::result::Result<_, _>>()?;
     let eot = exam.tokenizer.eot();
     let disjoint = |text: &Vec<u32>| windows(text, eot, exam.window, exam.window);
-    let how = How { window: exam.window, carry: false, greedy: false };
+    let how = ScoringOptions { window: exam.window, carry: false, greedy: false };
     let losses = by_page(exam, &texts, how, disjoint)?;
     let [words, bytes, bits] = per_word_and_byte(&pages, &losses);
     let mut figures = vec![
@@ -51,17 +49,17 @@ fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
         let losses = by_page(exam, &texts, how, strided)?;
         figures.push(per_token("token_perplexity_strided", &texts, &losses));
     }
-    if exam.variants && exam.respondent.carries() {
-        let carried = How { carry: true, ..how };
+    if exam.variants && exam.scorer.carries() {
+        let carried = ScoringOptions { carry: true, ..how };
         let losses = by_page(exam, &texts, carried, |text| vec![whole(text, eot)])?;
         let [words, bytes, bits] = per_word_and_byte(&pages, &losses);
         figures.push(words.through("word_perplexity_recurrent", f64::exp));
         figures.push(bytes.through("byte_perplexity_recurrent", f64::exp));
-        figures.push(Figure { name: "bits_per_byte_recurrent", ..bits });
+        figures.push(TaskMetric { name: "bits_per_byte_recurrent", ..bits });
         figures.push(per_token("token_perplexity_recurrent", &texts, &losses));
     }
     let sample = |((page, text), loss): ((&Page, &Vec<u32>), &f64)| json!({"log_likelihood": -loss, "words": page.words, "bytes": page.bytes, "tokens": text.len()});
-    Ok(Outcome {
+    Ok(TaskResult {
         original,
         effective: pages.len(),
         truncated: 0,
@@ -78,14 +76,14 @@ fn examine(exam: &Exam<'_>, path: &Path) -> Result<Outcome> {
 
 /// The summed loss of every page.
 fn by_page(
-    exam: &Exam<'_>,
+    exam: &EvalContext<'_>,
     texts: &[Vec<u32>],
-    how: How,
+    how: ScoringOptions,
     cut: impl Fn(&Vec<u32>) -> Vec<Request>,
 ) -> Result<Vec<f64>> {
     let parts: Vec<Vec<Request>> = texts.iter().map(cut).collect();
     let requests = parts.concat();
-    let answers = exam.respondent.answer(&requests, how)?;
+    let answers = exam.scorer.loglikelihood(&requests, how)?;
     expect_all(&answers, requests.len())?;
     let mut rest = answers.iter();
     let page = |part: &Vec<Request>| {
@@ -95,7 +93,7 @@ fn by_page(
 }
 
 /// Nats per word and per byte, bits per byte.
-fn per_word_and_byte(pages: &[Page], losses: &[f64]) -> [Figure; 3] {
+fn per_word_and_byte(pages: &[Page], losses: &[f64]) -> [TaskMetric; 3] {
     let over = |of: fn(&Page) -> usize| {
         let pairs = losses.iter().zip(pages).map(|(&loss, page)| (loss, of(page) as f64));
         ratio(&pairs.collect::<Vec<_>>())
@@ -105,7 +103,7 @@ fn per_word_and_byte(pages: &[Page], losses: &[f64]) -> [Figure; 3] {
     [over(|page| page.words), bytes, bits]
 }
 
-fn per_token(name: &'static str, texts: &[Vec<u32>], losses: &[f64]) -> Figure {
+fn per_token(name: &'static str, texts: &[Vec<u32>], losses: &[f64]) -> TaskMetric {
     let pairs: Vec<_> = losses.iter().zip(texts).map(|(&loss, text)| (loss, text.len() as f64)).collect();
     ratio(&pairs).through(name, f64::exp)
 }

@@ -11,16 +11,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::decoding::Decoding;
-use super::likelihood::{Answer, How, Request, Respondent};
+use super::likelihood::{Decoding, Request, Scorer, ScoringOptions, TokenLosses};
 use crate::evidence::Value;
 use crate::files::{hex, sha256, write_atomically};
-use crate::probes::{ProbeError, Result};
+use crate::probes::probe::{ProbeError, Result};
 
-/// A respondent whose answers are kept in files.
-pub struct Kept<'a> {
-    /// Who answers what is new.
-    pub respondent: &'a dyn Respondent,
+/// A scorer whose answers are kept in files.
+pub struct CachedScorer<'a> {
+    /// Contrast answers what is new.
+    pub scorer: &'a dyn Scorer,
     /// Where answers lie.
     pub folder: &'a Path,
     /// Everything that decides an answer beside the request: weights, configuration, tokenizer,
@@ -42,31 +41,31 @@ struct Record<T> {
 /// An answer as it is written: what is not finite has a name.
 type Losses = (Vec<Value>, bool);
 
-impl Respondent for Kept<'_> {
-    fn answer(&self, requests: &[Request], how: How) -> Result<Vec<Answer>> {
-        let written = |a: Answer| (a.losses.into_iter().map(Value::from).collect(), a.greedy);
-        let ask = || Ok(self.respondent.answer(requests, how)?.into_iter().map(written).collect());
+impl Scorer for CachedScorer<'_> {
+    fn loglikelihood(&self, requests: &[Request], how: ScoringOptions) -> Result<Vec<TokenLosses>> {
+        let written = |a: TokenLosses| (a.losses.into_iter().map(Value::from).collect(), a.greedy);
+        let ask = || Ok(self.scorer.loglikelihood(requests, how)?.into_iter().map(written).collect());
         let tokens = requests.iter().flat_map(|r| [&r.context[..], &r.continuation]);
         let kept: Vec<Losses> = self.kept(requests.len(), &format!("{how:?}"), &digest(tokens), ask)?;
-        let answer = |(losses, greedy): Losses| Answer {
+        let answer = |(losses, greedy): Losses| TokenLosses {
             losses: losses.into_iter().map(Value::raw).collect(),
             greedy,
         };
         Ok(kept.into_iter().map(answer).collect())
     }
 
-    fn reply(&self, prompts: &[Vec<u32>], how: &Decoding) -> Result<Vec<Vec<u32>>> {
+    fn generate_until(&self, prompts: &[Vec<u32>], how: &Decoding) -> Result<Vec<Vec<u32>>> {
         let tokens = prompts.iter().map(Vec::as_slice);
-        let ask = || self.respondent.reply(prompts, how);
+        let ask = || self.scorer.generate_until(prompts, how);
         self.kept(prompts.len(), &format!("{how:?}"), &digest(tokens), ask)
     }
 
     fn carries(&self) -> bool {
-        self.respondent.carries()
+        self.scorer.carries()
     }
 }
 
-impl Kept<'_> {
+impl CachedScorer<'_> {
     /// The answers that are kept, or else those that `ask` gets.
     fn kept<T: Serialize + DeserializeOwned>(
         &self,

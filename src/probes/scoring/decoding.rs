@@ -6,41 +6,18 @@
 //! every product has the same shape whatever the neighbours and the batch that was asked for.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::likelihood::ModelRespondent;
+use super::likelihood::{Decoding, Nucleus};
 use crate::data::tokenizer::Tokenizer;
 use crate::models::LanguageModel;
 use crate::ops::{on_two_workers, to_vec_f64};
-use crate::probes::{ProbeError, Result};
+use crate::probes::probe::{ProbeError, Result};
+use crate::progress::Screen;
 use crate::random::Random;
 
 /// Prompts that are read together; what is lacking is filled up.
 const ROWS: usize = 8;
-
-/// How a reply is made.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decoding {
-    /// Positions that the model sees at a time. A prompt keeps of its right end what leaves room for the reply.
-    pub window: usize,
-    /// Most tokens of a reply, fewer than the window's positions.
-    pub limit: usize,
-    /// The tokens that end a turn; none of them is part of the reply.
-    pub ends: Vec<u32>,
-    /// Where tokens are drawn from; the likeliest is taken where absent.
-    pub nucleus: Option<Nucleus>,
-}
-
-/// The fewest likeliest tokens that have a share `p` of the probability, as they are drawn.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Nucleus {
-    /// The share, in 0..=1.
-    pub p: f64,
-    /// Divides the logits; above 0.
-    pub temperature: f64,
-    /// Together with the reply's place, decides every draw.
-    pub seed: u64,
-}
 
 impl Decoding {
     /// The most tokens of a prompt.
@@ -65,34 +42,38 @@ pub fn turn_ends(tokenizer: &Tokenizer) -> Result<Vec<u32>> {
 }
 
 /// A reply that is being made.
-struct Row {
+struct PartialReply {
     new: Vec<u32>,
     random: Option<(Nucleus, Random)>,
     over: bool,
 }
 
-impl ModelRespondent<'_> {
-    pub(in crate::probes) fn write(&self, prompts: &[Vec<u32>], how: &Decoding) -> Result<Vec<Vec<u32>>> {
-        let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (i, prompt) in prompts.iter().enumerate() {
-            by_length.entry(how.kept(prompt).len()).or_default().push(i);
-        }
-        let mut replies = vec![Vec::new(); prompts.len()];
-        let task = self.screen.task("replies", 0, prompts.len() as u64);
-        let mut done = 0;
-        // The longest first, so that the time left is not underestimated.
-        for group in by_length.values().rev().flat_map(|group| group.chunks(ROWS)) {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(ProbeError::Interrupted);
-            }
-            for (&i, reply) in group.iter().zip(together(self.model, prompts, group, how)?) {
-                replies[i] = reply;
-            }
-            done += group.len() as u64;
-            task.at(done, String::new);
-        }
-        Ok(replies)
+/// What a model says after each prompt, in tokens, up to but without what ends a turn.
+pub(super) fn generate(
+    model: &dyn LanguageModel,
+    prompts: &[Vec<u32>],
+    how: &Decoding,
+    (screen, stop): (&Screen, &AtomicBool),
+) -> Result<Vec<Vec<u32>>> {
+    let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (i, prompt) in prompts.iter().enumerate() {
+        by_length.entry(how.kept(prompt).len()).or_default().push(i);
     }
+    let mut replies = vec![Vec::new(); prompts.len()];
+    let task = screen.task("replies", 0, prompts.len() as u64);
+    let mut done = 0;
+    // The longest first, so that the time left is not underestimated.
+    for group in by_length.values().rev().flat_map(|group| group.chunks(ROWS)) {
+        if stop.load(Ordering::Relaxed) {
+            return Err(ProbeError::Interrupted);
+        }
+        for (&i, reply) in group.iter().zip(together(model, prompts, group, how)?) {
+            replies[i] = reply;
+        }
+        done += group.len() as u64;
+        task.at(done, String::new);
+    }
+    Ok(replies)
 }
 
 fn together(
@@ -101,12 +82,12 @@ fn together(
     group: &[usize],
     how: &Decoding,
 ) -> Result<Vec<Vec<u32>>> {
-    let row = |&i: &usize| Row {
+    let row = |&i: &usize| PartialReply {
         new: Vec::new(),
         random: how.nucleus.map(|nucleus| (nucleus, Random::new(nucleus.seed, i as u64))),
         over: false,
     };
-    let mut rows: Vec<Row> = group.iter().map(row).collect();
+    let mut rows: Vec<PartialReply> = group.iter().map(row).collect();
     let place = |row: usize| group[row.min(group.len() - 1)];
     let mut fed: Vec<u32> = (0..ROWS).flat_map(|row| how.kept(&prompts[place(row)]).to_vec()).collect();
     let mut state = model.new_state(ROWS)?;
@@ -128,7 +109,7 @@ fn together(
     Ok(rows.into_iter().map(|row| row.new).collect())
 }
 
-impl Row {
+impl PartialReply {
     fn go_on(&mut self, logits: &[f64], ends: &[u32]) {
         if self.over {
             return;

@@ -3,20 +3,22 @@
 use crate::evidence::Metric as M;
 use crate::models::{Branch, LanguageModel};
 use crate::probes::language_modeling::window_losses;
-use crate::probes::{Probe, Reading, Result, Subject};
+use crate::probes::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 use crate::statistics::mean;
 
 pub(in crate::probes) const PROBE: Probe = Probe {
     id: "ablation",
     about: "how much the validation loss rises when a branch's output is zeroed",
     metrics: &[M::AblationRwkvRise, M::AblationMambaRise, M::AblationSmallerShare],
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: None,
 };
 
 /// Validation windows looked at.
 const WINDOWS: usize = 64;
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let (Some(no_rwkv), Some(no_mamba)) = (s.model.without(Branch::Rwkv), s.model.without(Branch::Mamba))
     else {
         return Ok(Vec::new());

@@ -3,16 +3,19 @@
 //! Items, conditions and scoring are those of the recall tests; only the accuracy is kept, since that is
 //! what a canary has a limit for.
 
-use super::recall::{ItemsOf, Who, accuracy, usable};
+use super::recall::{ItemsOf, accuracy, usable};
 use crate::data::synthetic::canaries::items;
 use crate::evidence::{Canary, Metric as M};
-use crate::probes::{Probe, Reading, Result, Subject};
+use crate::probes::contrast::Contrast;
+use crate::probes::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 
 pub(in crate::probes) const PROBE: Probe = Probe {
     id: "canaries",
     about: "conversation tests C1 to C6, scored over closed sets of candidates",
     metrics: METRICS,
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: Some(|contrast| contrast.canaries(&|canary| items(canary, contrast.tokenizer))),
 };
 
 const METRICS: &[M] = &{
@@ -25,20 +28,20 @@ const METRICS: &[M] = &{
     metrics
 };
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     canaries_over(s, &|canary| items(canary, &s.dataset.tokenizer))
 }
 
 /// The probe's question over other items.
-pub fn canaries_over(s: &Subject<'_>, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
-    Who::of(s)?.canaries(items)
+pub fn canaries_over(s: &TrainedModel<'_>, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
+    Contrast::of(s)?.canaries(items)
 }
 
-impl Who<'_> {
+impl Contrast<'_> {
     /// The answers to the canaries.
     pub fn canaries(&self, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
         let mut readings = Vec::new();
-        self.everyone(&mut |condition, answers| {
+        self.under_each_condition(&mut |condition, answers| {
             for &canary in Canary::ALL {
                 let Some(items) = usable(self.tokenizer, items(canary.name())) else { continue };
                 readings.push(accuracy(M::Canary(canary), &items, &answers(&items)?).under(condition));

@@ -6,13 +6,14 @@
 //! the trained model but its architecture. Which sizes are asked is the protocol's choice ([`Grid`]).
 
 use candle_core::{DType, Device, Tensor};
-use serde::{Deserialize, Serialize};
 
 use crate::data::synthetic::mqar::{Example, Task, looked_up};
 use crate::evidence::{Condition, Metric as M};
+use crate::files::sha256;
 use crate::models::{self, Config, LanguageModel};
 use crate::ops::{Tape, embedding, likeliest, linear_cross_entropy, on_worker};
-use crate::probes::{Probe, ProbeError, Reading, Result, Subject};
+use crate::probes::eval_data::Grid;
+use crate::probes::probe::{Probe, ProbeData, ProbeError, Reading, Result, TrainedModel};
 use crate::scale::{Scale, Tier};
 use crate::statistics::{mean, t_interval};
 use crate::train::{AdamW, Recipe};
@@ -21,21 +22,13 @@ pub(in crate::probes) const PROBE: Probe = Probe {
     id: "mqar",
     about: "multi-query associative recall, trained from scratch, the best of four learning rates",
     metrics: &[M::MqarAccuracy],
-    ask,
+    data: ProbeData::Own {
+        available: |data| data.mqar != Grid::None,
+        digest: |data| Ok(sha256(data.mqar.identity().as_bytes())),
+    },
+    measure,
+    measure_checkpoint: None,
 };
-
-/// Which sizes of the task are asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Grid {
-    /// The task is left out.
-    #[default]
-    None,
-    /// One size that a CPU core does in seconds.
-    Small,
-    /// The published sizes; for a GPU.
-    Full,
-}
 
 /// A size of the task, of the model and of its training.
 #[derive(Clone, Copy, Debug)]
@@ -96,13 +89,13 @@ impl Grid {
     }
 
     /// Everything that decides the answer but model and seed.
-    pub(in crate::probes) fn identity(self) -> String {
+    fn identity(self) -> String {
         format!("{:?} {:?}", self.settings(), self.rates())
     }
 }
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
-    let settings = s.material.mqar.settings();
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
+    let settings = s.data.mqar.settings();
     if settings.is_empty() {
         return Ok(Vec::new());
     }
@@ -111,7 +104,7 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
     for setting in settings {
         let config = setting.config(&s.model.config())?;
         let untrained = config.init(s.seed)?.to_device(s.recipe.precision)?;
-        answered[0].push(setting.best(&config, s.recipe, s.seed, s.material.mqar.rates())?);
+        answered[0].push(setting.best(&config, s.recipe, s.seed, s.data.mqar.rates())?);
         answered[1].push(setting.accuracies(untrained.as_ref(), &setting.tests(s.seed))?);
         answered[2].push(setting.oracle(s.seed));
         chance.push(1.0 / setting.task.vocab_size as f64);
@@ -227,7 +220,7 @@ impl Setting {
         Ok(shares)
     }
 
-    /// Who looks every pair up.
+    /// Contrast looks every pair up.
     fn oracle(&self, seed: u64) -> Vec<f64> {
         let share = |example: &Example| {
             let right =

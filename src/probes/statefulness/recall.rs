@@ -13,14 +13,17 @@ use crate::data::tokenizer::Tokenizer;
 use crate::evidence::{Condition, Metric as M, RecallScore, RecallTest};
 use crate::models::{self, LanguageModel};
 use crate::ops::to_vec_f64;
-use crate::probes::{Probe, Reading, Result, Subject};
+use crate::probes::contrast::Contrast;
+use crate::probes::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 use crate::statistics::{mean, t_interval};
 
 pub(in crate::probes) const PROBE: Probe = Probe {
     id: "recall",
     about: "recall of facts from a conversation, scored over closed sets of candidates",
     metrics: METRICS,
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: Some(|contrast| contrast.recall(&items)),
 };
 
 /// Every figure of every recall test, and what follows from them.
@@ -47,36 +50,24 @@ fn retention() -> impl Iterator<Item = (f64, M)> {
 /// The probability of each candidate of an item.
 pub type Scores = Vec<f64>;
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     recall_over(s, &items)
 }
 
 /// The items of a test by its name; none where the test is left out.
 pub type ItemsOf<'a> = &'a dyn Fn(&str) -> Option<Vec<ClozeItem>>;
 
-/// Who answers items, and how.
+/// Contrast answers items, and how.
 pub(in crate::probes) type Answers<'a> = &'a dyn Fn(&[ClozeItem]) -> Result<Vec<Scores>>;
 
-/// A trained model, and what it is compared with (ruling R18).
-pub struct Who<'a> {
-    /// The model with its trained weights.
-    pub model: &'a dyn LanguageModel,
-    /// The same model as it was before the first step.
-    pub untrained: &'a dyn LanguageModel,
-    /// Its tokenizer.
-    pub tokenizer: &'a Tokenizer,
-    /// Tokens of a window whose bytes are those of GroundThink's state, where there is one.
-    pub matched: Option<usize>,
-}
-
-impl<'a> Who<'a> {
-    pub(in crate::probes) fn of(s: &Subject<'a>) -> Result<Self> {
+impl<'a> Contrast<'a> {
+    pub(in crate::probes) fn of(s: &TrainedModel<'a>) -> Result<Self> {
         let matched = matched_window(s)?;
         Ok(Self { model: s.model, untrained: s.untrained, tokenizer: &s.dataset.tokenizer, matched })
     }
 
     /// Puts a question to the trained model and to all that it is compared with.
-    pub(in crate::probes) fn everyone(
+    pub(in crate::probes) fn under_each_condition(
         &self,
         put: &mut dyn FnMut(Condition, Answers<'_>) -> Result<()>,
     ) -> Result<()> {
@@ -95,7 +86,7 @@ impl<'a> Who<'a> {
     /// The answers to the recall tests.
     pub fn recall(&self, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
         let mut readings = Vec::new();
-        self.everyone(&mut |condition, answers| {
+        self.under_each_condition(&mut |condition, answers| {
             readings.extend(examine(self.tokenizer, items, condition, answers)?);
             Ok(())
         })?;
@@ -104,13 +95,13 @@ impl<'a> Who<'a> {
 }
 
 /// The probe's question over other items.
-pub fn recall_over(s: &Subject<'_>, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
-    Who::of(s)?.recall(items)
+pub fn recall_over(s: &TrainedModel<'_>, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
+    Contrast::of(s)?.recall(items)
 }
 
 /// The tokens whose keys and values take the bytes of GroundThink's state; `None` for a model
 /// that is not limited by a window.
-fn matched_window(s: &Subject<'_>) -> Result<Option<usize>> {
+fn matched_window(s: &TrainedModel<'_>) -> Result<Option<usize>> {
     let Some(window) = s.model.window() else { return Ok(None) };
     let Some(spec) = models::find("groundthink") else { return Ok(None) };
     let config = (spec.config)(s.scale, s.dataset.tokenizer.vocab_size(), window);

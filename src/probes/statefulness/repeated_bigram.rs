@@ -11,15 +11,18 @@ use std::sync::atomic::AtomicBool;
 
 use crate::evidence::Metric as M;
 use crate::probes::benchmarks::task::{expect_all, ratio};
-use crate::probes::scoring::likelihood::{How, ModelRespondent, Request, Respondent, whole, windows};
-use crate::probes::{Probe, Reading, Result, Subject};
+use crate::probes::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
+use crate::probes::scoring::likelihood::{Request, Scorer, ScoringOptions, whole, windows};
+use crate::probes::scoring::model::ModelScorer;
 use crate::progress::Screen;
 
 pub(in crate::probes) const PROBE: Probe = Probe {
     id: "repeated-bigram",
     about: "loss on tokens that complete a bigram seen earlier in the document, by distance",
     metrics: METRICS,
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: None,
 };
 
 const METRICS: &[M] = &[
@@ -46,7 +49,7 @@ const TOKENS: usize = 250_000;
 /// Documents, or windows, in a forward pass.
 const BATCH: usize = 8;
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let (valid, mut left) = (&s.dataset.valid, TOKENS);
     let mut texts = Vec::new();
     for i in 0..valid.documents() {
@@ -58,26 +61,26 @@ fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
         texts.push(text);
     }
     let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
-    let respondent = ModelRespondent { model: s.model, batch: BATCH, screen: &screen, stop: &stop };
-    repeated_over(&respondent, &texts, s.dataset.tokenizer.eot(), s.recipe.context_length)
+    let scorer = ModelScorer { model: s.model, batch: BATCH, screen: &screen, stop: &stop };
+    repeated_over(&scorer, &texts, s.dataset.tokenizer.eot(), s.recipe.context_length)
 }
 
 /// The probe's question about other documents, to anybody; `before` stands before every document. No
 /// reading where no token has such a gap.
 pub fn repeated_over(
-    respondent: &dyn Respondent,
+    scorer: &dyn Scorer,
     texts: &[Vec<u32>],
     before: u32,
     window: usize,
 ) -> Result<Vec<Reading>> {
-    let carry = respondent.carries();
+    let carry = scorer.carries();
     let cut = |text: &Vec<u32>| match carry {
         true => vec![whole(text, before)],
         false => windows(text, before, window, window.div_ceil(2)),
     };
     let parts: Vec<Vec<Request>> = texts.iter().map(cut).collect();
     let requests = parts.concat();
-    let answers = respondent.answer(&requests, How { window, carry, greedy: false })?;
+    let answers = scorer.loglikelihood(&requests, ScoringOptions { window, carry, greedy: false })?;
     expect_all(&answers, requests.len())?;
     let mut rest = answers.iter();
     let mut by_document: Vec<Vec<(usize, f64)>> = Vec::with_capacity(texts.len());
@@ -120,7 +123,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::probes::scoring::likelihood::Answer;
+    use crate::probes::scoring::likelihood::TokenLosses;
 
     /// The definition, word for word.
     fn slowly(x: &[u32]) -> Vec<(usize, usize)> {
@@ -134,14 +137,14 @@ mod tests {
         late: bool,
     }
 
-    impl Respondent for Echo {
-        fn answer(&self, requests: &[Request], _: How) -> Result<Vec<Answer>> {
+    impl Scorer for Echo {
+        fn loglikelihood(&self, requests: &[Request], _: ScoringOptions) -> Result<Vec<TokenLosses>> {
             let losses = |r: &Request| {
                 let all = [&r.context[..], &r.continuation].concat();
                 let from = r.context.len() - usize::from(self.late);
                 all[from..from + r.continuation.len()].iter().map(|&id| f64::from(id)).collect()
             };
-            Ok(requests.iter().map(|r| Answer { losses: losses(r), greedy: false }).collect())
+            Ok(requests.iter().map(|r| TokenLosses { losses: losses(r), greedy: false }).collect())
         }
 
         fn carries(&self) -> bool {

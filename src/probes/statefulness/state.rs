@@ -14,7 +14,7 @@ use crate::device::Precision;
 use crate::evidence::{Condition, Metric as M};
 use crate::models::{Config, LanguageModel, State};
 use crate::ops::to_vec_f64;
-use crate::probes::{Probe, Reading, Result, Subject};
+use crate::probes::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 
 pub(in crate::probes) const PROBE: Probe = Probe {
     id: "state",
@@ -32,7 +32,9 @@ pub(in crate::probes) const PROBE: Probe = Probe {
         M::FirstTokenInfluence,
         M::DecaySpread,
     ],
-    ask,
+    data: ProbeData::HeldOut,
+    measure,
+    measure_checkpoint: None,
 };
 
 /// Different texts that are compared.
@@ -45,7 +47,7 @@ const LONG: usize = 512;
 /// The states that S1 and S2 speak of.
 const STATES: [&str; 3] = ["rwkv.wkv", "mamba.ssm", "mamba.conv"];
 
-fn ask(s: &Subject<'_>) -> Result<Vec<Reading>> {
+fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let Config::Groundthink(_) = s.model.config() else { return Ok(Vec::new()) };
     let valid = &s.dataset.valid;
     let context = s.recipe.context_length;
@@ -148,7 +150,7 @@ fn first_token_influence(model: &dyn LanguageModel, texts: &[Vec<u32>], vocab: u
     Ok(mean_of(changes.into_iter()))
 }
 
-/// How much decays and step sizes vary over the tokens beside their size, the smallest over layers.
+/// ScoringOptions much decays and step sizes vary over the tokens beside their size, the smallest over layers.
 fn decay_spread(model: &dyn LanguageModel, texts: &[Vec<u32>]) -> Result<f64> {
     let text: Vec<u32> = texts.concat();
     let mut smallest = f64::INFINITY;

@@ -1,0 +1,117 @@
+//! Contrast produces which metric: the table of probes, and what is measured outside them.
+
+use std::collections::BTreeMap;
+
+use super::benchmarks::{dialogue, hellaswag, lambada, ptb, wikitext};
+use super::efficiency::EFFICIENCY;
+use super::eval_data::EvalData;
+use super::probe::{Probe, ProbeData, Result};
+use super::statefulness::{ablation, canaries, mqar, recall, repeated_bigram, state};
+use super::{forward, language_modeling, long_context, optimizer, overfit, overlap, resume, size, training};
+use crate::evidence::{Condition, Metric};
+
+/// Every probe.
+pub const PROBES: &[Probe] = &[
+    size::PROBE,
+    training::PROBE,
+    optimizer::PROBE,
+    overlap::PROBE,
+    language_modeling::PROBE,
+    wikitext::PROBE,
+    ptb::PROBE,
+    lambada::PROBE,
+    hellaswag::PROBE,
+    dialogue::DAILYDIALOG,
+    dialogue::PERSONACHAT,
+    long_context::PROBE,
+    forward::PROBE,
+    state::PROBE,
+    ablation::PROBE,
+    recall::PROBE,
+    canaries::PROBE,
+    repeated_bigram::PROBE,
+    mqar::PROBE,
+    overfit::PROBE,
+    resume::PROBE,
+];
+
+/// What produces metrics outside the probes.
+pub struct Producer {
+    /// The name that provenance has.
+    pub id: &'static str,
+    /// The command that adds its numbers to a ledger.
+    pub command: &'static str,
+    /// What it does.
+    pub about: &'static str,
+    /// What it may measure.
+    pub metrics: &'static [Metric],
+}
+
+/// Every producer that is no probe.
+pub const OTHER_PRODUCERS: &[Producer] = &[
+    Producer {
+        id: "efficiency",
+        command: "cargo bench",
+        about: "times and weighs both models in turns; V5_PROTOCOL=P",
+        metrics: EFFICIENCY,
+    },
+    Producer {
+        id: "human",
+        command: "v5gate human import --ledger LEDGER",
+        about: "people compare replies blindly on the page of `v5gate human export`",
+        metrics: &[Metric::HumanPreference],
+    },
+];
+
+/// Metrics that nothing produces yet, and why. Criteria that ask for them stay unproven.
+pub const UNPRODUCED: &[(Metric, &str)] = &[(
+    Metric::ReferenceLossRatio,
+    "needs a GPT-2 of a gated scale that another program trained from the same weights and batches; nothing imports \
+     such a training yet, so PASS-2 cannot be met",
+)];
+
+/// Conditions that nothing measures yet, and why.
+pub const UNMEASURED: &[(Condition, &str)] = &[(
+    Condition::Published,
+    "needs the weights of the official GPT-2, which no protocol asks yet; `v5gate eval` measures them outside a ledger",
+)];
+
+/// ScoringOptions a metric gets into a ledger, in words; `None` where nothing is known to produce it.
+pub fn produced_by(metric: Metric, condition: Condition) -> Option<String> {
+    if let Some((_, why)) = UNMEASURED.iter().find(|(c, _)| *c == condition) {
+        return Some(format!("not measured: {why}"));
+    }
+    if let Some((_, why)) = UNPRODUCED.iter().find(|(m, _)| *m == metric) {
+        return Some(format!("not measured: {why}"));
+    }
+    if let Some(other) = OTHER_PRODUCERS.iter().find(|p| p.metrics.contains(&metric)) {
+        return Some(format!("measured by `{}` ({})", other.command, other.about));
+    }
+    let probe = PROBES.iter().find(|p| p.metrics.contains(&metric))?;
+    Some(format!("measured by probe {} of `v5gate run --protocol P` ({})", probe.id, probe.about))
+}
+
+/// What every probe that measures on something of its own measures on; empty where there is nothing.
+pub fn data_digests(data: &EvalData) -> Result<BTreeMap<String, String>> {
+    let own = PROBES.iter().filter(|probe| matches!(probe.data, ProbeData::Own { .. }));
+    own.map(|probe| Ok((probe.id.to_owned(), probe.data_digest(data)?.unwrap_or_default()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_a_producer_or_a_reason_for_none() {
+        for &metric in Metric::ALL {
+            assert!(produced_by(metric, Condition::Trained).is_some(), "{} has no producer", metric.id());
+        }
+        let stated: Vec<_> = UNPRODUCED.iter().map(|(metric, _)| *metric).collect();
+        let probes = PROBES.iter().flat_map(|p| p.metrics);
+        let others = OTHER_PRODUCERS.iter().flat_map(|p| p.metrics);
+        assert!(
+            probes.chain(others).all(|metric| !stated.contains(metric)),
+            "a produced metric needs no reason"
+        );
+    }
+}
