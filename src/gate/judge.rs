@@ -7,10 +7,11 @@ use std::sync::LazyLock;
 use serde::Serialize;
 
 use super::criteria::CRITERIA;
-use super::criterion::{Criterion, Rule, Weight};
+use super::criterion::{Criterion, Weight};
 use super::evidence_index::Evidence;
 use super::outcome::{Finding, Outcome, Status};
 use super::promise::{Problem, problems};
+use super::rule::Rule;
 use super::rules::{composite, history, paired, provenance, scaling, single};
 use crate::evidence::{Iteration, Ledger};
 use crate::scale::{SCALES, Scale, Tier};

@@ -3,8 +3,11 @@
 
 use serde::Serialize;
 
-use super::criterion::{Criterion, Rule, Weight};
-use super::fact::{Fact, Gap};
+use super::citation::{Citation, as_text};
+use super::criterion::{Criterion, Weight};
+use super::fact::Fact;
+use super::gap::Gap;
+use super::rule::Rule;
 use crate::evidence::{Metric, Value};
 use crate::scale::Scale;
 
@@ -127,8 +130,9 @@ pub struct Finding {
     pub missing: Option<Shortfall>,
     /// Why it is demanded.
     pub why: &'static str,
-    /// Where the demand comes from.
-    pub source: &'static str,
+    /// Where the demand comes from; written as a line of text.
+    #[serde(serialize_with = "as_text")]
+    pub source: &'static [Citation],
     /// Every number looked at.
     pub values: Vec<SeedValue>,
     /// The 95 % interval over trials, of rules that have one.

@@ -2,7 +2,7 @@
 
 use crate::evidence::{Direction, Field, Value};
 use crate::gate::{
-    AgreementRule, CompositeRule, ContrastRule, Criterion, EXACT, Effect, HistoryRule, LawRule, MeanRule,
+    AgreementRule, CompositeRule, ContrastRule, Criterion, EXACT, Effect, HistoryRule, LawRule, MeanRule, Of,
     PairedRule, ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule, Threshold, TrialRule,
     TrialsRule,
 };
@@ -159,5 +159,15 @@ pub(super) fn meaning(c: &Criterion) -> String {
         Rule::History(_) => {
             format!("{demanded}, by the rulings that the ledger keeps and the present findings")
         }
+    }
+}
+
+/// Which models a criterion asks.
+pub(super) fn whom(c: &Criterion) -> &'static str {
+    match c.of {
+        Of::Pair => "of both models, one against the other",
+        Of::Each => "of each model",
+        Of::GroundThink => "of GroundThink",
+        Of::Gpt2 => "of GPT-2",
     }
 }

@@ -8,7 +8,7 @@ use super::markdown::escaped;
 use super::words::{problem, told};
 use super::{about, mark, not_met, tally, visible};
 use crate::evidence::Ledger;
-use crate::gate::{Finding, Judgement, Status, Verdict};
+use crate::gate::{Finding, Judgement, Status, Verdict, cited};
 
 /// GitHub shows no more annotations of one kind from one step.
 const MOST: usize = 10;
@@ -32,7 +32,7 @@ pub fn annotations(judgement: &Judgement) -> String {
                 told(f),
                 demanded(f.rule),
                 f.why,
-                f.source
+                cited(f.source)
             );
             command(&mut text, kind, &title, &what);
         }
@@ -79,7 +79,7 @@ pub fn job_summary(ledger: &Ledger, judgement: &Judgement) -> String {
     if !open.is_empty() {
         text += "\n<details><summary>Why it is demanded</summary>\n\n";
         let reasons = open.iter().map(|f| {
-            let [id, scale, why, source] = [f.criterion, f.scale, f.why, f.source].map(escaped);
+            let [id, scale, why, source] = [f.criterion, f.scale, f.why, &cited(f.source)].map(escaped);
             format!("- `{id}` at {scale}: {why} ({source})\n")
         });
         fill(&mut text, reasons, SUMMARY);

@@ -9,7 +9,7 @@ use super::tables::{Table, tables};
 use super::words::{lacking, problem, told};
 use super::{by_group, by_scale, is_aside, is_outside, not_met, tally, visible};
 use crate::evidence::Ledger;
-use crate::gate::{Finding, Judgement, Status, Verdict, Weight};
+use crate::gate::{Finding, Judgement, Status, Verdict, Weight, cited};
 
 const STYLE: &str = include_str!("report.css");
 /// Nothing is loaded and nothing is run, whatever a name contains.
@@ -266,7 +266,7 @@ fn findings_of(findings: &[Finding], with_scale: bool) -> Markup {
                                 td.claim { (f.claim) " " code { (f.criterion) } }
                                 td data-label="Found" { (said(f)) }
                                 td data-label="Demanded" { (demanded(f.rule)) }
-                                td.why data-label="Why" { (f.why) " " span.source { (f.source) } }
+                                td.why data-label="Why" { (f.why) " " span.source { (cited(f.source)) } }
                             }
                         }
                         @if let Some(first) = group.iter().find(|f| is_aside(f)) {

@@ -6,7 +6,7 @@ use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, Te
 use super::demands::demanded;
 use super::words::{problem, told};
 use super::{by_scale, visible};
-use crate::gate::{Finding, Judgement, Status, Weight};
+use crate::gate::{Finding, Judgement, Status, Weight, cited};
 
 /// The report as JUnit XML.
 pub fn junit(judgement: &Judgement) -> Result<String, SerializeError> {
@@ -33,7 +33,7 @@ fn case(f: &Finding) -> TestCase {
         told(f),
         demanded(f.rule),
         f.why,
-        f.source
+        cited(f.source)
     ));
     let message = visible(&format!("{}: {} (demanded: {})", f.status.name(), told(f), demanded(f.rule)));
     let required = f.weight == Weight::Required;

@@ -7,7 +7,7 @@ use super::tables::{Table, tables};
 use super::words::{problem, told};
 use super::{LEGEND, about, by_group, by_scale, is_outside, mark, not_met, tally, visible};
 use crate::evidence::Ledger;
-use crate::gate::{Finding, Judgement, Weight};
+use crate::gate::{Finding, Judgement, Weight, cited};
 
 /// The report as Markdown.
 pub fn markdown(ledger: &Ledger, judgement: &Judgement) -> String {
@@ -77,7 +77,7 @@ fn open(text: &mut String, judgement: &Judgement) {
                 f.scale,
                 escaped(&demanded(f.rule)),
                 f.why,
-                f.source
+                cited(f.source)
             ),
         );
     }

@@ -18,7 +18,7 @@ mod tables;
 mod terminal;
 mod words;
 
-pub use criteria::{criteria_json, criteria_markdown, criteria_summary};
+pub use criteria::{criteria_json, criteria_markdown, criteria_page, criteria_summary};
 pub use demands::demanded;
 pub use diff::Difference;
 pub use explain::{explain, find_criterion, similar_ids};

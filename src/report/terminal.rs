@@ -7,7 +7,7 @@ use super::tables::{Table, tables};
 use super::words::{problem, told};
 use super::{LEGEND, about, by_group, by_scale, is_aside, is_outside, mark, not_met, tally};
 use crate::evidence::Ledger;
-use crate::gate::{Finding, Judgement, Status, Verdict, Weight};
+use crate::gate::{Finding, Judgement, Status, Verdict, Weight, cited};
 
 /// Where the report is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Page {
             let status = f.status.name();
             self.wrapped(
                 &format!("  {} ", mark(f)),
-                &format!("{} at {}, {status}: {} ({})", f.criterion, f.scale, f.why, f.source),
+                &format!("{} at {}, {status}: {} ({})", f.criterion, f.scale, f.why, cited(f.source)),
             );
         }
     }
