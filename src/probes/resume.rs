@@ -32,6 +32,7 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
         seed: s.seed,
         data: s.dataset.digest.clone(),
         tokenizer: &s.dataset.tokenizer,
+        compute: s.compute,
         checkpoint_every: u64::MAX,
         label: "resume".to_owned(),
     };

@@ -14,7 +14,7 @@ use super::recipe::{Recipe, RecipeError};
 use super::run::{Ending, Run, StepRecord};
 use crate::data::batches::{Batch, Batches, OrderError};
 use crate::data::tokenizer::Tokenizer;
-use crate::device::current;
+use crate::device::Compute;
 use crate::files::sha256;
 use crate::models::{Config, LanguageModel};
 use crate::ops::{Gradients, Tape, linear_cross_entropy, on_worker};
@@ -60,6 +60,8 @@ pub struct TrainJob<'a> {
     pub data: String,
     /// Goes into the checkpoints.
     pub tokenizer: &'a Tokenizer,
+    /// What computes.
+    pub compute: &'a Compute,
     /// Steps between checkpoints. Does not change the result.
     pub checkpoint_every: u64,
     /// Shown to people.
@@ -69,9 +71,9 @@ pub struct TrainJob<'a> {
 impl TrainJob<'_> {
     /// Digest of everything that decides the result, the code and what computes included.
     pub fn identity(&self) -> String {
-        let precision = self.recipe.precision.name();
+        let precision = self.recipe.precision.name(self.compute);
         // On CPUs the result is the same whatever their instruction set.
-        let on = if current().is_asynchronous() { current().name() } else { "cpu" };
+        let on = if self.compute.is_asynchronous() { self.compute.name() } else { "cpu" };
         let config = serde_json::to_string(&self.config).unwrap_or_default();
         let parts = [
             env!("V5_TRAIN_REVISION").to_owned(),
@@ -109,7 +111,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
     /// A training at its first step.
     pub fn new(job: &'b TrainJob<'a>) -> Result<Self, TrainError> {
         job.recipe.check()?;
-        let model = job.config.init(job.seed)?.to_device(job.recipe.precision)?;
+        let model = job.config.init(job.seed)?.to_device(job.compute, job.recipe.precision)?;
         Self::from_model(job, model)
     }
 
@@ -134,7 +136,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
     /// A training as a checkpoint left it.
     pub(super) fn resume(job: &'b TrainJob<'a>, folder: &Path) -> Result<Self, TrainError> {
         let run: Run = read_json(&folder.join("trainer.json"), "the state of a training")?;
-        let model = load_model(folder)?.to_device(job.recipe.precision)?;
+        let model = load_model(folder)?.to_device(job.compute, job.recipe.precision)?;
         let path = folder.join("optimizer.safetensors");
         let mut tensors = read_tensors(&path)?;
         let packed = tensors

@@ -481,7 +481,14 @@ fn text_seen_in_training_is_told() {
 /// What a trained model's probes answer: metric and what it was measured on.
 fn answers_in(protocol: &Protocol, data: &Path, out: &Path) -> Vec<(Metric, f64, Option<u64>, String)> {
     let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
-    let options = Options { out, data: Some(data), jobs: None, screen: &screen, stop: &stop };
+    let options = Options {
+        out,
+        data: Some(data),
+        jobs: None,
+        compute: v5gate::device::current(),
+        screen: &screen,
+        stop: &stop,
+    };
     let collector = Collector::open(protocol, &options).unwrap();
     let (spec, scale) = (v5gate::models::find("gpt2").unwrap(), v5gate::scale::find("smoke").unwrap());
     let trained = collector.train(Trial { spec, scale, seed: 1 }).unwrap();
