@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use criterion::{Criterion, SamplingMode};
-use v5gate::collect::{Collector, Options, collect, without_times};
+use v5gate::collect::{Collector, Options, archive_timings, collect};
 use v5gate::gate::{CRITERIA, Criterion as Row, Judgement, judge};
 use v5gate::probes::efficiency::EFFICIENCY;
 use v5gate::progress::Screen;
@@ -57,7 +57,7 @@ fn run() -> Result<u8> {
     let out = std::env::var_os("V5_OUT").map_or_else(beside, PathBuf::from);
     let data = std::env::var_os("V5_DATA").map(PathBuf::from);
     if std::env::var_os("V5_FRESH").is_some()
-        && let Some(old) = without_times(&out)?
+        && let Some(old) = archive_timings(&out)?
     {
         eprintln!("the old ledger is {}", old.display());
     }

@@ -10,7 +10,7 @@ mod world;
 use std::path::PathBuf;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use v5gate::gate::{CRITERIA, Finding, Status, Weight};
+use v5gate::gate::{CRITERIA, Finding, Role, Status, cited};
 use v5gate::report;
 use v5gate::scale::{SCALES, Scale};
 use world::World;
@@ -27,7 +27,7 @@ pub fn check(finding: Option<&Finding>) -> Result<(), Failed> {
     if let Some(lacking) = report::lacking(finding) {
         text += &format!("  lacking:  {lacking}\n");
     }
-    Err(format!("{text}  because:  {} ({})", finding.why, finding.source).into())
+    Err(format!("{text}  because:  {} ({})", finding.why, cited(finding.source)).into())
 }
 
 fn trial(world: &'static World, criterion: &'static str, group: &str, scale: &'static Scale) -> Trial {
@@ -55,7 +55,7 @@ fn main() {
         }
     };
     let required = |c: &'static v5gate::gate::Criterion| {
-        let scales = SCALES.iter().filter(move |s| c.weight(s) == Some(Weight::Required));
+        let scales = SCALES.iter().filter(move |s| c.role(s) == Some(Role::Required));
         scales.map(move |s| trial(world, c.id, &c.group.replace(' ', "-"), s))
     };
     let trials = CRITERIA.iter().flat_map(required).collect();

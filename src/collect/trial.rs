@@ -4,16 +4,19 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
-use super::{CollectError, REVISION};
+use super::error::CollectError;
 use crate::data::batches::{Batches, Order, OrderError, window_count};
 use crate::data::dataset::Dataset;
 use crate::device::current;
-use crate::evidence::{Condition, Context, Expected, Provenance, SCHEMA, Subject as Of};
+use crate::evidence::{Condition, Context, Expected, Provenance, SCHEMA, Subject};
 use crate::models::{self, LanguageModel, ModelSpec};
 use crate::probes::data_digests;
 use crate::protocol::{Protocol, recipe_digest};
 use crate::scale::Scale;
 use crate::train::{Run, RunDir, STOPPING, TrainJob, load_model};
+
+/// Digest of the code that makes numbers.
+pub const REVISION: &str = env!("V5_REVISION");
 
 /// The device that numbers come from.
 pub fn device() -> &'static str {
@@ -36,8 +39,13 @@ impl Trial {
         format!("{} {} seed {}", self.spec.name, self.scale.name, self.seed)
     }
 
-    pub(super) fn of(&self, condition: Condition) -> Of {
-        Of { model: self.spec.name.to_owned(), scale: self.scale.name.to_owned(), seed: self.seed, condition }
+    pub(super) fn of(&self, condition: Condition) -> Subject {
+        Subject {
+            model: self.spec.name.to_owned(),
+            scale: self.scale.name.to_owned(),
+            seed: self.seed,
+            condition,
+        }
     }
 }
 
@@ -91,7 +99,11 @@ pub(super) fn order(protocol: &Protocol, dataset: &Dataset, seed: u64) -> Result
 }
 
 /// What the protocol promises about every piece of evidence.
-pub fn promise(protocol: &Protocol, dataset: &Dataset, data: Option<&Path>) -> Result<Context, CollectError> {
+pub fn manifest(
+    protocol: &Protocol,
+    dataset: &Dataset,
+    data: Option<&Path>,
+) -> Result<Context, CollectError> {
     let mut expected = Vec::new();
     for &seed in &protocol.seeds {
         let order = order(protocol, dataset, seed)?.digest();

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use crate::collect::{CollectError, stamped};
+use crate::collect::{CollectError, to_measurement};
 use crate::data::published::dialogues::{Dialogue, dialogues};
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::{
@@ -31,7 +31,7 @@ fn of_both(a: &Compared, b: &Compared) -> u64 {
 }
 
 /// What to compare on what.
-pub struct Comparison<'a> {
+pub struct ReplyComparison<'a> {
     /// A checkpoint's folder, with its tokenizer.
     pub a: &'a Path,
     /// Another's.
@@ -52,7 +52,7 @@ pub struct Comparison<'a> {
     pub stop: &'a AtomicBool,
 }
 
-impl Comparison<'_> {
+impl ReplyComparison<'_> {
     /// Generates, and gives what raters see and what opens the blinding.
     pub fn run(&self) -> Result<(Vec<Pair>, Key), CollectError> {
         let path = self.task.file_at(self.data);
@@ -176,5 +176,5 @@ pub fn human_preference(ledger: &Ledger, key: &Key, tally: &Tally) -> Result<Lin
     let reading = Reading { n: Some(ratings), interval, ..Reading::new(Metric::HumanPreference, value) };
     let source =
         Provenance { probe: "human".to_owned(), validation: key.page.clone(), ..about.provenance().clone() };
-    Ok(stamped(Subject { condition: Condition::Trained, ..about.subject().clone() }, reading, source))
+    Ok(to_measurement(Subject { condition: Condition::Trained, ..about.subject().clone() }, reading, source))
 }

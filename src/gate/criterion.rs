@@ -1,9 +1,10 @@
-//! The shapes that a demand can take. A criterion is data: its rule is one of a few closed
-//! shapes, so every demand can be printed, listed and driven by a test. Nothing here decides.
+//! What a criterion is: data. One row of the table says what is demanded, of whom, where and why.
 
 use serde::Serialize;
 
-use crate::evidence::{Condition, Field, Metric};
+use super::citation::{Citation, as_text};
+use super::rule::Rule;
+use crate::evidence::{Condition, Metric};
 use crate::scale::Tier;
 
 /// The architecture on trial.
@@ -11,25 +12,27 @@ pub const GROUNDTHINK: &str = "groundthink";
 /// The baseline.
 pub const GPT2: &str = "gpt2";
 
-/// What an answer does to the verdict.
+/// What an outcome does to the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Weight {
+pub enum Role {
     /// Unmet fails, unproven leaves the verdict incomplete.
     Required,
     /// Does not decide by itself, but a required row is made of it and others.
-    Part,
+    #[serde(rename = "part")]
+    Contributing,
     /// Shown; cannot change the verdict.
-    Informs,
+    #[serde(rename = "informs")]
+    Informational,
 }
 
-impl Weight {
+impl Role {
     /// The name used in reports.
     pub const fn name(self) -> &'static str {
         match self {
-            Weight::Required => "required",
-            Weight::Part => "part of a required row",
-            Weight::Informs => "informs only",
+            Role::Required => "required",
+            Role::Contributing => "part of a required row",
+            Role::Informational => "informs only",
         }
     }
 }
@@ -37,7 +40,7 @@ impl Weight {
 /// Which models are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Of {
+pub enum ModelScope {
     /// Both models, each by itself.
     Each,
     /// The architecture on trial.
@@ -48,445 +51,13 @@ pub enum Of {
     Pair,
 }
 
-impl Of {
+impl ModelScope {
     /// The models asked.
     pub const fn models(self) -> &'static [&'static str] {
         match self {
-            Of::Each | Of::Pair => &[GROUNDTHINK, GPT2],
-            Of::GroundThink => &[GROUNDTHINK],
-            Of::Gpt2 => &[GPT2],
-        }
-    }
-}
-
-/// The least difference that counts in practice (ruling R7).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Effect {
-    /// A difference of more than this, in the metric's unit.
-    Absolute(f64),
-    /// Of a loss: the perplexity it means is lower by more than this share.
-    Perplexity(f64),
-    /// A ratio: more by this share where more is better, less by this share where less is; of seconds, the
-    /// speed is more by this share.
-    Relative(f64),
-}
-
-/// Which values are good: those on one side of a number, or between two.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Threshold {
-    /// No less than this.
-    AtLeast(f64),
-    /// No more than this.
-    AtMost(f64),
-    /// More than this.
-    Above(f64),
-    /// Less than this.
-    Below(f64),
-    /// Between both, ends included.
-    Within(f64, f64),
-}
-
-impl Threshold {
-    /// Whether a value is good; NaN never is.
-    pub fn admits(self, x: f64) -> bool {
-        match self {
-            Threshold::AtLeast(least) => x >= least,
-            Threshold::AtMost(most) => x <= most,
-            Threshold::Above(least) => x > least,
-            Threshold::Below(most) => x < most,
-            Threshold::Within(low, high) => low <= x && x <= high,
-        }
-    }
-
-    /// The same in a unit of which this one's is so many.
-    pub fn times(self, unit: f64) -> Self {
-        match self {
-            Threshold::AtLeast(least) => Threshold::AtLeast(least * unit),
-            Threshold::AtMost(most) => Threshold::AtMost(most * unit),
-            Threshold::Above(least) => Threshold::Above(least * unit),
-            Threshold::Below(most) => Threshold::Below(most * unit),
-            Threshold::Within(low, high) => Threshold::Within(low * unit, high * unit),
-        }
-    }
-}
-
-/// The demand itself. Where a criterion names several metrics, it is made of each.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum Rule {
-    /// Looks at each model by itself.
-    Single(SingleRule),
-    /// Compares the models trial by trial.
-    Paired(PairedRule),
-    /// Looks at where numbers come from.
-    Provenance(ProvenanceRule),
-    /// Looks at several scales.
-    Scaling(ScalingRule),
-    /// Looks at other findings.
-    Composite(CompositeRule),
-    /// Looks at earlier iterations.
-    History(HistoryRule),
-}
-
-/// A demand of one model.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum SingleRule {
-    /// Of each metric in each trial.
-    Trial(TrialRule),
-    /// Of the mean over the metrics in each trial.
-    Mean(MeanRule),
-    /// Of each metric over the trials.
-    Trials(TrialsRule),
-}
-
-/// A demand of one number.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TrialRule {
-    /// The value is 1.
-    Holds,
-    /// The value is a finite number.
-    Finite,
-    /// The value is less than another of the same subject.
-    LessThan(Metric),
-    /// The lower end of the measured 95 % interval is above 1/K of the same subject.
-    AboveChance,
-    /// The value differs from 1/K of the same subject by no more than this.
-    AtChance(f64),
-    /// The lower end of the measured 95 % interval is more.
-    LowerAbove(f64),
-    /// The upper end of the measured 95 % interval is no more.
-    UpperAtMost(f64),
-    /// The value is good.
-    #[serde(untagged)]
-    Value(Threshold),
-}
-
-/// A demand of the mean of several metrics in one trial.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub enum MeanRule {
-    /// It is no less.
-    #[serde(rename = "mean_at_least")]
-    AtLeast(f64),
-    /// It is this other metric, up to rounding.
-    #[serde(rename = "mean_is")]
-    Is(Metric),
-}
-
-/// A demand of the trials of one model together.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TrialsRule {
-    /// The scatter over trials is so small that ruling R7 can see a relative effect of this size
-    /// between two models that scatter alike: 2·√2·s / mean is no more.
-    Steady(f64),
-    /// Over the trials the value, a ratio, is equivalent to 1 within this share, by two one-sided
-    /// tests at 5 % of its logarithm.
-    Equivalent(f64),
-}
-
-/// A demand of GroundThink's numbers beside GPT-2's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum PairedRule {
-    /// In each trial.
-    Trial(AgreementRule),
-    /// Over the trials.
-    Trials(ContrastRule),
-}
-
-/// A demand of both models' numbers in one trial.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AgreementRule {
-    /// The values differ by at most this share of GPT-2's.
-    Matched(f64),
-    /// GroundThink's value divided by GPT-2's lies between both.
-    RatioWithin(f64, f64),
-}
-
-/// A demand of both models' numbers over the trials.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ContrastRule {
-    /// The upper 95 % bound of the perplexity ratio is at most this (ruling R6; asked of losses).
-    NonInferior(f64),
-    /// GroundThink is better by ruling R7: both statistically and practically.
-    SignificantlyBetter(Effect),
-    /// GPT-2 is not better by ruling R7.
-    NotSignificantlyWorse(Effect),
-    /// The paired 95 % interval of GroundThink's advantage lies above zero.
-    MeasurablyBetter,
-    /// The paired 95 % interval of GroundThink's advantage does not lie below zero.
-    NotMeasurablyWorse,
-    /// At least one model's 95 % interval over the trials lies above 1/K (ruling R17).
-    EitherAboveChance,
-    /// GroundThink's mean divided by GPT-2's is good.
-    #[serde(untagged)]
-    Ratio(RatioThreshold),
-}
-
-/// Which ratios of means are good.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RatioThreshold {
-    /// GroundThink's mean is at most this many times GPT-2's.
-    RatioAtMost(f64),
-    /// GroundThink's mean is at least this many times GPT-2's.
-    RatioAtLeast(f64),
-    /// GroundThink's mean is less than this many times GPT-2's.
-    RatioBelow(f64),
-    /// GroundThink's mean is more than this many times GPT-2's.
-    RatioAbove(f64),
-}
-
-impl RatioThreshold {
-    /// The ratios that are good.
-    pub const fn threshold(self) -> Threshold {
-        match self {
-            RatioThreshold::RatioAtMost(most) => Threshold::AtMost(most),
-            RatioThreshold::RatioAtLeast(least) => Threshold::AtLeast(least),
-            RatioThreshold::RatioBelow(most) => Threshold::Below(most),
-            RatioThreshold::RatioAbove(least) => Threshold::Above(least),
-        }
-    }
-}
-
-/// A demand of where numbers come from.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProvenanceRule {
-    /// In every trial both models' values come from the same thing.
-    #[serde(rename = "same_provenance")]
-    Same(Field),
-    /// Every trial of either model has one of its own.
-    #[serde(rename = "distinct_provenance")]
-    Distinct(Field),
-    /// Everything measured of a trained model in one trial names the same one.
-    OneSource(Field),
-}
-
-/// A demand of the means at several scales.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScalingRule {
-    /// From the named scale to this one, GroundThink's mean falls by at least this share of what
-    /// GPT-2's falls by.
-    FallsLike(&'static str, f64),
-    /// Over all scales, of the models' scaling laws.
-    #[serde(untagged)]
-    Law(LawRule),
-}
-
-/// A demand of the models' scaling laws.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub enum LawRule {
-    /// The law of each model explains at least this share of the variance of the logarithms.
-    #[serde(rename = "law_fits")]
-    Fits(f64),
-    /// The exponents differ by at most this share of GPT-2's.
-    #[serde(rename = "law_parallel")]
-    Parallel(f64),
-    /// GroundThink's law is at least as steep as GPT-2's.
-    #[serde(rename = "law_steeper")]
-    Steeper,
-}
-
-/// A demand of other findings at the same scale.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CompositeRule {
-    /// The named criteria are met, those of them that are asked at this scale.
-    All(&'static [&'static str]),
-    /// At least so many of the named criteria are met.
-    AtLeastOf(usize, &'static [&'static str]),
-}
-
-/// A demand of the iterations so far.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HistoryRule {
-    /// Not so many iterations in a row, the recorded ones and the present one last, lacked any of
-    /// the named criteria.
-    NotInARow(usize, &'static [&'static str]),
-}
-
-/// How far a control may be from its exact value: sums of 1/K round.
-pub const EXACT: f64 = 1e-9;
-
-/// The shapes by name, for the table.
-impl Rule {
-    pub(super) const HOLDS: Self = Self::trial(TrialRule::Holds);
-    pub(super) const FINITE: Self = Self::trial(TrialRule::Finite);
-    pub(super) const ABOVE_CHANCE: Self = Self::trial(TrialRule::AboveChance);
-    pub(super) const MEASURABLY_BETTER: Self = Self::contrast(ContrastRule::MeasurablyBetter);
-    pub(super) const NOT_MEASURABLY_WORSE: Self = Self::contrast(ContrastRule::NotMeasurablyWorse);
-    pub(super) const EITHER_ABOVE_CHANCE: Self = Self::contrast(ContrastRule::EitherAboveChance);
-    pub(super) const LAW_STEEPER: Self = Self::Scaling(ScalingRule::Law(LawRule::Steeper));
-
-    const fn trial(rule: TrialRule) -> Self {
-        Rule::Single(SingleRule::Trial(rule))
-    }
-
-    const fn value(threshold: Threshold) -> Self {
-        Self::trial(TrialRule::Value(threshold))
-    }
-
-    const fn contrast(rule: ContrastRule) -> Self {
-        Rule::Paired(PairedRule::Trials(rule))
-    }
-
-    const fn ratio(threshold: RatioThreshold) -> Self {
-        Self::contrast(ContrastRule::Ratio(threshold))
-    }
-
-    pub(super) const fn at_least(limit: f64) -> Self {
-        Self::value(Threshold::AtLeast(limit))
-    }
-
-    pub(super) const fn at_most(limit: f64) -> Self {
-        Self::value(Threshold::AtMost(limit))
-    }
-
-    pub(super) const fn above(limit: f64) -> Self {
-        Self::value(Threshold::Above(limit))
-    }
-
-    pub(super) const fn below(limit: f64) -> Self {
-        Self::value(Threshold::Below(limit))
-    }
-
-    pub(super) const fn within(low: f64, high: f64) -> Self {
-        Self::value(Threshold::Within(low, high))
-    }
-
-    pub(super) const fn less_than(other: Metric) -> Self {
-        Self::trial(TrialRule::LessThan(other))
-    }
-
-    pub(super) const fn at_chance(within: f64) -> Self {
-        Self::trial(TrialRule::AtChance(within))
-    }
-
-    pub(super) const fn lower_above(limit: f64) -> Self {
-        Self::trial(TrialRule::LowerAbove(limit))
-    }
-
-    pub(super) const fn upper_at_most(limit: f64) -> Self {
-        Self::trial(TrialRule::UpperAtMost(limit))
-    }
-
-    pub(super) const fn mean_at_least(limit: f64) -> Self {
-        Rule::Single(SingleRule::Mean(MeanRule::AtLeast(limit)))
-    }
-
-    pub(super) const fn mean_is(other: Metric) -> Self {
-        Rule::Single(SingleRule::Mean(MeanRule::Is(other)))
-    }
-
-    pub(super) const fn steady(effect: f64) -> Self {
-        Rule::Single(SingleRule::Trials(TrialsRule::Steady(effect)))
-    }
-
-    pub(super) const fn equivalent(share: f64) -> Self {
-        Rule::Single(SingleRule::Trials(TrialsRule::Equivalent(share)))
-    }
-
-    pub(super) const fn matched(share: f64) -> Self {
-        Rule::Paired(PairedRule::Trial(AgreementRule::Matched(share)))
-    }
-
-    pub(super) const fn ratio_within(low: f64, high: f64) -> Self {
-        Rule::Paired(PairedRule::Trial(AgreementRule::RatioWithin(low, high)))
-    }
-
-    pub(super) const fn ratio_at_most(limit: f64) -> Self {
-        Self::ratio(RatioThreshold::RatioAtMost(limit))
-    }
-
-    pub(super) const fn ratio_at_least(limit: f64) -> Self {
-        Self::ratio(RatioThreshold::RatioAtLeast(limit))
-    }
-
-    pub(super) const fn ratio_below(limit: f64) -> Self {
-        Self::ratio(RatioThreshold::RatioBelow(limit))
-    }
-
-    pub(super) const fn ratio_above(limit: f64) -> Self {
-        Self::ratio(RatioThreshold::RatioAbove(limit))
-    }
-
-    pub(super) const fn non_inferior(limit: f64) -> Self {
-        Self::contrast(ContrastRule::NonInferior(limit))
-    }
-
-    pub(super) const fn significantly_better(effect: Effect) -> Self {
-        Self::contrast(ContrastRule::SignificantlyBetter(effect))
-    }
-
-    pub(super) const fn not_significantly_worse(effect: Effect) -> Self {
-        Self::contrast(ContrastRule::NotSignificantlyWorse(effect))
-    }
-
-    pub(super) const fn same(field: Field) -> Self {
-        Rule::Provenance(ProvenanceRule::Same(field))
-    }
-
-    pub(super) const fn distinct(field: Field) -> Self {
-        Rule::Provenance(ProvenanceRule::Distinct(field))
-    }
-
-    pub(super) const fn one_source(field: Field) -> Self {
-        Rule::Provenance(ProvenanceRule::OneSource(field))
-    }
-
-    pub(super) const fn falls_like(from: &'static str, share: f64) -> Self {
-        Rule::Scaling(ScalingRule::FallsLike(from, share))
-    }
-
-    pub(super) const fn law_fits(least: f64) -> Self {
-        Rule::Scaling(ScalingRule::Law(LawRule::Fits(least)))
-    }
-
-    pub(super) const fn law_parallel(share: f64) -> Self {
-        Rule::Scaling(ScalingRule::Law(LawRule::Parallel(share)))
-    }
-
-    pub(super) const fn all(ids: &'static [&'static str]) -> Self {
-        Rule::Composite(CompositeRule::All(ids))
-    }
-
-    pub(super) const fn at_least_of(n: usize, ids: &'static [&'static str]) -> Self {
-        Rule::Composite(CompositeRule::AtLeastOf(n, ids))
-    }
-
-    pub(super) const fn not_in_a_row(n: usize, ids: &'static [&'static str]) -> Self {
-        Rule::History(HistoryRule::NotInARow(n, ids))
-    }
-}
-
-impl Rule {
-    /// Whether it holds the two models against each other.
-    pub const fn compares(self) -> bool {
-        match self {
-            Rule::Paired(_) | Rule::Provenance(ProvenanceRule::Same(_)) => true,
-            Rule::Scaling(ScalingRule::FallsLike(..)) => true,
-            Rule::Scaling(ScalingRule::Law(LawRule::Parallel(_) | LawRule::Steeper)) => true,
-            Rule::Single(_) | Rule::Composite(_) | Rule::History(_) => false,
-            Rule::Provenance(ProvenanceRule::Distinct(_) | ProvenanceRule::OneSource(_)) => false,
-            Rule::Scaling(ScalingRule::Law(LawRule::Fits(_))) => false,
-        }
-    }
-
-    /// The other criteria that it is made of.
-    pub const fn parts(self) -> &'static [&'static str] {
-        match self {
-            Rule::Composite(CompositeRule::All(ids) | CompositeRule::AtLeastOf(_, ids)) => ids,
-            Rule::History(HistoryRule::NotInARow(_, ids)) => ids,
-            Rule::Single(_) | Rule::Paired(_) | Rule::Provenance(_) | Rule::Scaling(_) => &[],
+            ModelScope::Each | ModelScope::Pair => &[GROUNDTHINK, GPT2],
+            ModelScope::GroundThink => &[GROUNDTHINK],
+            ModelScope::Gpt2 => &[GPT2],
         }
     }
 }
@@ -502,8 +73,9 @@ pub struct Criterion {
     pub claim: &'static str,
     /// Why it is demanded, or what follows when it is not met.
     pub why: &'static str,
-    /// The ruling or section it comes from.
-    pub source: &'static str,
+    /// Where it comes from; written as a line of text.
+    #[serde(serialize_with = "as_text")]
+    pub source: &'static [Citation],
     /// Tiers at which it must be met.
     pub required: &'static [Tier],
     /// Tiers at which it is shown only.
@@ -511,54 +83,12 @@ pub struct Criterion {
     /// The scales it is about; every one of those tiers when empty.
     pub scales: &'static [&'static str],
     /// Which models are asked.
-    pub of: Of,
+    #[serde(rename = "of")]
+    pub scope: ModelScope,
     /// In what state they are asked.
     pub condition: Condition,
     /// What is looked at.
     pub metrics: &'static [Metric],
     /// The demand.
     pub rule: Rule,
-}
-
-impl Criterion {
-    /// A row of this one's family.
-    pub(super) const fn row(
-        self,
-        id: &'static str,
-        claim: &'static str,
-        why: &'static str,
-        source: &'static str,
-    ) -> Self {
-        Criterion { id, claim, why, source, ..self }
-    }
-
-    /// The same, asking this of these.
-    pub(super) const fn asks(self, metrics: &'static [Metric], rule: Rule) -> Self {
-        Criterion { metrics, rule, ..self }
-    }
-
-    /// The same, made of other rows.
-    pub(super) const fn made(self, rule: Rule) -> Self {
-        Criterion { metrics: &[], rule, ..self }
-    }
-
-    /// The same, about these models.
-    pub(super) const fn of(self, of: Of) -> Self {
-        Criterion { of, ..self }
-    }
-
-    /// The same, at these scales only.
-    pub(super) const fn at(self, scales: &'static [&'static str]) -> Self {
-        Criterion { scales, ..self }
-    }
-
-    /// The same, required at these tiers and informing at those.
-    pub(super) const fn tiers(self, required: &'static [Tier], informs: &'static [Tier]) -> Self {
-        Criterion { required, informs, ..self }
-    }
-
-    /// The same under another condition.
-    pub(super) const fn under(self, condition: Condition) -> Self {
-        Criterion { condition, ..self }
-    }
 }

@@ -1,29 +1,36 @@
 //! The gate: reads a ledger and says whether the architecture may be released. Pure and total:
 //! it does no I/O, reads no clock, knows no tensors, and no ledger makes it panic.
 //!
-//! It has storeys, each naming only those before it: `criterion` (the shapes of a demand),
-//! `criteria` (the table), `evidence_index` (finding the number that counts), `fact` and `outcome`
-//! (what was found), `promise` (what may pass at all), `rules` (one file a family of shapes) and
-//! `judge` (the verdict). Words are `report`'s.
+//! It has storeys, each naming only those before it: `rule` and `criterion` (the shapes of a demand, and
+//! what is said of one), `criteria` (the table) with `role` (whether a row decides), `evidence_index` (finding
+//! the number that counts), `fact`, `gap` and `outcome` (what was found and what is missing), `promise`
+//! (what may pass at all), `rules` (one file a family of shapes) and `judge` (the verdict). Words are
+//! `report`'s.
 
+mod citation;
 mod criteria;
 mod criterion;
 mod evidence_index;
 mod fact;
+mod gap;
 mod judge;
 mod outcome;
 mod promise;
 mod role;
+mod rule;
+mod rule_names;
 mod rules;
 
+pub use citation::{Citation, RULINGS, cited};
 pub use criteria::CRITERIA;
-pub use criterion::{
-    AgreementRule, CompositeRule, ContrastRule, Criterion, EXACT, Effect, GPT2, GROUNDTHINK, HistoryRule,
-    LawRule, MeanRule, Of, PairedRule, ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule,
-    Threshold, TrialRule, TrialsRule, Weight,
-};
+pub use criterion::{Criterion, GPT2, GROUNDTHINK, ModelScope, Role};
 pub use evidence_index::{Evidence, MOST_TRIALS, Missing};
-pub use fact::{Decisive, Estimate, Fact, FittedLaw, Gap, ModelTrial, Spread};
+pub use fact::{Decisive, Estimate, Fact, FittedLaw, Spread};
+pub use gap::{Gap, ModelTrial};
 pub use judge::{Judgement, Verdict, iteration, judge};
 pub use outcome::{Finding, SeedValue, Shortfall, Status};
 pub use promise::{FULL, FULL_TRIALS, Problem};
+pub use rule::{
+    AgreementRule, CompositeRule, ContrastRule, EXACT, Effect, HistoryRule, LawRule, MeanRule, PairedRule,
+    ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule, Threshold, TrialRule, TrialsRule,
+};

@@ -3,8 +3,11 @@
 
 use serde::Serialize;
 
-use super::criterion::{Criterion, Rule, Weight};
-use super::fact::{Fact, Gap};
+use super::citation::{Citation, as_text};
+use super::criterion::{Criterion, Role};
+use super::fact::Fact;
+use super::gap::Gap;
+use super::rule::Rule;
 use crate::evidence::{Metric, Value};
 use crate::scale::Scale;
 
@@ -116,7 +119,8 @@ pub struct Finding {
     /// Met, unmet, unproven or outside.
     pub status: Status,
     /// Whether it can change the verdict.
-    pub weight: Weight,
+    #[serde(rename = "weight")]
+    pub role: Role,
     /// What the criterion claims.
     pub claim: &'static str,
     /// What it demands.
@@ -127,8 +131,9 @@ pub struct Finding {
     pub missing: Option<Shortfall>,
     /// Why it is demanded.
     pub why: &'static str,
-    /// Where the demand comes from.
-    pub source: &'static str,
+    /// Where the demand comes from; written as a line of text.
+    #[serde(serialize_with = "as_text")]
+    pub source: &'static [Citation],
     /// Every number looked at.
     pub values: Vec<SeedValue>,
     /// The 95 % interval over trials, of rules that have one.
@@ -138,7 +143,7 @@ pub struct Finding {
 impl Finding {
     pub(super) fn new(
         criterion: &Criterion,
-        weight: Weight,
+        role: Role,
         scale: &'static Scale,
         status: Status,
         outcome: Outcome,
@@ -150,7 +155,7 @@ impl Finding {
             group: criterion.group,
             scale: scale.name,
             status,
-            weight,
+            role,
             claim: criterion.claim,
             rule: criterion.rule,
             facts: outcome.facts,

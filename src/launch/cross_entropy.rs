@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::{column_sums, scale};
 use super::embedding::ids;
-use super::{Arg, Operand, Out, Place, Shape, gemm, launch};
+use super::{Arg, LaunchShape, Operand, Out, Place, gemm, launch};
 
 /// Threads of a row's block.
 const THREADS: usize = 512;
@@ -13,21 +13,27 @@ const LOGITS: usize = 64 * 1024 * 1024;
 /// Columns to which rows of logits are padded, so that products take whole tiles.
 const TILE: usize = 64;
 
-/// Losses of every token, float32, and where asked for the gradients of their mean.
-pub(crate) struct Losses {
+/// KernelLosses of every token, float32, and where asked for the gradients of their mean.
+pub(crate) struct KernelLosses {
     pub each: Tensor,
     pub gradients: Option<(Tensor, Tensor)>,
 }
 
-/// Losses of `targets` under softmax(h Wᵀ), so many tokens at a time that their logits stay few.
-pub(crate) fn losses(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool) -> Result<Losses> {
+/// KernelLosses of `targets` under softmax(h Wᵀ), so many tokens at a time that their logits stay few.
+pub(crate) fn losses(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool) -> Result<KernelLosses> {
     let (vocab, _) = w.dims2()?;
     let stride = vocab.next_multiple_of(TILE);
     in_parts(h, w, targets, gradients, (LOGITS / stride).max(TILE))
 }
 
 /// The same, at most `at_once` tokens at a time.
-fn in_parts(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, at_once: usize) -> Result<Losses> {
+fn in_parts(
+    h: &Tensor,
+    w: &Tensor,
+    targets: &[u32],
+    gradients: bool,
+    at_once: usize,
+) -> Result<KernelLosses> {
     let ((rows, width), (vocab, w_width)) = (h.dims2()?, w.dims2()?);
     if rows != targets.len() || width != w_width || width == 0 || rows == 0 {
         bail!("loss: hidden {:?}, head {:?}, {} targets", h.dims(), w.dims(), targets.len());
@@ -52,7 +58,7 @@ fn in_parts(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, at_once: u
         let part_targets = targets.narrow(0, first, n)?;
         args.extend([(&part_targets).into(), (&mut each).into(), slope]);
         args.extend([vocab.into(), stride.into(), (1.0 / rows as f64).into()]);
-        launch("cross_entropy", dtype, Shape::new(n, THREADS).shared(4 * THREADS / 32), &mut args)?;
+        launch("cross_entropy", dtype, LaunchShape::new(n, THREADS).shared(4 * THREADS / 32), &mut args)?;
         drop(args);
         all.push(each.done()?);
         if let Some(dz) = dz {
@@ -65,7 +71,7 @@ fn in_parts(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, at_once: u
     }
     let each = if all.len() == 1 { all.remove(0) } else { Tensor::cat(&all, 0)? };
     let gradients = if gradients { Some((dh.done()?, dw.done()?)) } else { None };
-    Ok(Losses { each, gradients })
+    Ok(KernelLosses { each, gradients })
 }
 
 /// The mean of float32 losses, a scalar where they lie.

@@ -2,12 +2,12 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::args::in_place;
-use super::{Out, Shape, THREADS, args, launch, vector};
+use super::dispatch::in_place;
+use super::{LaunchShape, Out, THREADS, args, launch, vector};
 
 /// A thread for every 16 bytes of `n` elements.
-fn packs(n: usize, dtype: DType) -> Shape {
-    Shape::each(n.div_ceil(16 / dtype.size_in_bytes()))
+fn packs(n: usize, dtype: DType) -> LaunchShape {
+    LaunchShape::each(n.div_ceil(16 / dtype.size_in_bytes()))
 }
 
 fn same(a: &Tensor, b: &Tensor) -> Result<()> {
@@ -89,7 +89,7 @@ pub(crate) fn cut(x: &Tensor, sizes: &[usize]) -> Result<Vec<Tensor>> {
     let part = |&size: &usize| {
         let mut y = Out::new(&[rows, size], x.dtype(), x)?;
         let mut args = args![x, &mut y, rows, cols, start, size];
-        launch("columns_take", x.dtype(), Shape::each(rows * size), &mut args)?;
+        launch("columns_take", x.dtype(), LaunchShape::each(rows * size), &mut args)?;
         start += size;
         y.done()
     };
@@ -104,7 +104,7 @@ pub(crate) fn join(parts: &[Option<Tensor>], sizes: &[usize], rows: usize) -> Re
     let mut start = 0;
     for (part, &size) in parts.iter().zip(sizes) {
         let mut args = args![part.as_ref(), &mut x, rows, cols, start, size];
-        launch("columns_put", dtype, Shape::each(rows * size), &mut args)?;
+        launch("columns_put", dtype, LaunchShape::each(rows * size), &mut args)?;
         start += size;
     }
     x.done()
@@ -118,7 +118,7 @@ pub(crate) fn column_sums(x: &Tensor, cols: usize, weight: Option<&Tensor>) -> R
     let rows = x.elem_count() / cols.max(1);
     let chunks = rows.div_ceil(CHUNK).max(1);
     let mut y = Out::new(&[chunks, cols], DType::F32, x)?;
-    let shape = Shape { grid: [cols.div_ceil(32), chunks, 1], threads: THREADS, shared: 4 * THREADS };
+    let shape = LaunchShape { grid: [cols.div_ceil(32), chunks, 1], threads: THREADS, shared: 4 * THREADS };
     launch("column_sums", x.dtype(), shape, &mut args![x, weight, &mut y, rows, cols, CHUNK])?;
     let y = y.done()?;
     if chunks == 1 { y.reshape(cols) } else { column_sums(&y, cols, None) }

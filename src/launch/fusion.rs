@@ -3,11 +3,11 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::elementwise::column_sums;
-use super::{Out, Shape, THREADS, args, launch, vector};
+use super::{LaunchShape, Out, THREADS, args, launch, vector};
 
 /// A warp per row.
-fn shape(rows: usize) -> Shape {
-    Shape::new(rows.div_ceil(THREADS / 32), THREADS)
+fn shape(rows: usize) -> LaunchShape {
+    LaunchShape::new(rows.div_ceil(THREADS / 32), THREADS)
 }
 
 /// x + g·a + (1 − g)·b.

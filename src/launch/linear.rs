@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::{begin, column_sums};
-use super::{Operand, Out, Place, Shape, THREADS, args, gemm, launch, vector};
+use super::{LaunchShape, Operand, Out, Place, THREADS, args, gemm, launch, vector};
 
 /// The weight as [in, out], however it is stored.
 fn oriented(w: &Tensor, out_in: bool) -> Operand<'_> {
@@ -65,12 +65,14 @@ fn row(
     let mut y = Out::new(&[1, outer], dtype, x)?;
     let mut args = args![x, w, b.as_ref(), residual, &mut y, inner, outer];
     match out_in {
-        true => launch("row_out_in", dtype, Shape::new(outer.div_ceil(THREADS / 32), THREADS), &mut args)?,
+        true => {
+            launch("row_out_in", dtype, LaunchShape::new(outer.div_ceil(THREADS / 32), THREADS), &mut args)?
+        }
         false => {
             let (threads, columns) = (512, 32);
             // A team of threads has 16 bytes each of all columns.
             let teams = threads / (columns * dtype.size_in_bytes() / 16);
-            let shape = Shape::new(outer.div_ceil(columns), threads).shared(4 * teams * columns);
+            let shape = LaunchShape::new(outer.div_ceil(columns), threads).shared(4 * teams * columns);
             launch("row_in_out", dtype, shape, &mut args)?;
         }
     }
@@ -81,7 +83,7 @@ fn row(
 pub(crate) fn likeliest(logits: &Tensor) -> Result<Option<u32>> {
     let (n, mut best) = (logits.elem_count(), Out::new(&[1], DType::U32, logits)?);
     let threads = 1024;
-    let shape = Shape::new(1, threads).shared(8 * threads);
+    let shape = LaunchShape::new(1, threads).shared(8 * threads);
     launch("likeliest", logits.dtype(), shape, &mut args![logits, &mut best, n])?;
     let best = best.done()?.to_vec1::<u32>()?;
     Ok(best.first().copied().filter(|&best| (best as usize) < n))

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use super::elementwise::column_sums;
-use super::{Out, Shape, THREADS, args, launch, vector};
+use super::{LaunchShape, Out, THREADS, args, launch, vector};
 
 /// How rows are normalised.
 #[derive(Clone, Copy)]
@@ -15,8 +15,8 @@ pub(crate) struct Norm {
 }
 
 /// A warp per group of a row.
-fn warps(n: usize) -> Shape {
-    Shape::new(n.div_ceil(THREADS / 32), THREADS)
+fn warps(n: usize) -> LaunchShape {
+    LaunchShape::new(n.div_ceil(THREADS / 32), THREADS)
 }
 
 /// x̂·w + b.
@@ -42,7 +42,7 @@ pub(crate) fn backward(x: &Tensor, w: &Tensor, dy: &Tensor, s: Norm) -> Result<[
     launch("norm_backward", dtype, shape, &mut args)?;
     let (stats, chunks) = (stats.done()?, rows.div_ceil(CHUNK));
     let mut partial = Out::new(&[chunks, 2 * s.cols], DType::F32, x)?;
-    let shape = Shape { grid: [s.cols.div_ceil(32), chunks, 1], threads: THREADS, shared: 8 * THREADS };
+    let shape = LaunchShape { grid: [s.cols.div_ceil(32), chunks, 1], threads: THREADS, shared: 8 * THREADS };
     let mut args = args![x, dy, &stats, &mut partial, rows, s.cols, s.groups, CHUNK];
     launch("norm_weights", dtype, shape, &mut args)?;
     let both = column_sums(&partial.done()?, 2 * s.cols, None)?;

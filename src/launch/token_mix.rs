@@ -3,13 +3,18 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::elementwise::column_sums;
-use super::{Arg, Operand, Out, Place, Shape, args, gemm, launch, vector};
+use super::{Arg, LaunchShape, Operand, Out, Place, args, gemm, launch, vector};
 
 /// Δ = x[t−1] − x[t].
 pub(crate) fn shift(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
     let (rows, d) = x.dims2()?;
     let (time, tail, mut y) = (rows / tail.dim(0)?, tail.to_dtype(x.dtype())?, Out::like(x)?);
-    launch("shift_forward", x.dtype(), Shape::each(rows * d), &mut args![x, &tail, &mut y, rows, d, time])?;
+    launch(
+        "shift_forward",
+        x.dtype(),
+        LaunchShape::each(rows * d),
+        &mut args![x, &tail, &mut y, rows, d, time],
+    )?;
     y.done()
 }
 
@@ -20,7 +25,7 @@ pub(crate) fn shift_backward(dy: &Tensor, batch: usize) -> Result<Tensor> {
     launch(
         "shift_backward",
         dy.dtype(),
-        Shape::each(rows * d),
+        LaunchShape::each(rows * d),
         &mut args![dy, &mut dx, rows, d, rows / batch],
     )?;
     dx.done()
@@ -52,7 +57,7 @@ pub(crate) fn mix(
     let missing = (parts..5).map(|_| Arg::Null);
     args.extend(outputs.iter_mut().map(Arg::from).chain(missing));
     args.extend([rows.into(), d.into()]);
-    launch("mix_forward", x.dtype(), Shape::each(rows * d), &mut args)?;
+    launch("mix_forward", x.dtype(), LaunchShape::each(rows * d), &mut args)?;
     drop(args);
     Ok(Mixes { outputs: outputs.into_iter().map(Out::done).collect::<Result<_>>()?, maps })
 }
@@ -98,7 +103,7 @@ pub(crate) fn mix_backward(
     args.extend((0..5).map(|i| Arg::from(dys.get(i).and_then(Option::as_ref))));
     args.extend([(&mut dx).into(), (&mut ddelta).into(), (&mut dm).into()]);
     args.extend([rows.into(), d.into(), parts.into()]);
-    launch("mix_backward", delta.dtype(), Shape::each(rows * d), &mut args)?;
+    launch("mix_backward", delta.dtype(), LaunchShape::each(rows * d), &mut args)?;
     drop(args);
     let dm = dm.done()?;
     let dmu = (0..parts).map(|i| column_sums(&dm.get(i)?, d, None)).collect::<Result<_>>()?;

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::column_sums;
-use super::{Out, Shape, THREADS, args, launch, vector};
+use super::{LaunchShape, Out, THREADS, args, launch, vector};
 
 /// Steps that `wkv6.cu` takes together as matrix products.
 const PIECE: usize = 16;
@@ -13,7 +13,7 @@ const FEW: usize = PIECE;
 
 /// Batch, time, heads and head size, and how a sequence is cut.
 #[derive(Clone, Copy)]
-struct Plan {
+struct Wkv6Plan {
     sizes: [usize; 4],
     /// The head size that the kernels are compiled for.
     padded: usize,
@@ -24,7 +24,7 @@ struct Plan {
     bytes: usize,
 }
 
-impl Plan {
+impl Wkv6Plan {
     fn of(sizes: [usize; 4], dtype: DType) -> Result<Self> {
         let [_, time, _, size] = sizes;
         let Some(padded) = [16, 32, 64, 128].into_iter().find(|&n| size <= n) else {
@@ -54,9 +54,9 @@ impl Plan {
     }
 
     /// A block for every chunk.
-    fn chunk(&self, shared: usize) -> Shape {
+    fn chunk(&self, shared: usize) -> LaunchShape {
         let [batch, _, heads, _] = self.sizes;
-        Shape { grid: [self.chunks, heads, batch], threads: self.padded * self.pieces, shared }
+        LaunchShape { grid: [self.chunks, heads, batch], threads: self.padded * self.pieces, shared }
     }
 
     /// Shared memory of `wkv6_output` and `wkv6_dv`.
@@ -76,9 +76,9 @@ impl Plan {
     }
 
     /// A thread for every element of every state.
-    fn scan(&self, scans: usize) -> Shape {
+    fn scan(&self, scans: usize) -> LaunchShape {
         let [batch, _, heads, _] = self.sizes;
-        Shape {
+        LaunchShape {
             grid: [self.padded * self.padded / THREADS, heads, scans * batch],
             threads: THREADS,
             shared: 0,
@@ -101,12 +101,12 @@ impl Plan {
 /// y of r, k, v, ω and u, and the last state, in float32.
 pub(crate) fn forward(x: &[Tensor; 5], state: &Tensor, sizes: [usize; 4]) -> Result<(Tensor, Tensor)> {
     let [r, k, v, raw, u] = x;
-    let (plan, dtype, [batch, time, heads, size]) = (Plan::of(sizes, r.dtype())?, r.dtype(), sizes);
+    let (plan, dtype, [batch, time, heads, size]) = (Wkv6Plan::of(sizes, r.dtype())?, r.dtype(), sizes);
     let (u, state) = (vector(u)?, vector(state)?);
     let (mut y, mut last) = (Out::like(r)?, Out::like(&state)?);
     if time <= FEW {
         let shared = 16 * plan.padded + 4 * THREADS;
-        let shape = Shape { grid: [heads, batch, 1], threads: THREADS, shared };
+        let shape = LaunchShape { grid: [heads, batch, 1], threads: THREADS, shared };
         let mut args = args![r, k, v, raw, &u, &state, &mut y, &mut last, time, size];
         launch(&plan.name("step"), dtype, shape, &mut args)?;
         return Ok((y.done()?, last.done()?));
@@ -131,7 +131,7 @@ pub(crate) fn backward(
     sizes: [usize; 4],
 ) -> Result<[Tensor; 5]> {
     let [r, k, v, raw, u] = x;
-    let (plan, dtype, [batch, time, heads, size]) = (Plan::of(sizes, r.dtype())?, r.dtype(), sizes);
+    let (plan, dtype, [batch, time, heads, size]) = (Wkv6Plan::of(sizes, r.dtype())?, r.dtype(), sizes);
     let (u, state) = (vector(u)?, vector(state)?);
     // S at the start of every chunk, and its gradient at every end.
     let (mut states, mut ends, mut decay) = (plan.states(r)?, plan.states(r)?, plan.decays(r)?);

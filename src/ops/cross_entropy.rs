@@ -32,7 +32,7 @@ const WORDS: usize = 1024;
 /// Rows of a block in one task.
 const ROWS: usize = 16;
 
-struct Out<T> {
+struct LossOutputs<T> {
     losses: Vec<f64>,
     dh: Vec<T>,
     dw: Vec<T>,
@@ -73,7 +73,7 @@ impl<T: Real> Running<T> {
 }
 
 /// Some tokens and the head.
-struct Part<'a, T> {
+struct LossPart<'a, T> {
     h: &'a [T],
     targets: &'a [u32],
     w: &'a [T],
@@ -82,7 +82,7 @@ struct Part<'a, T> {
     words: usize,
 }
 
-impl<T: Real> Part<'_, T> {
+impl<T: Real> LossPart<'_, T> {
     /// Losses; and where gradients are asked for, `scale` times theirs: dh is appended, dw is added to
     /// or, where it is empty, filled.
     fn run(&self, losses: &mut Vec<f64>, gradients: Option<(&mut Vec<T>, &mut Vec<T>)>, scale: T) {
@@ -186,7 +186,13 @@ fn by_rows<T: Real>(x: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Syn
     });
 }
 
-fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, words: usize) -> Result<Out<T>> {
+fn run<T: Real>(
+    h: &Tensor,
+    w: &Tensor,
+    targets: &[u32],
+    gradients: bool,
+    words: usize,
+) -> Result<LossOutputs<T>> {
     let ((rows, width), (vocab, w_width)) = (h.dims2()?, w.dims2()?);
     if rows != targets.len() || width != w_width || width == 0 {
         bail!("loss: hidden {:?}, head {:?}, {} targets", h.dims(), w.dims(), targets.len());
@@ -197,11 +203,12 @@ fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, words:
     let (hd, wd) = (Data::of(h)?, Data::of(w)?);
     let (h, w) = (hd.get::<T>()?, wd.get::<T>()?);
     let size = |n: usize| Vec::with_capacity(if gradients { n } else { 0 });
-    let mut out = Out { losses: Vec::with_capacity(rows), dh: size(rows * width), dw: size(vocab * width) };
+    let mut out =
+        LossOutputs { losses: Vec::with_capacity(rows), dh: size(rows * width), dw: size(vocab * width) };
     let scale = T::of(1.0 / rows as f64);
     for (h, targets) in h.chunks(TOKENS * width).zip(targets.chunks(TOKENS)) {
         let wanted = gradients.then_some((&mut out.dh, &mut out.dw));
-        Part { h, targets, w, width, words }.run(&mut out.losses, wanted, scale);
+        LossPart { h, targets, w, width, words }.run(&mut out.losses, wanted, scale);
     }
     Ok(out)
 }

@@ -23,7 +23,7 @@ use super::{Case, Real, Tape, Var, real, simd};
 use crate::launch::{self, elementwise};
 
 #[derive(Clone, Copy)]
-struct Shape {
+struct NormShape {
     cols: usize,
     groups: usize,
     centred: bool,
@@ -32,7 +32,7 @@ struct Shape {
 
 /// Mean and 1/σ of one group.
 #[inline(always)]
-fn moments<T: Real>(x: &[T], s: Shape) -> (T, T) {
+fn moments<T: Real>(x: &[T], s: NormShape) -> (T, T) {
     let n = T::of(x.len() as f64);
     let mean = if s.centred { lanes_sum(x, |v| v) / n } else { T::zero() };
     let square = lanes_sum(x, |v| (v - mean) * (v - mean)) / n;
@@ -56,7 +56,7 @@ fn lanes_sum<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
     total(lanes)
 }
 
-fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, s: Shape) -> Result<Tensor> {
+fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, s: NormShape) -> Result<Tensor> {
     let (xd, wd) = (Data::of(x)?, Data::of(w)?);
     let (x_all, w) = (xd.get::<T>()?, wd.get::<T>()?);
     let bd = b.map(Data::of).transpose()?;
@@ -77,7 +77,7 @@ fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, s: Shape) -> Res
 }
 
 #[inline(always)]
-fn normalise_row<T: Real>(x: &[T], y: &mut [T], w: &[T], b: Option<&[T]>, s: Shape) {
+fn normalise_row<T: Real>(x: &[T], y: &mut [T], w: &[T], b: Option<&[T]>, s: NormShape) {
     let size = s.cols / s.groups;
     for g in 0..s.groups {
         let cols = g * size..(g + 1) * size;
@@ -94,7 +94,7 @@ fn normalise_row<T: Real>(x: &[T], y: &mut [T], w: &[T], b: Option<&[T]>, s: Sha
 }
 
 /// Gradients of x, w and b.
-fn backward<T: Real>(x: &Tensor, w: &Tensor, dy: &Tensor, s: Shape) -> Result<[Tensor; 3]> {
+fn backward<T: Real>(x: &Tensor, w: &Tensor, dy: &Tensor, s: NormShape) -> Result<[Tensor; 3]> {
     let (xd, wd, dyd) = (Data::of(x)?, Data::of(w)?, Data::of(dy)?);
     let (x_all, w, dy_all) = (xd.get::<T>()?, wd.get::<T>()?, dyd.get::<T>()?);
     let mut dx = vec![T::zero(); x_all.len()];
@@ -123,7 +123,7 @@ fn backward<T: Real>(x: &Tensor, w: &Tensor, dy: &Tensor, s: Shape) -> Result<[T
 }
 
 #[inline(always)]
-fn row_backward<T: Real>(x: &[T], dy: &[T], w: &[T], dx: &mut [T], dw: &mut [T], db: &mut [T], s: Shape) {
+fn row_backward<T: Real>(x: &[T], dy: &[T], w: &[T], dx: &mut [T], dw: &mut [T], db: &mut [T], s: NormShape) {
     let size = s.cols / s.groups;
     let n = T::of(size as f64);
     for g in 0..s.groups {
@@ -161,7 +161,7 @@ fn norm(
     if w.tensor().elem_count() != cols || groups == 0 || !cols.is_multiple_of(groups) {
         bail!("norm: {cols} columns, weight {:?}, {groups} groups", w.dims());
     }
-    let s = Shape { cols, groups, centred, eps };
+    let s = NormShape { cols, groups, centred, eps };
     let dtype = x.tensor().dtype();
     let on_device = launch::takes(x.tensor()).then_some(launch::norm::Norm { cols, groups, centred, eps });
     let y = match on_device {

@@ -54,23 +54,23 @@ const CHUNK: usize = 1024;
 const POSITIONS: usize = 8192 + 16;
 
 /// Runs a round at least so often, under a name.
-pub type Drive<'d> = dyn FnMut(&str, usize, &mut dyn FnMut()) + 'd;
+pub type Driver<'d> = dyn FnMut(&str, usize, &mut dyn FnMut()) + 'd;
 
 /// The plainest way to do so.
-pub fn plainly(_: &str, times: usize, round: &mut dyn FnMut()) {
+pub fn run_n(_: &str, times: usize, round: &mut dyn FnMut()) {
     (0..times).for_each(|_| round());
 }
 
 /// Somebody who is measured.
-pub struct Contestant<'a> {
+pub struct TimedModel<'a> {
     /// Loads the model, with at least so many positions.
     pub load: &'a dyn Fn(usize) -> Result<Box<dyn LanguageModel>>,
 }
 
-/// What there is to know of every contestant, but for training.
-pub fn compare(contestants: &[Contestant<'_>], drive: &mut Drive<'_>) -> Result<Vec<Vec<Reading>>> {
-    let mut readings = contestants.iter().map(|c| Ok(vec![peak(c)?])).collect::<Result<Vec<_>>>()?;
-    let models = contestants.iter().map(|c| (c.load)(POSITIONS)).collect::<Result<Vec<_>>>()?;
+/// What there is to know of every candidate, but for training.
+pub fn compare(candidates: &[TimedModel<'_>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
+    let mut readings = candidates.iter().map(|c| Ok(vec![peak(c)?])).collect::<Result<Vec<_>>>()?;
+    let models = candidates.iter().map(|c| (c.load)(POSITIONS)).collect::<Result<Vec<_>>>()?;
     let mut tell = |all: Vec<Vec<Reading>>| readings.iter_mut().zip(all).for_each(|(r, new)| r.extend(new));
     tell(prefill(&models, drive)?);
     tell(generation(&models, drive)?);
@@ -84,16 +84,16 @@ fn tokens(n: usize) -> Vec<u32> {
     (1..=n as u32).map(|i| bits(i) >> 24).collect()
 }
 
-/// What a contestant does, by its place among them.
+/// What a candidate does, by its place among them.
 type Work<'w> = dyn Fn(usize, &dyn LanguageModel) -> Result<()> + 'w;
 
-/// The samples of each contestant, in seconds; each does its work once per round, after one round that is
+/// The samples of each candidate, in seconds; each does its work once per round, after one round that is
 /// not counted. Before every turn it settles, uncounted: otherwise it would pay for what the one before it has
 /// put into the processor's caches.
 fn take_turns(
     name: &str,
     times: usize,
-    drive: &mut Drive<'_>,
+    drive: &mut Driver<'_>,
     models: &[Box<dyn LanguageModel>],
     settle: &Work<'_>,
     work: &Work<'_>,
@@ -134,11 +134,11 @@ fn through(reading: Reading, metric: M, f: impl Fn(f64) -> f64) -> Reading {
 }
 
 /// The most memory that the model and a prefill of 1,024 tokens need.
-fn peak(contestant: &Contestant<'_>) -> Result<Reading> {
+fn peak(candidate: &TimedModel<'_>) -> Result<Reading> {
     // What a first run leaves behind for the next ones is nobody's.
-    read((contestant.load)(PREFILL.0)?.as_ref(), PREFILL.0)?;
+    read((candidate.load)(PREFILL.0)?.as_ref(), PREFILL.0)?;
     let before = current().memory_in_use()?;
-    let model = (contestant.load)(PREFILL.0)?;
+    let model = (candidate.load)(PREFILL.0)?;
     let (done, most) = current().peak_of(|| read(model.as_ref(), PREFILL.0))?;
     done?;
     Ok(Reading::new(M::PeakBytes, most.saturating_sub(before) as f64))
@@ -152,7 +152,7 @@ fn settle(_: usize, model: &dyn LanguageModel) -> Result<()> {
     read(model, SETTLING)
 }
 
-fn prefill(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Result<Vec<Vec<Reading>>> {
+fn prefill(models: &[Box<dyn LanguageModel>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
     let (context, times) = PREFILL;
     let samples = take_turns("prefill", times, drive, models, &settle, &|_, model| read(model, context))?;
     let mut readings: Vec<Vec<Reading>> =
@@ -171,7 +171,7 @@ fn prefill(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Result<V
     Ok(readings)
 }
 
-fn generation(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Result<Vec<Vec<Reading>>> {
+fn generation(models: &[Box<dyn LanguageModel>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
     let (prompt, new, times) = GENERATION;
     let prompt = tokens(prompt);
     let samples = take_turns("generation", times, drive, models, &settle, &|_, model| {
@@ -187,13 +187,13 @@ fn generation(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Resul
 }
 
 /// A conversation that goes on: what it holds, and what the next tokens cost.
-struct Conversation {
+struct TimedConversation {
     state: State,
     tokens: usize,
     bytes: usize,
 }
 
-impl Conversation {
+impl TimedConversation {
     fn begin(model: &dyn LanguageModel) -> Result<Self> {
         let before = current().memory_in_use()?;
         let state = model.new_state(1)?;
@@ -226,15 +226,15 @@ impl Conversation {
 }
 
 /// Time per token and memory per conversation against context.
-fn conversations(models: &[Box<dyn LanguageModel>], drive: &mut Drive<'_>) -> Result<Vec<Vec<Reading>>> {
+fn conversations(models: &[Box<dyn LanguageModel>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
     let mut open = Vec::with_capacity(models.len());
     for model in models {
         // What a first conversation leaves behind for the next ones is nobody's.
-        let mut first = Conversation::begin(model.as_ref())?;
+        let mut first = TimedConversation::begin(model.as_ref())?;
         first.read_to(model.as_ref(), CHUNK)?;
         first.go_on(model.as_ref(), GOING_ON.0)?;
         drop(first);
-        open.push(Conversation::begin(model.as_ref())?);
+        open.push(TimedConversation::begin(model.as_ref())?);
     }
     let mut readings = vec![Vec::new(); models.len()];
     for context in CONVERSATION {

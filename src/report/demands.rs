@@ -3,8 +3,8 @@
 use crate::evidence::{Direction, Field, Value};
 use crate::gate::{
     AgreementRule, CompositeRule, ContrastRule, Criterion, EXACT, Effect, HistoryRule, LawRule, MeanRule,
-    PairedRule, ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule, Threshold, TrialRule,
-    TrialsRule,
+    ModelScope, PairedRule, ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule, Threshold,
+    TrialRule, TrialsRule,
 };
 
 /// A row made of no more rows than this names them.
@@ -159,5 +159,15 @@ pub(super) fn meaning(c: &Criterion) -> String {
         Rule::History(_) => {
             format!("{demanded}, by the rulings that the ledger keeps and the present findings")
         }
+    }
+}
+
+/// Which models a criterion asks.
+pub(super) fn whom(c: &Criterion) -> &'static str {
+    match c.scope {
+        ModelScope::Pair => "of both models, one against the other",
+        ModelScope::Each => "of each model",
+        ModelScope::GroundThink => "of GroundThink",
+        ModelScope::Gpt2 => "of GPT-2",
     }
 }

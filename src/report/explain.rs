@@ -1,9 +1,9 @@
 //! One criterion, explained: what it asks, why, where it comes from, what would meet it, and which
 //! command collects its evidence.
 
-use super::demands::meaning;
+use super::demands::{meaning, whom};
 use crate::evidence::Metric;
-use crate::gate::{CRITERIA, Criterion, Of, Weight};
+use crate::gate::{CRITERIA, Citation, Criterion, RULINGS, Role, cited};
 use crate::scale::SCALES;
 
 /// The row of that id.
@@ -11,15 +11,15 @@ pub fn find_criterion(id: &str) -> Option<&'static Criterion> {
     CRITERIA.iter().find(|c| c.id == id)
 }
 
-/// Ids that contain part of the given one or are contained in it, for people who mistype.
+/// Ids that are like the given one, the likest first, for people who mistype.
 pub fn similar_ids(id: &str) -> Vec<&'static str> {
+    const LIKE: f64 = 0.8;
+    const MOST: usize = 8;
     let wanted = id.to_lowercase();
-    let parts: Vec<&str> = wanted.split('-').filter(|p| p.len() > 2).collect();
-    let like = |c: &&Criterion| {
-        let own = c.id.to_lowercase();
-        own.contains(&wanted) || parts.iter().any(|p| own.contains(p))
-    };
-    CRITERIA.iter().filter(like).map(|c| c.id).collect()
+    let likeness = |c: &'static Criterion| (strsim::jaro_winkler(&c.id.to_lowercase(), &wanted), c.id);
+    let mut all: Vec<(f64, &str)> = CRITERIA.iter().map(likeness).filter(|(like, _)| *like >= LIKE).collect();
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    all.into_iter().take(MOST).map(|(_, id)| id).collect()
 }
 
 /// The explanation, as headings and texts. `collected_by` names what measures a metric, where
@@ -29,7 +29,8 @@ pub fn explain(c: &Criterion, collected_by: &dyn Fn(Metric) -> Option<String>) -
     let mut line = |name: &str, value: &str| rows.push([name.to_owned(), value.to_owned()]);
     line(c.id, c.claim);
     line("why", c.why);
-    line("source", c.source);
+    line("source", &cited(c.source));
+    line("read", &places(c.source));
     line("asked", &asked(c));
     line("met when", &meaning(c));
     for metric in c.metrics {
@@ -51,26 +52,25 @@ pub fn explain(c: &Criterion, collected_by: &dyn Fn(Metric) -> Option<String>) -
     rows
 }
 
-/// At which scales, of whom, and with what weight.
+/// Where what is cited can be read.
+fn places(sources: &[Citation]) -> String {
+    let place = |c: &Citation| format!("{RULINGS}#{}", c.anchor());
+    sources.iter().map(place).collect::<Vec<_>>().join(", ")
+}
+
+/// At which scales, of whom, and in what role.
 fn asked(c: &Criterion) -> String {
-    let weighing = |weight| -> Vec<&str> {
-        SCALES.iter().filter(|s| c.weight(s) == Some(weight)).map(|s| s.name).collect()
-    };
+    let having =
+        |role| -> Vec<&str> { SCALES.iter().filter(|s| c.role(s) == Some(role)).map(|s| s.name).collect() };
     let mut parts = Vec::new();
-    for weight in [Weight::Required, Weight::Part, Weight::Informs] {
-        let scales = weighing(weight);
+    for role in [Role::Required, Role::Contributing, Role::Informational] {
+        let scales = having(role);
         if !scales.is_empty() {
-            parts.push(format!("{} at {}", weight.name(), scales.join(", ")));
+            parts.push(format!("{} at {}", role.name(), scales.join(", ")));
         }
     }
     if c.rule.parts().is_empty() {
-        let whom = match c.of {
-            Of::Pair => "of both models, one against the other",
-            Of::Each => "of each model",
-            Of::GroundThink => "of GroundThink",
-            Of::Gpt2 => "of GPT-2",
-        };
-        parts.push(format!("{whom}, {}", c.condition.name()));
+        parts.push(format!("{}, {}", whom(c), c.condition.name()));
     }
     parts.join("; ")
 }

@@ -6,7 +6,7 @@ use super::demands::demanded;
 use super::tables::tables;
 use super::words::{found, lacking, problem};
 use crate::evidence::Ledger;
-use crate::gate::{Finding, Judgement};
+use crate::gate::{Citation, Finding, Judgement, RULINGS};
 
 /// The report as JSON.
 pub fn json(ledger: &Ledger, judgement: &Judgement) -> Value {
@@ -27,5 +27,7 @@ fn in_words(finding: &Finding) -> Value {
     document["found"] = json!(found(finding));
     document["demanded"] = json!(demanded(finding.rule));
     document["lacking"] = json!(lacking(finding));
+    let place = |c: &Citation| format!("{RULINGS}#{}", c.anchor());
+    document["read"] = json!(finding.source.iter().map(place).collect::<Vec<_>>());
     document
 }

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use super::recipe::Recipe;
 use crate::launch;
-use crate::launch::optimizer::{Jobs, Part, RECORDS, Step};
+use crate::launch::optimizer::{Jobs, ParameterRange, RECORDS, Step};
 use crate::models::{Branch, Entry, LanguageModel, Params};
 use crate::ops::{Data, Gradients, Real, real, simd};
 
@@ -188,10 +188,10 @@ fn groups(branches: &[Option<Branch>]) -> Vec<Branch> {
     branches.iter().copied().flatten().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn parts(params: &Params, branches: &[Option<Branch>]) -> Vec<Part> {
+fn parts(params: &Params, branches: &[Option<Branch>]) -> Vec<ParameterRange> {
     let groups = groups(branches);
     let copy = |i: usize| params.rounded().and_then(|r| r.offsets[i]);
-    let part = |(i, (entry, branch)): (usize, (&Entry, &Option<Branch>))| Part {
+    let part = |(i, (entry, branch)): (usize, (&Entry, &Option<Branch>))| ParameterRange {
         offset: entry.offset,
         len: entry.len,
         copy: copy(i),

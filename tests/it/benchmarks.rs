@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use v5gate::collect::{Collector, Options, Trial, question};
 use v5gate::data::cache::TokenFile;
 use v5gate::data::published::benchmarks::{Passage, Question, hellaswag, lambada};
-use v5gate::data::published::wikitext::{Page, pages};
+use v5gate::data::published::wikitext::{WikiPage, pages};
 use v5gate::data::synthetic::conversations::{Amount, Split, conversations};
 use v5gate::data::tokenizer::Tokenizer;
 use v5gate::evidence::{Line, Measurement, Metric};
@@ -680,7 +680,7 @@ fn every_text_is_the_harness_s() {
     let file = |task: &str| data.join(find_task(task).unwrap().file);
     let texts = &golden["texts"];
     let found = pages(&file("wikitext")).unwrap();
-    let sum = |of: fn(&Page) -> usize| found.iter().map(of).sum::<usize>();
+    let sum = |of: fn(&WikiPage) -> usize| found.iter().map(of).sum::<usize>();
     let digest = digest_of_texts(&found.iter().map(|page| &page.text).collect::<Vec<_>>());
     assert_eq!(
         json!({"n": found.len(), "sha256": digest, "words": sum(|p| p.words), "bytes": sum(|p| p.bytes)}),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use v5gate::data::synthetic::conversations::{Amount, Split, conversations};
 use v5gate::evidence::{Condition, Metric};
-use v5gate::gate::{CRITERIA, GPT2};
+use v5gate::gate::{CRITERIA, GPT2, cited};
 use v5gate::models::MODELS;
 use v5gate::probes::PROBES;
 use v5gate::scale::SCALES;
@@ -74,7 +74,7 @@ fn a_criterion_is_explained() {
     for c in CRITERIA {
         let rows = v5gate::report::explain(c, &|_| None);
         let text: Vec<&str> = rows.iter().flatten().map(String::as_str).collect();
-        for said in [c.claim, c.why, c.source] {
+        for said in [c.claim, c.why, &cited(c.source)] {
             assert!(text.contains(&said), "{}", c.id);
         }
     }

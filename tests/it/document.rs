@@ -7,7 +7,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use v5gate::evidence::{Condition, Metric};
-use v5gate::gate::{GPT2, GROUNDTHINK, Judgement, Status, judge};
+use v5gate::gate::{CRITERIA, GPT2, GROUNDTHINK, Judgement, RULINGS, Status, judge};
+use v5gate::report::criteria_page;
 use v5gate::statistics::{compute_efficiency, compute_efficiency_as_written};
 
 use crate::world::World;
@@ -211,7 +212,10 @@ fn every_ruling_is_cited() {
             }
         }
     }
-    let cited = citations(&text);
+    let mut cited = citations(&text);
+    for citation in CRITERIA.iter().flat_map(|c| c.source) {
+        cited.extend(citations(&citation.to_string()));
+    }
     let missing: Vec<u32> = (1..=21).filter(|n| !cited.contains(n)).collect();
     assert!(missing.is_empty(), "no code or data cites rulings {missing:?}");
     assert!(cited.iter().all(|n| (1..=21).contains(n)), "there are 21 rulings: {cited:?}");
@@ -227,4 +231,31 @@ fn citations(text: &str) -> BTreeSet<u32> {
 fn a_missing_ruling_is_seen() {
     assert_eq!(citations("ruling R7, (R12)."), BTreeSet::from([7, 12]));
     assert!(citations("RWKV-6 AR7 R2D2 r3").is_empty());
+}
+
+/// Everything that a criterion cites can be read at its anchor.
+#[test]
+fn every_citation_has_its_place() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(RULINGS)).unwrap();
+    assert!(!page.contains("id=\"r99\""));
+    for c in CRITERIA {
+        assert!(!c.source.is_empty(), "{}", c.id);
+        for cited in c.source {
+            assert!(page.contains(&format!("<a id=\"{}\">", cited.anchor())), "{}: {cited}", c.id);
+        }
+    }
+}
+
+/// `V5_WRITE_DOCS=1 cargo test --test it the_page_of_criteria` writes it.
+#[test]
+fn the_page_of_criteria_is_that_of_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/criteria.md");
+    if std::env::var_os("V5_WRITE_DOCS").is_some() {
+        fs::write(&path, criteria_page()).unwrap();
+    }
+    let page = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        page == criteria_page(),
+        "docs/criteria.md is not what the table says: write it with V5_WRITE_DOCS=1"
+    );
 }

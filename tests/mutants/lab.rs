@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use libtest_mimic::Failed;
-use v5gate::collect::{Collector, Options, Trial, job, promise, provenance, question};
+use v5gate::collect::{Collector, Options, Trial, job, manifest, provenance, question};
 use v5gate::data::batches::{Order, window_count};
 use v5gate::data::dataset::{DataSpec, Dataset, prepare};
 use v5gate::evidence::{Context, Ledger, Line, Measurement, Provenance, Subject as Of};
@@ -141,7 +141,7 @@ impl Lab {
     pub fn pair(&self) -> Result<&[Line], Failed> {
         let lines = once(&self.pair, || {
             let Setup { protocol, dataset } = self.small()?;
-            let mut lines = vec![Line::Context(promise(protocol, dataset, None).map_err(fail)?)];
+            let mut lines = vec![Line::Context(manifest(protocol, dataset, None).map_err(fail)?)];
             for model in ["gpt2", "groundthink"] {
                 let finished = Training::of(protocol, dataset, model)?.run(&|_, _| Ok(()))?;
                 for probe in ["training", "language-modeling"] {
@@ -162,7 +162,7 @@ impl Lab {
     pub fn short(&self) -> Result<&[Line], Failed> {
         let lines = once(&self.short, || {
             let (protocol, dataset, _) = self.short_training("gpt2")?;
-            let mut lines = vec![Line::Context(promise(&protocol, dataset, None).map_err(fail)?)];
+            let mut lines = vec![Line::Context(manifest(&protocol, dataset, None).map_err(fail)?)];
             for model in ["gpt2", "groundthink"] {
                 let finished = Training::of(&protocol, dataset, model)?.run(&|_, _| Ok(()))?;
                 for probe in ["language-modeling", "ablation", "state", "optimizer"] {

@@ -80,7 +80,7 @@ enum Command {
     /// Print one of the tables.
     List {
         /// Which.
-        what: list::Table,
+        what: list::Listing,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -122,10 +122,10 @@ enum Command {
     Eval(eval::Arguments),
     /// Which data sets are there, and fetching those that are not.
     #[command(subcommand)]
-    Data(data::Command),
+    Data(data::DataCommand),
     /// Blinded pairs of replies for people to compare: a page for raters, and what their ratings say.
     #[command(subcommand)]
-    Human(human::Command),
+    Human(human::HumanCommand),
     /// Text from a checkpoint, the likeliest token every time.
     Generate {
         /// A checkpoint directory.

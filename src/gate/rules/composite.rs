@@ -3,9 +3,9 @@
 //! One row unmet is enough to make `All` unmet; `AtLeastOf` is unmet once too few can still be met.
 //! Rows that are not asked at a scale are left out; if none is asked, nothing is proven.
 
-use crate::gate::criterion::CompositeRule;
 use crate::gate::fact::Fact;
 use crate::gate::outcome::{Finding, Outcome, Status};
+use crate::gate::rule::CompositeRule;
 
 /// What a rule made of the findings so far comes to; `None` while one of them is still to come.
 pub(in crate::gate) fn evaluate(

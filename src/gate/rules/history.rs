@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::evidence::{Iteration, Ledger};
-use crate::gate::criterion::HistoryRule;
-use crate::gate::fact::{Fact, Gap};
+use crate::gate::fact::Fact;
+use crate::gate::gap::Gap;
 use crate::gate::outcome::{Finding, Outcome, Status};
+use crate::gate::rule::HistoryRule;
 
 /// What a rule about earlier iterations and the present one comes to; `None` while a finding that
 /// the present one rests on is still to come.

@@ -3,13 +3,13 @@
 //! promised trial of both, so that none can be left out because it disappoints.
 
 use crate::evidence::{Condition, Direction, Metric, Value};
-use crate::gate::criterion::{
-    AgreementRule, ContrastRule, Criterion, Effect, GPT2, GROUNDTHINK, PairedRule, RatioThreshold, Threshold,
-};
+use crate::gate::criterion::{Criterion, GPT2, GROUNDTHINK};
 use crate::gate::evidence_index::Evidence;
-use crate::gate::fact::{Decisive, Estimate, Fact, Gap, ModelTrial, Spread};
+use crate::gate::fact::{Decisive, Estimate, Fact, Spread};
+use crate::gate::gap::{Gap, ModelTrial};
 use crate::gate::outcome::{Outcome, SeedValue, Status};
 use crate::gate::promise::least_trials;
+use crate::gate::rule::{AgreementRule, ContrastRule, Effect, PairedRule, RatioThreshold, Threshold};
 use crate::statistics::{detectable, document_rule, mean, sd, t_interval, trials_needed};
 
 /// What a rule that compares the models comes to.

@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::{Condition, Field, Measurement, Metric};
-use crate::gate::criterion::{Criterion, GPT2, GROUNDTHINK, ProvenanceRule};
+use crate::gate::criterion::{Criterion, GPT2, GROUNDTHINK};
 use crate::gate::evidence_index::Evidence;
-use crate::gate::fact::{Fact, Gap, ModelTrial};
+use crate::gate::fact::Fact;
+use crate::gate::gap::{Gap, ModelTrial};
 use crate::gate::outcome::{Outcome, Status};
+use crate::gate::rule::ProvenanceRule;
 
 /// Conditions under which the trained weights themselves are questioned.
 const OF_TRAINED: &[Condition] = &[Condition::Trained, Condition::StateReset, Condition::WindowMatched];

@@ -2,11 +2,13 @@
 //! which law? (Rulings R8 and §4, Scaling and Laws.)
 
 use crate::evidence::{Condition, Metric, Value};
-use crate::gate::criterion::{Criterion, GPT2, GROUNDTHINK, LawRule, ScalingRule, Threshold};
+use crate::gate::criterion::{Criterion, GPT2, GROUNDTHINK};
 use crate::gate::evidence_index::Evidence;
-use crate::gate::fact::{Decisive, Estimate, Fact, FittedLaw, Gap, ModelTrial};
+use crate::gate::fact::{Decisive, Estimate, Fact, FittedLaw};
+use crate::gate::gap::{Gap, ModelTrial};
 use crate::gate::outcome::{Outcome, Status};
 use crate::gate::promise::least_trials;
+use crate::gate::rule::{LawRule, ScalingRule, Threshold};
 use crate::scale::{SCALES, Tier};
 use crate::statistics::{Law, fit, mean};
 

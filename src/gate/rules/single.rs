@@ -4,11 +4,13 @@
 use std::f64::consts::SQRT_2;
 
 use crate::evidence::{Condition, Measurement, Metric, Value};
-use crate::gate::criterion::{Criterion, EXACT, MeanRule, SingleRule, Threshold, TrialRule, TrialsRule};
+use crate::gate::criterion::Criterion;
 use crate::gate::evidence_index::{Evidence, Missing};
-use crate::gate::fact::{Decisive, Estimate, Fact, Gap, ModelTrial};
+use crate::gate::fact::{Decisive, Estimate, Fact};
+use crate::gate::gap::{Gap, ModelTrial};
 use crate::gate::outcome::{Outcome, SeedValue, Status, TrialResult};
 use crate::gate::promise::least_trials;
+use crate::gate::rule::{EXACT, MeanRule, SingleRule, Threshold, TrialRule, TrialsRule};
 use crate::statistics::{equivalence, mean, sd};
 
 /// What a rule that does not compare models comes to.
@@ -19,8 +21,8 @@ pub(in crate::gate) fn evaluate(
     scale: &str,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    for &model in criterion.of.models() {
-        let trial = |seed| Trial { evidence, scale, seed, model, condition: criterion.condition };
+    for &model in criterion.scope.models() {
+        let trial = |seed| ModelAtSeed { evidence, scale, seed, model, condition: criterion.condition };
         match rule {
             SingleRule::Mean(rule) => {
                 for &seed in evidence.seeds() {
@@ -52,7 +54,7 @@ pub(in crate::gate) fn evaluate(
     outcome
 }
 
-struct Trial<'e, 'a> {
+struct ModelAtSeed<'e, 'a> {
     evidence: &'e Evidence<'a>,
     scale: &'e str,
     seed: u64,
@@ -60,7 +62,7 @@ struct Trial<'e, 'a> {
     condition: Condition,
 }
 
-impl<'a> Trial<'_, 'a> {
+impl<'a> ModelAtSeed<'_, 'a> {
     fn find(&self, metric: Metric) -> Result<&'a Measurement, Missing<&'a str>> {
         self.evidence.find(self.scale, self.seed, self.model, self.condition, metric)
     }

@@ -7,7 +7,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::data::synthetic::mqar::{Example, Task, looked_up};
+use crate::data::synthetic::mqar::{Example, MqarSize, looked_up};
 use crate::evidence::{Condition, Metric as M};
 use crate::files::sha256;
 use crate::models::{self, Config, LanguageModel};
@@ -33,7 +33,7 @@ pub(in crate::probes) const PROBE: Probe = Probe {
 /// A size of the task, of the model and of its training.
 #[derive(Clone, Copy, Debug)]
 struct Setting {
-    task: Task,
+    task: MqarSize,
     width: usize,
     heads: usize,
     batch: usize,
@@ -42,7 +42,7 @@ struct Setting {
 }
 
 const SMALL: &[Setting] = &[Setting {
-    task: Task { vocab_size: 32, length: 16, pairs: 4 },
+    task: MqarSize { vocab_size: 32, length: 16, pairs: 4 },
     width: 32,
     heads: 2,
     batch: 32,
@@ -53,7 +53,7 @@ const SMALL: &[Setting] = &[Setting {
 /// One published size: 64 epochs of 100,000 examples.
 const fn published(length: usize, pairs: usize, batch: usize) -> Setting {
     let steps = (64 * 100_000 / batch) as u64;
-    let task = Task { vocab_size: 8_192, length, pairs };
+    let task = MqarSize { vocab_size: 8_192, length, pairs };
     Setting { task, width: 128, heads: 2, batch, steps, tests: 3_000 }
 }
 

@@ -1,0 +1,88 @@
+//! Long contexts: loss beyond 2K tokens, and what they cost.
+
+use super::families::{ALL, COMPARING, NOWHERE, PERPLEXITY};
+use crate::evidence::Metric as M;
+use crate::gate::citation::Citation::{Pass, R};
+use crate::gate::criterion::{Criterion, ModelScope};
+use crate::gate::rule::Rule;
+
+const LONG: Criterion = Criterion { group: "long context", required: NOWHERE, informs: ALL, ..COMPARING };
+
+pub(super) const ROWS: &[Criterion] = &[
+    Criterion {
+        id: "long-context-loss",
+        claim: "Beyond 2K tokens GroundThink's perplexity is significantly better",
+        why: "First way to PASS 5: ruling R7, documents of at least 32K tokens.",
+        source: &[R(7), R(20), Pass(5)],
+        metrics: &[M::LongContextLoss],
+        rule: Rule::significantly_better(PERPLEXITY),
+        ..LONG
+    },
+    Criterion {
+        id: "long-context-flat",
+        claim: "GroundThink's cost is flat where GPT-2's grows, and its loss does not rise",
+        why: "Second way to PASS 5.",
+        source: &[R(20), Pass(5)],
+        rule: Rule::all(&["cost-time-flat", "cost-memory-flat", "gpt2-cost-grows", "long-context-no-rise"]),
+        ..LONG
+    },
+    Criterion {
+        id: "cost-time-flat",
+        claim: "GroundThink's time per token grows by at most a fifth from 2K to 8K",
+        why: "Flat: less than ruling R7's effect for speed.",
+        source: &[R(7), R(20)],
+        scope: ModelScope::GroundThink,
+        metrics: &[M::CostTimeGrowth],
+        rule: Rule::at_most(1.2),
+        ..LONG
+    },
+    Criterion {
+        id: "cost-memory-flat",
+        claim: "GroundThink's memory grows by at most 30 % from 2K to 8K",
+        why: "Flat: less than ruling R7's effect for memory.",
+        source: &[R(7), R(20)],
+        scope: ModelScope::GroundThink,
+        metrics: &[M::CostMemoryGrowth],
+        rule: Rule::at_most(1.3),
+        ..LONG
+    },
+    Criterion {
+        id: "gpt2-cost-grows",
+        claim: "GPT-2's time or memory grows from 2K to 8K",
+        why: "Otherwise being flat is no advantage.",
+        source: &[R(20)],
+        scope: ModelScope::Gpt2,
+        rule: Rule::at_least_of(1, &["gpt2-time-grows", "gpt2-memory-grows"]),
+        ..LONG
+    },
+    Criterion {
+        id: "gpt2-time-grows",
+        claim: "GPT-2's time per token grows by more than a fifth from 2K to 8K",
+        why: "More than ruling R7's effect for speed.",
+        source: &[R(7), R(20)],
+        scope: ModelScope::Gpt2,
+        metrics: &[M::CostTimeGrowth],
+        rule: Rule::above(1.2),
+        ..LONG
+    },
+    Criterion {
+        id: "gpt2-memory-grows",
+        claim: "GPT-2's memory grows by more than 30 % from 2K to 8K",
+        why: "More than ruling R7's effect for memory.",
+        source: &[R(7), R(20)],
+        scope: ModelScope::Gpt2,
+        metrics: &[M::CostMemoryGrowth],
+        rule: Rule::above(1.3),
+        ..LONG
+    },
+    Criterion {
+        id: "long-context-no-rise",
+        claim: "GroundThink's loss does not rise from 2K to 32K",
+        why: "Its perplexity in the farthest bucket is, with 95 % confidence, at most 5 % above: ruling R6's margin.",
+        source: &[R(6), R(20)],
+        scope: ModelScope::GroundThink,
+        metrics: &[M::LongContextRise],
+        rule: Rule::upper_at_most(0.048_790_164_169_432),
+        ..LONG
+    },
+];

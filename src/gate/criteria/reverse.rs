@@ -1,0 +1,44 @@
+//! Whether GPT-2 as trained here equals GPT-2 as trained elsewhere.
+
+use super::families::{GATE, NOWHERE, ROW};
+use crate::evidence::Metric as M;
+use crate::gate::citation::Citation::{Section, Test};
+use crate::gate::criterion::{Criterion, ModelScope};
+use crate::gate::rule::Rule;
+
+/// Nothing measures a reference here yet at the gated scales: these rows stay unproven until something does.
+const REVERSE: Criterion =
+    Criterion { group: "training", scope: ModelScope::Gpt2, metrics: &[M::ReferenceLossRatio], ..ROW };
+
+pub(super) const ROWS: &[Criterion] = &[
+    Criterion {
+        id: "reverse-equivalent",
+        claim: "GPT-2 trained here equals GPT-2 trained elsewhere within 5 %",
+        why: "A weak baseline would flatter the contender. Same weights, same batches, same recipe.",
+        source: &[Test("Reverse"), Section("Reverse Testing")],
+        required: GATE,
+        informs: NOWHERE,
+        rule: Rule::equivalent(0.05),
+        ..REVERSE
+    },
+    Criterion {
+        id: "reverse-no-bug",
+        claim: "GPT-2 trained here is at most 10 % worse than elsewhere",
+        why: "More is a defect of the training loop here.",
+        source: &[Test("Reverse"), Section("Reverse Testing")],
+        required: GATE,
+        informs: NOWHERE,
+        rule: Rule::at_most(1.10),
+        ..REVERSE
+    },
+    Criterion {
+        id: "reverse-not-better",
+        claim: "GPT-2 trained here is at most 5 % better than elsewhere",
+        why: "More must be explained and documented.",
+        source: &[Test("Reverse"), Section("Reverse Testing")],
+        required: NOWHERE,
+        informs: GATE,
+        rule: Rule::at_least(0.95),
+        ..REVERSE
+    },
+];

@@ -1,0 +1,287 @@
+//! The shapes that a demand can take: a few closed ones in families, so that every demand can be
+//! printed, listed and driven by a test. Nothing here decides.
+
+use serde::Serialize;
+
+use crate::evidence::{Field, Metric};
+
+/// The least difference that counts in practice (ruling R7).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// A difference of more than this, in the metric's unit.
+    Absolute(f64),
+    /// Of a loss: the perplexity it means is lower by more than this share.
+    Perplexity(f64),
+    /// A ratio: more by this share where more is better, less by this share where less is; of seconds, the
+    /// speed is more by this share.
+    Relative(f64),
+}
+
+/// Which values are good: those on one side of a number, or between two.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Threshold {
+    /// No less than this.
+    AtLeast(f64),
+    /// No more than this.
+    AtMost(f64),
+    /// More than this.
+    Above(f64),
+    /// Less than this.
+    Below(f64),
+    /// Between both, ends included.
+    Within(f64, f64),
+}
+
+impl Threshold {
+    /// Whether a value is good; NaN never is.
+    pub fn admits(self, x: f64) -> bool {
+        match self {
+            Threshold::AtLeast(least) => x >= least,
+            Threshold::AtMost(most) => x <= most,
+            Threshold::Above(least) => x > least,
+            Threshold::Below(most) => x < most,
+            Threshold::Within(low, high) => low <= x && x <= high,
+        }
+    }
+
+    /// The same in a unit of which this one's is so many.
+    pub fn times(self, unit: f64) -> Self {
+        match self {
+            Threshold::AtLeast(least) => Threshold::AtLeast(least * unit),
+            Threshold::AtMost(most) => Threshold::AtMost(most * unit),
+            Threshold::Above(least) => Threshold::Above(least * unit),
+            Threshold::Below(most) => Threshold::Below(most * unit),
+            Threshold::Within(low, high) => Threshold::Within(low * unit, high * unit),
+        }
+    }
+}
+
+/// The demand itself. Where a criterion names several metrics, it is made of each.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Rule {
+    /// Looks at each model by itself.
+    Single(SingleRule),
+    /// Compares the models trial by trial.
+    Paired(PairedRule),
+    /// Looks at where numbers come from.
+    Provenance(ProvenanceRule),
+    /// Looks at several scales.
+    Scaling(ScalingRule),
+    /// Looks at other findings.
+    Composite(CompositeRule),
+    /// Looks at earlier iterations.
+    History(HistoryRule),
+}
+
+/// A demand of one model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum SingleRule {
+    /// Of each metric in each trial.
+    Trial(TrialRule),
+    /// Of the mean over the metrics in each trial.
+    Mean(MeanRule),
+    /// Of each metric over the trials.
+    Trials(TrialsRule),
+}
+
+/// A demand of one number.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialRule {
+    /// The value is 1.
+    Holds,
+    /// The value is a finite number.
+    Finite,
+    /// The value is less than another of the same subject.
+    LessThan(Metric),
+    /// The lower end of the measured 95 % interval is above 1/K of the same subject.
+    AboveChance,
+    /// The value differs from 1/K of the same subject by no more than this.
+    AtChance(f64),
+    /// The lower end of the measured 95 % interval is more.
+    LowerAbove(f64),
+    /// The upper end of the measured 95 % interval is no more.
+    UpperAtMost(f64),
+    /// The value is good.
+    #[serde(untagged)]
+    Value(Threshold),
+}
+
+/// A demand of the mean of several metrics in one trial.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub enum MeanRule {
+    /// It is no less.
+    #[serde(rename = "mean_at_least")]
+    AtLeast(f64),
+    /// It is this other metric, up to rounding.
+    #[serde(rename = "mean_is")]
+    Is(Metric),
+}
+
+/// A demand of the trials of one model together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialsRule {
+    /// The scatter over trials is so small that ruling R7 can see a relative effect of this size
+    /// between two models that scatter alike: 2·√2·s / mean is no more.
+    Steady(f64),
+    /// Over the trials the value, a ratio, is equivalent to 1 within this share, by two one-sided
+    /// tests at 5 % of its logarithm.
+    Equivalent(f64),
+}
+
+/// A demand of GroundThink's numbers beside GPT-2's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum PairedRule {
+    /// In each trial.
+    Trial(AgreementRule),
+    /// Over the trials.
+    Trials(ContrastRule),
+}
+
+/// A demand of both models' numbers in one trial.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgreementRule {
+    /// The values differ by at most this share of GPT-2's.
+    Matched(f64),
+    /// GroundThink's value divided by GPT-2's lies between both.
+    RatioWithin(f64, f64),
+}
+
+/// A demand of both models' numbers over the trials.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContrastRule {
+    /// The upper 95 % bound of the perplexity ratio is at most this (ruling R6; asked of losses).
+    NonInferior(f64),
+    /// GroundThink is better by ruling R7: both statistically and practically.
+    SignificantlyBetter(Effect),
+    /// GPT-2 is not better by ruling R7.
+    NotSignificantlyWorse(Effect),
+    /// The paired 95 % interval of GroundThink's advantage lies above zero.
+    MeasurablyBetter,
+    /// The paired 95 % interval of GroundThink's advantage does not lie below zero.
+    NotMeasurablyWorse,
+    /// At least one model's 95 % interval over the trials lies above 1/K (ruling R17).
+    EitherAboveChance,
+    /// GroundThink's mean divided by GPT-2's is good.
+    #[serde(untagged)]
+    Ratio(RatioThreshold),
+}
+
+/// Which ratios of means are good.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RatioThreshold {
+    /// GroundThink's mean is at most this many times GPT-2's.
+    RatioAtMost(f64),
+    /// GroundThink's mean is at least this many times GPT-2's.
+    RatioAtLeast(f64),
+    /// GroundThink's mean is less than this many times GPT-2's.
+    RatioBelow(f64),
+    /// GroundThink's mean is more than this many times GPT-2's.
+    RatioAbove(f64),
+}
+
+impl RatioThreshold {
+    /// The ratios that are good.
+    pub const fn threshold(self) -> Threshold {
+        match self {
+            RatioThreshold::RatioAtMost(most) => Threshold::AtMost(most),
+            RatioThreshold::RatioAtLeast(least) => Threshold::AtLeast(least),
+            RatioThreshold::RatioBelow(most) => Threshold::Below(most),
+            RatioThreshold::RatioAbove(least) => Threshold::Above(least),
+        }
+    }
+}
+
+/// A demand of where numbers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProvenanceRule {
+    /// In every trial both models' values come from the same thing.
+    #[serde(rename = "same_provenance")]
+    Same(Field),
+    /// Every trial of either model has one of its own.
+    #[serde(rename = "distinct_provenance")]
+    Distinct(Field),
+    /// Everything measured of a trained model in one trial names the same one.
+    OneSource(Field),
+}
+
+/// A demand of the means at several scales.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScalingRule {
+    /// From the named scale to this one, GroundThink's mean falls by at least this share of what
+    /// GPT-2's falls by.
+    FallsLike(&'static str, f64),
+    /// Over all scales, of the models' scaling laws.
+    #[serde(untagged)]
+    Law(LawRule),
+}
+
+/// A demand of the models' scaling laws.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub enum LawRule {
+    /// The law of each model explains at least this share of the variance of the logarithms.
+    #[serde(rename = "law_fits")]
+    Fits(f64),
+    /// The exponents differ by at most this share of GPT-2's.
+    #[serde(rename = "law_parallel")]
+    Parallel(f64),
+    /// GroundThink's law is at least as steep as GPT-2's.
+    #[serde(rename = "law_steeper")]
+    Steeper,
+}
+
+/// A demand of other findings at the same scale.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CompositeRule {
+    /// The named criteria are met, those of them that are asked at this scale.
+    All(&'static [&'static str]),
+    /// At least so many of the named criteria are met.
+    AtLeastOf(usize, &'static [&'static str]),
+}
+
+/// A demand of the iterations so far.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryRule {
+    /// Not so many iterations in a row, the recorded ones and the present one last, lacked any of
+    /// the named criteria.
+    NotInARow(usize, &'static [&'static str]),
+}
+
+/// How far a control may be from its exact value: sums of 1/K round.
+pub const EXACT: f64 = 1e-9;
+
+impl Rule {
+    /// Whether it holds the two models against each other.
+    pub const fn compares(self) -> bool {
+        match self {
+            Rule::Paired(_) | Rule::Provenance(ProvenanceRule::Same(_)) => true,
+            Rule::Scaling(ScalingRule::FallsLike(..)) => true,
+            Rule::Scaling(ScalingRule::Law(LawRule::Parallel(_) | LawRule::Steeper)) => true,
+            Rule::Single(_) | Rule::Composite(_) | Rule::History(_) => false,
+            Rule::Provenance(ProvenanceRule::Distinct(_) | ProvenanceRule::OneSource(_)) => false,
+            Rule::Scaling(ScalingRule::Law(LawRule::Fits(_))) => false,
+        }
+    }
+
+    /// The other criteria that it is made of.
+    pub const fn parts(self) -> &'static [&'static str] {
+        match self {
+            Rule::Composite(CompositeRule::All(ids) | CompositeRule::AtLeastOf(_, ids)) => ids,
+            Rule::History(HistoryRule::NotInARow(_, ids)) => ids,
+            Rule::Single(_) | Rule::Paired(_) | Rule::Provenance(_) | Rule::Scaling(_) => &[],
+        }
+    }
+}
