@@ -171,7 +171,7 @@ pub fn provenance(
         recipe: recipe_digest(&job.recipe, trial.scale),
         data: job.data.clone(),
         order: job.batches.order().digest(),
-        fed: run.fed.clone(),
+        consumed: run.consumed.clone(),
         tokenizer: job.tokenizer.digest().to_owned(),
         weights: run.weights.clone(),
         revision: REVISION.to_owned(),
