@@ -1,9 +1,13 @@
-//! The report as one HTML page that needs nothing else: no network, no fonts, no scripts. Text is
-//! escaped by the template library; only the drawn plots and the style sheet go in as they are.
+//! The report as one HTML page that needs nothing else: no network, no fonts; its one script searches, and the page
+//! reads fully without it. Text is escaped by the template library; only the drawn plots, the style sheet and the
+//! script go in as they are.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
 
 use super::demands::demanded;
+use super::overview::{anchor, badge, forest, matrix};
 use super::plots::{Figure, figures};
 use super::tables::{Table, tables};
 use super::words::{lacking, problem, render};
@@ -12,13 +16,20 @@ use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Role, Status, Verdict, cited};
 
 const STYLE: &str = include_str!("report.css");
-/// Nothing is loaded and nothing is run, whatever a name contains.
-const POLICY: &str = "script-src 'none'; connect-src 'none'; img-src 'none'; font-src 'none'; media-src 'none'; \
+const SCRIPT: &str = include_str!("report.js");
+/// Nothing is loaded, whatever a name contains.
+const POLICY: &str = "connect-src 'none'; img-src 'none'; font-src 'none'; media-src 'none'; \
      object-src 'none'; frame-src 'none'; base-uri 'none'; form-action 'none'";
 /// As much of a digest as is shown.
 const DIGEST: usize = 12;
 /// The order in which counts are told.
 const STATUSES: [Status; 4] = [Status::Met, Status::Unmet, Status::Unproven, Status::Outside];
+
+/// What a browser may do with the page: run this one script, known by its digest, and nothing else.
+fn policy() -> String {
+    let digest = BASE64_STANDARD.encode(Sha256::digest(SCRIPT));
+    format!("script-src 'sha256-{digest}'; {POLICY}")
+}
 
 /// The report as a page.
 pub fn html(ledger: &Ledger, judgement: &Judgement) -> String {
@@ -32,7 +43,7 @@ pub fn html(ledger: &Ledger, judgement: &Judgement) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta http-equiv="Content-Security-Policy" content=(policy());
                 title { "V5 gate: " (verdict) }
                 style { (PreEscaped(STYLE)) }
             }
@@ -40,16 +51,22 @@ pub fn html(ledger: &Ledger, judgement: &Judgement) -> String {
                 (header(ledger, judgement))
                 (contents(judgement, !figures.is_empty(), !numbers.is_empty(), !times.is_empty() || !time_figures.is_empty()))
                 main {
-                    (reasons(judgement))
-                    @for (i, findings) in by_scale(judgement).enumerate() {
-                        (scale(i, findings))
-                    }
+                    (problems(judgement))
+                    (matrix(judgement))
+                    (forest(judgement))
                     @if !figures.is_empty() {
                         section id="plots" {
                             h2 { "Plots" }
                             @for of_one in figures.chunk_by(|a, b| a.scale == b.scale) {
                                 (gallery(of_one))
                             }
+                        }
+                    }
+                    section id="findings" {
+                        h2 { "Findings" }
+                        (filters())
+                        @for (i, findings) in by_scale(judgement).enumerate() {
+                            (scale(i, findings))
                         }
                     }
                     @if !numbers.is_empty() {
@@ -74,6 +91,7 @@ pub fn html(ledger: &Ledger, judgement: &Judgement) -> String {
                     p { "Verdict: " strong { (verdict) } " (exit code " (judgement.verdict.exit_code()) ")." }
                     p { "The same findings with every number, unrounded: " code { "report.json" } "." }
                 }
+                script { (PreEscaped(SCRIPT)) }
             }
         }
     };
@@ -143,13 +161,10 @@ fn contents(judgement: &Judgement, plots: bool, numbers: bool, time: bool) -> Ma
     html! {
         nav aria-label="Contents" {
             ul {
-                li { a href="#reasons" { "Reasons" @if open > 0 { " " span.count { (open) } } } }
-                @for (i, findings) in by_scale(judgement).enumerate() {
-                    @if let Some(first) = findings.first() {
-                        li { a href={ "#scale-" (i) } { "Scale " (first.scale) @if is_outside(findings) { " " span.count { "outside" } } } }
-                    }
-                }
+                li { a href="#matrix" { "Seven lines" } }
+                li { a href="#comparisons" { "Comparisons" } }
                 @if plots { li { a href="#plots" { "Plots" } } }
+                li { a href="#findings" { "Findings" @if open > 0 { " " span.count { (open) " required and not met" } } } }
                 @if numbers { li { a href="#numbers" { "Numbers" } } }
                 @if time { li { a href="#time" { "Time" } } }
             }
@@ -157,40 +172,34 @@ fn contents(judgement: &Judgement, plots: bool, numbers: bool, time: bool) -> Ma
     }
 }
 
-/// A status by glyph, colour and word.
-fn badge(status: Status) -> Markup {
-    let glyph = match status {
-        Status::Met => "✓",
-        Status::Unmet => "✗",
-        Status::Unproven => "?",
-        Status::Outside => "–",
-    };
-    html! { span class={ "status " (status.name()) } { span aria-hidden="true" { (glyph) } " " (status.name()) } }
+/// What keeps the ledger as a whole from passing.
+fn problems(judgement: &Judgement) -> Markup {
+    html! {
+        @if !judgement.problems.is_empty() {
+            details.problems open[judgement.problems.len() < 4] {
+                summary { "What keeps this ledger from passing, whatever the findings (" (judgement.problems.len()) ")" }
+                ul { @for p in &judgement.problems { li { (problem(p)) } } }
+            }
+        }
+    }
 }
 
-/// Why the verdict is what it is.
-fn reasons(judgement: &Judgement) -> Markup {
-    let list: Vec<Finding> = not_met(judgement).into_iter().cloned().collect();
-    let outside = judgement.count(Role::Required, Status::Outside);
+/// Which findings are shown. The choice works without the script; the search needs it and is hidden without.
+fn filters() -> Markup {
+    let choices = [("all", "All"), ("open", "Unmet and unproven"), ("required", "Required")];
     html! {
-        section id="reasons" {
-            h2 { "Reasons" }
-            @if !judgement.problems.is_empty() {
-                ul.problems { @for p in &judgement.problems { li { (problem(p)) } } }
-            }
-            @if outside > 0 {
-                p.lead { (outside) " required criteria are outside this protocol: it does not ask." }
-            }
-            @if list.is_empty() {
-                p.lead { "Of what is required and asked, nothing is unmet or unproven." }
-            }
-            @for of_one in list.chunk_by(|a, b| a.status == b.status) {
-                @if let Some(first) = of_one.first() {
-                    h3 { "Required and " (first.status.name()) " (" (of_one.len()) ")" }
-                    @for here in of_one.chunk_by(|a, b| a.scale == b.scale) {
-                        (findings_of(here, true))
-                    }
+        form.filters {
+            fieldset {
+                legend { "Show" }
+                @for (id, text) in choices {
+                    input type="radio" name="show" id={ "show-" (id) } checked[id == "all"];
+                    label for={ "show-" (id) } { (text) }
                 }
+            }
+            p id="search-row" hidden {
+                label for="search" { "Search " }
+                input type="search" id="search" autocomplete="off";
+                " " span id="found" role="status" {}
             }
         }
     }
@@ -200,42 +209,52 @@ fn scale(i: usize, findings: &[Finding]) -> Markup {
     let Some(first) = findings.first() else {
         return html! {};
     };
-    let count = |status, required| {
-        let same = |f: &&Finding| f.status == status && (f.role == Role::Required) == required;
-        findings.iter().filter(same).count()
-    };
     html! {
         section id={ "scale-" (i) } {
-            h2 { "Scale " (first.scale) }
+            h3 { "Scale " (first.scale) }
             @if is_outside(findings) {
                 details {
                     summary { "Outside this protocol: " (findings.len()) " criteria are not asked" }
-                    div.scroll {
-                        ul.claims {
-                            @for group in by_group(findings) {
-                                @for f in group { li { (f.claim) " " code { (f.criterion) } (informs(f)) } }
-                            }
-                        }
+                    ul.claims {
+                        @for f in findings { li id=(anchor(f)) { (f.claim) " " code { (f.criterion) } (informs(f)) } }
                     }
                 }
             } @else {
-                details open="open" {
-                    summary {
-                        "Findings "
-                        @for (word, required) in [("Required:", true), ("Not required:", false)] {
-                            @if STATUSES.iter().any(|&status| count(status, required) > 0) {
-                                span.tally.informing[!required] {
-                                    (word) " "
-                                    @for status in STATUSES {
-                                        @if count(status, required) > 0 { span { (badge(status)) " " (count(status, required)) " " } }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                    (findings_of(findings, false))
+                @for group in sorted_groups(findings) { (group_of(&group)) }
+            }
+        }
+    }
+}
+
+/// The groups of a scale, each with what is required and not met first; groups that have such rows come first.
+fn sorted_groups(findings: &[Finding]) -> Vec<Vec<&Finding>> {
+    let rank = |f: &Finding| match (f.status, f.role) {
+        (Status::Unmet, Role::Required) => 0,
+        (Status::Unproven, Role::Required) => 1,
+        (Status::Unmet, _) => 2,
+        (Status::Met, _) => 3,
+        (Status::Unproven | Status::Outside, _) => 4,
+    };
+    let mut groups: Vec<Vec<&Finding>> = by_group(findings).map(|group| group.iter().collect()).collect();
+    for group in &mut groups {
+        group.sort_by_key(|f| rank(f));
+    }
+    groups.sort_by_key(|group| group.first().map_or(4, |f| rank(f)).min(2));
+    groups
+}
+
+/// A group, folded, with the counts of what is in it.
+fn group_of(group: &[&Finding]) -> Markup {
+    let count = |status| group.iter().filter(|f| f.status == status).count();
+    html! {
+        details.group {
+            summary {
+                span.name { (group.first().map_or("", |f| f.group)) } " "
+                @for status in [Status::Unmet, Status::Unproven, Status::Met, Status::Outside] {
+                    @if count(status) > 0 { span.tally { (badge(status)) " " (count(status)) } }
                 }
             }
+            (findings_of(group))
         }
     }
 }
@@ -249,38 +268,19 @@ fn said(f: &Finding) -> String {
     if f.facts.is_empty() { lacking(f).unwrap_or_default() } else { render(f) }
 }
 
-/// Findings of one scale as a table, group by group.
-fn findings_of(findings: &[Finding], with_scale: bool) -> Markup {
+/// The findings of a group as a table.
+fn findings_of(group: &[&Finding]) -> Markup {
     html! {
-        div.scroll {
-            table.findings {
-                thead { tr { th { "Status" } th { "Claim" } th { "Found" } th { "Demanded" } th { "Why" } } }
-                @for group in by_group(findings) {
-                    tbody {
-                        @if let Some(first) = group.first() {
-                            tr.group { th colspan="5" scope="rowgroup" { @if with_scale { "Scale " (first.scale) " · " } (first.group) } }
-                        }
-                        @for f in group.iter().filter(|f| !is_unmeasured_info(f)) {
-                            tr class=[(f.role != Role::Required).then_some("informing")] {
-                                td.is { (badge(f.status)) (informs(f)) }
-                                td.claim { (f.claim) " " code { (f.criterion) } }
-                                td data-label="Found" { (said(f)) }
-                                td data-label="Demanded" { (demanded(f.rule)) }
-                                td.why data-label="Why" { (f.why) " " span.source { (cited(f.source)) } }
-                            }
-                        }
-                        @if let Some(first) = group.iter().find(|f| is_unmeasured_info(f)) {
-                            tr.informing {
-                                td.is { (badge(first.status)) (informs(first)) }
-                                td.aside colspan="4" {
-                                    "Not measured: "
-                                    @for (i, f) in group.iter().filter(|f| is_unmeasured_info(f)).enumerate() {
-                                        @if i > 0 { "; " }
-                                        (f.claim) " " code { (f.criterion) }
-                                    }
-                                }
-                            }
-                        }
+        table.findings {
+            thead { tr { th scope="col" { "Status" } th scope="col" { "Claim" } th scope="col" { "Found" } th scope="col" { "Demanded" } th scope="col" { "Why" } } }
+            tbody {
+                @for f in group {
+                    tr id=(anchor(f)) class={ "finding " (f.status.name()) @if f.role == Role::Required { " required" } @else { " informing" } } {
+                        td.is { (badge(f.status)) (informs(f)) }
+                        td.claim { (f.claim) " " code { (f.criterion) } }
+                        td data-label="Found" { @if is_unmeasured_info(f) { "not measured" } @else { (said(f)) } }
+                        td data-label="Demanded" { (demanded(f.rule)) }
+                        td.why data-label="Why" { (f.why) " " span.source { (cited(f.source)) } }
                     }
                 }
             }
@@ -328,7 +328,7 @@ fn numbers_of(table: &Table) -> Markup {
     };
     let title = |c: usize| cell(&table.head, c);
     html! {
-        details open="open" {
+        details {
             summary { h3 { (table.title) } }
             div.scroll tabindex="0" role="region" aria-label=(table.title) {
                 table.numbers {

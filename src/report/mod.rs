@@ -13,6 +13,7 @@ mod human;
 mod json;
 mod junit;
 mod markdown;
+mod overview;
 mod plots;
 mod tables;
 mod terminal;
