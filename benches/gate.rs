@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use criterion::{Criterion, SamplingMode};
-use v5gate::collect::{Collector, Options, collect, without_times};
+use v5gate::collect::{Collector, Options, archive_timings, collect};
 use v5gate::gate::{CRITERIA, Criterion as Row, Judgement, judge};
 use v5gate::probes::efficiency::EFFICIENCY;
 use v5gate::progress::Screen;
@@ -53,16 +53,24 @@ fn about_efficiency(row: &Row) -> bool {
 fn run() -> Result<u8> {
     let protocol = Protocol::load(&std::env::var("V5_PROTOCOL").unwrap_or_else(|_| "smoke".to_owned()))?;
     v5gate::device::choose()?;
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("out").join(protocol.folder());
+    let beside =
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("out").join(protocol.folder(v5gate::device::current()));
     let out = std::env::var_os("V5_OUT").map_or_else(beside, PathBuf::from);
     let data = std::env::var_os("V5_DATA").map(PathBuf::from);
     if std::env::var_os("V5_FRESH").is_some()
-        && let Some(old) = without_times(&out)?
+        && let Some(old) = archive_timings(&out)?
     {
         eprintln!("the old ledger is {}", old.display());
     }
     let (screen, stop) = (Screen::default(), AtomicBool::new(false));
-    let options = Options { out: &out, data: data.as_deref(), jobs: None, screen: &screen, stop: &stop };
+    let options = Options {
+        out: &out,
+        data: data.as_deref(),
+        jobs: None,
+        compute: v5gate::device::current(),
+        screen: &screen,
+        stop: &stop,
+    };
     collect(&protocol, &options)?;
     let collector = Collector::open(&protocol, &options)?;
     let mut criterion = Criterion::default().without_plots();

@@ -29,7 +29,7 @@ impl Screen {
     }
 
     /// A task of `total` parts, `done` of which are behind it.
-    pub fn task(&self, name: &str, done: u64, total: u64) -> Task {
+    pub fn task(&self, name: &str, done: u64, total: u64) -> ProgressTask {
         let terminal = console::Term::stderr().is_term();
         let bar = (terminal && !self.quiet).then(|| {
             let bar = self.bars.add(ProgressBar::new(total));
@@ -42,12 +42,12 @@ impl Screen {
         });
         let now = Instant::now();
         let (start, last) = ((now, done), Cell::new(now));
-        Task { bar, screen: self.clone(), name: name.to_owned(), total, start, last }
+        ProgressTask { bar, screen: self.clone(), name: name.to_owned(), total, start, last }
     }
 }
 
 /// One running task.
-pub struct Task {
+pub struct ProgressTask {
     bar: Option<ProgressBar>,
     screen: Screen,
     name: String,
@@ -56,7 +56,7 @@ pub struct Task {
     last: Cell<Instant>,
 }
 
-impl Task {
+impl ProgressTask {
     /// So many parts are done; `message` says how it goes.
     pub fn at(&self, done: u64, message: impl FnOnce() -> String) {
         if let Some(bar) = &self.bar {
@@ -76,7 +76,7 @@ impl Task {
     }
 }
 
-impl Drop for Task {
+impl Drop for ProgressTask {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use candle_core::Result;
-use v5gate::collect::{Collector, Entrant, Options, race, without_times};
+use v5gate::collect::{Candidate, Collector, Options, archive_timings, measure_interleaved};
 use v5gate::data::dataset::DataSpec;
 use v5gate::evidence::{
     Condition, Context, CurveKind, Expected, Ledger, Line, Measurement, Metric, Provenance, SCHEMA, Subject,
@@ -67,7 +67,7 @@ fn evidence(of: impl Fn(u64) -> [Box<dyn LanguageModel>; 2]) -> Vec<Line> {
         let names = ["gpt2", "groundthink"];
         let sources = names.map(|name| source(name, seed));
         let entrants: Vec<_> = (0..2)
-            .map(|i| Entrant {
+            .map(|i| Candidate {
                 of: Subject {
                     model: names[i].to_owned(),
                     scale: "smoke".into(),
@@ -81,7 +81,7 @@ fn evidence(of: impl Fn(u64) -> [Box<dyn LanguageModel>; 2]) -> Vec<Line> {
             .collect();
         // A few rounds suffice for what is gross.
         let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| (0..3).for_each(|_| round());
-        lines.extend(race(&entrants, &mut few).unwrap());
+        lines.extend(measure_interleaved(v5gate::device::current(), &entrants, &mut few).unwrap());
     }
     lines
 }
@@ -241,7 +241,14 @@ fn what_is_known_is_not_measured_again() {
     protocol.data =
         DataSpec::Conversations { seed: 1, train_tokens: 60_000, valid_documents: 8, vocab_size: 1024 };
     let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
-    let options = Options { out: out.path(), data: None, jobs: None, screen: &screen, stop: &stop };
+    let options = Options {
+        out: out.path(),
+        data: None,
+        jobs: None,
+        compute: v5gate::device::current(),
+        screen: &screen,
+        stop: &stop,
+    };
     let collector = Collector::open(&protocol, &options).unwrap();
     let rounds = Cell::new(0);
     let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| {
@@ -261,14 +268,14 @@ fn what_is_known_is_not_measured_again() {
     assert!(peaks.into_iter().all(|m| m.value().raw() > 4.0 * weights));
     // Prefill, four contexts of it, generation, six contexts of a conversation.
     assert_eq!(rounds.get(), 12);
-    // Measured anew, there is one set again, and the old one lies beside it.
-    let old = without_times(out.path()).unwrap().unwrap();
+    // TimedModel anew, there is one set again, and the old one lies beside it.
+    let old = archive_timings(out.path()).unwrap().unwrap();
     let collector = Collector::open(&protocol, &options).unwrap();
     collector.efficiency(&mut few).unwrap();
     assert_eq!(of(collector.close().lines(), Metric::PrefillSeconds), 2);
     assert_eq!(of(Ledger::open(old).unwrap().lines(), Metric::PrefillSeconds), 2);
     // Whoever asks to stop gets no half of it.
-    without_times(out.path()).unwrap();
+    archive_timings(out.path()).unwrap();
     let collector = Collector::open(&protocol, &options).unwrap();
     let mut stopping = |_: &str, _: usize, round: &mut dyn FnMut()| {
         round();
@@ -302,7 +309,7 @@ fn positions_are_repeated() {
 #[test]
 fn a_ledger_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(without_times(folder.path()).unwrap(), None);
+    assert_eq!(archive_timings(folder.path()).unwrap(), None);
     let path = folder.path().join("ledger.jsonl");
     let line = |probe: &str, metric, value| {
         let source = Provenance { probe: probe.into(), ..source("gpt2", 1) };
@@ -317,7 +324,7 @@ fn a_ledger_is_set_aside() {
     let all = [context(), loss.clone(), time];
     Ledger::open_or_empty(&path).unwrap().append(&all).unwrap();
     for n in 1..3 {
-        let aside = without_times(folder.path()).unwrap().unwrap();
+        let aside = archive_timings(folder.path()).unwrap().unwrap();
         assert_eq!(aside, folder.path().join(format!("ledger-{n}.jsonl")));
         assert_eq!(Ledger::open(&path).unwrap().lines(), [context(), loss.clone()]);
     }

@@ -10,7 +10,7 @@ mod world;
 use std::path::PathBuf;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use v5gate::gate::{CRITERIA, Finding, Status, Weight, cited};
+use v5gate::gate::{CRITERIA, Finding, Role, Status, cited};
 use v5gate::report;
 use v5gate::scale::{SCALES, Scale};
 use world::World;
@@ -55,7 +55,7 @@ fn main() {
         }
     };
     let required = |c: &'static v5gate::gate::Criterion| {
-        let scales = SCALES.iter().filter(move |s| c.weight(s) == Some(Weight::Required));
+        let scales = SCALES.iter().filter(move |s| c.role(s) == Some(Role::Required));
         scales.map(move |s| trial(world, c.id, &c.group.replace(' ', "-"), s))
     };
     let trials = CRITERIA.iter().flat_map(required).collect();

@@ -2,15 +2,19 @@
 //!
 //! Invariant: what the ledger has from this very code, weights and recipe is not measured again, because
 //! times differ from run to run and two different numbers would contradict each other. Whoever wants new
-//! ones sets the old ledger aside ([`without_times`]).
+//! ones sets the old ledger aside ([`archive_timings`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use super::{CollectError, Collector, Trained, Trial, job, lines, lock};
-use crate::evidence::{Condition, Ledger, Line, Measurement, Metric, Provenance, Subject as Of};
+use super::collector::{Collector, lock};
+use super::error::CollectError;
+use super::measure::to_lines;
+use super::trial::{Trained, Trial, job};
+use crate::device::Compute;
+use crate::evidence::{Condition, Ledger, Line, Measurement, Metric, Provenance, Subject};
 use crate::models::{self, LanguageModel, with_positions};
-use crate::probes::efficiency::{Contestant, Drive, compare, training_peak};
+use crate::probes::efficiency::{Driver, TimedModel, compare, training_peak};
 use crate::probes::{ProbeError, Reading};
 use crate::statistics::{compute_efficiency, compute_efficiency_as_written};
 
@@ -18,9 +22,9 @@ use crate::statistics::{compute_efficiency, compute_efficiency_as_written};
 const NAME: &str = "efficiency";
 
 /// A model that is measured beside others.
-pub struct Entrant<'a> {
+pub struct Candidate<'a> {
     /// Who it is.
-    pub of: Of,
+    pub of: Subject,
     /// Where numbers about it come from.
     pub source: &'a Provenance,
     /// The model.
@@ -30,23 +34,27 @@ pub struct Entrant<'a> {
 }
 
 /// Measures models in turns and stamps the numbers with their source.
-pub fn race(entrants: &[Entrant<'_>], drive: &mut Drive<'_>) -> Result<Vec<Line>, CollectError> {
+pub fn measure_interleaved(
+    compute: &Compute,
+    candidates: &[Candidate<'_>],
+    drive: &mut Driver<'_>,
+) -> Result<Vec<Line>, CollectError> {
     let failed = |error| CollectError::Probe {
         probe: NAME,
-        subject: entrants.iter().map(|e| e.of.model.clone()).collect::<Vec<_>>().join(" and "),
+        subject: candidates.iter().map(|e| e.of.model.clone()).collect::<Vec<_>>().join(" and "),
         error: Box::new(error),
     };
-    let loads: Vec<_> = entrants
+    let loads: Vec<_> = candidates
         .iter()
         .map(|e| move |positions| with_positions(e.model, positions).map_err(ProbeError::from))
         .collect();
-    let contestants: Vec<_> = loads.iter().map(|load| Contestant { load }).collect();
-    let all = compare(&contestants, drive).map_err(failed)?;
+    let measured: Vec<_> = loads.iter().map(|load| TimedModel { load }).collect();
+    let all = compare(compute, &measured, drive).map_err(failed)?;
     let mut told = Vec::new();
-    for (entrant, mut readings) in entrants.iter().zip(all) {
-        let ratios = entrant.perplexity.map(|perplexity| ratios(&readings, perplexity));
+    for (candidate, mut readings) in candidates.iter().zip(all) {
+        let ratios = candidate.perplexity.map(|perplexity| ratios(&readings, perplexity));
         readings.extend(ratios.into_iter().flatten());
-        told.extend(stamped(&readings, &entrant.of, entrant.source)?);
+        told.extend(stamped(&readings, &candidate.of, candidate.source)?);
     }
     Ok(told)
 }
@@ -63,10 +71,10 @@ fn ratios(readings: &[Reading], perplexity: f64) -> Vec<Reading> {
     both.into_iter().flatten().collect()
 }
 
-fn stamped(readings: &[Reading], of: &Of, source: &Provenance) -> Result<Vec<Line>, CollectError> {
+fn stamped(readings: &[Reading], of: &Subject, source: &Provenance) -> Result<Vec<Line>, CollectError> {
     let source = measured_by_us(source);
-    let of = |condition| Of { condition, ..of.clone() };
-    Ok(lines(readings, of, |_| source.clone())?)
+    let of = |condition| Subject { condition, ..of.clone() };
+    Ok(to_lines(readings, of, |_| source.clone())?)
 }
 
 fn measured_by_us(source: &Provenance) -> Provenance {
@@ -76,7 +84,7 @@ fn measured_by_us(source: &Provenance) -> Provenance {
 impl Collector<'_> {
     /// Measures time and memory of every trial of which the ledger lacks them; trains what was not trained.
     /// For a process that does nothing else meanwhile.
-    pub fn efficiency(&self, drive: &mut Drive<'_>) -> Result<(), CollectError> {
+    pub fn efficiency(&self, drive: &mut Driver<'_>) -> Result<(), CollectError> {
         for scale in self.protocol.scales() {
             for &seed in &self.protocol.seeds {
                 let specs = self.protocol.models.iter().filter_map(|name| models::find(name));
@@ -96,31 +104,38 @@ impl Collector<'_> {
         Ok(())
     }
 
-    fn measure(&self, trained: &[Trained<'_>], drive: &mut Drive<'_>) -> Result<Vec<Line>, CollectError> {
+    fn measure(&self, trained: &[Trained<'_>], drive: &mut Driver<'_>) -> Result<Vec<Line>, CollectError> {
         let mut told = Vec::new();
         for t in trained {
             self.go_on()?;
             let Trial { spec, scale, seed } = t.trial;
-            let job = job(self.protocol, &self.dataset, spec, scale, seed, self.saved_order(seed)?)?;
+            let job = job(
+                self.protocol,
+                &self.dataset,
+                spec,
+                scale,
+                (seed, self.saved_order(seed)?),
+                self.options.compute,
+            )?;
             let failed =
                 |error| CollectError::Probe { probe: NAME, subject: t.trial.label(), error: Box::new(error) };
             let peak = training_peak(job).map_err(failed)?;
             told.extend(stamped(&[peak], &t.trial.of(Condition::Trained), &t.source)?);
         }
         let models = trained.iter().map(Trained::model).collect::<Result<Vec<_>, _>>()?;
-        let entrants = trained.iter().zip(&models).map(|(t, model)| Entrant {
+        let candidates = trained.iter().zip(&models).map(|(t, model)| Candidate {
             of: t.trial.of(Condition::Trained),
             source: &t.source,
             model: model.as_ref(),
             perplexity: self.perplexity(t),
         });
-        let entrants: Vec<_> = entrants.collect();
+        let candidates: Vec<_> = candidates.collect();
         let mut interruptible = |name: &str, times: usize, round: &mut dyn FnMut()| {
             if self.go_on().is_ok() {
                 drive(&format!("{name}, {}", trained.first().map_or_else(String::new, whose)), times, round);
             }
         };
-        told.extend(race(&entrants, &mut interruptible)?);
+        told.extend(measure_interleaved(self.options.compute, &candidates, &mut interruptible)?);
         self.go_on()?;
         Ok(told)
     }
@@ -161,7 +176,7 @@ fn whose(trained: &Trained<'_>) -> String {
 
 /// Sets a ledger aside and begins a new one with all of it but times and memory. Returns where the old one
 /// is, if there was one: a ledger is only ever added to.
-pub fn without_times(out: &Path) -> Result<Option<PathBuf>, CollectError> {
+pub fn archive_timings(out: &Path) -> Result<Option<PathBuf>, CollectError> {
     let path = out.join("ledger.jsonl");
     let old = Ledger::open_or_empty(&path)?;
     if old.lines().is_empty() {

@@ -1,52 +1,25 @@
 //! Documents as token ids in one memory-mapped file, encoded once and checked at every opening.
 //!
-//! Layout, little-endian: one page of header (magic, version, length of the JSON, the JSON, zeros),
-//! the tokens (u16 while the vocabulary allows, else u32), zeros up to a multiple of eight, then for
-//! every document its first token and for the last one its end, as u64. Each document is followed by
-//! one end-of-text token, which belongs to no document.
+//! Layout: `token_format`.
 //!
 //! Invariant: an opened file is exactly what its header promises and what the caller expects; a file
 //! that differs is refused, never rebuilt in silence, because a run may already depend on it.
 
 use std::fs::File;
-use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use memmap2::Mmap;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use super::cache_writer::Writer;
+use super::cache_writer::TokenWriter;
+pub use super::token_format::{CacheError, Header};
+use super::token_format::{JSON_AT, MAGIC, PAGE, VERSION, tokens_bytes};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use crate::files::{sha256, write_atomically};
 
-pub(super) const MAGIC: &[u8; 8] = b"V5TOKENS";
-pub(super) const VERSION: u32 = 1;
-pub(super) const PAGE: usize = 4096;
-const JSON_AT: usize = 16;
 /// Documents encoded side by side between two writes.
 const CHUNK: usize = 1024;
-
-/// What a token file says about itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Header {
-    /// Digest of the tokenizer that made the ids.
-    pub tokenizer: String,
-    /// Digest of the text.
-    pub source: String,
-    /// Size of the vocabulary; every id is smaller.
-    pub vocab_size: usize,
-    /// Tokens, end-of-text tokens included.
-    pub tokens: usize,
-    /// Documents.
-    pub documents: usize,
-    /// Bytes per token: 2 or 4.
-    pub width: usize,
-    /// SHA-256 of everything after the first page.
-    pub payload: String,
-}
 
 /// Token ids of many documents, read in place.
 #[derive(Debug)]
@@ -54,85 +27,6 @@ pub struct TokenFile {
     map: Mmap,
     header: Header,
     digest: String,
-}
-
-/// Why a token file could not be built or was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum CacheError {
-    /// The file could not be read or written.
-    #[error("token file {path}: {source}", path = path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file is something else.
-    #[error("{}: expected a token file of version {VERSION}, got something else", .0.display())]
-    NotATokenFile(PathBuf),
-    /// The header is damaged.
-    #[error("token file {path}: cannot read its header: {source}", path = path.display())]
-    BadHeader {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said.
-        source: serde_json::Error,
-    },
-    /// The file was made from something else; delete it to have it made again.
-    #[error("token file {path}: field {field}: expected {expected}, got {got} (delete the file to rebuild it)", path = path.display())]
-    Differs {
-        /// The file.
-        path: PathBuf,
-        /// The header field.
-        field: &'static str,
-        /// What the caller needs.
-        expected: String,
-        /// What the file has.
-        got: String,
-    },
-    /// The file has another length than its header promises.
-    #[error("token file {path}: truncated or overlong: expected {expected} bytes, got {got}", path = path.display())]
-    WrongLength {
-        /// The file.
-        path: PathBuf,
-        /// Bytes by the header.
-        expected: usize,
-        /// Bytes on disk.
-        got: usize,
-    },
-    /// The bytes are not those that were written.
-    #[error("token file {path}: payload corrupt: expected sha256 {expected}, got {got}", path = path.display())]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// By the header.
-        expected: String,
-        /// By the bytes.
-        got: String,
-    },
-    /// An id no model of this vocabulary could embed.
-    #[error("token file {path}: token {position}: expected an id below {vocab_size}, got {id}", path = path.display())]
-    OutsideVocabulary {
-        /// The file.
-        path: PathBuf,
-        /// Which token, counted from zero.
-        position: usize,
-        /// The id.
-        id: u32,
-        /// The size of the vocabulary.
-        vocab_size: usize,
-    },
-    /// Nothing to write.
-    #[error("token file {}: expected at least one document, got none", .0.display())]
-    Empty(PathBuf),
-    /// The text could not be encoded.
-    #[error("token file {path}: {source}", path = path.display())]
-    Tokenizer {
-        /// The file.
-        path: PathBuf,
-        /// What the tokenizer said.
-        source: TokenizerError,
-    },
 }
 
 impl TokenFile {
@@ -250,11 +144,6 @@ impl TokenFile {
     }
 }
 
-/// The bytes of the tokens, padded so that the offsets behind them are aligned.
-pub(super) fn tokens_bytes(header: &Header) -> usize {
-    header.tokens.saturating_mul(header.width).div_ceil(8).saturating_mul(8)
-}
-
 fn header_json(map: &[u8]) -> Option<&[u8]> {
     let rest = map.strip_prefix(MAGIC)?.strip_prefix(&VERSION.to_le_bytes())?;
     let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
@@ -290,7 +179,7 @@ fn build(
 ) -> Result<(), CacheError> {
     let io = |source| CacheError::Io { path: path.to_owned(), source };
     write_atomically(path, io, |file| {
-        let mut writer = Writer::new(path, file, source_digest, tokenizer)?;
+        let mut writer = TokenWriter::new(path, file, source_digest, tokenizer)?;
         for chunk in chunks {
             let chunk = chunk.map_err(|source| CacheError::Tokenizer { path: path.to_owned(), source })?;
             chunk.iter().try_for_each(|ids| writer.document(ids, tokenizer.eot()))?;

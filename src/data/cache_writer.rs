@@ -1,4 +1,4 @@
-//! The writing half of [`super::cache`]: a payload of unknown length, streamed.
+//! The writing half of `cache`: a payload of unknown length, streamed.
 //!
 //! Invariant: ids reach the disk only after a check against the vocabulary, and the header, which
 //! holds the digest of the payload, is written last over a page kept free for it.
@@ -9,12 +9,12 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::cache::{CacheError, Header, MAGIC, PAGE, VERSION, tokens_bytes};
+use super::token_format::{CacheError, Header, MAGIC, PAGE, VERSION, tokens_bytes};
 use super::tokenizer::Tokenizer;
 use crate::files::hex;
 
 /// Writes the payload as it comes and the header, which needs its digest, last.
-pub(super) struct Writer<'a> {
+pub(super) struct TokenWriter<'a> {
     path: &'a Path,
     file: &'a mut BufWriter<File>,
     header: Header,
@@ -22,7 +22,7 @@ pub(super) struct Writer<'a> {
     payload: Sha256,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> TokenWriter<'a> {
     /// Begins a file with an empty page.
     pub(super) fn new(
         path: &'a Path,

@@ -153,17 +153,15 @@ fn is_article_heading(lines: &[&str], at: usize) -> bool {
 
 fn json_lines(path: &Path, text: &str) -> Result<Vec<String>, CorpusError> {
     #[derive(Deserialize)]
-    struct Line {
+    struct JsonDocument {
         text: String,
     }
     let filled = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     filled
         .map(|(index, line)| {
-            serde_json::from_str(line).map(|line: Line| line.text).map_err(|source| CorpusError::BadLine {
-                path: path.to_owned(),
-                line: index + 1,
-                source,
-            })
+            serde_json::from_str(line)
+                .map(|line: JsonDocument| line.text)
+                .map_err(|source| CorpusError::BadLine { path: path.to_owned(), line: index + 1, source })
         })
         .collect()
 }

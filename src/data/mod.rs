@@ -11,4 +11,5 @@ pub mod corpora;
 pub mod dataset;
 pub mod published;
 pub mod synthetic;
+mod token_format;
 pub mod tokenizer;

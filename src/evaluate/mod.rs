@@ -6,5 +6,5 @@ mod preference;
 mod recall;
 
 pub use benchmark::{Evaluated, Evaluation};
-pub use preference::{Comparison, human_preference};
+pub use preference::{ReplyComparison, human_preference};
 pub use recall::{RecallResult, measure_checkpoint};

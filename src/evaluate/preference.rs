@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use crate::collect::{CollectError, stamped};
+use crate::collect::{CollectError, to_measurement};
 use crate::data::published::dialogues::{Dialogue, dialogues};
 use crate::data::tokenizer::Tokenizer;
+use crate::device::Compute;
 use crate::evidence::{
     Compared, Condition, Key, Ledger, Line, Measurement, Metric, Pair, Provenance, Subject, Tally,
 };
@@ -31,7 +32,7 @@ fn of_both(a: &Compared, b: &Compared) -> u64 {
 }
 
 /// What to compare on what.
-pub struct Comparison<'a> {
+pub struct ReplyComparison<'a> {
     /// A checkpoint's folder, with its tokenizer.
     pub a: &'a Path,
     /// Another's.
@@ -46,13 +47,15 @@ pub struct Comparison<'a> {
     pub seed: u64,
     /// The nucleus of the replies; 0 is greedy.
     pub top_p: f64,
+    /// What computes.
+    pub compute: &'a Compute,
     /// Where progress is shown.
     pub screen: &'a Screen,
     /// Set to stop.
     pub stop: &'a AtomicBool,
 }
 
-impl Comparison<'_> {
+impl ReplyComparison<'_> {
     /// Generates, and gives what raters see and what opens the blinding.
     pub fn run(&self) -> Result<(Vec<Pair>, Key), CollectError> {
         let path = self.task.file_at(self.data);
@@ -103,7 +106,7 @@ impl Comparison<'_> {
         asked: &[(&Dialogue, usize)],
         shorter: usize,
     ) -> Result<(Vec<String>, Compared), CollectError> {
-        let model = load_model(checkpoint)?.to_device(Precision::Float32)?;
+        let model = load_model(checkpoint)?.to_device(self.compute, Precision::Float32)?;
         let failed = |error| self.failed(checkpoint, error);
         let tokenizer = Tokenizer::from_dir(checkpoint).map_err(|e| failed(e.into()))?;
         let (ids, vocab) = (tokenizer.vocab_size(), model.params().tensor(model.head())?.dim(0)?);
@@ -176,5 +179,5 @@ pub fn human_preference(ledger: &Ledger, key: &Key, tally: &Tally) -> Result<Lin
     let reading = Reading { n: Some(ratings), interval, ..Reading::new(Metric::HumanPreference, value) };
     let source =
         Provenance { probe: "human".to_owned(), validation: key.page.clone(), ..about.provenance().clone() };
-    Ok(stamped(Subject { condition: Condition::Trained, ..about.subject().clone() }, reading, source))
+    Ok(to_measurement(Subject { condition: Condition::Trained, ..about.subject().clone() }, reading, source))
 }

@@ -12,25 +12,27 @@ pub const GROUNDTHINK: &str = "groundthink";
 /// The baseline.
 pub const GPT2: &str = "gpt2";
 
-/// What an answer does to the verdict.
+/// What an outcome does to the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Weight {
+pub enum Role {
     /// Unmet fails, unproven leaves the verdict incomplete.
     Required,
     /// Does not decide by itself, but a required row is made of it and others.
-    Part,
+    #[serde(rename = "part")]
+    Contributing,
     /// Shown; cannot change the verdict.
-    Informs,
+    #[serde(rename = "informs")]
+    Informational,
 }
 
-impl Weight {
+impl Role {
     /// The name used in reports.
     pub const fn name(self) -> &'static str {
         match self {
-            Weight::Required => "required",
-            Weight::Part => "part of a required row",
-            Weight::Informs => "informs only",
+            Role::Required => "required",
+            Role::Contributing => "part of a required row",
+            Role::Informational => "informs only",
         }
     }
 }
@@ -38,7 +40,7 @@ impl Weight {
 /// Which models are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Of {
+pub enum ModelScope {
     /// Both models, each by itself.
     Each,
     /// The architecture on trial.
@@ -49,13 +51,13 @@ pub enum Of {
     Pair,
 }
 
-impl Of {
+impl ModelScope {
     /// The models asked.
     pub const fn models(self) -> &'static [&'static str] {
         match self {
-            Of::Each | Of::Pair => &[GROUNDTHINK, GPT2],
-            Of::GroundThink => &[GROUNDTHINK],
-            Of::Gpt2 => &[GPT2],
+            ModelScope::Each | ModelScope::Pair => &[GROUNDTHINK, GPT2],
+            ModelScope::GroundThink => &[GROUNDTHINK],
+            ModelScope::Gpt2 => &[GPT2],
         }
     }
 }
@@ -81,7 +83,8 @@ pub struct Criterion {
     /// The scales it is about; every one of those tiers when empty.
     pub scales: &'static [&'static str],
     /// Which models are asked.
-    pub of: Of,
+    #[serde(rename = "of")]
+    pub scope: ModelScope,
     /// In what state they are asked.
     pub condition: Condition,
     /// What is looked at.

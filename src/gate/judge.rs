@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use serde::Serialize;
 
 use super::criteria::CRITERIA;
-use super::criterion::{Criterion, Weight};
+use super::criterion::{Criterion, Role};
 use super::evidence_index::Evidence;
 use super::outcome::{Finding, Outcome, Status};
 use super::promise::{Problem, problems};
@@ -60,9 +60,9 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// How many findings of that weight have that status.
-    pub fn count(&self, weight: Weight, status: Status) -> usize {
-        self.findings.iter().filter(|f| f.weight == weight && f.status == status).count()
+    /// How many findings of that role have that status.
+    pub fn count(&self, role: Role, status: Status) -> usize {
+        self.findings.iter().filter(|f| f.role == role && f.status == status).count()
     }
 
     /// Whether everything required at the scales that the protocol asks about is met: the most
@@ -71,18 +71,18 @@ impl Judgement {
         let mut asked = self
             .findings
             .iter()
-            .filter(|f| f.weight == Weight::Required && f.status != Status::Outside)
+            .filter(|f| f.role == Role::Required && f.status != Status::Outside)
             .peekable();
         asked.peek().is_some() && asked.all(|f| f.status == Status::Met)
     }
 }
 
-/// A criterion and what it weighs.
-type Asked = (&'static Criterion, Weight);
+/// A criterion and its role.
+type Asked = (&'static Criterion, Role);
 
-/// Which criteria are asked at each scale, and what they weigh there.
+/// Which criteria are asked at each scale, and their role there.
 static ASKED: LazyLock<Vec<(&'static Scale, Vec<Asked>)>> = LazyLock::new(|| {
-    let rows = |scale| CRITERIA.iter().filter_map(move |c| Some((c, c.weight(scale)?)));
+    let rows = |scale| CRITERIA.iter().filter_map(move |c| Some((c, c.role(scale)?)));
     SCALES.iter().map(|scale| (scale, rows(scale).collect())).collect()
 });
 
@@ -96,7 +96,7 @@ pub fn judge(ledger: &Ledger) -> Judgement {
             findings.extend(judge_scale(scale, rows, &evidence));
         } else if scale.tier == Tier::Gate {
             let outside =
-                |(c, weight): &Asked| Finding::new(c, *weight, scale, Status::Outside, Outcome::default());
+                |(c, role): &Asked| Finding::new(c, *role, scale, Status::Outside, Outcome::default());
             findings.extend(rows.iter().map(outside));
         }
     }
@@ -118,9 +118,9 @@ fn judge_scale(scale: &'static Scale, rows: &[Asked], evidence: &Evidence<'_>) -
     let mut waiting: Vec<Asked> = rows.to_vec();
     while !waiting.is_empty() {
         let before = waiting.len();
-        waiting.retain(|&(c, weight)| match evaluate(c, &ids, scale, evidence, &findings) {
+        waiting.retain(|&(c, role)| match evaluate(c, &ids, scale, evidence, &findings) {
             Some(outcome) => {
-                findings.push(Finding::new(c, weight, scale, outcome.overall(), outcome));
+                findings.push(Finding::new(c, role, scale, outcome.overall(), outcome));
                 false
             }
             None => true,
@@ -128,7 +128,7 @@ fn judge_scale(scale: &'static Scale, rows: &[Asked], evidence: &Evidence<'_>) -
         if waiting.len() == before {
             // A circle, which the table's own test rules out: nothing is proven by it.
             let unproven =
-                |(c, weight): Asked| Finding::new(c, weight, scale, Status::Unproven, Outcome::default());
+                |(c, role): Asked| Finding::new(c, role, scale, Status::Unproven, Outcome::default());
             findings.extend(waiting.drain(..).map(unproven));
         }
     }
@@ -155,7 +155,7 @@ fn evaluate(
 }
 
 fn verdict(findings: &[Finding], problems: &[Problem]) -> Verdict {
-    let mut required = findings.iter().filter(|f| f.weight == Weight::Required);
+    let mut required = findings.iter().filter(|f| f.role == Role::Required);
     if required.clone().any(|f| f.status == Status::Unmet) {
         Verdict::Fail
     } else if problems.is_empty() && !findings.is_empty() && required.all(|f| f.status == Status::Met) {
@@ -187,8 +187,8 @@ mod tests {
             for status in [Status::Unmet, Status::Unproven, Status::Outside] {
                 let mut findings = good.clone();
                 findings[i].status = status;
-                let expected = match (findings[i].weight, status) {
-                    (Weight::Informs | Weight::Part, _) => Verdict::Pass,
+                let expected = match (findings[i].role, status) {
+                    (Role::Informational | Role::Contributing, _) => Verdict::Pass,
                     (_, Status::Unmet) => Verdict::Fail,
                     _ => Verdict::Incomplete,
                 };

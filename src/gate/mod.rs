@@ -2,7 +2,7 @@
 //! it does no I/O, reads no clock, knows no tensors, and no ledger makes it panic.
 //!
 //! It has storeys, each naming only those before it: `rule` and `criterion` (the shapes of a demand, and
-//! what is said of one), `criteria` (the table) with `role` (what a row weighs), `evidence_index` (finding
+//! what is said of one), `criteria` (the table) with `role` (whether a row decides), `evidence_index` (finding
 //! the number that counts), `fact`, `gap` and `outcome` (what was found and what is missing), `promise`
 //! (what may pass at all), `rules` (one file a family of shapes) and `judge` (the verdict). Words are
 //! `report`'s.
@@ -23,7 +23,7 @@ mod rules;
 
 pub use citation::{Citation, RULINGS, cited};
 pub use criteria::CRITERIA;
-pub use criterion::{Criterion, GPT2, GROUNDTHINK, Of, Weight};
+pub use criterion::{Criterion, GPT2, GROUNDTHINK, ModelScope, Role};
 pub use evidence_index::{Evidence, MOST_TRIALS, Missing};
 pub use fact::{Decisive, Estimate, Fact, FittedLaw, Spread};
 pub use gap::{Gap, ModelTrial};

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::citation::{Citation, as_text};
-use super::criterion::{Criterion, Weight};
+use super::criterion::{Criterion, Role};
 use super::fact::Fact;
 use super::gap::Gap;
 use super::rule::Rule;
@@ -119,7 +119,8 @@ pub struct Finding {
     /// Met, unmet, unproven or outside.
     pub status: Status,
     /// Whether it can change the verdict.
-    pub weight: Weight,
+    #[serde(rename = "weight")]
+    pub role: Role,
     /// What the criterion claims.
     pub claim: &'static str,
     /// What it demands.
@@ -142,7 +143,7 @@ pub struct Finding {
 impl Finding {
     pub(super) fn new(
         criterion: &Criterion,
-        weight: Weight,
+        role: Role,
         scale: &'static Scale,
         status: Status,
         outcome: Outcome,
@@ -154,7 +155,7 @@ impl Finding {
             group: criterion.group,
             scale: scale.name,
             status,
-            weight,
+            role,
             claim: criterion.claim,
             rule: criterion.rule,
             facts: outcome.facts,

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::{Arg, Out, Shape, THREADS, args, launch};
+use super::{Arg, LaunchShape, Out, THREADS, args, launch};
 
 /// Threads in a block of all but `merge` and `append`.
 const BLOCK: usize = 128;
@@ -18,7 +18,7 @@ const CACHED: usize = 24 << 20;
 
 /// What is attended to. `size` is of a head, `past` the positions of the cache before these.
 #[derive(Clone, Copy)]
-pub(crate) struct Sizes {
+pub(crate) struct AttentionSizes {
     pub batch: usize,
     pub heads: usize,
     pub size: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Sizes {
     pub past: usize,
 }
 
-impl Sizes {
+impl AttentionSizes {
     fn width(self) -> usize {
         self.heads * self.size
     }
@@ -62,11 +62,11 @@ impl Sizes {
     }
 
     /// A block per tile of a head, few enough heads at a time that their keys and values stay cached.
-    fn tiles(self, dtype: DType, shared: usize) -> Result<Shape> {
+    fn tiles(self, dtype: DType, shared: usize) -> Result<LaunchShape> {
         let bytes = 2 * self.keys() * self.size * dtype.size_in_bytes();
         let groups = self.pairs().div_ceil((CACHED / bytes).max(1));
         let grid = [self.pairs().div_ceil(groups), self.time.div_ceil(self.tile(dtype)?), groups];
-        Ok(Shape { grid, threads: BLOCK, shared })
+        Ok(LaunchShape { grid, threads: BLOCK, shared })
     }
 
     /// The kernel for heads of this size.
@@ -85,7 +85,7 @@ struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    fn of(qkv: &'a Tensor, cache: Option<&'a (Tensor, Tensor)>, s: Sizes) -> Self {
+    fn of(qkv: &'a Tensor, cache: Option<&'a (Tensor, Tensor)>, s: AttentionSizes) -> Self {
         let width = s.width();
         match cache {
             None => Self { k: qkv, v: qkv, k_at: width, v_at: 2 * width, stride: 3 * width },
@@ -93,15 +93,15 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The numbers that every kernel over keys takes, in their order.
-    fn numbers(&self, s: Sizes) -> Vec<Arg<'static>> {
+    /// The numbers that every kernel over keys runs_on_kernels, in their order.
+    fn numbers(&self, s: AttentionSizes) -> Vec<Arg<'static>> {
         let counts = [s.batch, s.heads, s.size, s.time, s.past, self.k_at, self.v_at, self.stride];
         counts.map(Arg::Count).into_iter().chain([s.scale().into()]).collect()
     }
 }
 
 /// The cache with new keys and values behind it: 2 × [B, P+T, d].
-pub(crate) fn append(qkv: &Tensor, past: &(Tensor, Tensor), s: Sizes) -> Result<(Tensor, Tensor)> {
+pub(crate) fn append(qkv: &Tensor, past: &(Tensor, Tensor), s: AttentionSizes) -> Result<(Tensor, Tensor)> {
     const ROWS: usize = 8;
     let (dtype, width) = (qkv.dtype(), s.width());
     let old = |t: &Tensor| -> Result<Option<Tensor>> {
@@ -110,15 +110,20 @@ pub(crate) fn append(qkv: &Tensor, past: &(Tensor, Tensor), s: Sizes) -> Result<
     let (old_k, old_v) = (old(&past.0)?, old(&past.1)?);
     let dims = [s.batch, s.keys(), width];
     let (mut k, mut v) = (Out::new(&dims, dtype, qkv)?, Out::new(&dims, dtype, qkv)?);
-    let shape = Shape { grid: [(s.batch * s.keys()).div_ceil(ROWS), 2, 1], threads: THREADS, shared: 0 };
+    let shape =
+        LaunchShape { grid: [(s.batch * s.keys()).div_ceil(ROWS), 2, 1], threads: THREADS, shared: 0 };
     let mut args = args![old_k.as_ref(), old_v.as_ref(), qkv, &mut k, &mut v, s.batch, width, s.time, s.past];
     launch("attention_append", dtype, shape, &mut args)?;
-    Ok((k.done()?, v.done()?))
+    Ok((k.finish()?, v.finish()?))
 }
 
 /// y [B·T, d], and ℓ [B·T, H] in float32. `cache` holds keys and values of all positions, these included;
 /// without one they are in qkv and there is no past.
-pub(crate) fn forward(qkv: &Tensor, cache: Option<&(Tensor, Tensor)>, s: Sizes) -> Result<(Tensor, Tensor)> {
+pub(crate) fn forward(
+    qkv: &Tensor,
+    cache: Option<&(Tensor, Tensor)>,
+    s: AttentionSizes,
+) -> Result<(Tensor, Tensor)> {
     let rows = s.batch * s.time;
     let mut y = Out::new(&[rows, s.width()], qkv.dtype(), qkv)?;
     let mut log_sums = Out::new(&[rows, s.heads], DType::F32, qkv)?;
@@ -131,18 +136,18 @@ pub(crate) fn forward(qkv: &Tensor, cache: Option<&(Tensor, Tensor)>, s: Sizes) 
         args.extend(x.numbers(s));
         launch(&s.kernel("output")?, qkv.dtype(), shape, &mut args)?;
     }
-    Ok((y.done()?, log_sums.done()?))
+    Ok((y.finish()?, log_sums.finish()?))
 }
 
 /// Keys split over so many blocks that they fill the device; then the splits are put together.
-fn decode(qkv: &Tensor, x: &Keys<'_>, y: &mut Out, log_sums: &mut Out, s: Sizes) -> Result<()> {
+fn decode(qkv: &Tensor, x: &Keys<'_>, y: &mut Out, log_sums: &mut Out, s: AttentionSizes) -> Result<()> {
     let (dtype, rows) = (qkv.dtype(), s.batch * s.time);
     let tiles = s.time.div_ceil(FEW);
     let shared = (400 * s.row(dtype)?).max(4 * STREAM * (s.padded()? + 2));
     let wanted = (PROCESSORS * (SHARED / (shared + 1024)) / (s.pairs() * tiles)).max(1);
     let chunk = s.keys().div_ceil(wanted).next_multiple_of(STREAM);
     let splits = s.keys().div_ceil(chunk);
-    let shape = Shape { grid: [s.pairs(), splits, tiles], threads: BLOCK, shared };
+    let shape = LaunchShape { grid: [s.pairs(), splits, tiles], threads: BLOCK, shared };
     let room = |columns: usize| Out::new(&[splits, rows * columns], DType::F32, qkv);
     let mut parts = (splits > 1)
         .then(|| Ok::<_, candle_core::Error>((room(s.width())?, room(2 * s.heads)?)))
@@ -155,8 +160,8 @@ fn decode(qkv: &Tensor, x: &Keys<'_>, y: &mut Out, log_sums: &mut Out, s: Sizes)
     args.extend(x.numbers(s));
     launch(&s.kernel("decode")?, dtype, shape, &mut args)?;
     let Some((parts, marks)) = parts else { return Ok(()) };
-    let (parts, marks) = (parts.done()?, marks.done()?);
-    let shape = Shape::new(rows * s.heads, THREADS).shared(THREADS / 32 * 128 * 4);
+    let (parts, marks) = (parts.finish()?, marks.finish()?);
+    let shape = LaunchShape::new(rows * s.heads, THREADS).shared(THREADS / 32 * 128 * 4);
     let mut args = args![&parts, &marks, y, log_sums, s.size, splits, s.scale()];
     launch("attention_merge", dtype, shape, &mut args)
 }
@@ -166,17 +171,17 @@ pub(crate) fn backward(
     qkv: &Tensor,
     cache: Option<&(Tensor, Tensor)>,
     [y, log_sums, dy]: [&Tensor; 3],
-    s: Sizes,
+    s: AttentionSizes,
 ) -> Result<Tensor> {
     let dtype = qkv.dtype();
     let units = s.pairs() * s.time;
     let mut exponents = Out::new(&[s.pairs(), s.time], DType::F32, qkv)?;
     let mut alongs = Out::new(&[s.pairs(), s.time], DType::F32, qkv)?;
     let lanes = s.padded()? * dtype.size_in_bytes() / 16;
-    let shape = Shape::new((units * lanes).div_ceil(BLOCK), BLOCK);
+    let shape = LaunchShape::new((units * lanes).div_ceil(BLOCK), BLOCK);
     let mut args = args![y, dy, log_sums, &mut exponents, &mut alongs, s.batch, s.heads, s.size, s.time];
     launch(&s.kernel("along")?, dtype, shape, &mut args)?;
-    let (exponents, alongs) = (exponents.done()?, alongs.done()?);
+    let (exponents, alongs) = (exponents.finish()?, alongs.finish()?);
     let mut dqkv = Out::like(qkv)?;
     let shared = (2 * s.tile(dtype)? + 4 * STREAM) * s.row(dtype)?;
     let x = Keys::of(qkv, cache, s);
@@ -185,5 +190,5 @@ pub(crate) fn backward(
         args.extend(x.numbers(s));
         launch(&s.kernel(name)?, dtype, s.tiles(dtype, shared + more)?, &mut args)?;
     }
-    dqkv.done()
+    dqkv.finish()
 }

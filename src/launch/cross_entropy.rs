@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::{column_sums, scale};
 use super::embedding::ids;
-use super::{Arg, Operand, Out, Place, Shape, gemm, launch};
+use super::{Arg, LaunchShape, Operand, Out, OutputView, gemm, launch};
 
 /// Threads of a row's block.
 const THREADS: usize = 512;
@@ -13,21 +13,27 @@ const LOGITS: usize = 64 * 1024 * 1024;
 /// Columns to which rows of logits are padded, so that products take whole tiles.
 const TILE: usize = 64;
 
-/// Losses of every token, float32, and where asked for the gradients of their mean.
-pub(crate) struct Losses {
+/// KernelLosses of every token, float32, and where asked for the gradients of their mean.
+pub(crate) struct KernelLosses {
     pub each: Tensor,
     pub gradients: Option<(Tensor, Tensor)>,
 }
 
-/// Losses of `targets` under softmax(h Wᵀ), so many tokens at a time that their logits stay few.
-pub(crate) fn losses(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool) -> Result<Losses> {
+/// KernelLosses of `targets` under softmax(h Wᵀ), so many tokens at a time that their logits stay few.
+pub(crate) fn losses(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool) -> Result<KernelLosses> {
     let (vocab, _) = w.dims2()?;
     let stride = vocab.next_multiple_of(TILE);
     in_parts(h, w, targets, gradients, (LOGITS / stride).max(TILE))
 }
 
 /// The same, at most `at_once` tokens at a time.
-fn in_parts(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, at_once: usize) -> Result<Losses> {
+fn in_parts(
+    h: &Tensor,
+    w: &Tensor,
+    targets: &[u32],
+    gradients: bool,
+    at_once: usize,
+) -> Result<KernelLosses> {
     let ((rows, width), (vocab, w_width)) = (h.dims2()?, w.dims2()?);
     if rows != targets.len() || width != w_width || width == 0 || rows == 0 {
         bail!("loss: hidden {:?}, head {:?}, {} targets", h.dims(), w.dims(), targets.len());
@@ -42,30 +48,30 @@ fn in_parts(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, at_once: u
     for first in (0..rows).step_by(at_once) {
         let n = at_once.min(rows - first);
         let mut logits = Out::new(&[n, stride], DType::F32, h)?;
-        let fresh = Place { start: 0, stride, keep: false };
+        let fresh = OutputView { start: 0, stride, keep: false };
         let part = Operand { start: first * width, ..Operand::of(h) };
         gemm(&mut logits, fresh, [n, vocab, width], part, Operand::of(w).t())?;
-        let (logits, mut each) = (logits.done()?, Out::new(&[n], DType::F32, h)?);
+        let (logits, mut each) = (logits.finish()?, Out::new(&[n], DType::F32, h)?);
         let mut dz = gradients.then(|| Out::new(&[n, stride], dtype, h)).transpose()?;
         let slope = dz.as_mut().map_or(Arg::Null, Arg::from);
         let mut args = vec![(&logits).into()];
         let part_targets = targets.narrow(0, first, n)?;
         args.extend([(&part_targets).into(), (&mut each).into(), slope]);
         args.extend([vocab.into(), stride.into(), (1.0 / rows as f64).into()]);
-        launch("cross_entropy", dtype, Shape::new(n, THREADS).shared(4 * THREADS / 32), &mut args)?;
+        launch("cross_entropy", dtype, LaunchShape::new(n, THREADS).shared(4 * THREADS / 32), &mut args)?;
         drop(args);
-        all.push(each.done()?);
+        all.push(each.finish()?);
         if let Some(dz) = dz {
-            let dz = dz.done()?;
-            let place = Place { start: first * width, stride: width, keep: false };
+            let dz = dz.finish()?;
+            let place = OutputView { start: first * width, stride: width, keep: false };
             gemm(&mut dh, place, [n, width, vocab], Operand::of(&dz), Operand::of(w))?;
-            let place = Place { start: 0, stride: width, keep: first > 0 };
+            let place = OutputView { start: 0, stride: width, keep: first > 0 };
             gemm(&mut dw, place, [vocab, width, n], Operand::of(&dz).t(), part)?;
         }
     }
     let each = if all.len() == 1 { all.remove(0) } else { Tensor::cat(&all, 0)? };
-    let gradients = if gradients { Some((dh.done()?, dw.done()?)) } else { None };
-    Ok(Losses { each, gradients })
+    let gradients = if gradients { Some((dh.finish()?, dw.finish()?)) } else { None };
+    Ok(KernelLosses { each, gradients })
 }
 
 /// The mean of float32 losses, a scalar where they lie.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::cuda_backend::cudarc::cublas::{result as cublas, sys as blas};
@@ -13,12 +14,19 @@ use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice, WrapErr};
 use candle_core::{CudaStorage, DType, Device, Result, Storage, Tensor, bail};
 use parking_lot::Mutex;
 
-use super::args::{Arg, Operand, Place, Shape, address_of, device_of as one_device};
+use super::args::{Arg, LaunchShape, Memory, Operand, OutputView, device_of as one_device};
 
 include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
 
 /// Shared memory that a block gets without asking.
 const MODEST: usize = 48 * 1024;
+
+static POISONED: AtomicBool = AtomicBool::new(false);
+
+/// From now on every output on a device is filled with NaN before a kernel writes it.
+pub fn poison_outputs() {
+    POISONED.store(true, Ordering::Relaxed);
+}
 
 /// An uninitialised tensor.
 pub(super) fn empty(dims: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
@@ -26,7 +34,7 @@ pub(super) fn empty(dims: &[usize], dtype: DType, device: &Device) -> Result<Ten
     // SAFETY: its elements are numbers, for which every bit pattern is a value; an `Out` is written by a kernel
     // before anybody reads it.
     let t = unsafe { Tensor::empty(dims, dtype, device)? };
-    if super::poisoned() {
+    if POISONED.load(Ordering::Relaxed) {
         poison(&t)?;
     }
     Ok(t)
@@ -114,8 +122,8 @@ fn function(context: &Arc<CudaContext>, name: &str, shared: usize) -> Result<Cud
     Ok(function.clone())
 }
 
-pub(super) fn run(name: &str, shape: Shape, args: &mut [Arg<'_>]) -> Result<()> {
-    enum Value {
+pub(super) fn run(name: &str, shape: LaunchShape, args: &mut [Arg<'_>]) -> Result<()> {
+    enum KernelArgument {
         Address(u64),
         Count(u32),
         Number(f32),
@@ -124,17 +132,17 @@ pub(super) fn run(name: &str, shape: Shape, args: &mut [Arg<'_>]) -> Result<()> 
     let stream = device.cuda_stream();
     let function = function(stream.context(), name, shape.shared)?;
     let value = |arg: &Arg<'_>| match arg {
-        Arg::Count(n) => Ok(Value::Count(*n as u32)),
-        Arg::Number(x) => Ok(Value::Number(*x as f32)),
-        other => Ok(Value::Address(address_of(other)?)),
+        Arg::Count(n) => Ok(KernelArgument::Count(*n as u32)),
+        Arg::Number(x) => Ok(KernelArgument::Number(*x as f32)),
+        other => Ok(KernelArgument::Address(address_of(other)?)),
     };
     let values = args.iter().map(value).collect::<Result<Vec<_>>>()?;
     let mut builder = stream.launch_builder(&function);
     for value in &values {
         match value {
-            Value::Address(x) => builder.arg(x),
-            Value::Count(x) => builder.arg(x),
-            Value::Number(x) => builder.arg(x),
+            KernelArgument::Address(x) => builder.arg(x),
+            KernelArgument::Count(x) => builder.arg(x),
+            KernelArgument::Number(x) => builder.arg(x),
         };
     }
     let config = LaunchConfig {
@@ -154,7 +162,7 @@ pub(super) fn run(name: &str, shape: Shape, args: &mut [Arg<'_>]) -> Result<()> 
 /// cuBLAS thinks in columns: the product of the transposes, in reverse order.
 pub(super) fn gemm(
     to: &Tensor,
-    place: Place,
+    place: OutputView,
     [m, n, k]: [usize; 3],
     a: Operand<'_>,
     b: Operand<'_>,
@@ -164,7 +172,7 @@ pub(super) fn gemm(
         DType::BF16 => Ok(blas::cudaDataType::CUDA_R_16BF),
         other => bail!("products of {other:?}"),
     };
-    let turn = |turned| match turned {
+    let turn = |transposed| match transposed {
         true => blas::cublasOperation_t::CUBLAS_OP_T,
         false => blas::cublasOperation_t::CUBLAS_OP_N,
     };
@@ -182,8 +190,8 @@ pub(super) fn gemm(
     unsafe {
         cublas::gemm_ex(
             *handle.handle(),
-            turn(b.turned),
-            turn(a.turned),
+            turn(b.transposed),
+            turn(a.transposed),
             n as i32,
             m as i32,
             k as i32,
@@ -270,4 +278,19 @@ pub(super) fn reset_peak(device: &Device) -> Result<()> {
 pub(super) fn peak(device: &Device) -> Result<usize> {
     device.synchronize()?;
     get_pool(cuda(device)?, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+}
+
+/// The address of an argument on the device.
+fn address_of(arg: &Arg<'_>) -> Result<u64> {
+    match arg {
+        Arg::In(t) => address(t),
+        Arg::At(at) => Ok(at.address),
+        Arg::Null => Ok(0),
+        Arg::Out(out) => match &out.memory {
+            Memory::Device(t) => address(t),
+            #[cfg(feature = "emulate")]
+            Memory::Emulated(_) => bail!("an emulated buffer on a device"),
+        },
+        Arg::Count(_) | Arg::Number(_) => bail!("a number has no address"),
+    }
 }

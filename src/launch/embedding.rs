@@ -2,14 +2,14 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::args::in_place;
-use super::{Out, Shape, args, launch};
+use super::dispatch::in_place;
+use super::{LaunchShape, Out, args, launch};
 
 const THREADS: usize = 128;
 
-/// Token ids where `beside` lies.
-pub(crate) fn ids(ids: &[u32], beside: &Tensor) -> Result<Tensor> {
-    Tensor::new(ids, beside.device())
+/// Token ids on the device of `like_device`.
+pub(crate) fn ids(ids: &[u32], like_device: &Tensor) -> Result<Tensor> {
+    Tensor::new(ids, like_device.device())
 }
 
 /// table[ids[i]].
@@ -20,9 +20,9 @@ pub(crate) fn gather(table: &Tensor, tokens: &[u32]) -> Result<Tensor> {
     }
     let mut y = Out::new(&[tokens.len(), width], table.dtype(), table)?;
     let ids = ids(tokens, table)?;
-    let shape = Shape::new(tokens.len(), THREADS);
+    let shape = LaunchShape::new(tokens.len(), THREADS);
     launch("embedding_forward", table.dtype(), shape, &mut args![table, &ids, &mut y, width])?;
-    y.done()
+    y.finish()
 }
 
 /// table[ids[i]] += rows[i], position after position for every id: the same sum every time.
@@ -40,7 +40,7 @@ pub(crate) fn add_rows(table: &Tensor, tokens: &[u32], rows: &Tensor) -> Result<
         }
     }
     starts.push(order.len() as u32);
-    let shape = Shape::new(distinct.len(), THREADS);
+    let shape = LaunchShape::new(distinct.len(), THREADS);
     let [distinct, starts, order] = [ids(&distinct, rows)?, ids(&starts, rows)?, ids(&order, rows)?];
     in_place(table, |at| {
         let mut args = args![at, &distinct, &starts, &order, rows, width];

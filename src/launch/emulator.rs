@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 use half::bf16;
 
-use super::args::{Arg, Operand, Place, Shape, guarded};
+use super::args::{Arg, Guarded, LaunchShape, Operand, OutputView, guarded};
 
 static ON: AtomicBool = AtomicBool::new(false);
 static SEED: AtomicU32 = AtomicU32::new(1);
@@ -23,47 +23,6 @@ pub(super) fn is_on() -> bool {
 /// Every launch draws an order of threads of its own; this says from where on.
 pub(super) fn reseed(seed: u32) {
     SEED.store(seed, Ordering::Relaxed);
-}
-
-/// Bytes on either side of a buffer.
-const MARGIN: usize = 1024;
-/// What the device aligns its allocations to.
-const ALIGNMENT: usize = 256;
-/// As a float32 or a bfloat16, NaN.
-const NAN: u8 = 0xff;
-
-/// Bytes between two margins of NaN.
-pub(crate) struct Guarded {
-    all: Vec<u8>,
-    start: usize,
-    len: usize,
-}
-
-impl Guarded {
-    /// So many bytes of NaN, `shift` bytes behind an aligned address.
-    pub fn new(len: usize, shift: usize) -> Self {
-        let all = vec![NAN; len + 2 * MARGIN + 2 * ALIGNMENT];
-        let base = all.as_ptr() as usize + MARGIN;
-        let start = MARGIN + base.next_multiple_of(ALIGNMENT) - base + shift % ALIGNMENT;
-        Self { all, start, len }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.all[self.start..self.start + self.len]
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.all[self.start..self.start + self.len]
-    }
-
-    fn address(&mut self) -> u64 {
-        self.bytes_mut().as_mut_ptr() as u64
-    }
-
-    fn is_whole(&self) -> bool {
-        let margins = self.all[..self.start].iter().chain(&self.all[self.start + self.len..]);
-        margins.copied().all(|b| b == NAN)
-    }
 }
 
 /// Runs `f` on the bytes of a CPU tensor, and with the offset of its first byte in its storage.
@@ -118,6 +77,15 @@ pub(super) fn tensor(from: &Guarded, dtype: DType, dims: &[usize]) -> Result<Ten
     }
 }
 
+/// A tensor's bytes between margins, as far behind an aligned address as they were.
+fn guarded_copy(t: &Tensor) -> Result<Guarded> {
+    with_bytes(t, |bytes, offset| {
+        let mut copy = Guarded::new(bytes.len(), offset);
+        copy.bytes_mut().copy_from_slice(bytes);
+        copy
+    })
+}
+
 /// `Argument` of `emulate.h`.
 #[repr(C)]
 struct Raw {
@@ -148,18 +116,12 @@ fn pointer_kind(dtype: DType) -> Result<u32> {
     }
 }
 
-pub(super) fn run(name: &str, shape: Shape, args: &mut [Arg<'_>]) -> Result<()> {
-    let mut inputs: Vec<Option<Guarded>> = Vec::with_capacity(args.len());
-    for arg in args.iter() {
-        inputs.push(match arg {
-            Arg::In(t) => Some(with_bytes(t, |bytes, offset| {
-                let mut copy = Guarded::new(bytes.len(), offset);
-                copy.bytes_mut().copy_from_slice(bytes);
-                copy
-            })?),
-            _ => None,
-        });
-    }
+pub(super) fn run(name: &str, shape: LaunchShape, args: &mut [Arg<'_>]) -> Result<()> {
+    let copy = |arg: &Arg<'_>| match arg {
+        Arg::In(t) => guarded_copy(t).map(Some),
+        _ => Ok(None),
+    };
+    let mut inputs: Vec<Option<Guarded>> = args.iter().map(copy).collect::<Result<_>>()?;
     let mut raw = Vec::with_capacity(args.len());
     for (arg, input) in args.iter_mut().zip(&mut inputs) {
         raw.push(match arg {
@@ -201,7 +163,12 @@ pub(super) fn run(name: &str, shape: Shape, args: &mut [Arg<'_>]) -> Result<()> 
         let text = unsafe { CStr::from_ptr(message.as_ptr()) };
         bail!("{}", text.to_string_lossy());
     }
-    for (i, (arg, input)) in args.iter_mut().zip(&inputs).enumerate() {
+    check_bounds(args, &inputs)
+}
+
+/// Refuses what a launch wrote into an input, or outside an output.
+fn check_bounds(args: &mut [Arg<'_>], inputs: &[Option<Guarded>]) -> Result<()> {
+    for (i, (arg, input)) in args.iter_mut().zip(inputs).enumerate() {
         if let (Arg::In(t), Some(copy)) = (&*arg, input)
             && !(copy.is_whole() && with_bytes(t, |bytes, _| bytes == copy.bytes())?)
         {
@@ -220,7 +187,7 @@ pub(super) fn run(name: &str, shape: Shape, args: &mut [Arg<'_>]) -> Result<()> 
 pub(super) fn gemm(
     to: &mut Guarded,
     dtype: DType,
-    place: Place,
+    place: OutputView,
     [m, n, k]: [usize; 3],
     a: Operand<'_>,
     b: Operand<'_>,
@@ -230,7 +197,7 @@ pub(super) fn gemm(
     };
     let (x, y) = (wide(a)?, wide(b)?);
     let at = |o: Operand<'_>, row: usize, col: usize| {
-        let (row, col) = if o.turned { (col, row) } else { (row, col) };
+        let (row, col) = if o.transposed { (col, row) } else { (row, col) };
         o.start + row * o.stride + col
     };
     let size = dtype.size_in_bytes();
@@ -268,9 +235,9 @@ mod tests {
     /// What a planted kernel makes of 0, 1, 2, …, or why it failed.
     fn planted(name: &str) -> Result<Vec<f32>> {
         let (x, mut y) = (input()?, Out::new(&[N], DType::F32, &input()?)?);
-        let shape = Shape::new(1, 64).shared(4 * 64);
+        let shape = LaunchShape::new(1, 64).shared(4 * 64);
         run(&format!("planted_{name}_f32"), shape, &mut args![&x, &mut y, N])?;
-        y.done()?.to_vec1()
+        y.finish()?.to_vec1()
     }
 
     #[test]
@@ -311,7 +278,7 @@ mod tests {
     #[test]
     fn arguments_are_checked() {
         let refused = |args: &mut [Arg<'_>], says: &str| {
-            let shape = Shape::new(1, 64).shared(4 * 64);
+            let shape = LaunchShape::new(1, 64).shared(4 * 64);
             let error =
                 run("planted_exchange_f32", shape, args).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains(says), "{error:?}");
@@ -325,9 +292,9 @@ mod tests {
         refused(&mut args![&x, &mut out(), 1.0], "argument 2 is of another type");
         let mut y = out();
         let mut all = args![&x, &mut y, N];
-        let error = run("planted_nothing_f32", Shape::new(1, 64), &mut all).unwrap_err().to_string();
+        let error = run("planted_nothing_f32", LaunchShape::new(1, 64), &mut all).unwrap_err().to_string();
         assert!(error.contains("no kernel of that name"), "{error}");
-        let error = run("planted_exchange_f32", Shape::new(1, 65), &mut all).unwrap_err().to_string();
+        let error = run("planted_exchange_f32", LaunchShape::new(1, 65), &mut all).unwrap_err().to_string();
         assert!(error.contains("65 x 1 x 1 threads"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! The ops' kernels: host code that allocates outputs and launches what `kernels/*.cu` defines.
 //!
-//! An op asks [`takes`] of its first input. Tensors on a CUDA device go to kernels, and so do, where the process
+//! An op asks [`runs_on_kernels`] of its first input. Tensors on a CUDA device go to kernels, and so do, where the process
 //! was told to [`emulate`], float32 and bfloat16 tensors on the CPU: the very same host and kernel code, so that
 //! both are tested on machines without a GPU. float64 stays with the ops' own CPU paths.
 //!
@@ -17,6 +17,11 @@ pub(crate) mod convolution;
 pub(crate) mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "emulate")),
+    expect(dead_code, reason = "without a device nothing is launched")
+)]
+mod dispatch;
 pub(crate) mod elementwise;
 pub(crate) mod embedding;
 #[cfg(feature = "emulate")]
@@ -31,7 +36,10 @@ pub(crate) mod wkv6;
 
 use candle_core::{DType, Result, Tensor};
 
-pub(crate) use args::{Arg, Operand, Out, Place, Shape, THREADS, args, gemm, launch, takes};
+pub(crate) use args::{Arg, LaunchShape, Operand, Out, OutputView, THREADS, args};
+#[cfg(feature = "cuda")]
+pub use cuda::poison_outputs;
+pub(crate) use dispatch::{gemm, launch, runs_on_kernels};
 
 /// From now on, for this whole process, float32 and bfloat16 tensors go through kernels on the CPU; `seed` decides
 /// in which order their threads run.
@@ -39,21 +47,6 @@ pub(crate) use args::{Arg, Operand, Out, Place, Shape, THREADS, args, gemm, laun
 pub fn emulate(seed: u32) {
     emulator::turn_on();
     emulator::reseed(seed);
-}
-
-/// Whether outputs start as NaN on a device too, as tests ask for.
-#[cfg(feature = "cuda")]
-fn poisoned() -> bool {
-    POISONED.load(std::sync::atomic::Ordering::Relaxed)
-}
-
-#[cfg(feature = "cuda")]
-static POISONED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-
-/// From now on every output on a device is filled with NaN before a kernel writes it.
-#[cfg(feature = "cuda")]
-pub fn poison_outputs() {
-    POISONED.store(true, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// A CUDA device ready for work, and its name.

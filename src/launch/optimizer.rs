@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::args::{address, in_place};
-use super::{Arg, Out, Shape, THREADS, args, launch};
+use super::dispatch::{address, in_place};
+use super::{Arg, LaunchShape, Out, THREADS, args, launch};
 
 /// Elements of a job: enough jobs for a small model to fill a GPU, few enough for a large one to list.
 const JOB: usize = 16 * 1024;
@@ -13,7 +13,7 @@ pub(crate) const RECORD: usize = 5;
 pub(crate) const RECORDS: usize = 32;
 
 /// A parameter as jobs know it.
-pub(crate) struct Part {
+pub(crate) struct ParameterRange {
     pub offset: usize,
     pub len: usize,
     /// Where its copy in bfloat16 begins.
@@ -46,7 +46,7 @@ pub(crate) struct Jobs {
 
 impl Jobs {
     /// For parameters that lie where `packed` lies.
-    pub fn new(parts: &[Part], packed: &Tensor) -> Result<Self> {
+    pub fn new(parts: &[ParameterRange], packed: &Tensor) -> Result<Self> {
         let halves = |x: u64| [x as u32, (x >> 32) as u32];
         let mut table: Vec<u32> = Vec::new();
         for (number, part) in parts.iter().enumerate() {
@@ -90,12 +90,12 @@ impl Jobs {
         let addresses = Tensor::new(addresses, packed.device())?;
         let (jobs, few) = (self.count, 8 * THREADS / 32);
         let mut squares = Out::new(&[jobs], DType::F64, packed)?;
-        let each = Shape::new(jobs, THREADS).shared(few);
+        let each = LaunchShape::new(jobs, THREADS).shared(few);
         launch("optimizer_squares", DType::F32, each, &mut args![&self.table, &addresses, &mut squares])?;
-        let squares = squares.done()?;
+        let squares = squares.finish()?;
         in_place(&self.records, |records| {
             let mut args = args![&self.table, &squares, loss, records, now, before, jobs];
-            launch("optimizer_norms", DType::F32, Shape::new(1, THREADS).shared(few), &mut args)
+            launch("optimizer_norms", DType::F32, LaunchShape::new(1, THREADS).shared(few), &mut args)
         })?;
         let n = (packed.elem_count() / 3) as u64;
         let [b1, b2] = s.betas;
@@ -106,7 +106,7 @@ impl Jobs {
                 args.extend([(n as u32 as usize).into(), ((n >> 32) as usize).into()]);
                 let numbers = [s.clip, s.keep, b1, b2, 1.0 - b1, 1.0 - b2, s.lr, s.correction, s.eps];
                 args.extend(numbers.map(Arg::from));
-                launch("optimizer_step", DType::F32, Shape::new(jobs, THREADS), &mut args)
+                launch("optimizer_step", DType::F32, LaunchShape::new(jobs, THREADS), &mut args)
             })
         };
         match copies {

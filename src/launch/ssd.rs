@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::column_sums;
-use super::{Out, Shape, THREADS, args, launch, vector};
+use super::{LaunchShape, Out, THREADS, args, launch, vector};
 
 /// What is scanned.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ fn tiles(state: usize, channels: usize, dtype: DType) -> (usize, usize) {
 }
 
 /// What the kernels of one call share.
-struct Plan {
+struct SsdPlan {
     s: Ssd,
     dtype: DType,
     chunks: usize,
@@ -49,7 +49,7 @@ struct Plan {
     p: usize,
 }
 
-impl Plan {
+impl SsdPlan {
     fn new(s: Ssd, x: &Tensor) -> Result<Self> {
         if s.state > MOST {
             bail!("ssd: a state of {} rows, kernels take up to {MOST}", s.state);
@@ -58,7 +58,7 @@ impl Plan {
         Ok(Self { s, dtype: x.dtype(), chunks: s.time.div_ceil(CHUNK), n, p })
     }
 
-    fn launch(&self, kernel: &str, p: usize, shape: Shape, args: &mut [super::Arg<'_>]) -> Result<()> {
+    fn launch(&self, kernel: &str, p: usize, shape: LaunchShape, args: &mut [super::Arg<'_>]) -> Result<()> {
         launch(&format!("ssd_{kernel}_{}_{p}", self.n), self.dtype, shape, args)
     }
 
@@ -80,27 +80,27 @@ impl Plan {
         let Ssd { batch, time, heads, limit: (low, high), .. } = self.s;
         let chunks = batch * heads * self.chunks;
         let mut steps = Out::new(&[chunks, 6, CHUNK], DType::F32, dt)?;
-        let shape = Shape::new(chunks.div_ceil(THREADS / 32), THREADS);
+        let shape = LaunchShape::new(chunks.div_ceil(THREADS / 32), THREADS);
         let mut args = args![dt, a_log, dt_bias, &mut steps, batch, time, heads, low, high];
         launch("ssd_steps", self.dtype, shape, &mut args)?;
-        steps.done()
+        steps.finish()
     }
 
     /// Room for a state at every chunk, in the activations' type.
-    fn edges(&self, beside: &Tensor) -> Result<Out> {
+    fn edges(&self, like_device: &Tensor) -> Result<Out> {
         let Ssd { batch, heads, size, state, .. } = self.s;
-        Out::new(&[batch * heads, self.chunks, state, size.next_multiple_of(8)], self.dtype, beside)
+        Out::new(&[batch * heads, self.chunks, state, size.next_multiple_of(8)], self.dtype, like_device)
     }
 
     /// Channels at a time, and the shape, of a scan over the chunks.
-    fn scan(&self) -> (usize, Shape) {
+    fn scan(&self) -> (usize, LaunchShape) {
         let tasks = self.s.batch * self.s.heads;
         let few = tasks * self.s.size.div_ceil(self.p) < BUSY[2];
         let p = if few && self.is_half() { 32 } else { self.p };
         let stages = if self.is_half() { 3 } else { 2 };
         let stage = self.room(CHUNK, self.n) + self.room(CHUNK, p) + Self::STEPS;
         let shared = stages * stage + self.room(self.n, p);
-        (p, Shape { grid: [tasks, self.s.size.div_ceil(p), 1], threads: THREADS, shared })
+        (p, LaunchShape { grid: [tasks, self.s.size.div_ceil(p), 1], threads: THREADS, shared })
     }
 
     /// The state at every chunk's start, and the last one.
@@ -111,7 +111,7 @@ impl Plan {
         let mut args =
             args![b, x, steps, state, &mut starts, &mut last, s.time, s.heads, s.groups, s.size, s.state];
         self.launch("states", p, shape, &mut args)?;
-        Ok((starts.done()?, last.done()?))
+        Ok((starts.finish()?, last.finish()?))
     }
 
     /// The gradient of the state at every chunk's end.
@@ -120,7 +120,7 @@ impl Plan {
         let (p, shape) = self.scan();
         let mut args = args![c, dy, steps, &mut ends, s.time, s.heads, s.groups, s.size, s.state];
         self.launch("ends", p, shape, &mut args)?;
-        ends.done()
+        ends.finish()
     }
 
     /// Into how many shares to split the heads of a group, for so many blocks.
@@ -137,36 +137,36 @@ impl Plan {
 /// y, and the last state, of x, δ, B, C, A_log, δ_bias and D.
 pub(crate) fn forward(inputs: &[Tensor; 7], state: &Tensor, s: Ssd) -> Result<(Tensor, Tensor)> {
     let [x, dt, b, c, a_log, dt_bias, d] = inputs;
-    let plan = Plan::new(s, x)?;
+    let plan = SsdPlan::new(s, x)?;
     let (a_log, dt_bias, d, state) = (vector(a_log)?, vector(dt_bias)?, vector(d)?, vector(state)?);
     let mut y = Out::like(x)?;
     let Ssd { batch, time, heads, size, state: n, groups, limit: (low, high) } = s;
     if time < FEW {
         let mut last = Out::like(&state)?;
         let grid = [size.div_ceil(32), heads, batch];
-        let shape = Shape { grid, threads: THREADS, shared: 2 * THREADS * 4 };
+        let shape = LaunchShape { grid, threads: THREADS, shared: 2 * THREADS * 4 };
         let mut args = args![
             x, dt, b, c, &a_log, &dt_bias, &d, &state, &mut y, &mut last, time, heads, groups, size, n, low,
             high
         ];
         launch("ssd_recur", x.dtype(), shape, &mut args)?;
-        return Ok((y.done()?, last.done()?));
+        return Ok((y.finish()?, last.finish()?));
     }
     let steps = plan.steps(dt, &a_log, &dt_bias)?;
     let (starts, last) = plan.states(b, x, &steps, &state)?;
     let splits = plan.splits(BUSY[0]);
     let maps = plan.room(CHUNK, plan.n);
-    let stage = plan.room(CHUNK + plan.n, plan.p) + Plan::STEPS;
-    let shape = Shape { grid: plan.grid(splits), threads: 128, shared: maps + stage + stage.max(maps) };
+    let stage = plan.room(CHUNK + plan.n, plan.p) + SsdPlan::STEPS;
+    let shape = LaunchShape { grid: plan.grid(splits), threads: 128, shared: maps + stage + stage.max(maps) };
     let mut args = args![x, b, c, &steps, &starts, &d, &mut y, time, heads, groups, size, n, splits];
     plan.launch("output", plan.p, shape, &mut args)?;
-    Ok((y.done()?, last))
+    Ok((y.finish()?, last))
 }
 
 /// Gradients of x, δ, B, C, A_log, δ_bias and D.
 pub(crate) fn backward(inputs: &[Tensor; 7], dy: &Tensor, state: &Tensor, s: Ssd) -> Result<Vec<Tensor>> {
     let [x, dt, b, c, a_log, dt_bias, d] = inputs;
-    let plan = Plan::new(s, x)?;
+    let plan = SsdPlan::new(s, x)?;
     let (a_log, dt_bias, d, state) = (vector(a_log)?, vector(dt_bias)?, vector(d)?, vector(state)?);
     let steps = plan.steps(dt, &a_log, &dt_bias)?;
     let (starts, _) = plan.states(b, x, &steps, &state)?;
@@ -203,15 +203,20 @@ pub(crate) fn backward(inputs: &[Tensor; 7], dy: &Tensor, state: &Tensor, s: Ssd
         n,
         splits
     ];
-    plan.launch("gradients", plan.p, Shape { grid: plan.grid(splits), threads: THREADS, shared }, &mut args)?;
+    plan.launch(
+        "gradients",
+        plan.p,
+        LaunchShape { grid: plan.grid(splits), threads: THREADS, shared },
+        &mut args,
+    )?;
 
     let (mut db, mut dc) = (Out::like(b)?, Out::like(c)?);
-    let shape = Shape { grid: [(rows * maps).div_ceil(THREADS), 2, 1], threads: THREADS, shared: 0 };
-    let (db_parts, dc_parts) = (db_parts.done()?, dc_parts.done()?);
+    let shape = LaunchShape { grid: [(rows * maps).div_ceil(THREADS), 2, 1], threads: THREADS, shared: 0 };
+    let (db_parts, dc_parts) = (db_parts.finish()?, dc_parts.finish()?);
     let mut args = args![&db_parts, &dc_parts, &mut db, &mut dc, rows, maps, splits];
     launch("ssd_sum", plan.dtype, shape, &mut args)?;
-    let parameters = column_sums(&parameters.done()?, 3 * heads, None)?;
-    let mut gradients = vec![dx.done()?, ddt.done()?, db.done()?, dc.done()?];
+    let parameters = column_sums(&parameters.finish()?, 3 * heads, None)?;
+    let mut gradients = vec![dx.finish()?, ddt.finish()?, db.finish()?, dc.finish()?];
     for i in 0..3 {
         gradients.push(parameters.narrow(0, i * heads, heads)?);
     }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::column_sums;
-use super::{Out, Shape, THREADS, args, launch, vector};
+use super::{LaunchShape, Out, THREADS, args, launch, vector};
 
 /// Steps that `wkv6.cu` takes together as matrix products.
 const PIECE: usize = 16;
@@ -13,7 +13,7 @@ const FEW: usize = PIECE;
 
 /// Batch, time, heads and head size, and how a sequence is cut.
 #[derive(Clone, Copy)]
-struct Plan {
+struct Wkv6Plan {
     sizes: [usize; 4],
     /// The head size that the kernels are compiled for.
     padded: usize,
@@ -24,7 +24,7 @@ struct Plan {
     bytes: usize,
 }
 
-impl Plan {
+impl Wkv6Plan {
     fn of(sizes: [usize; 4], dtype: DType) -> Result<Self> {
         let [_, time, _, size] = sizes;
         let Some(padded) = [16, 32, 64, 128].into_iter().find(|&n| size <= n) else {
@@ -54,9 +54,9 @@ impl Plan {
     }
 
     /// A block for every chunk.
-    fn chunk(&self, shared: usize) -> Shape {
+    fn chunk(&self, shared: usize) -> LaunchShape {
         let [batch, _, heads, _] = self.sizes;
-        Shape { grid: [self.chunks, heads, batch], threads: self.padded * self.pieces, shared }
+        LaunchShape { grid: [self.chunks, heads, batch], threads: self.padded * self.pieces, shared }
     }
 
     /// Shared memory of `wkv6_output` and `wkv6_dv`.
@@ -76,9 +76,9 @@ impl Plan {
     }
 
     /// A thread for every element of every state.
-    fn scan(&self, scans: usize) -> Shape {
+    fn scan(&self, scans: usize) -> LaunchShape {
         let [batch, _, heads, _] = self.sizes;
-        Shape {
+        LaunchShape {
             grid: [self.padded * self.padded / THREADS, heads, scans * batch],
             threads: THREADS,
             shared: 0,
@@ -86,41 +86,41 @@ impl Plan {
     }
 
     /// Room for a state of every chunk.
-    fn states(&self, beside: &Tensor) -> Result<Out> {
+    fn states(&self, like_device: &Tensor) -> Result<Out> {
         let [batch, _, heads, _] = self.sizes;
-        Out::new(&[batch * heads * self.chunks, self.padded, self.padded], DType::F32, beside)
+        Out::new(&[batch * heads * self.chunks, self.padded, self.padded], DType::F32, like_device)
     }
 
     /// Room for the decay of every chunk.
-    fn decays(&self, beside: &Tensor) -> Result<Out> {
+    fn decays(&self, like_device: &Tensor) -> Result<Out> {
         let [batch, _, heads, _] = self.sizes;
-        Out::new(&[batch * heads * self.chunks, self.padded], DType::F32, beside)
+        Out::new(&[batch * heads * self.chunks, self.padded], DType::F32, like_device)
     }
 }
 
 /// y of r, k, v, ω and u, and the last state, in float32.
 pub(crate) fn forward(x: &[Tensor; 5], state: &Tensor, sizes: [usize; 4]) -> Result<(Tensor, Tensor)> {
     let [r, k, v, raw, u] = x;
-    let (plan, dtype, [batch, time, heads, size]) = (Plan::of(sizes, r.dtype())?, r.dtype(), sizes);
+    let (plan, dtype, [batch, time, heads, size]) = (Wkv6Plan::of(sizes, r.dtype())?, r.dtype(), sizes);
     let (u, state) = (vector(u)?, vector(state)?);
     let (mut y, mut last) = (Out::like(r)?, Out::like(&state)?);
     if time <= FEW {
         let shared = 16 * plan.padded + 4 * THREADS;
-        let shape = Shape { grid: [heads, batch, 1], threads: THREADS, shared };
+        let shape = LaunchShape { grid: [heads, batch, 1], threads: THREADS, shared };
         let mut args = args![r, k, v, raw, &u, &state, &mut y, &mut last, time, size];
         launch(&plan.name("step"), dtype, shape, &mut args)?;
-        return Ok((y.done()?, last.done()?));
+        return Ok((y.finish()?, last.finish()?));
     }
     let (mut states, mut decay) = (plan.states(r)?, plan.decays(r)?);
     let mut args = args![k, v, raw, &mut states, &mut decay, time, size];
     launch(&plan.name("chunk"), dtype, plan.chunk(plan.tiles(2)), &mut args)?;
-    let decay = decay.done()?;
+    let decay = decay.finish()?;
     let mut args = args![&mut states, &decay, &state, &mut last, plan.chunks, size, plan.padded];
     launch("wkv6_scan", DType::F32, plan.scan(1), &mut args)?;
-    let states = states.done()?;
+    let states = states.finish()?;
     let mut args = args![r, k, v, raw, &u, &states, &mut y, time, size];
     launch(&plan.name("output"), dtype, plan.chunk(plan.respond()), &mut args)?;
-    Ok((y.done()?, last.done()?))
+    Ok((y.finish()?, last.finish()?))
 }
 
 /// Gradients of r, k, v, ω and u.
@@ -131,16 +131,16 @@ pub(crate) fn backward(
     sizes: [usize; 4],
 ) -> Result<[Tensor; 5]> {
     let [r, k, v, raw, u] = x;
-    let (plan, dtype, [batch, time, heads, size]) = (Plan::of(sizes, r.dtype())?, r.dtype(), sizes);
+    let (plan, dtype, [batch, time, heads, size]) = (Wkv6Plan::of(sizes, r.dtype())?, r.dtype(), sizes);
     let (u, state) = (vector(u)?, vector(state)?);
     // S at the start of every chunk, and its gradient at every end.
     let (mut states, mut ends, mut decay) = (plan.states(r)?, plan.states(r)?, plan.decays(r)?);
     let mut args = args![r, k, v, raw, dy, &mut states, &mut ends, &mut decay, time, size];
     launch(&plan.name("chunk_both"), dtype, plan.chunk(plan.tiles(4)), &mut args)?;
-    let decay = decay.done()?;
+    let decay = decay.finish()?;
     let mut args = args![&mut states, &mut ends, &decay, &state, plan.chunks, size, plan.padded];
     launch("wkv6_scan_both", DType::F32, plan.scan(2), &mut args)?;
-    let (states, ends) = (states.done()?, ends.done()?);
+    let (states, ends) = (states.finish()?, ends.finish()?);
     let (mut dr, mut dk, mut dv, mut draw) = (Out::like(r)?, Out::like(k)?, Out::like(v)?, Out::like(raw)?);
     let mut args = args![r, k, dy, raw, &u, &ends, &mut dv, time, size];
     launch(&plan.name("dv"), dtype, plan.chunk(plan.respond()), &mut args)?;
@@ -148,6 +148,6 @@ pub(crate) fn backward(
     let mut args =
         args![r, k, v, raw, &u, dy, &states, &ends, &mut dr, &mut dk, &mut draw, &mut du, time, size];
     launch(&plan.name("gradient"), dtype, plan.chunk(plan.gradient()), &mut args)?;
-    let du = column_sums(&du.done()?, heads * size, None)?.reshape(x[4].dims())?;
-    Ok([dr.done()?, dk.done()?, dv.done()?, draw.done()?, du])
+    let du = column_sums(&du.finish()?, heads * size, None)?.reshape(x[4].dims())?;
+    Ok([dr.finish()?, dk.finish()?, dv.finish()?, draw.finish()?, du])
 }

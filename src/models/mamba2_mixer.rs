@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::network::MixerOutput;
 use super::params::{Declared, Init, Params, Scope};
-use super::rwkv6_time_mix::wide;
+use super::rwkv6_time_mix::to_f32;
 use super::state::State;
 use crate::ops::{Layout, SsdInputs, Var, causal_conv_silu, gated_rms_norm, linear, split, ssd};
 
@@ -166,7 +166,7 @@ pub(super) fn mixer(
 
 /// Δ = softplus(δ + δ_bias), exact in both tails; the published limits do not bind.
 pub(super) fn step_sizes(logits: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let raw = wide(logits)?.broadcast_add(bias)?;
+    let raw = to_f32(logits)?.broadcast_add(bias)?;
     let tail = (raw.abs()?.neg()?.exp()? + 1.0)?.log()?;
     raw.relu()? + tail
 }

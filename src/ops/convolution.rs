@@ -15,11 +15,11 @@ use rayon::prelude::*;
 use super::case::like;
 use super::data::{Data, tensor};
 use super::linear::sum_in_order;
-use super::{Case, Real, Tape, Var, real, simd};
+use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch;
 
 #[derive(Clone, Copy)]
-struct Shape {
+struct ConvolutionShape {
     batch: usize,
     time: usize,
     channels: usize,
@@ -27,12 +27,12 @@ struct Shape {
 }
 
 /// [C, 1, K] to K rows of C.
-fn by_tap<T: Real>(w: &[T], s: Shape) -> Vec<T> {
+fn by_tap<T: Real>(w: &[T], s: ConvolutionShape) -> Vec<T> {
     (0..s.taps * s.channels).map(|i| w[i % s.channels * s.taps + i / s.channels]).collect()
 }
 
 /// One sequence with its tail in front: [K−1+T, C].
-fn padded<T: Real>(x: &[T], tail: &[T], s: Shape, b: usize) -> Vec<T> {
+fn padded<T: Real>(x: &[T], tail: &[T], s: ConvolutionShape, b: usize) -> Vec<T> {
     let (before, size) = ((s.taps - 1) * s.channels, s.time * s.channels);
     let mut all = Vec::with_capacity(before + size);
     all.extend_from_slice(&tail[b * before..(b + 1) * before]);
@@ -42,7 +42,7 @@ fn padded<T: Real>(x: &[T], tail: &[T], s: Shape, b: usize) -> Vec<T> {
 
 /// The convolution before SiLU.
 #[inline(always)]
-fn convolve<T: Real>(x: &[T], w: &[T], bias: &[T], s: Shape, y: &mut [T]) {
+fn convolve<T: Real>(x: &[T], w: &[T], bias: &[T], s: ConvolutionShape, y: &mut [T]) {
     let c = s.channels;
     for (t, y) in y.chunks_exact_mut(c).enumerate() {
         y.copy_from_slice(bias);
@@ -56,7 +56,7 @@ fn convolve<T: Real>(x: &[T], w: &[T], bias: &[T], s: Shape, y: &mut [T]) {
 }
 
 /// y, and the new tail.
-fn forward<T: Real>(x: [&Tensor; 4], s: Shape) -> Result<(Vec<T>, Vec<T>)> {
+fn forward<T: Real>(x: [&Tensor; 4], s: ConvolutionShape) -> Result<(Vec<T>, Vec<T>)> {
     let [x, w, b, tail] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(x[2])?, Data::of(x[3])?];
     let (x, w, b, tail) = (x.get::<T>()?, by_tap(w.get::<T>()?, s), b.get::<T>()?, tail.get::<T>()?);
     let mut y = vec![T::zero(); x.len()];
@@ -79,7 +79,7 @@ fn forward<T: Real>(x: [&Tensor; 4], s: Shape) -> Result<(Vec<T>, Vec<T>)> {
 }
 
 /// Gradients of x, W and b.
-fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor, s: Shape) -> Result<[Tensor; 3]> {
+fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor, s: ConvolutionShape) -> Result<[Tensor; 3]> {
     let shapes = [x[0].dims(), x[1].dims(), x[2].dims()];
     let [x, w, b, tail] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(x[2])?, Data::of(x[3])?];
     let (x, w, b, tail) = (x.get::<T>()?, by_tap(w.get::<T>()?, s), b.get::<T>()?, tail.get::<T>()?);
@@ -113,7 +113,7 @@ fn sequence_backward<T: Real>(
     w: &[T],
     bias: &[T],
     dy: &[T],
-    s: Shape,
+    s: ConvolutionShape,
     dx: &mut [T],
     dw: &mut [T],
     db: &mut [T],
@@ -149,25 +149,25 @@ pub fn causal_conv_silu(tape: &Tape, x: &Var, w: &Var, b: &Var, tail: &Tensor) -
     if cols != channels || w.dims() != [channels, 1, before + 1] || rows % batch != 0 {
         bail!("convolution: x {:?}, filters {:?}, tail {:?}", x.dims(), w.dims(), tail.dims());
     }
-    let s = Shape { batch, time: rows / batch, channels, taps: before + 1 };
+    let s = ConvolutionShape { batch, time: rows / batch, channels, taps: before + 1 };
     let dtype = x.tensor().dtype();
     let inputs = [x.tensor().clone(), w.tensor().clone(), b.tensor().clone(), tail.clone()];
-    let on_device = launch::takes(x.tensor()).then_some([s.batch, s.time, s.channels, s.taps]);
+    let on_device = launch::runs_on_kernels(x.tensor()).then_some([s.batch, s.time, s.channels, s.taps]);
     let (y, new_tail) = match on_device {
         Some(s) => launch::convolution::forward(inputs.each_ref(), s)?,
-        None => real!(dtype, T => {
+        None => dispatch_dtype!(dtype, T => {
             let (y, new_tail) = forward::<T>(inputs.each_ref(), s)?;
             (tensor(y, &[s.batch * s.time, cols])?, tensor(new_tail, tail.dims())?)
         }),
     };
-    if !tape.follows(&[x, w, b]) {
+    if !tape.requires_grad(&[x, w, b]) {
         return Ok((Var::constant(y), new_tail));
     }
     let slots = [x.slot(), w.slot(), b.slot()];
-    let y = tape.push_one(y, move |dy, sink| {
+    let y = tape.record_one(y, move |dy, sink| {
         let gradients = match on_device {
             Some(s) => launch::convolution::backward(inputs.each_ref(), &dy, s)?,
-            None => real!(dtype, T => backward::<T>(inputs.each_ref(), &dy, s))?,
+            None => dispatch_dtype!(dtype, T => backward::<T>(inputs.each_ref(), &dy, s))?,
         };
         slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
     });

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use super::data::{Data, tensor};
 use super::linear::{Mat, Threads, append_product, matmul};
 use super::real::{exponentials, largest};
-use super::{Case, Real, Tape, Var, real, simd, to_vec_f64};
+use super::{Case, Real, Tape, Var, dispatch_dtype, simd, to_vec_f64};
 use crate::launch;
 
 /// Tokens whose e is kept at a time.
@@ -32,7 +32,7 @@ const WORDS: usize = 1024;
 /// Rows of a block in one task.
 const ROWS: usize = 16;
 
-struct Out<T> {
+struct LossOutputs<T> {
     losses: Vec<f64>,
     dh: Vec<T>,
     dw: Vec<T>,
@@ -73,7 +73,7 @@ impl<T: Real> Running<T> {
 }
 
 /// Some tokens and the head.
-struct Part<'a, T> {
+struct LossPart<'a, T> {
     h: &'a [T],
     targets: &'a [u32],
     w: &'a [T],
@@ -82,7 +82,7 @@ struct Part<'a, T> {
     words: usize,
 }
 
-impl<T: Real> Part<'_, T> {
+impl<T: Real> LossPart<'_, T> {
     /// Losses; and where gradients are asked for, `scale` times theirs: dh is appended, dw is added to
     /// or, where it is empty, filled.
     fn run(&self, losses: &mut Vec<f64>, gradients: Option<(&mut Vec<T>, &mut Vec<T>)>, scale: T) {
@@ -186,7 +186,13 @@ fn by_rows<T: Real>(x: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Syn
     });
 }
 
-fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, words: usize) -> Result<Out<T>> {
+fn run<T: Real>(
+    h: &Tensor,
+    w: &Tensor,
+    targets: &[u32],
+    gradients: bool,
+    words: usize,
+) -> Result<LossOutputs<T>> {
     let ((rows, width), (vocab, w_width)) = (h.dims2()?, w.dims2()?);
     if rows != targets.len() || width != w_width || width == 0 {
         bail!("loss: hidden {:?}, head {:?}, {} targets", h.dims(), w.dims(), targets.len());
@@ -197,11 +203,12 @@ fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, words:
     let (hd, wd) = (Data::of(h)?, Data::of(w)?);
     let (h, w) = (hd.get::<T>()?, wd.get::<T>()?);
     let size = |n: usize| Vec::with_capacity(if gradients { n } else { 0 });
-    let mut out = Out { losses: Vec::with_capacity(rows), dh: size(rows * width), dw: size(vocab * width) };
+    let mut out =
+        LossOutputs { losses: Vec::with_capacity(rows), dh: size(rows * width), dw: size(vocab * width) };
     let scale = T::of(1.0 / rows as f64);
     for (h, targets) in h.chunks(TOKENS * width).zip(targets.chunks(TOKENS)) {
         let wanted = gradients.then_some((&mut out.dh, &mut out.dw));
-        Part { h, targets, w, width, words }.run(&mut out.losses, wanted, scale);
+        LossPart { h, targets, w, width, words }.run(&mut out.losses, wanted, scale);
     }
     Ok(out)
 }
@@ -209,11 +216,11 @@ fn run<T: Real>(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool, words:
 /// Mean cross-entropy of `targets` under softmax(h Wᵀ): a scalar.
 pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> Result<Var> {
     let dtype = h.tensor().dtype();
-    let gradients = tape.follows(&[h, w]);
-    if launch::takes(h.tensor()) {
+    let gradients = tape.requires_grad(&[h, w]);
+    if launch::runs_on_kernels(h.tensor()) {
         return on_device(tape, h, w, targets, gradients);
     }
-    real!(dtype, T => {
+    dispatch_dtype!(dtype, T => {
         let out = run::<T>(h.tensor(), w.tensor(), targets, gradients, WORDS)?;
         let mean = out.losses.iter().sum::<f64>() / targets.len() as f64;
         let loss = tensor(vec![T::of(mean)], &[])?;
@@ -222,7 +229,7 @@ pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> R
         }
         let (hs, ws) = (h.slot(), w.slot());
         let (dh, dw) = (tensor(out.dh, h.dims())?, tensor(out.dw, w.dims())?);
-        Ok(tape.push_one(loss, move |dy, sink| {
+        Ok(tape.record_one(loss, move |dy, sink| {
             let scale = dy.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             let scaled = |t: Tensor| if scale == 1.0 { Ok(t) } else { t * scale };
             sink.add(hs, scaled(dh)?)?;
@@ -238,7 +245,7 @@ fn on_device(tape: &Tape, h: &Var, w: &Var, targets: &[u32], gradients: bool) ->
     let mean = launch::cross_entropy::mean(&losses.each)?;
     let Some((dh, dw)) = losses.gradients else { return Ok(Var::constant(mean)) };
     let (hs, ws) = (h.slot(), w.slot());
-    Ok(tape.push_one(mean, move |dy, sink| {
+    Ok(tape.record_one(mean, move |dy, sink| {
         let by = dy.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         if by != 1.0 {
             launch::elementwise::scale(&dh, by)?;
@@ -251,10 +258,10 @@ fn on_device(tape: &Tape, h: &Var, w: &Var, targets: &[u32], gradients: bool) ->
 
 /// The loss of every token, in nats: what evaluation sums.
 pub fn token_losses(h: &Tensor, w: &Tensor, targets: &[u32]) -> Result<Vec<f64>> {
-    if launch::takes(h) {
+    if launch::runs_on_kernels(h) {
         return to_vec_f64(&launch::cross_entropy::losses(h, w, targets, false)?.each);
     }
-    real!(h.dtype(), T => Ok(run::<T>(h, w, targets, false, WORDS)?.losses))
+    dispatch_dtype!(h.dtype(), T => Ok(run::<T>(h, w, targets, false, WORDS)?.losses))
 }
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {

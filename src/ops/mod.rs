@@ -22,6 +22,7 @@
 //! its host code in `src/launch/`, which `tests/kernels/` then puts through the same cases on any machine.
 
 mod attention;
+mod attention_blocks;
 mod case;
 mod convolution;
 mod cross_entropy;
@@ -34,6 +35,8 @@ mod norm;
 mod real;
 mod scan;
 mod ssd;
+mod ssd_scan;
+mod table;
 mod tape;
 mod token_mix;
 mod wkv6;
@@ -49,23 +52,9 @@ pub use fusion::gated_fusion;
 pub use linear::{Layout, linear, linear_onto};
 pub use norm::{gated_rms_norm, group_norm_gate, layer_norm, rms_norm};
 pub use real::Real;
-pub(crate) use real::{real, simd};
+pub(crate) use real::{dispatch_dtype, simd};
 pub use ssd::{SsdInputs, ssd};
+pub use table::OPS;
 pub use tape::{Gradients, Tape, Var};
 pub use token_mix::{MixWeights, lerp, low_rank_mix, token_shift};
 pub use wkv6::{Wkv6Inputs, wkv6};
-
-/// Every op with the case that the conformance tests put it through.
-pub const OPS: &[OpSpec] = &[
-    OpSpec { name: "linear", cases: linear::cases },
-    OpSpec { name: "linear_cross_entropy", cases: cross_entropy::cases },
-    OpSpec { name: "embedding", cases: embedding::cases },
-    OpSpec { name: "causal_attention", cases: attention::cases },
-    OpSpec { name: "norm", cases: norm::cases },
-    OpSpec { name: "elementwise", cases: elementwise::cases },
-    OpSpec { name: "token_mix", cases: token_mix::cases },
-    OpSpec { name: "wkv6", cases: wkv6::cases },
-    OpSpec { name: "convolution", cases: convolution::cases },
-    OpSpec { name: "ssd", cases: ssd::cases },
-    OpSpec { name: "fusion", cases: fusion::cases },
-];

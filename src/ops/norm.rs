@@ -19,11 +19,11 @@ use super::data::{Data, ROWS, rows_cols, tensor};
 use super::elementwise::zip;
 use super::linear::sum_in_order;
 use super::real::total;
-use super::{Case, Real, Tape, Var, real, simd};
+use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch::{self, elementwise};
 
 #[derive(Clone, Copy)]
-struct Shape {
+struct NormShape {
     cols: usize,
     groups: usize,
     centred: bool,
@@ -32,7 +32,7 @@ struct Shape {
 
 /// Mean and 1/σ of one group.
 #[inline(always)]
-fn moments<T: Real>(x: &[T], s: Shape) -> (T, T) {
+fn moments<T: Real>(x: &[T], s: NormShape) -> (T, T) {
     let n = T::of(x.len() as f64);
     let mean = if s.centred { lanes_sum(x, |v| v) / n } else { T::zero() };
     let square = lanes_sum(x, |v| (v - mean) * (v - mean)) / n;
@@ -56,7 +56,7 @@ fn lanes_sum<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
     total(lanes)
 }
 
-fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, s: Shape) -> Result<Tensor> {
+fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, s: NormShape) -> Result<Tensor> {
     let (xd, wd) = (Data::of(x)?, Data::of(w)?);
     let (x_all, w) = (xd.get::<T>()?, wd.get::<T>()?);
     let bd = b.map(Data::of).transpose()?;
@@ -77,7 +77,7 @@ fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, s: Shape) -> Res
 }
 
 #[inline(always)]
-fn normalise_row<T: Real>(x: &[T], y: &mut [T], w: &[T], b: Option<&[T]>, s: Shape) {
+fn normalise_row<T: Real>(x: &[T], y: &mut [T], w: &[T], b: Option<&[T]>, s: NormShape) {
     let size = s.cols / s.groups;
     for g in 0..s.groups {
         let cols = g * size..(g + 1) * size;
@@ -94,7 +94,7 @@ fn normalise_row<T: Real>(x: &[T], y: &mut [T], w: &[T], b: Option<&[T]>, s: Sha
 }
 
 /// Gradients of x, w and b.
-fn backward<T: Real>(x: &Tensor, w: &Tensor, dy: &Tensor, s: Shape) -> Result<[Tensor; 3]> {
+fn backward<T: Real>(x: &Tensor, w: &Tensor, dy: &Tensor, s: NormShape) -> Result<[Tensor; 3]> {
     let (xd, wd, dyd) = (Data::of(x)?, Data::of(w)?, Data::of(dy)?);
     let (x_all, w, dy_all) = (xd.get::<T>()?, wd.get::<T>()?, dyd.get::<T>()?);
     let mut dx = vec![T::zero(); x_all.len()];
@@ -123,7 +123,7 @@ fn backward<T: Real>(x: &Tensor, w: &Tensor, dy: &Tensor, s: Shape) -> Result<[T
 }
 
 #[inline(always)]
-fn row_backward<T: Real>(x: &[T], dy: &[T], w: &[T], dx: &mut [T], dw: &mut [T], db: &mut [T], s: Shape) {
+fn row_backward<T: Real>(x: &[T], dy: &[T], w: &[T], dx: &mut [T], dw: &mut [T], db: &mut [T], s: NormShape) {
     let size = s.cols / s.groups;
     let n = T::of(size as f64);
     for g in 0..s.groups {
@@ -161,22 +161,23 @@ fn norm(
     if w.tensor().elem_count() != cols || groups == 0 || !cols.is_multiple_of(groups) {
         bail!("norm: {cols} columns, weight {:?}, {groups} groups", w.dims());
     }
-    let s = Shape { cols, groups, centred, eps };
+    let s = NormShape { cols, groups, centred, eps };
     let dtype = x.tensor().dtype();
-    let on_device = launch::takes(x.tensor()).then_some(launch::norm::Norm { cols, groups, centred, eps });
+    let on_device =
+        launch::runs_on_kernels(x.tensor()).then_some(launch::norm::Norm { cols, groups, centred, eps });
     let y = match on_device {
         Some(s) => launch::norm::forward(x.tensor(), w.tensor(), b.map(Var::tensor), s)?,
-        None => real!(dtype, T => forward::<T>(x.tensor(), w.tensor(), b.map(Var::tensor), s))?,
+        None => dispatch_dtype!(dtype, T => forward::<T>(x.tensor(), w.tensor(), b.map(Var::tensor), s))?,
     };
-    if !tape.follows(&[x, w]) {
+    if !tape.requires_grad(&[x, w]) {
         return Ok(Var::constant(y));
     }
     let (xs, ws, bs) = (x.slot(), w.slot(), b.and_then(Var::slot));
     let (x, w) = (x.tensor().clone(), w.tensor().clone());
-    Ok(tape.push_one(y, move |dy, sink| {
+    Ok(tape.record_one(y, move |dy, sink| {
         let [dx, dw, db] = match on_device {
             Some(s) => launch::norm::backward(&x, &w, &dy, s)?,
-            None => real!(dtype, T => backward::<T>(&x, &w, &dy, s))?,
+            None => dispatch_dtype!(dtype, T => backward::<T>(&x, &w, &dy, s))?,
         };
         sink.add(xs, dx)?;
         sink.add(ws, dw)?;
@@ -217,23 +218,23 @@ pub fn gated_rms_norm(tape: &Tape, x: &Var, gate: &Var, w: &Var, groups: usize, 
 /// `SiLU(gate) · x`.
 fn silu_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let on_device = launch::takes(x.tensor());
+    let on_device = launch::runs_on_kernels(x.tensor());
     let y = match on_device {
         true => elementwise::zip("silu_product_forward", gate.tensor(), x.tensor())?,
-        false => real!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.silu() * x))?,
+        false => dispatch_dtype!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.silu() * x))?,
     };
-    if !tape.follows(&[gate, x]) {
+    if !tape.requires_grad(&[gate, x]) {
         return Ok(Var::constant(y));
     }
     let (gs, xs) = (gate.slot(), x.slot());
     let (gate, x) = (gate.tensor().clone(), x.tensor().clone());
-    Ok(tape.push_one(y, move |dy, sink| {
+    Ok(tape.record_one(y, move |dy, sink| {
         if on_device {
             let (dg, dx) = elementwise::zip_backward("silu_product_backward", &gate, &x, &dy)?;
             sink.add(gs, dg)?;
             return sink.add(xs, dx);
         }
-        real!(dtype, T => {
+        dispatch_dtype!(dtype, T => {
             let slope = zip::<T>(&gate, &x, |g, x| x * g.silu_slope())?;
             sink.add(gs, zip::<T>(&slope, &dy, |s, dy| s * dy)?)?;
             sink.add(xs, zip::<T>(&gate, &dy, |g, dy| g.silu() * dy)?)

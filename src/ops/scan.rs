@@ -52,7 +52,7 @@ pub(super) enum Decay<'a, T> {
 
 /// Which way time runs, and when the state is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum ScanOrder {
     /// Forwards; reads S, then updates it.
     ReadFirst,
     /// Forwards; updates S, then reads it.
@@ -66,7 +66,7 @@ pub(super) enum Order {
 /// One scan.
 pub(super) struct Scan<'a, T> {
     pub time: usize,
-    pub order: Order,
+    pub order: ScanOrder,
     pub decay: Decay<'a, T>,
     /// a, over rows.
     pub rows: Strip<'a, T>,
@@ -105,13 +105,13 @@ impl<T: Real> Scan<'_, T> {
             s[..used].copy_from_slice(&row[start..start + used]);
         }
         for i in 0..self.time {
-            let back = matches!(self.order, Order::BackReadFirst | Order::BackReadLast);
+            let back = matches!(self.order, ScanOrder::BackReadFirst | ScanOrder::BackReadLast);
             let t = if back { self.time - 1 - i } else { i };
             let b = load::<T, L>(&self.lanes.at(t)[start..start + used]);
             // Before the first update of a backward scan S is zero: any decay does.
-            let then = if self.order == Order::BackReadLast { (t + 1).min(self.time - 1) } else { t };
+            let then = if self.order == ScanOrder::BackReadLast { (t + 1).min(self.time - 1) } else { t };
             let (a, c) = (self.rows.at(t), self.read.at(t));
-            let last = matches!(self.order, Order::ReadLast | Order::BackReadLast);
+            let last = matches!(self.order, ScanOrder::ReadLast | ScanOrder::BackReadLast);
             let y = match (self.decay, last) {
                 (Decay::Rows(w), false) => step_rows::<T, L, false>(&mut s, w.at(then), a, &b, c),
                 (Decay::Rows(w), true) => step_rows::<T, L, true>(&mut s, w.at(then), a, &b, c),

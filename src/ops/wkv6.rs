@@ -29,8 +29,8 @@ use rayon::prelude::*;
 use super::case::like;
 use super::data::{Data, tensor};
 use super::real::dot;
-use super::scan::{Decay, Order, Scan, Strip, transposed};
-use super::{Case, Real, Tape, Var, real, simd};
+use super::scan::{Decay, Scan, ScanOrder, Strip, transposed};
+use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch;
 
 /// The inputs of [`wkv6`].
@@ -49,14 +49,14 @@ pub struct Wkv6Inputs<'a> {
 }
 
 #[derive(Clone, Copy)]
-struct Shape {
+struct Wkv6Shape {
     batch: usize,
     time: usize,
     heads: usize,
     size: usize,
 }
 
-impl Shape {
+impl Wkv6Shape {
     /// Task i's part, [T, N], of a matrix [B·T, H·N].
     fn strip<T>(self, x: &[T], i: usize) -> Strip<'_, T> {
         let (b, h, width) = (i / self.heads, i % self.heads, self.heads * self.size);
@@ -65,7 +65,7 @@ impl Shape {
 }
 
 /// What one head of one sequence reads.
-struct Head<'a, T> {
+struct Wkv6Head<'a, T> {
     time: usize,
     size: usize,
     r: Strip<'a, T>,
@@ -75,7 +75,7 @@ struct Head<'a, T> {
     u: &'a [T],
 }
 
-impl<'a, T: Real> Head<'a, T> {
+impl<'a, T: Real> Wkv6Head<'a, T> {
     /// w = exp(−exp(ω)) of every step: [T, N].
     #[inline(always)]
     fn decays(&self) -> Vec<T> {
@@ -103,7 +103,7 @@ impl<'a, T: Real> Head<'a, T> {
     fn forward(&self, state: &mut [T]) -> Vec<T> {
         let w = self.decays();
         let decay = Decay::Rows(Strip::whole(&w, self.size));
-        let order = Order::ReadFirst;
+        let order = ScanOrder::ReadFirst;
         let scan = Scan { time: self.time, order, decay, rows: self.k, lanes: self.v, read: self.r };
         let mut y = scan.run(state);
         let mut scratch = vec![T::zero(); self.size];
@@ -120,10 +120,10 @@ impl<'a, T: Real> Head<'a, T> {
         let (time, n) = (self.time, self.size);
         let w = self.decays();
         let w = Strip::whole(&w, n);
-        let (order, decay) = (Order::ReadFirst, Decay::Lanes(w));
+        let (order, decay) = (ScanOrder::ReadFirst, Decay::Lanes(w));
         let scan = Scan { time, order, decay, rows: self.v, lanes: self.k, read: dy };
         let mut dr = scan.run(&mut transposed(state, n));
-        let order = Order::BackReadFirst;
+        let order = ScanOrder::BackReadFirst;
         let mut ds = vec![T::zero(); n * n];
         let scan = Scan { time, order, decay, rows: dy, lanes: self.r, read: self.v };
         let mut dk = scan.run(&mut ds);
@@ -155,7 +155,7 @@ impl<'a, T: Real> Head<'a, T> {
 }
 
 /// Writes [T, N] of task i into [B·T, H·N].
-fn place<T: Copy>(s: Shape, to: &mut [T], i: usize, part: &[T]) {
+fn place<T: Copy>(s: Wkv6Shape, to: &mut [T], i: usize, part: &[T]) {
     let (b, h, width) = (i / s.heads, i % s.heads, s.heads * s.size);
     let rows = to[b * s.time * width..].chunks_exact_mut(width);
     for (to, part) in rows.zip(part.chunks_exact(s.size)) {
@@ -164,27 +164,27 @@ fn place<T: Copy>(s: Shape, to: &mut [T], i: usize, part: &[T]) {
 }
 
 /// Locked inputs.
-struct Inputs<'a>([Data<'a>; 5]);
+struct Wkv6Slices<'a>([Data<'a>; 5]);
 
-impl<'a> Inputs<'a> {
+impl<'a> Wkv6Slices<'a> {
     fn of(tensors: &'a [Tensor; 5]) -> Result<Self> {
         let [r, k, v, w, u] = tensors;
         Ok(Self([Data::of(r)?, Data::of(k)?, Data::of(v)?, Data::of(w)?, Data::of(u)?]))
     }
 
-    fn head<T: Real>(&self, s: Shape, i: usize) -> Result<Head<'_, T>> {
+    fn head<T: Real>(&self, s: Wkv6Shape, i: usize) -> Result<Wkv6Head<'_, T>> {
         let [r, k, v, raw, u] = &self.0;
         let (r, k, v, raw) =
             (s.strip(r.get()?, i), s.strip(k.get()?, i), s.strip(v.get()?, i), s.strip(raw.get()?, i));
         let h = i % s.heads;
         let u = &u.get::<T>()?[h * s.size..(h + 1) * s.size];
-        Ok(Head { time: s.time, size: s.size, r, k, v, raw, u })
+        Ok(Wkv6Head { time: s.time, size: s.size, r, k, v, raw, u })
     }
 }
 
 /// y, and the last state.
-fn forward<T: Real>(s: Shape, x: &[Tensor; 5], state: &Tensor) -> Result<(Vec<T>, Vec<T>)> {
-    let inputs = Inputs::of(x)?;
+fn forward<T: Real>(s: Wkv6Shape, x: &[Tensor; 5], state: &Tensor) -> Result<(Vec<T>, Vec<T>)> {
+    let inputs = Wkv6Slices::of(x)?;
     let mut state = Data::of(state)?.get::<T>()?.to_vec();
     let parts = state
         .par_chunks_mut(s.size * s.size)
@@ -202,8 +202,8 @@ fn forward<T: Real>(s: Shape, x: &[Tensor; 5], state: &Tensor) -> Result<(Vec<T>
     Ok((y, state))
 }
 
-fn backward<T: Real>(s: Shape, x: &[Tensor; 5], dy: &Tensor, state: &Tensor) -> Result<[Tensor; 5]> {
-    let (inputs, dyd, stated) = (Inputs::of(x)?, Data::of(dy)?, Data::of(state)?);
+fn backward<T: Real>(s: Wkv6Shape, x: &[Tensor; 5], dy: &Tensor, state: &Tensor) -> Result<[Tensor; 5]> {
+    let (inputs, dyd, stated) = (Wkv6Slices::of(x)?, Data::of(dy)?, Data::of(state)?);
     let dy = dyd.get::<T>()?;
     let parts = stated
         .get::<T>()?
@@ -244,27 +244,27 @@ pub fn wkv6(tape: &Tape, x: &Wkv6Inputs<'_>, state: &Tensor) -> Result<(Var, Ten
     if width != heads * size || x.bonus.tensor().elem_count() != width || rows % batch != 0 {
         bail!("wkv6: inputs [{rows}, {width}] do not fit a state of {:?}", state.dims());
     }
-    let s = Shape { batch, time: rows / batch, heads, size };
+    let s = Wkv6Shape { batch, time: rows / batch, heads, size };
     let vars = [x.r, x.k, x.v, x.decay, x.bonus];
-    let follows = tape.follows(&vars);
+    let requires_grad = tape.requires_grad(&vars);
     let (slots, inputs) = (vars.map(Var::slot), vars.map(|v| v.tensor().clone()));
     let (dtype, sizes) = (inputs[0].dtype(), [batch, rows / batch, heads, size]);
-    let on_device = launch::takes(&inputs[0]);
+    let on_device = launch::runs_on_kernels(&inputs[0]);
     let (y, last) = match on_device {
         true => launch::wkv6::forward(&inputs, state, sizes)?,
-        false => real!(dtype, T => {
+        false => dispatch_dtype!(dtype, T => {
             let (y, last) = forward::<T>(s, &inputs, state)?;
             (tensor(y, &[rows, width])?, tensor(last, state.dims())?)
         }),
     };
-    if !follows {
+    if !requires_grad {
         return Ok((Var::constant(y), last));
     }
     let start = state.clone();
-    let y = tape.push_one(y, move |dy, sink| {
+    let y = tape.record_one(y, move |dy, sink| {
         let gradients = match on_device {
             true => launch::wkv6::backward(&inputs, &dy, &start, sizes)?,
-            false => real!(dtype, T => backward::<T>(s, &inputs, &dy, &start))?,
+            false => dispatch_dtype!(dtype, T => backward::<T>(s, &inputs, &dy, &start))?,
         };
         slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
     });

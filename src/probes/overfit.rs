@@ -18,7 +18,7 @@ pub(super) const PROBE: Probe = Probe {
 };
 
 /// What is to be learnt by heart.
-struct Task {
+struct OverfitTask {
     /// Sequences, from the beginning of the training text.
     samples: usize,
     /// Tokens of each.
@@ -31,8 +31,8 @@ struct Task {
     learnt: f64,
 }
 
-const TINY: Task = Task { samples: 10, length: 64, batch: 10, steps: 500, learnt: 0.25 };
-const TEXT: Task = Task { samples: 100, length: 100, batch: 20, steps: 3_000, learnt: 0.05 };
+const TINY: OverfitTask = OverfitTask { samples: 10, length: 64, batch: 10, steps: 500, learnt: 0.25 };
+const TEXT: OverfitTask = OverfitTask { samples: 100, length: 100, batch: 20, steps: 3_000, learnt: 0.05 };
 
 fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let mut readings = vec![by_heart(s, &TINY, M::OverfitLoss)?];
@@ -48,8 +48,8 @@ fn is_smallest_gated(scale: &Scale) -> bool {
 }
 
 /// The mean loss of the last pass over the samples, measured while they are learnt.
-fn by_heart(s: &TrainedModel<'_>, task: &Task, metric: M) -> Result<Reading> {
-    let &Task { samples, length, batch, steps, learnt } = task;
+fn by_heart(s: &TrainedModel<'_>, task: &OverfitTask, metric: M) -> Result<Reading> {
+    let &OverfitTask { samples, length, batch, steps, learnt } = task;
     let recipe = Recipe {
         token_count: (steps * batch * length) as u64,
         batch_size: batch,
@@ -68,6 +68,7 @@ fn by_heart(s: &TrainedModel<'_>, task: &Task, metric: M) -> Result<Reading> {
         batches: Batches::new(&s.dataset.train, order, length)?,
         data: s.dataset.digest.clone(),
         tokenizer: &s.dataset.tokenizer,
+        compute: s.compute,
         checkpoint_every: u64::MAX,
         label: "overfit".to_owned(),
     };

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::demands::{demanded, whom};
-use crate::gate::{CRITERIA, Citation, Criterion, RULINGS, Weight, cited};
+use crate::gate::{CRITERIA, Citation, Criterion, RULINGS, Role, cited};
 use crate::scale::{SCALES, Scale};
 
 /// The table in short: id, claim, source.
@@ -51,8 +51,8 @@ Every criterion of the gate, in the order of the reports. This page is written f
 ";
 
 fn page_row(c: &Criterion) -> String {
-    let roles = |wanted: &[Weight]| {
-        let at = |s: &&Scale| c.weight(s).is_some_and(|weight| wanted.contains(&weight));
+    let roles = |wanted: &[Role]| {
+        let at = |s: &&Scale| c.role(s).is_some_and(|role| wanted.contains(&role));
         SCALES.iter().filter(at).map(|s| s.name).collect::<Vec<_>>().join(", ")
     };
     let of = if c.rule.parts().is_empty() { whom(c) } else { "other rows" };
@@ -64,8 +64,8 @@ fn page_row(c: &Criterion) -> String {
         c.claim.to_owned(),
         [metrics, demanded(c.rule)].join(" ").trim().to_owned(),
         of.to_owned(),
-        roles(&[Weight::Required]),
-        roles(&[Weight::Part, Weight::Informs]),
+        roles(&[Role::Required]),
+        roles(&[Role::Contributing, Role::Informational]),
         c.why.to_owned(),
         linked(c.source),
     ];

@@ -2,9 +2,9 @@
 
 use crate::evidence::{Direction, Field, Value};
 use crate::gate::{
-    AgreementRule, CompositeRule, ContrastRule, Criterion, EXACT, Effect, HistoryRule, LawRule, MeanRule, Of,
-    PairedRule, ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule, Threshold, TrialRule,
-    TrialsRule,
+    AgreementRule, CompositeRule, ContrastRule, Criterion, EXACT, Effect, HistoryRule, LawRule, MeanRule,
+    ModelScope, PairedRule, ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule, Threshold,
+    TrialRule, TrialsRule,
 };
 
 /// A row made of no more rows than this names them.
@@ -164,10 +164,10 @@ pub(super) fn meaning(c: &Criterion) -> String {
 
 /// Which models a criterion asks.
 pub(super) fn whom(c: &Criterion) -> &'static str {
-    match c.of {
-        Of::Pair => "of both models, one against the other",
-        Of::Each => "of each model",
-        Of::GroundThink => "of GroundThink",
-        Of::Gpt2 => "of GPT-2",
+    match c.scope {
+        ModelScope::Pair => "of both models, one against the other",
+        ModelScope::Each => "of each model",
+        ModelScope::GroundThink => "of GroundThink",
+        ModelScope::Gpt2 => "of GPT-2",
     }
 }

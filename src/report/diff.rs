@@ -75,9 +75,9 @@ fn promises(old: &Ledger, new: &Ledger) -> Vec<[String; 3]> {
         let mut said = BTreeMap::from([
             ("protocol".to_owned(), c.protocol.clone()),
             ("revision".to_owned(), c.revision.clone()),
-            ("models".to_owned(), super::few(&c.models)),
-            ("scales".to_owned(), super::few(&c.scales)),
-            ("trials".to_owned(), super::few(&c.seeds)),
+            ("models".to_owned(), super::elide(&c.models)),
+            ("scales".to_owned(), super::elide(&c.scales)),
+            ("trials".to_owned(), super::elide(&c.seeds)),
         ]);
         for e in &c.expected {
             let fields = [
@@ -113,7 +113,7 @@ fn findings(old: &Judgement, new: &Judgement) -> Vec<[String; 5]> {
         {
             let ids = [now.criterion.to_owned(), now.scale.to_owned()];
             let [id, scale] = ids;
-            rows.push([id, scale, name(before), name(Some(now)), super::words::told(now)]);
+            rows.push([id, scale, name(before), name(Some(now)), super::words::render(now)]);
         }
     }
     for gone in old.findings.iter().filter(|f| !new.findings.iter().any(|now| same(f, now))) {

@@ -3,7 +3,7 @@
 
 use super::demands::{meaning, whom};
 use crate::evidence::Metric;
-use crate::gate::{CRITERIA, Citation, Criterion, RULINGS, Weight, cited};
+use crate::gate::{CRITERIA, Citation, Criterion, RULINGS, Role, cited};
 use crate::scale::SCALES;
 
 /// The row of that id.
@@ -58,16 +58,15 @@ fn places(sources: &[Citation]) -> String {
     sources.iter().map(place).collect::<Vec<_>>().join(", ")
 }
 
-/// At which scales, of whom, and with what weight.
+/// At which scales, of whom, and in what role.
 fn asked(c: &Criterion) -> String {
-    let weighing = |weight| -> Vec<&str> {
-        SCALES.iter().filter(|s| c.weight(s) == Some(weight)).map(|s| s.name).collect()
-    };
+    let having =
+        |role| -> Vec<&str> { SCALES.iter().filter(|s| c.role(s) == Some(role)).map(|s| s.name).collect() };
     let mut parts = Vec::new();
-    for weight in [Weight::Required, Weight::Part, Weight::Informs] {
-        let scales = weighing(weight);
+    for role in [Role::Required, Role::Contributing, Role::Informational] {
+        let scales = having(role);
         if !scales.is_empty() {
-            parts.push(format!("{} at {}", weight.name(), scales.join(", ")));
+            parts.push(format!("{} at {}", role.name(), scales.join(", ")));
         }
     }
     if c.rule.parts().is_empty() {

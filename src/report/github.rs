@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use super::demands::demanded;
 use super::markdown::escaped;
-use super::words::{problem, told};
-use super::{about, mark, not_met, tally, visible};
+use super::words::{problem, render};
+use super::{about, escape_controls, glyph, not_met, tally};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Verdict, cited};
 
@@ -29,7 +29,7 @@ pub fn annotations(judgement: &Judgement) -> String {
             let what = format!(
                 "{}\nfound: {}\ndemanded: {}\n{} ({})",
                 f.claim,
-                told(f),
+                render(f),
                 demanded(f.rule),
                 f.why,
                 cited(f.source)
@@ -50,7 +50,8 @@ pub fn annotations(judgement: &Judgement) -> String {
 
 /// One command: a single line, whatever the title and the message contain.
 fn command(text: &mut String, kind: &str, title: &str, message: &str) {
-    let data = |text: &str| visible(text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let data =
+        |text: &str| escape_controls(text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     // Writing to a string cannot fail.
     let _ = writeln!(text, "::{kind} title={}::{}", property(title), data(message));
@@ -58,12 +59,12 @@ fn command(text: &mut String, kind: &str, title: &str, message: &str) {
 
 /// The summary of a job, in Markdown.
 pub fn job_summary(ledger: &Ledger, judgement: &Judgement) -> String {
-    let glyph = match judgement.verdict {
+    let sign = match judgement.verdict {
         Verdict::Pass => "✅",
         Verdict::Fail => "❌",
         Verdict::Incomplete => "❔",
     };
-    let mut text = format!("## {glyph} V5 gate: {}\n\n{}.\n\n", judgement.verdict.name(), tally(judgement));
+    let mut text = format!("## {sign} V5 gate: {}\n\n{}.\n\n", judgement.verdict.name(), tally(judgement));
     for line in about(ledger).into_iter().chain(judgement.problems.iter().map(problem)) {
         text += &format!("- {}\n", escaped(&line));
     }
@@ -72,8 +73,8 @@ pub fn job_summary(ledger: &Ledger, judgement: &Judgement) -> String {
         text += "\n### Required and not met\n\n| | scale | criterion | found | demanded |\n|---|---|---|---|---|\n";
     }
     let rows = open.iter().map(|f| {
-        let cells = [f.scale, f.claim, &told(f), &demanded(f.rule)].map(escaped);
-        format!("| {} {} | {} |\n", mark(f), f.status.name(), cells.join(" | "))
+        let cells = [f.scale, f.claim, &render(f), &demanded(f.rule)].map(escaped);
+        format!("| {} {} | {} |\n", glyph(f), f.status.name(), cells.join(" | "))
     });
     fill(&mut text, rows, SUMMARY / 2);
     if !open.is_empty() {
@@ -86,7 +87,7 @@ pub fn job_summary(ledger: &Ledger, judgement: &Judgement) -> String {
         text += "\n</details>\n";
     }
     text += "\nMore in `report.html`, `report.md`, `report.json` and `junit.xml`.\n";
-    visible(&text)
+    escape_controls(&text)
 }
 
 /// Adds lines while the text stays below so many bytes, and says how many did not fit.

@@ -6,10 +6,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::demands::demanded;
 use super::plots::{Figure, figures};
 use super::tables::{Table, tables};
-use super::words::{lacking, problem, told};
-use super::{by_group, by_scale, is_aside, is_outside, not_met, tally, visible};
+use super::words::{lacking, problem, render};
+use super::{by_group, by_scale, escape_controls, is_outside, is_unmeasured_info, not_met, tally};
 use crate::evidence::Ledger;
-use crate::gate::{Finding, Judgement, Status, Verdict, Weight, cited};
+use crate::gate::{Finding, Judgement, Role, Status, Verdict, cited};
 
 const STYLE: &str = include_str!("report.css");
 /// Nothing is loaded and nothing is run, whatever a name contains.
@@ -77,7 +77,7 @@ pub fn html(ledger: &Ledger, judgement: &Judgement) -> String {
             }
         }
     };
-    visible(&page.into_string())
+    escape_controls(&page.into_string())
 }
 
 fn header(ledger: &Ledger, judgement: &Judgement) -> Markup {
@@ -95,7 +95,7 @@ fn header(ledger: &Ledger, judgement: &Judgement) -> Markup {
             ("unproven", "?", "Nothing required is unmet, but something required is not proven.")
         }
     };
-    let count = |status| judgement.count(Weight::Required, status);
+    let count = |status| judgement.count(Role::Required, status);
     html! {
         header class=(class) {
             p.kicker { "V5 gate" }
@@ -126,9 +126,9 @@ fn about(ledger: &Ledger) -> Markup {
     let revision: String = context.revision.chars().take(DIGEST).collect();
     let lines = [
         ("Protocol", context.protocol.as_str()),
-        ("Models", &super::few(&context.models)),
-        ("Scales", &super::few(&context.scales)),
-        ("Trials", &super::few(&context.seeds)),
+        ("Models", &super::elide(&context.models)),
+        ("Scales", &super::elide(&context.scales)),
+        ("Trials", &super::elide(&context.seeds)),
     ];
     html! {
         dl.about {
@@ -171,7 +171,7 @@ fn badge(status: Status) -> Markup {
 /// Why the verdict is what it is.
 fn reasons(judgement: &Judgement) -> Markup {
     let list: Vec<Finding> = not_met(judgement).into_iter().cloned().collect();
-    let outside = judgement.count(Weight::Required, Status::Outside);
+    let outside = judgement.count(Role::Required, Status::Outside);
     html! {
         section id="reasons" {
             h2 { "Reasons" }
@@ -201,7 +201,7 @@ fn scale(i: usize, findings: &[Finding]) -> Markup {
         return html! {};
     };
     let count = |status, required| {
-        let same = |f: &&Finding| f.status == status && (f.weight == Weight::Required) == required;
+        let same = |f: &&Finding| f.status == status && (f.role == Role::Required) == required;
         findings.iter().filter(same).count()
     };
     html! {
@@ -241,12 +241,12 @@ fn scale(i: usize, findings: &[Finding]) -> Markup {
 }
 
 fn informs(f: &Finding) -> Markup {
-    html! { @if f.weight != Weight::Required { " " span.informs { (f.weight.name()) } } }
+    html! { @if f.role != Role::Required { " " span.informs { (f.role.name()) } } }
 }
 
 /// What was found; where that is nothing, what is lacking: that it is unproven is said beside it.
 fn said(f: &Finding) -> String {
-    if f.facts.is_empty() { lacking(f).unwrap_or_default() } else { told(f) }
+    if f.facts.is_empty() { lacking(f).unwrap_or_default() } else { render(f) }
 }
 
 /// Findings of one scale as a table, group by group.
@@ -260,8 +260,8 @@ fn findings_of(findings: &[Finding], with_scale: bool) -> Markup {
                         @if let Some(first) = group.first() {
                             tr.group { th colspan="5" scope="rowgroup" { @if with_scale { "Scale " (first.scale) " · " } (first.group) } }
                         }
-                        @for f in group.iter().filter(|f| !is_aside(f)) {
-                            tr class=[(f.weight != Weight::Required).then_some("informing")] {
+                        @for f in group.iter().filter(|f| !is_unmeasured_info(f)) {
+                            tr class=[(f.role != Role::Required).then_some("informing")] {
                                 td.is { (badge(f.status)) (informs(f)) }
                                 td.claim { (f.claim) " " code { (f.criterion) } }
                                 td data-label="Found" { (said(f)) }
@@ -269,12 +269,12 @@ fn findings_of(findings: &[Finding], with_scale: bool) -> Markup {
                                 td.why data-label="Why" { (f.why) " " span.source { (cited(f.source)) } }
                             }
                         }
-                        @if let Some(first) = group.iter().find(|f| is_aside(f)) {
+                        @if let Some(first) = group.iter().find(|f| is_unmeasured_info(f)) {
                             tr.informing {
                                 td.is { (badge(first.status)) (informs(first)) }
                                 td.aside colspan="4" {
                                     "Not measured: "
-                                    @for (i, f) in group.iter().filter(|f| is_aside(f)).enumerate() {
+                                    @for (i, f) in group.iter().filter(|f| is_unmeasured_info(f)).enumerate() {
                                         @if i > 0 { "; " }
                                         (f.claim) " " code { (f.criterion) }
                                     }

@@ -3,7 +3,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::visible;
+use super::escape_controls;
 use crate::evidence::Pair;
 
 const STYLE: &str = include_str!("human.css");
@@ -51,7 +51,7 @@ pub fn rating_page(page: &str, pairs: &[Pair]) -> String {
             }
         }
     };
-    visible(&text.into_string())
+    escape_controls(&text.into_string())
 }
 
 fn start(pairs: usize) -> Markup {

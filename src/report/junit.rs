@@ -4,9 +4,9 @@
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use super::demands::demanded;
-use super::words::{problem, told};
-use super::{by_scale, visible};
-use crate::gate::{Finding, Judgement, Status, Weight, cited};
+use super::words::{problem, render};
+use super::{by_scale, escape_controls};
+use crate::gate::{Finding, Judgement, Role, Status, cited};
 
 /// The report as JUnit XML.
 pub fn junit(judgement: &Judgement) -> Result<String, SerializeError> {
@@ -18,7 +18,7 @@ pub fn junit(judgement: &Judgement) -> Result<String, SerializeError> {
         let mut suite = TestSuite::new(first.scale);
         suite.add_property(Property::new("verdict", judgement.verdict.name()));
         for p in &judgement.problems {
-            suite.add_property(Property::new("problem", visible(&problem(p))));
+            suite.add_property(Property::new("problem", escape_controls(&problem(p))));
         }
         suite.add_test_cases(findings.iter().map(case));
         report.add_test_suite(suite);
@@ -27,16 +27,17 @@ pub fn junit(judgement: &Judgement) -> Result<String, SerializeError> {
 }
 
 fn case(f: &Finding) -> TestCase {
-    let about = visible(&format!(
+    let about = escape_controls(&format!(
         "claim: {}\nfound: {}\ndemanded: {}\nwhy: {} ({})",
         f.claim,
-        told(f),
+        render(f),
         demanded(f.rule),
         f.why,
         cited(f.source)
     ));
-    let message = visible(&format!("{}: {} (demanded: {})", f.status.name(), told(f), demanded(f.rule)));
-    let required = f.weight == Weight::Required;
+    let message =
+        escape_controls(&format!("{}: {} (demanded: {})", f.status.name(), render(f), demanded(f.rule)));
+    let required = f.role == Role::Required;
     let mut status = match f.status {
         Status::Met => TestCaseStatus::success(),
         Status::Unmet if required => TestCaseStatus::non_success(NonSuccessKind::Failure),

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use super::demands::demanded;
 use super::tables::{Table, tables};
-use super::words::{problem, told};
-use super::{LEGEND, about, by_group, by_scale, is_outside, mark, not_met, tally, visible};
+use super::words::{problem, render};
+use super::{LEGEND, about, by_group, by_scale, escape_controls, glyph, is_outside, not_met, tally};
 use crate::evidence::Ledger;
-use crate::gate::{Finding, Judgement, Weight, cited};
+use crate::gate::{Finding, Judgement, Role, cited};
 
 /// The report as Markdown.
 pub fn markdown(ledger: &Ledger, judgement: &Judgement) -> String {
@@ -29,7 +29,7 @@ pub fn markdown(ledger: &Ledger, judgement: &Judgement) -> String {
         table(&mut text, &t);
     }
     line_of(&mut text, &format!("\n**Verdict: {verdict}** (exit code {})", judgement.verdict.exit_code()));
-    visible(&text)
+    escape_controls(&text)
 }
 
 fn line_of(text: &mut String, line: &str) {
@@ -50,11 +50,11 @@ fn scale(text: &mut String, findings: &[Finding]) {
     let mut rows = Vec::new();
     for group in by_group(findings) {
         for f in group {
-            let id = match f.weight {
-                Weight::Required => format!("`{}`", f.criterion),
-                weight => format!("`{}` ({})", f.criterion, weight.name()),
+            let id = match f.role {
+                Role::Required => format!("`{}`", f.criterion),
+                role => format!("`{}` ({})", f.criterion, role.name()),
             };
-            let cells = [mark(f), f.group, &id, f.claim, &told(f), &demanded(f.rule)];
+            let cells = [glyph(f), f.group, &id, f.claim, &render(f), &demanded(f.rule)];
             rows.push(cells.map(str::to_owned).to_vec());
         }
     }
@@ -68,7 +68,7 @@ fn open(text: &mut String, judgement: &Judgement) {
         line_of(text, "\n## Required and not met\n");
     }
     for f in list {
-        let (status, found) = (f.status.name(), escaped(&told(f)));
+        let (status, found) = (f.status.name(), escaped(&render(f)));
         line_of(
             text,
             &format!(

@@ -33,14 +33,14 @@ pub use terminal::{Screen, findings, show_rows, show_tables, terminal};
 pub use words::{found, lacking, problem};
 
 use crate::evidence::Ledger;
-use crate::gate::{Finding, Judgement, Status, Weight};
+use crate::gate::{Finding, Judgement, Role, Status};
 
 /// The mark of a finding, readable without colour.
-fn mark(finding: &Finding) -> &'static str {
-    match (finding.status, finding.weight) {
+fn glyph(finding: &Finding) -> &'static str {
+    match (finding.status, finding.role) {
         (Status::Met, _) => "✓",
-        (Status::Unmet, Weight::Required) => "✗",
-        (Status::Unproven, Weight::Required) => "?",
+        (Status::Unmet, Role::Required) => "✗",
+        (Status::Unproven, Role::Required) => "?",
         (Status::Unmet, _) => "x",
         (Status::Unproven, _) => "-",
         (Status::Outside, _) => " ",
@@ -50,8 +50,8 @@ fn mark(finding: &Finding) -> &'static str {
 const LEGEND: &str = "✓ met, ✗ unmet, ? unproven; x unmet and - unproven where it does not decide by itself";
 
 /// Rows that only inform and that nobody measured: named together, not one by one.
-fn is_aside(finding: &Finding) -> bool {
-    finding.weight == Weight::Informs && finding.status == Status::Unproven && finding.facts.is_empty()
+fn is_unmeasured_info(finding: &Finding) -> bool {
+    finding.role == Role::Informational && finding.status == Status::Unproven && finding.facts.is_empty()
 }
 
 /// What the ledger is about, in a few lines.
@@ -63,15 +63,15 @@ fn about(ledger: &Ledger) -> Vec<String> {
         format!("protocol {}, revision {}", context.protocol, context.revision),
         format!(
             "models {}; scales {}; trials {}",
-            few(&context.models),
-            few(&context.scales),
-            few(&context.seeds)
+            elide(&context.models),
+            elide(&context.scales),
+            elide(&context.seeds)
         ),
     ]
 }
 
 /// A list that a ledger may have made as long as it liked.
-fn few(all: &[impl ToString]) -> String {
+fn elide(all: &[impl ToString]) -> String {
     const MOST: usize = 32;
     const LETTERS: usize = 40;
     let name = |x: &_| ToString::to_string(x).chars().take(LETTERS).collect::<String>();
@@ -84,7 +84,7 @@ fn few(all: &[impl ToString]) -> String {
 
 /// The verdict's reasons in one line.
 fn tally(judgement: &Judgement) -> String {
-    let count = |status| judgement.count(Weight::Required, status);
+    let count = |status| judgement.count(Role::Required, status);
     let own = if judgement.own_criteria_met() { "; everything that this protocol asks is met" } else { "" };
     format!(
         "required: {} met, {} unmet, {} unproven, {} outside this protocol{own}",
@@ -112,7 +112,7 @@ fn is_outside(findings: &[Finding]) -> bool {
 /// What is required and not met, though the protocol asks for it.
 fn not_met(judgement: &Judgement) -> Vec<&Finding> {
     let open =
-        |f: &&Finding| f.weight == Weight::Required && matches!(f.status, Status::Unmet | Status::Unproven);
+        |f: &&Finding| f.role == Role::Required && matches!(f.status, Status::Unmet | Status::Unproven);
     let mut list: Vec<&Finding> = judgement.findings.iter().filter(open).collect();
     list.sort_by_key(|f| f.status);
     list
@@ -120,7 +120,7 @@ fn not_met(judgement: &Judgement) -> Vec<&Finding> {
 
 /// Names come from the ledger, which may hold anything: characters that nobody sees, but that steer
 /// a reader's screen or break a document, become visible ones. Lines may break.
-fn visible(text: &str) -> String {
+fn escape_controls(text: &str) -> String {
     let hidden = |c: char| {
         (c.is_control() && c != '\n')
             || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')

@@ -4,10 +4,10 @@ use console::{Style, Term, measure_text_width, strip_ansi_codes};
 
 use super::demands::demanded;
 use super::tables::{Table, tables};
-use super::words::{problem, told};
-use super::{LEGEND, about, by_group, by_scale, is_aside, is_outside, mark, not_met, tally};
+use super::words::{problem, render};
+use super::{LEGEND, about, by_group, by_scale, glyph, is_outside, is_unmeasured_info, not_met, tally};
 use crate::evidence::Ledger;
-use crate::gate::{Finding, Judgement, Status, Verdict, Weight, cited};
+use crate::gate::{Finding, Judgement, Role, Status, Verdict, cited};
 
 /// Where the report is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Page {
         self.heading(&format!("{}:", first.scale));
         for group in by_group(findings) {
             self.line(&format!("  {}", group[0].group));
-            let aside = |f: &&Finding| self.screen.brief && is_aside(f);
+            let aside = |f: &&Finding| self.screen.brief && is_unmeasured_info(f);
             let (unmeasured, shown): (Vec<&Finding>, Vec<&Finding>) = group.iter().partition(aside);
             shown.into_iter().for_each(|f| self.finding(f));
             if !unmeasured.is_empty() {
@@ -140,11 +140,10 @@ impl Page {
             Status::Unmet => Style::new().red(),
             Status::Unproven | Status::Outside => Style::new().yellow(),
         };
-        let mark = self.screen.paint(style, mark(f));
-        let weight =
-            if f.weight == Weight::Required { String::new() } else { format!(" ({})", f.weight.name()) };
-        self.wrapped(&format!("  {mark} "), &format!("{}: {}{weight}", f.criterion, f.claim));
-        self.wrapped("      ", &format!("{}; demanded: {}", told(f), demanded(f.rule)));
+        let mark = self.screen.paint(style, glyph(f));
+        let role = if f.role == Role::Required { String::new() } else { format!(" ({})", f.role.name()) };
+        self.wrapped(&format!("  {mark} "), &format!("{}: {}{role}", f.criterion, f.claim));
+        self.wrapped("      ", &format!("{}; demanded: {}", render(f), demanded(f.rule)));
     }
 
     fn not_met(&mut self, judgement: &Judgement) {
@@ -155,7 +154,7 @@ impl Page {
         for f in list {
             let status = f.status.name();
             self.wrapped(
-                &format!("  {} ", mark(f)),
+                &format!("  {} ", glyph(f)),
                 &format!("{} at {}, {status}: {} ({})", f.criterion, f.scale, f.why, cited(f.source)),
             );
         }

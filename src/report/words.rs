@@ -20,7 +20,7 @@ pub fn lacking(finding: &Finding) -> Option<String> {
 }
 
 /// What was found, and what is lacking.
-pub(super) fn told(finding: &Finding) -> String {
+pub(super) fn render(finding: &Finding) -> String {
     let found = found(finding);
     match (lacking(finding), found.is_empty()) {
         (None, _) => found,

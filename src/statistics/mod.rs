@@ -6,6 +6,7 @@
 
 pub mod agreement;
 pub mod bootstrap;
+mod cholesky;
 mod efficiency;
 pub mod intervals;
 pub mod power;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use v5gate::collect::{Collector, Options, Trial, question};
 use v5gate::data::cache::TokenFile;
 use v5gate::data::published::benchmarks::{Passage, Question, hellaswag, lambada};
-use v5gate::data::published::wikitext::{Page, pages};
+use v5gate::data::published::wikitext::{WikiPage, pages};
 use v5gate::data::synthetic::conversations::{Amount, Split, conversations};
 use v5gate::data::tokenizer::Tokenizer;
 use v5gate::evidence::{Line, Measurement, Metric};
@@ -484,7 +484,14 @@ fn text_seen_in_training_is_told() {
 /// What a trained model's probes answer: metric and what it was measured on.
 fn answers_in(protocol: &Protocol, data: &Path, out: &Path) -> Vec<(Metric, f64, Option<u64>, String)> {
     let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
-    let options = Options { out, data: Some(data), jobs: None, screen: &screen, stop: &stop };
+    let options = Options {
+        out,
+        data: Some(data),
+        jobs: None,
+        compute: v5gate::device::current(),
+        screen: &screen,
+        stop: &stop,
+    };
     let collector = Collector::open(protocol, &options).unwrap();
     let (spec, scale) = (v5gate::models::find("gpt2").unwrap(), v5gate::scale::find("smoke").unwrap());
     let trained = collector.train(Trial { spec, scale, seed: 1 }).unwrap();
@@ -686,7 +693,7 @@ fn every_text_is_the_harness_s() {
     let file = |task: &str| data.join(find_task(task).unwrap().file);
     let texts = &golden["texts"];
     let found = pages(&file("wikitext")).unwrap();
-    let sum = |of: fn(&Page) -> usize| found.iter().map(of).sum::<usize>();
+    let sum = |of: fn(&WikiPage) -> usize| found.iter().map(of).sum::<usize>();
     let digest = digest_of_texts(&found.iter().map(|page| &page.text).collect::<Vec<_>>());
     assert_eq!(
         json!({"n": found.len(), "sha256": digest, "words": sum(|p| p.words), "bytes": sum(|p| p.bytes)}),

@@ -8,10 +8,10 @@ use v5gate::evidence::{
     Canary, Condition, Direction, Expected, Field, Ledger, Line, Metric, RecallScore, RecallTest,
 };
 use v5gate::gate::{
-    AgreementRule, CRITERIA, CompositeRule, ContrastRule, Criterion, Effect, Finding, GPT2, GROUNDTHINK, Gap,
-    HistoryRule, Judgement, LawRule, MeanRule, Missing, Of, PairedRule, Problem, ProvenanceRule,
-    RatioThreshold, Rule, ScalingRule, SingleRule, Status, Threshold, TrialRule, TrialsRule, Verdict, Weight,
-    cited, judge,
+    AgreementRule, CRITERIA, CompositeRule, ContrastRule, Criterion, Effect, Estimate, Fact, Finding, GPT2,
+    GROUNDTHINK, Gap, HistoryRule, Judgement, LawRule, MeanRule, Missing, ModelScope, PairedRule, Problem,
+    ProvenanceRule, RatioThreshold, Role, Rule, ScalingRule, SingleRule, Status, Threshold, TrialRule,
+    TrialsRule, Verdict, cited, judge,
 };
 use v5gate::report::{found, lacking};
 use v5gate::scale::{SCALES, Scale, Tier, find};
@@ -26,7 +26,7 @@ const HAIR: f64 = 1e-7;
 
 /// A scale at which the criterion is asked, smallest first.
 fn home(criterion: &Criterion) -> &'static Scale {
-    SCALES.iter().find(|s| criterion.weight(s).is_some()).expect("a criterion is asked somewhere")
+    SCALES.iter().find(|s| criterion.role(s).is_some()).expect("a criterion is asked somewhere")
 }
 
 fn world_of(criterion: &Criterion) -> (World, &'static str) {
@@ -73,7 +73,7 @@ fn about_sources(c: &Criterion) -> bool {
 
 /// Sets the first model's first metric: of the last trial, or of all.
 fn set(world: &mut World, c: &Criterion, scale: &str, seed: Option<u64>, f: impl Fn(f64) -> f64) {
-    let (model, metric) = (c.of.models()[0], c.metrics[0]);
+    let (model, metric) = (c.scope.models()[0], c.metrics[0]);
     for (_, fact) in world.select(scale, Some(model), c.condition, metric, seed) {
         fact.value = f(fact.value);
     }
@@ -96,7 +96,7 @@ fn relate(world: &mut World, c: &Criterion, scale: &str, seeds: &[u64], f: impl 
 }
 
 fn other_metric(world: &mut World, c: &Criterion, scale: &str, metric: Metric) -> f64 {
-    world.select(scale, Some(c.of.models()[0]), c.condition, metric, Some(2)).next().unwrap().1.value
+    world.select(scale, Some(c.scope.models()[0]), c.condition, metric, Some(2)).next().unwrap().1.value
 }
 
 /// Spoils a good world by as little as violates the rule.
@@ -153,7 +153,7 @@ fn violate_trial(world: &mut World, c: &Criterion, scale: &str, rule: TrialRule)
             set(world, c, scale, LAST, |_| CHANCE - within - HAIR);
         }
         TrialRule::LowerAbove(limit) | TrialRule::UpperAtMost(limit) => {
-            for (_, fact) in world.select(scale, Some(c.of.models()[0]), c.condition, c.metrics[0], LAST) {
+            for (_, fact) in world.select(scale, Some(c.scope.models()[0]), c.condition, c.metrics[0], LAST) {
                 fact.interval = Some([limit, limit + HAIR]);
             }
         }
@@ -165,7 +165,7 @@ fn violate_mean(world: &mut World, c: &Criterion, scale: &str, rule: MeanRule) {
         MeanRule::AtLeast(limit) => {
             for metric in c.metrics {
                 world
-                    .select(scale, Some(c.of.models()[0]), c.condition, *metric, LAST)
+                    .select(scale, Some(c.scope.models()[0]), c.condition, *metric, LAST)
                     .for_each(|(_, fact)| fact.value = limit - HAIR);
             }
         }
@@ -303,7 +303,7 @@ fn follow_exponent(world: &mut World, c: &Criterion, exponent: f64) {
 }
 
 fn violate_composite(world: &mut World, scale: &str, rule: CompositeRule) {
-    let asked = |p: &&Criterion| p.weight(find(scale).unwrap()).is_some();
+    let asked = |p: &&Criterion| p.role(find(scale).unwrap()).is_some();
     match rule {
         CompositeRule::All(ids) => {
             let part = ids.iter().map(|id| row(id)).find(asked);
@@ -321,7 +321,7 @@ fn field_of(p: &mut v5gate::evidence::Provenance, field: Field) -> &mut String {
         Field::Recipe => &mut p.recipe,
         Field::Data => &mut p.data,
         Field::Order => &mut p.order,
-        Field::Fed => &mut p.fed,
+        Field::Fed => &mut p.consumed,
         Field::Tokenizer => &mut p.tokenizer,
         Field::Device => &mut p.device,
         Field::Precision => &mut p.precision,
@@ -357,11 +357,76 @@ fn every_criterion_is_unmet_by_the_least_violation() {
     }
 }
 
+/// Whether a row holds a number against a limit.
+fn has_a_limit(c: &Criterion) -> bool {
+    match c.rule {
+        Rule::Single(SingleRule::Trial(rule)) => rule != TrialRule::Finite,
+        Rule::Single(SingleRule::Mean(_) | SingleRule::Trials(_)) | Rule::Paired(_) | Rule::Scaling(_) => {
+            true
+        }
+        Rule::Provenance(_) | Rule::Composite(_) | Rule::History(_) => false,
+    }
+}
+
+/// How far on the good side the numbers lie that a finding holds against limits.
+fn margins(world: &World, c: &Criterion, scale: &str) -> Vec<f64> {
+    let judgement = judge(&world.ledger());
+    let estimates = finding(&judgement, c, scale).facts.iter().filter_map(Fact::estimate);
+    let margins: Vec<f64> = estimates.map(Estimate::margin).collect();
+    assert!(!margins.is_empty() && margins.iter().all(|m| !m.is_nan()), "{}: {margins:?}", c.id);
+    margins
+}
+
+#[test]
+fn every_comparison_carries_its_number_and_its_limit() {
+    // A limit reached by division is not the same to the bit as one reached by multiplication.
+    const ROUNDING: f64 = 1e-9;
+    for c in CRITERIA.iter().filter(|c| has_a_limit(c)) {
+        let (mut world, scale) = world_of(c);
+        let either = matches!(
+            c.rule,
+            Rule::Paired(PairedRule::Trials(
+                ContrastRule::EitherAboveChance | ContrastRule::NotSignificantlyWorse(_)
+            ))
+        );
+        let good = |m: &f64| *m >= -ROUNDING;
+        let met = margins(&world, c, scale);
+        assert!(if either { met.iter().any(good) } else { met.iter().all(good) }, "{}: {met:?}", c.id);
+        violate(&mut world, c, scale);
+        let unmet = margins(&world, c, scale);
+        assert!(unmet.iter().any(|m| *m <= ROUNDING), "{}: {unmet:?}", c.id);
+    }
+}
+
+#[test]
+fn the_least_effect_is_the_same_in_the_unit_of_the_metric() {
+    for c in CRITERIA {
+        let Rule::Paired(PairedRule::Trials(
+            ContrastRule::SignificantlyBetter(_) | ContrastRule::NotSignificantlyWorse(_),
+        )) = c.rule
+        else {
+            continue;
+        };
+        for factor in [0.5, 0.8, 0.95, 1.0, 1.05, 1.19, 1.21, 1.4, 2.0] {
+            let (mut world, scale) = world_of(c);
+            relate(&mut world, c, scale, &EACH, |x| x * factor);
+            let judgement = judge(&world.ledger());
+            let facts = &finding(&judgement, c, scale).facts;
+            let margin = |wanted: fn(&Fact) -> bool| {
+                facts.iter().find(|f| wanted(f)).and_then(Fact::estimate).map(Estimate::margin)
+            };
+            let practical = margin(|f| matches!(f, Fact::PracticalEffect { .. })).expect("a gain");
+            let paired = margin(|f| matches!(f, Fact::PairedDifference { .. })).expect("a difference");
+            assert_eq!(practical > 0.0, paired > 0.0, "{} {factor}: {practical} {paired}", c.id);
+        }
+    }
+}
+
 #[test]
 fn every_criterion_is_unmet_by_what_is_not_finite() {
     for c in measured_criteria().filter(|c| !about_sources(c)) {
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            for model in c.of.models() {
+            for model in c.scope.models() {
                 let (mut world, scale) = world_of(c);
                 let facts = world.select(scale, Some(model), c.condition, c.metrics[0], Some(1));
                 facts.for_each(|(_, fact)| fact.value = bad);
@@ -392,7 +457,7 @@ fn what_a_value_is_held_against_must_be_finite_too() {
 #[test]
 fn every_criterion_is_unproven_when_one_number_is_missing() {
     for c in measured_criteria() {
-        for &model in c.of.models() {
+        for &model in c.scope.models() {
             for &metric in c.metrics {
                 let (mut world, scale) = world_of(c);
                 world.facts.remove(&(scale.to_owned(), model, c.condition, metric, 1));
@@ -464,7 +529,7 @@ fn every_criterion_is_unproven_by_contradictory_evidence() {
     for c in measured_criteria().filter(|c| !about_sources(c)) {
         let (world, scale) = world_of(c);
         let mut lines = world.lines();
-        let key = (scale.to_owned(), c.of.models()[0], c.condition, c.metrics[0], 1);
+        let key = (scale.to_owned(), c.scope.models()[0], c.condition, c.metrics[0], 1);
         let mut fact = world.facts[&key].clone();
         // Within what a share can be, or a yes and no.
         let hair = HAIR * fact.value.abs().max(1.0);
@@ -515,7 +580,7 @@ fn comparisons_over_trials_need_enough_of_them() {
         let ledger = World::good(protocol, &["8M"], trials).ledger();
         let judgement = judge(&ledger);
         let at_8m = find("8M").unwrap();
-        for c in CRITERIA.iter().filter(|c| over_trials(c.rule) && c.weight(at_8m).is_some()) {
+        for c in CRITERIA.iter().filter(|c| over_trials(c.rule) && c.role(at_8m).is_some()) {
             let expected = if enough { Status::Met } else { Status::Unproven };
             let found = finding(&judgement, c, "8M").status;
             assert_eq!(found, expected, "{} {protocol} {trials}", c.id);
@@ -567,7 +632,7 @@ fn what_only_informs_cannot_fail() {
     violate(&mut world, c, scale);
     let judgement = judge(&world.ledger());
     assert_eq!(finding(&judgement, c, scale).status, Status::Unmet);
-    assert_eq!(finding(&judgement, c, scale).weight, Weight::Informs);
+    assert_eq!(finding(&judgement, c, scale).role, Role::Informational);
     assert_eq!(judgement.verdict, Verdict::Incomplete);
     assert!(judgement.own_criteria_met());
 }
@@ -594,7 +659,7 @@ fn the_table_is_well_formed() {
         assert!(c.required.iter().all(|t| !c.informs.contains(t)), "{}", c.id);
         assert_eq!(c.metrics.is_empty(), !c.rule.parts().is_empty(), "{}", c.id);
         if !c.metrics.is_empty() && c.group != "matching" && c.group != "scaling" {
-            assert_eq!(c.rule.compares(), c.of == Of::Pair, "{}", c.id);
+            assert_eq!(c.rule.compares(), c.scope == ModelScope::Pair, "{}", c.id);
         }
         for part in c.rule.parts() {
             assert!(ids.contains(part), "{} is made of {part}, which is no row", c.id);
@@ -608,7 +673,7 @@ fn the_table_is_well_formed() {
     // Where the architecture is gated, the five lines of a PASS and both triggers decide.
     let gate = SCALES.iter().find(|s| s.tier == Tier::Gate).unwrap();
     for line in ["PASS 1", "PASS 2", "PASS 3", "PASS 4", "PASS 5", "FAIL Triggers"] {
-        let mut rows = CRITERIA.iter().filter(|c| c.weight(gate) == Some(Weight::Required));
+        let mut rows = CRITERIA.iter().filter(|c| c.role(gate) == Some(Role::Required));
         assert!(rows.any(|c| cited(c.source).contains(line)), "{line}");
     }
 }

@@ -126,7 +126,7 @@ fn a_saved_state_continues_the_same() {
         model.forward(&[1, 2, 3, 4, 5, 6], &mut state).unwrap();
         let path = folder.path().join("state.safetensors");
         state.save(&path).unwrap();
-        let mut loaded = State::load(&path).unwrap();
+        let mut loaded = State::load(&path, v5gate::device::current()).unwrap();
         assert!(state.same(&loaded).unwrap());
         assert_eq!(state.bytes(), loaded.bytes());
         let a = model.forward(&[7, 8], &mut state).unwrap();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use quick_xml::events::Event;
 
 use v5gate::evidence::{Condition, Curve, CurveKind, Ledger, Line, Metric, Provenance, Subject, Value};
-use v5gate::gate::{GPT2, GROUNDTHINK, Status, Weight, judge};
+use v5gate::gate::{GPT2, GROUNDTHINK, Role, Status, judge};
 use v5gate::report::{annotations, html, job_summary, junit, markdown};
 
 use crate::report::small;
@@ -203,7 +203,7 @@ fn only_what_is_required_is_red_in_junit() {
     for ledger in [small(), rich(), Ledger::default()] {
         let judgement = judge(&ledger);
         let text = junit(&judgement).unwrap();
-        let count = |status| judgement.count(Weight::Required, status);
+        let count = |status| judgement.count(Role::Required, status);
         assert_eq!(text.matches("<failure").count(), count(Status::Unmet));
         assert_eq!(text.matches("<error").count(), count(Status::Unproven));
         assert_eq!(text.matches("<testcase").count(), judgement.findings.len());

@@ -213,10 +213,6 @@ fn folder(name: &str) -> Vec<Source> {
     sources().into_iter().filter(|s| s.module() == name).collect()
 }
 
-fn table(files: &[Source]) -> &str {
-    &files.iter().find(|s| s.path.ends_with("/mod.rs")).unwrap().text
-}
-
 /// What is too long, banned or unsafe about a file.
 fn untidy(source: &Source) -> Vec<String> {
     let path = &source.path;
@@ -343,7 +339,7 @@ fn the_gate_has_no_door() {
 #[test]
 fn only_collect_makes_measurements() {
     let makers: Vec<_> = sources().into_iter().filter(makes_measurements).map(|s| s.path).collect();
-    assert_eq!(makers, ["collect/mod.rs"]);
+    assert_eq!(makers, ["collect/measure.rs"]);
     let tests = "fn f() {}\n#[cfg(test)]\nmod tests { fn g() { Measurement::new() } }";
     assert!(makes_measurements(&planted("probes/x.rs", tests)));
     assert!(!makes_measurements(&planted("evidence/x.rs", tests)));
@@ -364,8 +360,9 @@ fn no_probe_trainer_or_op_knows_a_threshold() {
 #[test]
 fn every_op_model_and_probe_is_in_its_table() {
     let (ops, probes, models) = (folder("ops"), folder("probes"), folder("models"));
-    assert_none(not_in_table(&ops, "fn cases(", table(&ops), "cases"));
-    let rows = &probes.iter().find(|s| s.path == "probes/mod.rs").unwrap().text;
+    let ops_table = &ops.iter().find(|s| s.path == "ops/table.rs").unwrap().text;
+    assert_none(not_in_table(&ops, "fn cases(", ops_table, "cases"));
+    let rows = &probes.iter().find(|s| s.path == "probes/table.rs").unwrap().text;
     assert_none(not_in_table(&probes, "const PROBE:", rows, "PROBE"));
     let rows: String = MODELS.iter().map(|m| format!(" {}::MODEL\n", m.name)).collect();
     assert_none(not_in_table(&models, "impl Architecture for", &rows, "MODEL"));
@@ -381,8 +378,8 @@ fn untested_backward(source: &Source) -> bool {
 fn ops_that_differentiate_have_a_case() {
     let wrong = folder("ops").into_iter().filter(untested_backward).map(|s| s.path);
     assert_none(wrong.collect());
-    assert!(untested_backward(&planted("ops/x.rs", "fn f() { tape.push_one(y) }")));
-    assert!(!untested_backward(&planted("ops/x.rs", "fn f() { tape.push_one(y) }\nfn cases() {}")));
+    assert!(untested_backward(&planted("ops/x.rs", "fn f() { tape.record_one(y) }")));
+    assert!(!untested_backward(&planted("ops/x.rs", "fn f() { tape.record_one(y) }\nfn cases() {}")));
 }
 
 #[test]

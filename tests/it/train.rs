@@ -101,6 +101,7 @@ fn training_does_not_depend_on_threads() {
     };
     for spec in MODELS {
         let job = TrainJob {
+            compute: v5gate::device::current(),
             config: (spec.config)(scale::find("smoke").unwrap(), 1500, 100),
             recipe: recipe.clone(),
             seed: 5,

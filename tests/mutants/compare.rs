@@ -168,7 +168,7 @@ pub struct Word {
 pub fn comparing() -> impl Iterator<Item = &'static Criterion> {
     let smoke = scale::find(SCALE);
     CRITERIA.iter().filter(move |c| {
-        smoke.is_some_and(|s| c.weight(s).is_some())
+        smoke.is_some_and(|s| c.role(s).is_some())
             && matches!(
                 c.rule,
                 Rule::Paired(

@@ -1,7 +1,7 @@
 //! Defects of the evidence itself: what is in the ledger is not what was promised.
 
 use libtest_mimic::Failed;
-use v5gate::collect::{Entrant, promise, race};
+use v5gate::collect::{Candidate, manifest, measure_interleaved};
 use v5gate::evidence::{Condition, Line, Measurement, Metric, Subject};
 
 use crate::faulty::{Fault, faulty};
@@ -51,7 +51,8 @@ pub fn other_recipe(lab: &Lab) -> Result<Case, Failed> {
     let sound = lab.evidence()?;
     let mut other = lab.protocol().clone();
     other.recipe.max_lr *= 2.0;
-    let mut promised = promise(&other, lab.smoke()?.dataset(), None).map_err(fail)?;
+    let mut promised =
+        manifest(&other, lab.smoke()?.dataset(), None, v5gate::device::current()).map_err(fail)?;
     promised.number = context(&sound)?.number + 1;
     let broken = [sound.clone(), vec![Line::Context(promised)]].concat();
     Ok(Case { sound, broken })
@@ -62,7 +63,7 @@ pub fn one_seed_ten_times(lab: &Lab) -> Result<Case, Failed> {
     let sound = lab.evidence()?;
     let mut ten = lab.protocol().clone();
     ten.seeds = (1..=10).collect();
-    let promised = promise(&ten, lab.smoke()?.dataset(), None).map_err(fail)?;
+    let promised = manifest(&ten, lab.smoke()?.dataset(), None, v5gate::device::current()).map_err(fail)?;
     let mut broken = Vec::new();
     for expected in &promised.expected {
         let first = measurements(&sound).filter(|m| m.subject().seed == 1);
@@ -89,12 +90,16 @@ pub fn slower_twin(lab: &Lab) -> Result<Case, Failed> {
         let entrant = |name: &str, model| {
             let (name, scale) = (name.to_owned(), SCALE.to_owned());
             let of = Subject { model: name, scale, seed, condition: Condition::Trained };
-            Entrant { of, source: &ours.source, model, perplexity: None }
+            Candidate { of, source: &ours.source, model, perplexity: None }
         };
         let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| (0..3).for_each(|_| round());
         let mut against = |twin| {
-            race(&[entrant("gpt2", ours.model.as_ref()), entrant("groundthink", twin)], &mut few)
-                .map_err(fail)
+            measure_interleaved(
+                v5gate::device::current(),
+                &[entrant("gpt2", ours.model.as_ref()), entrant("groundthink", twin)],
+                &mut few,
+            )
+            .map_err(fail)
         };
         sound.extend(against(ours.model.as_ref())?);
         broken.extend(against(slow.as_ref())?);

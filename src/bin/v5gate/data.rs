@@ -11,7 +11,7 @@ use v5gate::progress::Screen;
 
 /// What to do about data.
 #[derive(Subcommand)]
-pub enum Command {
+pub enum DataCommand {
     /// Says which data sets a folder has, whether they are the expected ones, and where to get the others.
     Check {
         /// The data folder.
@@ -41,10 +41,10 @@ const OTHER: u8 = 10;
 const LACKING: u8 = 11;
 
 /// Does it, and returns what to print and the exit code.
-pub fn run(command: &Command) -> Result<(String, u8)> {
+pub fn run(command: &DataCommand) -> Result<(String, u8)> {
     match command {
-        Command::Check { path, json } => check(path, *json),
-        Command::Fetch { sets, data, endpoint } => {
+        DataCommand::Check { path, json } => check(path, *json),
+        DataCommand::Fetch { sets, data, endpoint } => {
             fetch_all(sets, data, endpoint.as_deref()).map(|text| (text, GOOD))
         }
     }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use v5gate::evaluate::{Comparison, human_preference};
+use v5gate::device::current;
+use v5gate::evaluate::{ReplyComparison, human_preference};
 use v5gate::evidence::{Key, Ledger, Tally, Value, read_ratings};
 use v5gate::files::write_atomically;
 use v5gate::probes::find_task;
@@ -15,7 +16,7 @@ use v5gate::report::rating_page;
 
 /// What `human` does.
 #[derive(clap::Subcommand)]
-pub enum Command {
+pub enum HumanCommand {
     /// Write a page on which people compare two models' replies, and the key that opens its blinding.
     Export {
         /// A checkpoint directory, with its tokenizer.
@@ -64,9 +65,9 @@ pub enum Command {
 }
 
 /// Exports or imports, and returns what to print.
-pub fn run(command: &Command, stop: &AtomicBool) -> Result<String> {
+pub fn run(command: &HumanCommand, stop: &AtomicBool) -> Result<String> {
     match command {
-        Command::Export { a, b, task, data, pairs, seed, top_p, out, key } => {
+        HumanCommand::Export { a, b, task, data, pairs, seed, top_p, out, key } => {
             let Some(task) = find_task(task) else {
                 bail!("--task: expected dailydialog or personachat, got {task:?}")
             };
@@ -74,7 +75,18 @@ pub fn run(command: &Command, stop: &AtomicBool) -> Result<String> {
                 bail!("--top-p: expected 0 to 1, got {top_p}")
             }
             let (pairs, seed, top_p, screen) = (*pairs, *seed, *top_p, Screen::default());
-            let made = Comparison { a, b, task, data, pairs, seed, top_p, screen: &screen, stop };
+            let made = ReplyComparison {
+                a,
+                b,
+                task,
+                data,
+                pairs,
+                seed,
+                top_p,
+                compute: current(),
+                screen: &screen,
+                stop,
+            };
             let (pairs, opens) = made.run()?;
             let key = key.clone().unwrap_or_else(|| out.with_extension("key.json"));
             write(out, &rating_page(&opens.page, &pairs))?;
@@ -85,7 +97,7 @@ pub fn run(command: &Command, stop: &AtomicBool) -> Result<String> {
                 key.display()
             ))
         }
-        Command::Import { key, ratings, ledger, json } => import(key, ratings, ledger.as_deref(), *json),
+        HumanCommand::Import { key, ratings, ledger, json } => import(key, ratings, ledger.as_deref(), *json),
     }
 }
 

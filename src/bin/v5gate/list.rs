@@ -11,7 +11,7 @@ use v5gate::scale::{SCALES, Scale};
 
 /// One of the tables.
 #[derive(Clone, Copy, ValueEnum)]
-pub enum Table {
+pub enum Listing {
     /// Every demand.
     Criteria,
     /// Every architecture, with its sizes.
@@ -25,20 +25,20 @@ pub enum Table {
 }
 
 /// A table as text or JSON.
-pub fn show(what: Table, as_json: bool) -> Result<String> {
+pub fn show(what: Listing, as_json: bool) -> Result<String> {
     let rows: Vec<serde_json::Value> = match what {
-        Table::Criteria if as_json => return pretty(&report::criteria_json()),
-        Table::Criteria => return Ok(report::criteria_markdown()),
-        Table::Models if as_json => MODELS.iter().map(model_json).collect(),
-        Table::Models => return Ok(models_text()),
-        Table::Scales => SCALES.iter().map(|s| json!(s)).collect(),
-        Table::Probes => {
+        Listing::Criteria if as_json => return pretty(&report::criteria_json()),
+        Listing::Criteria => return Ok(report::criteria_markdown()),
+        Listing::Models if as_json => MODELS.iter().map(model_json).collect(),
+        Listing::Models => return Ok(models_text()),
+        Listing::Scales => SCALES.iter().map(|s| json!(s)).collect(),
+        Listing::Probes => {
             let task = |probe: &Probe| find_task(probe.id).is_some() || probe.measure_checkpoint.is_some();
             let row =
                 |p: &Probe| json!({"id": p.id, "about": p.about, "metrics": p.metrics, "eval": task(p)});
             PROBES.iter().map(row).collect()
         }
-        Table::Metrics => {
+        Listing::Metrics => {
             let row = |m: &Metric| json!({"id": m.id(), "unit": m.unit(), "about": m.doc()});
             Metric::ALL.iter().map(row).collect()
         }

@@ -37,7 +37,7 @@ pub fn is_space(c: char) -> bool {
 
 /// A line of the Penn Treebank as Mikolov distributed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct PtbLine {
     /// The text with the line break that ends it.
     pub text: String,
     /// Its words and the end of the sentence, as the published counts have it.
@@ -65,19 +65,19 @@ pub struct Question {
 }
 
 /// The lines of a file of the Penn Treebank.
-pub fn ptb(path: &Path) -> Result<Vec<Line>, BenchmarkError> {
+pub fn ptb(path: &Path) -> Result<Vec<PtbLine>, BenchmarkError> {
     let text = read_text(path)?;
-    let line = |text: &str| Line { text: text.to_owned(), words: 1 + text.split_whitespace().count() };
+    let line = |text: &str| PtbLine { text: text.to_owned(), words: 1 + text.split_whitespace().count() };
     not_empty(path, text.split_inclusive('\n').map(line).collect())
 }
 
 /// The passages of a file of LAMBADA: JSON lines with a field `text`.
 pub fn lambada(path: &Path) -> Result<Vec<Passage>, BenchmarkError> {
     #[derive(Deserialize)]
-    struct Item {
+    struct LambadaLine {
         text: String,
     }
-    json_lines(path, "LAMBADA", |item: Item| match item.text.rsplit_once(' ') {
+    json_lines(path, "LAMBADA", |item: LambadaLine| match item.text.rsplit_once(' ') {
         Some((context, word)) => Ok(Passage { context: context.to_owned(), target: format!(" {word}") }),
         None => Ok(Passage { context: String::new(), target: format!(" {}", item.text) }),
     })
@@ -92,14 +92,14 @@ pub fn hellaswag(path: &Path) -> Result<Vec<Question>, BenchmarkError> {
         Text(String),
     }
     #[derive(Deserialize)]
-    struct Item {
+    struct HellaswagLine {
         activity_label: String,
         ctx_a: String,
         ctx_b: String,
         endings: Vec<String>,
         label: Label,
     }
-    json_lines(path, "HellaSwag", |item: Item| {
+    json_lines(path, "HellaSwag", |item: HellaswagLine| {
         let context = format!("{}: {} {}", item.activity_label, item.ctx_a, capitalised(&item.ctx_b));
         let truth = match item.label {
             Label::Number(truth) => truth,

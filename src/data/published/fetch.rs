@@ -14,7 +14,7 @@ use hf_hub::{Repo, RepoType};
 
 use super::catalogue::{DataSet, Hub, Presence, Published, digest};
 use crate::files::write_atomically;
-use crate::progress::{Screen, Task};
+use crate::progress::{ProgressTask, Screen};
 
 /// Why a set could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +169,7 @@ fn place(
 struct Shown<'a> {
     screen: &'a Screen,
     name: String,
-    task: Option<Task>,
+    task: Option<ProgressTask>,
     done: u64,
 }
 

@@ -10,7 +10,7 @@ use crate::data::corpora::read_text;
 
 /// A page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct WikiPage {
     /// What is scored: the page de-tokenised.
     pub text: String,
     /// Pieces between runs of white space of the original page; one at either end may be empty.
@@ -20,11 +20,11 @@ pub struct Page {
 }
 
 /// The pages of a file of WikiText.
-pub fn pages(path: &Path) -> Result<Vec<Page>, BenchmarkError> {
-    not_empty(path, split(&read_text(path)?).iter().map(|page| Page::of(page)).collect())
+pub fn pages(path: &Path) -> Result<Vec<WikiPage>, BenchmarkError> {
+    not_empty(path, split(&read_text(path)?).iter().map(|page| WikiPage::of(page)).collect())
 }
 
-impl Page {
+impl WikiPage {
     fn of(original: &str) -> Self {
         Self { text: detokenised(original), words: 1 + runs_of_space(original), bytes: original.len() }
     }
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn words_are_counted_on_the_page_as_it_was() {
-        let page = Page::of(" = T = \n It 's a b @-@ c ( d ) . \n");
+        let page = WikiPage::of(" = T = \n It 's a b @-@ c ( d ) . \n");
         // Thirteen words and two empty ends.
         assert_eq!((page.words, page.bytes), (15, 34));
         assert_eq!(page.text, " = T =\nIt's a b-c (d).\n");

@@ -5,12 +5,13 @@
 //! for the very word that was agreed on, so that it has a closed set of answers and nobody knows the right
 //! one without the conversation. Where a second candidate is mentioned, each is as often the right one.
 
-use super::conversations::{approximate_tokens, comparison_text};
+use super::conversations::approximate_tokens;
 use super::grammar::{
     CANDIDATES, COMPARISONS, CONCLUDE, CORRECT, NAMES, POOL_SIZE, POOLS, RESTATE, STATE, held_out, sentence,
 };
 use super::item::ClozeItem;
-use super::script::{Draft, Script, Writer, Written, candidates, last_word};
+use super::script::{Draft, ItemWriter, Script, Written, candidates, last_word};
+use super::sentences::comparison_text;
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::Canary;
 
@@ -22,8 +23,8 @@ const JOB: usize = 4;
 const NAME: usize = 5;
 
 /// Who writes the items of a canary. No two tests share their `draw`, which decides chance, pool and relation.
-fn writer(canary: Canary) -> Writer {
-    let writer = |draw, templates, write| Writer { test: canary.name(), draw, templates, write };
+fn writer(canary: Canary) -> ItemWriter {
+    let writer = |draw, templates, write| ItemWriter { test: canary.name(), draw, templates, write };
     match canary {
         Canary::C1a => writer(100, 5, |d| fact(d, 0)),
         Canary::C1b => writer(101, 5, |d| fact(d, 5)),

@@ -5,13 +5,14 @@
 //! and wordings are ones that training text never pairs or uses; the small talk in between holds no
 //! candidate, and the stem alone gives no hint.
 
-use super::conversations::{approximate_tokens, comparison_text, filler};
+use super::conversations::approximate_tokens;
 use super::grammar::{
     ASK, CANDIDATES, COMPARISONS, CONCLUDE, CORRECT, HELD_OUT, NAMES, POOL_SIZE, POOLS, RESTATE, STATE,
     TOPICS, held_out, sentence,
 };
 use super::item::ClozeItem;
-use super::script::{Draft, SEED, Script, Writer, Written, candidates, last_word};
+use super::script::{Draft, ItemWriter, SEED, Script, Written, candidates, last_word};
+use super::sentences::{comparison_text, filler};
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::RecallTest;
 use crate::random::Random;
@@ -20,8 +21,8 @@ use crate::random::Random;
 const TEMPLATES: usize = 10;
 
 /// Who writes the items of a recall test. No two tests share their `draw`, the number that decides their chance.
-fn writer(test: RecallTest) -> Writer {
-    let writer = |draw, templates, write| Writer { test: test.name(), draw, templates, write };
+fn writer(test: RecallTest) -> ItemWriter {
+    let writer = |draw, templates, write| ItemWriter { test: test.name(), draw, templates, write };
     match test {
         RecallTest::ThreeTurnMemory => writer(0, TEMPLATES, three_turns),
         RecallTest::ContextualCorrection => writer(1, TEMPLATES, correction),
@@ -40,8 +41,8 @@ fn writer(test: RecallTest) -> Writer {
 /// The name of the document's own questions: scored and reported, never gated (ruling R16).
 pub const DOCUMENT_WORDING: &str = "document_wording";
 
-const DOCUMENT_WRITER: Writer =
-    Writer { test: DOCUMENT_WORDING, draw: 9, templates: 6, write: document_wording };
+const DOCUMENT_WRITER: ItemWriter =
+    ItemWriter { test: DOCUMENT_WORDING, draw: 9, templates: 6, write: document_wording };
 
 /// What can be talked about: a pool, and the article before its values.
 const SUBJECTS: [(usize, &str); 5] = [(3, "the "), (1, ""), (4, "the "), (2, "the "), (5, "")];

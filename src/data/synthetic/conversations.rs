@@ -9,9 +9,10 @@
 use std::iter;
 
 use super::grammar::{
-    ANSWER, ASK, COMPARISONS, CONCLUDE, CORRECT, Comparison, ECHOES, FILLERS, NAMES, POOL_SIZE, POOLS, Pool,
-    REPLIES, RESTATE, STATE, TIMES, TOPICS, TURNS_OF_TOPIC, Topic, held_out, second_person, sentence,
+    ANSWER, ASK, COMPARISONS, CONCLUDE, CORRECT, ECHOES, NAMES, POOL_SIZE, POOLS, Pool, REPLIES, RESTATE,
+    STATE, TOPICS, TURNS_OF_TOPIC, Topic, second_person, sentence,
 };
+use super::sentences::{comparison_text, distance, filler, other, question, statement, trained};
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::random::Random;
 
@@ -102,7 +103,7 @@ enum Kind {
     },
 }
 
-struct StatedFact {
+struct ToldFact {
     kind: Kind,
     /// Turns at which it is to be asked back.
     due: Vec<usize>,
@@ -111,7 +112,7 @@ struct StatedFact {
 struct Conversation {
     random: Random,
     turns: Vec<String>,
-    facts: Vec<StatedFact>,
+    facts: Vec<ToldFact>,
     topic: &'static Topic,
     length: usize,
     most_facts: usize,
@@ -216,7 +217,7 @@ impl Conversation {
     fn compare(&mut self) {
         let comparison = self.random.below(COMPARISONS.len());
         let known =
-            |fact: &StatedFact| matches!(fact.kind, Kind::Compared { comparison: c, .. } if c == comparison);
+            |fact: &ToldFact| matches!(fact.kind, Kind::Compared { comparison: c, .. } if c == comparison);
         if self.facts.iter().any(known) {
             return self.chat();
         }
@@ -238,7 +239,7 @@ impl Conversation {
         let now = self.turns.len();
         let times = 3 + self.random.below(3);
         let due = (0..times).map(|_| now + distance(&mut self.random)).collect();
-        self.facts.push(StatedFact { kind, due });
+        self.facts.push(ToldFact { kind, due });
     }
 
     /// B takes note of what A just said, often by saying it back: the shortest of all recalls, and
@@ -367,62 +368,4 @@ impl Conversation {
 
 fn listener(speaker: char) -> char {
     if speaker == 'A' { 'B' } else { 'A' }
-}
-
-/// A sentence of small talk about a topic.
-pub fn filler(random: &mut Random, topic: &Topic) -> String {
-    let (noun, verb) = (random.pick(&topic.nouns), random.pick(&topic.verbs));
-    let adjective = random.pick(&topic.adjectives);
-    let (time, template) = (random.pick(&TIMES), random.pick(&FILLERS));
-    let second_noun = other(noun, || random.pick(&topic.nouns));
-    let second_adjective = other(adjective, || random.pick(&topic.adjectives));
-    template
-        .replace("{n}", noun)
-        .replace("{m}", second_noun)
-        .replace("{v}", verb)
-        .replace("{a}", adjective)
-        .replace("{b}", second_adjective)
-        .replace("{t}", time)
-}
-
-/// "Tom is 30. Anna is 25.", from (name, number) in the order they are said.
-pub fn comparison_text(comparison: usize, pairs: [(usize, usize); 2]) -> String {
-    let Comparison { verb, numbers, .. } = COMPARISONS[comparison];
-    let [first, second] = pairs.map(|(name, number)| format!("{} {verb} {}.", NAMES[name], numbers[number]));
-    format!("{first} {second}")
-}
-
-/// Mostly one to eight turns, the fewer the likelier, at times up to twenty; digressions make more.
-fn distance(random: &mut Random) -> usize {
-    if random.chance(80) { random.below(8).min(random.below(8)) } else { 8 + random.below(12) }
-}
-
-/// A value that training may state of this relation, every one equally likely.
-fn trained(random: &mut Random, owner: usize) -> usize {
-    loop {
-        let value = random.below(POOL_SIZE);
-        if !held_out(owner, value) {
-            return value;
-        }
-    }
-}
-
-/// Draws until something else comes.
-fn other<T: PartialEq>(than: T, mut draw: impl FnMut() -> T) -> T {
-    loop {
-        let drawn = draw();
-        if drawn != than {
-            return drawn;
-        }
-    }
-}
-
-/// A whole statement.
-fn statement(lead: &str, clause: &str) -> String {
-    format!("{}.", sentence(lead, clause))
-}
-
-/// A whole question.
-fn question(lead: &str, clause: &str) -> String {
-    format!("{}?", sentence(lead, clause))
 }

@@ -10,3 +10,4 @@ pub mod held_out;
 pub mod item;
 pub mod mqar;
 mod script;
+mod sentences;

@@ -9,7 +9,7 @@ use crate::random::Random;
 
 /// Size of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Task {
+pub struct MqarSize {
     /// Tokens there are: 0 is nothing, the rest of the first half are keys, the second half values.
     pub vocab_size: usize,
     /// Tokens of an example; even.
@@ -27,7 +27,7 @@ pub struct Example {
     pub queries: Vec<(usize, u32)>,
 }
 
-impl Task {
+impl MqarSize {
     /// Exponent of the power law of gaps: a place i steps on is drawn with weight i^(POWER − 1).
     pub const POWER: f64 = 0.01;
 
@@ -87,7 +87,7 @@ fn distinct(random: &mut Random, from: usize, to: usize, count: usize) -> Vec<u3
 }
 
 /// Looks every pair up: what an example's questions are answered with by whoever remembers everything.
-pub fn looked_up(task: &Task, tokens: &[u32], position: usize) -> Option<u32> {
+pub fn looked_up(task: &MqarSize, tokens: &[u32], position: usize) -> Option<u32> {
     let pairs = tokens[..2 * task.pairs].chunks(2);
     pairs.filter(|pair| pair[0] == tokens[position]).map(|pair| pair[1]).next()
 }
@@ -96,7 +96,7 @@ pub fn looked_up(task: &Task, tokens: &[u32], position: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    const TASK: Task = Task { vocab_size: 64, length: 48, pairs: 8 };
+    const TASK: MqarSize = MqarSize { vocab_size: 64, length: 48, pairs: 8 };
 
     #[test]
     fn examples_are_as_published() {

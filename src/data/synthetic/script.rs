@@ -3,18 +3,18 @@
 //! Invariant: what is written depends on test, template and truth alone, and on the truth only where the
 //! value itself stands; so the versions of a template differ in nothing else.
 
-use super::conversations::filler;
 use super::grammar::{
     ASK, CANDIDATES, POOL_SIZE, POOLS, REPLIES, RESTATE, Relation, TOPICS, held_out, second_person, sentence,
 };
 use super::item::ClozeItem;
+use super::sentences::filler;
 use crate::random::Random;
 
 /// Chance in evaluation is drawn from this seed, whatever the model was trained on.
 pub(super) const SEED: u64 = 0x5eed;
 
 /// How the items of one test are written: so many templates, each once with every candidate as the truth.
-pub(super) struct Writer {
+pub(super) struct ItemWriter {
     pub test: &'static str,
     /// Decides the test's chance; no two tests have the same.
     pub draw: usize,
@@ -22,7 +22,7 @@ pub(super) struct Writer {
     pub write: fn(&Draft<'_>) -> Written,
 }
 
-impl Writer {
+impl ItemWriter {
     /// All items, template by template and within it truth by truth. `count` tells how many tokens a text has.
     pub fn items(&self, count: &dyn Fn(&str) -> usize) -> Vec<ClozeItem> {
         let truths = |template| (0..CANDIDATES).map(move |truth| (template, truth));

@@ -8,10 +8,10 @@ use super::recall_metrics::{
 };
 use crate::evidence::Metric;
 use crate::gate::citation::Citation::{Canaries, Pass, R, Suites};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
-const CANARY: Criterion = Criterion { group: "canaries", of: Of::GroundThink, ..SHOWN };
+const CANARY: Criterion = Criterion { group: "canaries", scope: ModelScope::GroundThink, ..SHOWN };
 /// The mean of a suite decides, and so does that of a category.
 const SUITE: Criterion = Criterion { source: &[Suites, Pass(1)], required: GATE, informs: NOWHERE, ..CANARY };
 

@@ -3,10 +3,10 @@
 use super::families::{PERPLEXITY, SHOWN};
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{R, Section};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
-const CONVERSATION: Criterion = Criterion { group: "conversation", of: Of::Pair, ..SHOWN };
+const CONVERSATION: Criterion = Criterion { group: "conversation", scope: ModelScope::Pair, ..SHOWN };
 
 pub(super) const ROWS: &[Criterion] = &[
     Criterion {
@@ -50,7 +50,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "Raters prefer GroundThink's replies",
         why: "Benchmark category 2; no PASS requirement names it.",
         source: &[R(7), Section("Conversational Ability")],
-        of: Of::GroundThink,
+        scope: ModelScope::GroundThink,
         metrics: &[M::HumanPreference],
         rule: Rule::lower_above(0.5),
         ..CONVERSATION

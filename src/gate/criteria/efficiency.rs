@@ -3,10 +3,10 @@
 use super::families::{GATE, MEMORY, NOWHERE, SHOWN, SPEED};
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{R, Section, Test};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
-const EFFICIENCY: Criterion = Criterion { group: "efficiency", of: Of::Pair, ..SHOWN };
+const EFFICIENCY: Criterion = Criterion { group: "efficiency", scope: ModelScope::Pair, ..SHOWN };
 
 pub(super) const ROWS: &[Criterion] = &[
     Criterion {
@@ -85,7 +85,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "The compute-efficiency ratio as the document writes it",
         why: "Perplexity ÷ time rewards being worse: printed once, for traceability.",
         source: &[R(10), Section("Compute-Efficiency Ratio")],
-        of: Of::Each,
+        scope: ModelScope::Each,
         metrics: &[M::CerAsWritten],
         rule: Rule::FINITE,
         ..EFFICIENCY
@@ -98,7 +98,7 @@ pub(super) const ROWS: &[Criterion] = &[
         required: GATE,
         informs: NOWHERE,
         scales: &["8M"],
-        of: Of::Each,
+        scope: ModelScope::Each,
         metrics: &[M::PrefillSeconds, M::GenerationTokensPerSecond, M::PeakBytes],
         rule: Rule::steady(0.20),
         ..EFFICIENCY

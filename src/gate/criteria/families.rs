@@ -2,7 +2,7 @@
 //! the verdict, unless a required row is made of them, which reports say.
 
 use crate::evidence::Condition::Trained;
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::{Effect, Rule};
 use crate::scale::Tier;
 
@@ -27,15 +27,16 @@ pub(super) const ROW: Criterion = Criterion {
     required: ALL,
     informs: NOWHERE,
     scales: &[],
-    of: Of::Each,
+    scope: ModelScope::Each,
     condition: Trained,
     metrics: &[],
     rule: Rule::FINITE,
 };
 /// Comparisons decide only at the gated scales; below, they inform.
-pub(super) const COMPARING: Criterion = Criterion { of: Of::Pair, required: GATE, informs: SMALLER, ..ROW };
+pub(super) const COMPARING: Criterion =
+    Criterion { scope: ModelScope::Pair, required: GATE, informs: SMALLER, ..ROW };
 /// Shown, and decides nothing by itself.
 pub(super) const SHOWN: Criterion = Criterion { required: NOWHERE, informs: ALL, ..ROW };
 /// The practical thresholds and what is decided by them, at 8M.
 pub(super) const AT_8M: Criterion =
-    Criterion { of: Of::Pair, required: NOWHERE, informs: GATE, scales: &["8M"], ..ROW };
+    Criterion { scope: ModelScope::Pair, required: NOWHERE, informs: GATE, scales: &["8M"], ..ROW };

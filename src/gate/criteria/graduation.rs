@@ -4,10 +4,10 @@ use super::families::{ALL, GATE, NOWHERE, ROW, SMALLER};
 use crate::evidence::Condition::Untrained;
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{Pass, R, Test};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
-const GRADUATION: Criterion = Criterion { group: "graduation", of: Of::GroundThink, ..ROW };
+const GRADUATION: Criterion = Criterion { group: "graduation", scope: ModelScope::GroundThink, ..ROW };
 
 pub(super) const ROWS: &[Criterion] = &[
     Criterion {
@@ -24,7 +24,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "No prediction changes with a token that comes after it",
         why: "A model that sees the future needs no memory and no modelling.",
         source: &[R(5), R(14)],
-        of: Of::Each,
+        scope: ModelScope::Each,
         metrics: &[M::Causal],
         rule: Rule::HOLDS,
         ..GRADUATION
@@ -44,7 +44,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "Training lowers the loss of both models",
         why: "A model that does not learn is not judged further.",
         source: &[Test("G3"), Pass(1)],
-        of: Of::Each,
+        scope: ModelScope::Each,
         metrics: &[M::LossFell],
         rule: Rule::below(1.0),
         ..GRADUATION

@@ -3,7 +3,7 @@
 use super::families::{ALL, COMPARING, NOWHERE, PERPLEXITY};
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{Pass, R};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
 const LONG: Criterion = Criterion { group: "long context", required: NOWHERE, informs: ALL, ..COMPARING };
@@ -31,7 +31,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GroundThink's time per token grows by at most a fifth from 2K to 8K",
         why: "Flat: less than ruling R7's effect for speed.",
         source: &[R(7), R(20)],
-        of: Of::GroundThink,
+        scope: ModelScope::GroundThink,
         metrics: &[M::CostTimeGrowth],
         rule: Rule::at_most(1.2),
         ..LONG
@@ -41,7 +41,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GroundThink's memory grows by at most 30 % from 2K to 8K",
         why: "Flat: less than ruling R7's effect for memory.",
         source: &[R(7), R(20)],
-        of: Of::GroundThink,
+        scope: ModelScope::GroundThink,
         metrics: &[M::CostMemoryGrowth],
         rule: Rule::at_most(1.3),
         ..LONG
@@ -51,7 +51,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GPT-2's time or memory grows from 2K to 8K",
         why: "Otherwise being flat is no advantage.",
         source: &[R(20)],
-        of: Of::Gpt2,
+        scope: ModelScope::Gpt2,
         rule: Rule::at_least_of(1, &["gpt2-time-grows", "gpt2-memory-grows"]),
         ..LONG
     },
@@ -60,7 +60,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GPT-2's time per token grows by more than a fifth from 2K to 8K",
         why: "More than ruling R7's effect for speed.",
         source: &[R(7), R(20)],
-        of: Of::Gpt2,
+        scope: ModelScope::Gpt2,
         metrics: &[M::CostTimeGrowth],
         rule: Rule::above(1.2),
         ..LONG
@@ -70,7 +70,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GPT-2's memory grows by more than 30 % from 2K to 8K",
         why: "More than ruling R7's effect for memory.",
         source: &[R(7), R(20)],
-        of: Of::Gpt2,
+        scope: ModelScope::Gpt2,
         metrics: &[M::CostMemoryGrowth],
         rule: Rule::above(1.3),
         ..LONG
@@ -80,7 +80,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GroundThink's loss does not rise from 2K to 32K",
         why: "Its perplexity in the farthest bucket is, with 95 % confidence, at most 5 % above: ruling R6's margin.",
         source: &[R(6), R(20)],
-        of: Of::GroundThink,
+        scope: ModelScope::GroundThink,
         metrics: &[M::LongContextRise],
         rule: Rule::upper_at_most(0.048_790_164_169_432),
         ..LONG

@@ -3,10 +3,10 @@
 use super::families::{ALL, GATE, NOWHERE, ROW};
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{Pillar, R, Section};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
-const MATCHING: Criterion = Criterion { group: "matching", of: Of::Pair, ..ROW };
+const MATCHING: Criterion = Criterion { group: "matching", scope: ModelScope::Pair, ..ROW };
 
 pub(super) const ROWS: &[Criterion] = &[
     Criterion {
@@ -17,7 +17,7 @@ pub(super) const ROWS: &[Criterion] = &[
         required: GATE,
         informs: NOWHERE,
         scales: &["3.5M"],
-        of: Of::Gpt2,
+        scope: ModelScope::Gpt2,
         metrics: &[M::TotalParameters],
         rule: Rule::within(15_497_728.0, 15_497_728.0),
         ..MATCHING
@@ -30,7 +30,7 @@ pub(super) const ROWS: &[Criterion] = &[
         required: GATE,
         informs: NOWHERE,
         scales: &["8M"],
-        of: Of::Gpt2,
+        scope: ModelScope::Gpt2,
         metrics: &[M::TotalParameters],
         rule: Rule::within(30_339_456.0, 30_339_456.0),
         ..MATCHING
@@ -43,7 +43,7 @@ pub(super) const ROWS: &[Criterion] = &[
         required: GATE,
         informs: NOWHERE,
         scales: &["30M"],
-        of: Of::Gpt2,
+        scope: ModelScope::Gpt2,
         metrics: &[M::TotalParameters],
         rule: Rule::within(64_085_504.0, 64_085_504.0),
         ..MATCHING
@@ -56,7 +56,7 @@ pub(super) const ROWS: &[Criterion] = &[
         required: GATE,
         informs: NOWHERE,
         scales: &["125M"],
-        of: Of::Gpt2,
+        scope: ModelScope::Gpt2,
         metrics: &[M::TotalParameters],
         rule: Rule::within(124_439_808.0, 124_439_808.0),
         ..MATCHING

@@ -4,13 +4,13 @@ use super::families::{GATE, NOWHERE, ROW};
 use crate::evidence::Condition::Published;
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{R, Section};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
 /// Nothing measures a published checkpoint as evidence yet: these rows stay unproven until something does.
 const OFFICIAL: Criterion = Criterion {
     group: "industry reference, not gated",
-    of: Of::Gpt2,
+    scope: ModelScope::Gpt2,
     condition: Published,
     required: NOWHERE,
     informs: GATE,

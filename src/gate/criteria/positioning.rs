@@ -3,10 +3,10 @@
 use super::families::{MEMORY, SHOWN, SPEED};
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{R, Section};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
-const POSITION: Criterion = Criterion { group: "positioning", of: Of::Pair, ..SHOWN };
+const POSITION: Criterion = Criterion { group: "positioning", scope: ModelScope::Pair, ..SHOWN };
 
 pub(super) const ROWS: &[Criterion] = &[
     Criterion {

@@ -4,7 +4,7 @@ use super::families::{GATE, NOWHERE, SHOWN, SMALLER};
 use crate::evidence::Condition::WindowMatched;
 use crate::evidence::{Metric as M, RecallScore, RecallTest};
 use crate::gate::citation::Citation::{R, Section, Test};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 use crate::scale::Tier;
 
@@ -132,7 +132,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GPT-2 with a window of GroundThink's bytes is scored",
         why: "What the same memory buys a cache.",
         source: &[R(18)],
-        of: Of::Gpt2,
+        scope: ModelScope::Gpt2,
         condition: WindowMatched,
         metrics: &[M::StatefulnessScore],
         rule: Rule::FINITE,
@@ -143,7 +143,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GroundThink recalls associations not measurably worse",
         why: "Needs no question: trained from scratch on key-value pairs, the best of four learning rates.",
         source: &[R(16), Section("Statefulness Tests")],
-        of: Of::Pair,
+        scope: ModelScope::Pair,
         metrics: &[M::MqarAccuracy],
         rule: Rule::NOT_MEASURABLY_WORSE,
         ..RECALLS
@@ -153,7 +153,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GroundThink predicts repeated pairs not measurably worse",
         why: "Needs no question: what completes a pair seen earlier.",
         source: &[R(16), Section("Statefulness Tests")],
-        of: Of::Pair,
+        scope: ModelScope::Pair,
         metrics: &[M::RepeatedBigramLoss],
         rule: Rule::NOT_MEASURABLY_WORSE,
         ..RECALLS
@@ -163,7 +163,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GroundThink predicts pairs seen 257 to 1,024 tokens ago not measurably worse",
         why: "Needs no question: partly beyond a window of attention that slides on.",
         source: &[R(16), R(18), Section("Statefulness Tests")],
-        of: Of::Pair,
+        scope: ModelScope::Pair,
         metrics: &[M::RepeatedBigramLoss1024],
         rule: Rule::NOT_MEASURABLY_WORSE,
         ..RECALLS
@@ -173,7 +173,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GroundThink predicts pairs seen over 1,024 tokens ago not measurably worse",
         why: "Needs no question: where a window of attention has slid on and a state must have kept it.",
         source: &[R(16), R(18), Section("Statefulness Tests")],
-        of: Of::Pair,
+        scope: ModelScope::Pair,
         metrics: &[M::RepeatedBigramLossFar],
         rule: Rule::NOT_MEASURABLY_WORSE,
         ..RECALLS
@@ -186,7 +186,7 @@ pub(super) const ROWS: &[Criterion] = &[
         required: GATE,
         informs: NOWHERE,
         scales: &["8M"],
-        of: Of::GroundThink,
+        scope: ModelScope::GroundThink,
         metrics: &[M::Recall(RecallTest::MultiFactComposition, RecallScore::Accuracy)],
         rule: Rule::lower_above(0.5),
         ..RECALLS

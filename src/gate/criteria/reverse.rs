@@ -3,12 +3,12 @@
 use super::families::{GATE, NOWHERE, ROW};
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{Section, Test};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
 /// Nothing measures a reference here yet at the gated scales: these rows stay unproven until something does.
 const REVERSE: Criterion =
-    Criterion { group: "training", of: Of::Gpt2, metrics: &[M::ReferenceLossRatio], ..ROW };
+    Criterion { group: "training", scope: ModelScope::Gpt2, metrics: &[M::ReferenceLossRatio], ..ROW };
 
 pub(super) const ROWS: &[Criterion] = &[
     Criterion {

@@ -3,10 +3,10 @@
 use super::families::{GATE, ROW, SMALLER};
 use crate::evidence::{Field, Metric as M};
 use crate::gate::citation::Citation::{Pillar, R, Section};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
-const MATCHING: Criterion = Criterion { group: "matching", of: Of::Pair, ..ROW };
+const MATCHING: Criterion = Criterion { group: "matching", scope: ModelScope::Pair, ..ROW };
 /// Checks on provenance look at a number of the training and at one of the trained model.
 const BOTH_ENDS: &[M] = &[M::TrainLoss, M::ValidationLoss];
 

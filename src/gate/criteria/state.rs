@@ -4,10 +4,10 @@ use super::families::{ALL, GATE, NOWHERE, ROW, SMALLER};
 use crate::evidence::Condition::Untrained;
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{Pass, Suites, Test};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
-const STATE: Criterion = Criterion { group: "state", of: Of::GroundThink, ..ROW };
+const STATE: Criterion = Criterion { group: "state", scope: ModelScope::GroundThink, ..ROW };
 const INITIAL: Criterion = Criterion { required: NOWHERE, informs: ALL, condition: Untrained, ..STATE };
 /// Why rows about the random model are there.
 const BESIDE: &str = "Shown beside the trained model, so that nobody takes a property of the initialiser for something learnt.";

@@ -4,7 +4,7 @@ use super::families::{ACCURACY, ALL, COMPARING, NOWHERE};
 use super::recall_metrics::SCORED;
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{Pass, R, Section};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
 const STATEFUL: Criterion = Criterion { group: "statefulness", ..COMPARING };
@@ -44,7 +44,7 @@ pub(super) const ROWS: &[Criterion] = &[
         source: &[R(14), R(17)],
         required: ALL,
         informs: NOWHERE,
-        of: Of::Each,
+        scope: ModelScope::Each,
         metrics: SCORED,
         rule: Rule::mean_is(M::StatefulnessScore),
         ..STATEFUL

@@ -3,7 +3,7 @@
 use super::families::{ALL, GATE, NOWHERE, ROW};
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{Pass, R, Section, Test};
-use crate::gate::criterion::{Criterion, Of};
+use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
 const TRAINING: Criterion = Criterion { group: "training", ..ROW };
@@ -109,7 +109,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "The models' median gradient norms are of one magnitude",
         why: "One clipping limit and one learning rate would mean different things to the two models.",
         source: &[Test("GradNorm"), Section("Smoke Test Protocol")],
-        of: Of::Pair,
+        scope: ModelScope::Pair,
         metrics: &[M::GradientNormMedian],
         rule: Rule::ratio_within(0.1, 10.0),
         ..TRAINING
@@ -119,7 +119,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "Both models' losses fall at a similar rate",
         why: "A much flatter curve at 1 % of the data is a defect worth finding before spending the rest.",
         source: &[Test("Slope"), Section("Smoke Test Protocol")],
-        of: Of::Pair,
+        scope: ModelScope::Pair,
         metrics: &[M::LossSlope],
         rule: Rule::ratio_within(0.5, 2.0),
         ..TRAINING

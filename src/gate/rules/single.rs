@@ -21,7 +21,7 @@ pub(in crate::gate) fn evaluate(
     scale: &str,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    for &model in criterion.of.models() {
+    for &model in criterion.scope.models() {
         let trial = |seed| ModelAtSeed { evidence, scale, seed, model, condition: criterion.condition };
         match rule {
             SingleRule::Mean(rule) => {

@@ -32,7 +32,7 @@ pub(in crate::probes) const TASK: Task = Task {
 };
 
 /// What a question's answers are worth.
-struct Mark {
+struct EndingScore {
     right: f64,
     right_per_character: f64,
     margin: f64,
@@ -64,8 +64,9 @@ fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
         begin = end;
     }
     let n = questions.len();
-    let share =
-        |name, of: fn(&Mark) -> f64| TaskMetric::share(name, &marks.iter().map(of).collect::<Vec<_>>());
+    let share = |name, of: fn(&EndingScore) -> f64| {
+        TaskMetric::share(name, &marks.iter().map(of).collect::<Vec<_>>())
+    };
     let accuracy = share("acc", |m| m.right);
     let per_character = share("acc_norm", |m| m.right_per_character);
     let margin = share("margin_per_byte", |m| m.margin);
@@ -85,7 +86,7 @@ fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
     })
 }
 
-fn mark(question: &Question, scores: &[f64]) -> Mark {
+fn mark(question: &Question, scores: &[f64]) -> EndingScore {
     let per = |length: fn(&str) -> usize| {
         let pairs = scores.iter().zip(&question.endings);
         pairs.map(|(score, ending)| score / length(ending) as f64).collect::<Vec<_>>()
@@ -93,7 +94,7 @@ fn mark(question: &Question, scores: &[f64]) -> Mark {
     let right = |scores: &[f64]| if first_largest(scores) == Some(question.truth) { 1.0 } else { 0.0 };
     let per_byte = per(str::len);
     let others = per_byte.iter().enumerate().filter(|(i, _)| *i != question.truth).map(|(_, x)| *x);
-    Mark {
+    EndingScore {
         right: right(scores),
         right_per_character: right(&per(|ending| ending.chars().count())),
         margin: per_byte[question.truth] - mean(&others.collect::<Vec<_>>()),

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::task::{EvalContext, Task, TaskMetric, TaskResult, expect_all, first, ratio, run_task};
-use crate::data::published::wikitext::{Page, pages};
+use crate::data::published::wikitext::{WikiPage, pages};
 use crate::evidence::Metric as M;
 use crate::probes::probe::{Probe, ProbeData, Result};
 use crate::probes::scoring::likelihood::{Request, ScoringOptions, whole, windows};
@@ -58,7 +58,7 @@ fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
         figures.push(TaskMetric { name: "bits_per_byte_recurrent", ..bits });
         figures.push(per_token("token_perplexity_recurrent", &texts, &losses));
     }
-    let sample = |((page, text), loss): ((&Page, &Vec<u32>), &f64)| json!({"log_likelihood": -loss, "words": page.words, "bytes": page.bytes, "tokens": text.len()});
+    let sample = |((page, text), loss): ((&WikiPage, &Vec<u32>), &f64)| json!({"log_likelihood": -loss, "words": page.words, "bytes": page.bytes, "tokens": text.len()});
     Ok(TaskResult {
         original,
         effective: pages.len(),
@@ -93,8 +93,8 @@ fn by_page(
 }
 
 /// Nats per word and per byte, bits per byte.
-fn per_word_and_byte(pages: &[Page], losses: &[f64]) -> [TaskMetric; 3] {
-    let over = |of: fn(&Page) -> usize| {
+fn per_word_and_byte(pages: &[WikiPage], losses: &[f64]) -> [TaskMetric; 3] {
+    let over = |of: fn(&WikiPage) -> usize| {
         let pairs = losses.iter().zip(pages).map(|(&loss, page)| (loss, of(page) as f64));
         ratio(&pairs.collect::<Vec<_>>())
     };

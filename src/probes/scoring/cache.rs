@@ -39,15 +39,15 @@ struct Record<T> {
 }
 
 /// An answer as it is written: what is not finite has a name.
-type Losses = (Vec<Value>, bool);
+type SavedLosses = (Vec<Value>, bool);
 
 impl Scorer for CachedScorer<'_> {
     fn loglikelihood(&self, requests: &[Request], how: ScoringOptions) -> Result<Vec<TokenLosses>> {
         let written = |a: TokenLosses| (a.losses.into_iter().map(Value::from).collect(), a.greedy);
         let ask = || Ok(self.scorer.loglikelihood(requests, how)?.into_iter().map(written).collect());
         let tokens = requests.iter().flat_map(|r| [&r.context[..], &r.continuation]);
-        let kept: Vec<Losses> = self.kept(requests.len(), &format!("{how:?}"), &digest(tokens), ask)?;
-        let answer = |(losses, greedy): Losses| TokenLosses {
+        let kept: Vec<SavedLosses> = self.kept(requests.len(), &format!("{how:?}"), &digest(tokens), ask)?;
+        let answer = |(losses, greedy): SavedLosses| TokenLosses {
             losses: losses.into_iter().map(Value::raw).collect(),
             greedy,
         };

@@ -105,7 +105,7 @@ fn matched_window(s: &TrainedModel<'_>) -> Result<Option<usize>> {
     let Some(window) = s.model.window() else { return Ok(None) };
     let Some(spec) = models::find("groundthink") else { return Ok(None) };
     let config = (spec.config)(s.scale, s.dataset.tokenizer.vocab_size(), window);
-    let bytes = config.init(0)?.to_device(s.recipe.precision)?.new_state(1)?.bytes();
+    let bytes = config.init(0)?.to_device(s.compute, s.recipe.precision)?.new_state(1)?.bytes();
     let mut state = s.model.new_state(1)?;
     s.model.hidden(&[s.dataset.tokenizer.eot()], &mut state)?;
     Ok(Some((bytes / state.bytes()).clamp(1, window)))
@@ -126,7 +126,7 @@ fn examine(
         let accuracy = by_template(&items, &marks, |m| m.credit);
         let value = mean(&accuracy);
         let n = Some(items.len() as u64);
-        let over = |f: fn(&Mark) -> f64| by_template(&items, &marks, f);
+        let over = |f: fn(&ItemScore) -> f64| by_template(&items, &marks, f);
         let put = |metric, x: &[f64]| Reading { n, interval: t_interval(x), ..Reading::new(metric, mean(x)) };
         readings.push(put(M::Recall(test, RecallScore::Accuracy), &accuracy));
         readings.push(put(M::Recall(test, RecallScore::MeanReciprocalRank), &over(|m| m.reciprocal_rank)));
@@ -186,13 +186,13 @@ pub(in crate::probes) fn usable(
 }
 
 /// What an answer is worth.
-struct Mark {
+struct ItemScore {
     credit: f64,
     reciprocal_rank: f64,
     bits: f64,
 }
 
-fn mark(items: &[ClozeItem], scores: &[Scores]) -> Vec<Mark> {
+fn mark(items: &[ClozeItem], scores: &[Scores]) -> Vec<ItemScore> {
     let one = |(item, p): (&ClozeItem, &Scores)| {
         let truth = p[item.truth];
         let above = p.iter().filter(|x| **x > truth).count();
@@ -202,13 +202,13 @@ fn mark(items: &[ClozeItem], scores: &[Scores]) -> Vec<Mark> {
         let credit = if above == 0 && tied > 0 { 1.0 / tied as f64 } else { 0.0 };
         let ranks = (above + 1..=above + tied).map(|r| 1.0 / r as f64);
         let reciprocal_rank = if tied > 0 { ranks.sum::<f64>() / tied as f64 } else { 0.0 };
-        Mark { credit, reciprocal_rank, bits: (p.len() as f64).log2() + truth.log2() }
+        ItemScore { credit, reciprocal_rank, bits: (p.len() as f64).log2() + truth.log2() }
     };
     items.iter().zip(scores).map(one).collect()
 }
 
 /// The mean of every template: items of one template are not independent.
-fn by_template(items: &[ClozeItem], marks: &[Mark], f: impl Fn(&Mark) -> f64) -> Vec<f64> {
+fn by_template(items: &[ClozeItem], marks: &[ItemScore], f: impl Fn(&ItemScore) -> f64) -> Vec<f64> {
     let mut groups: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for (item, mark) in items.iter().zip(marks) {
         groups.entry(item.template).or_default().push(f(mark));

@@ -1,0 +1,227 @@
+//! A protocol being collected: trials are trained or found trained, and probes put to them whose answers are lacking.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::error::CollectError;
+use super::measure::{curves, question, source_for};
+use super::trial::{Trained, Trial, folder_name, job, manifest, order, provenance, trials};
+use crate::data::batches::Order;
+use crate::data::dataset::{Dataset, prepare};
+use crate::device::Compute;
+use crate::evidence::{Condition, Ledger, Line, Measurement};
+use crate::models::LanguageModel;
+use crate::probes::{EvalData, PROBES, Probe, TrainedModel};
+use crate::progress::Screen;
+use crate::protocol::Protocol;
+use crate::train::{Ending, RunDir};
+
+/// Where and how to collect. None of it changes a number.
+pub struct Options<'a> {
+    /// Folder for ledger, runs, orders and token files.
+    pub out: &'a Path,
+    /// Folder that a protocol's data paths start from.
+    pub data: Option<&'a Path>,
+    /// Trials at a time; chosen by size where absent.
+    pub jobs: Option<usize>,
+    /// What computes.
+    pub compute: &'a Compute,
+    /// Where progress is shown.
+    pub screen: &'a Screen,
+    /// Set to stop: the step in progress is finished and saved.
+    pub stop: &'a AtomicBool,
+}
+
+/// A protocol being collected: data set, ledger, and where runs lie.
+pub struct Collector<'a> {
+    pub(super) protocol: &'a Protocol,
+    pub(super) options: &'a Options<'a>,
+    pub(super) dataset: Dataset,
+    pub(super) ledger: Mutex<Ledger>,
+}
+
+/// Brings the ledger under `options.out` to where the protocol wants it, and returns it.
+pub fn collect(protocol: &Protocol, options: &Options<'_>) -> Result<Ledger, CollectError> {
+    Collector::open(protocol, options)?.all()
+}
+
+/// A lock that a panicking thread cannot take from the others.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn work(collector: &Collector<'_>, queue: &Mutex<VecDeque<Trial>>, failures: &Mutex<Vec<CollectError>>) {
+    loop {
+        let next = lock(queue).pop_front();
+        let Some(trial) = next else { return };
+        if let Err(error) = collector.run(trial) {
+            lock(failures).push(error);
+            lock(queue).clear();
+            return;
+        }
+    }
+}
+
+impl<'a> Collector<'a> {
+    /// Prepares the data set, opens the ledger and writes down what the protocol promises.
+    pub fn open(protocol: &'a Protocol, options: &'a Options<'a>) -> Result<Self, CollectError> {
+        let mut ledger = Ledger::open_or_empty(options.out.join("ledger.jsonl"))?;
+        let dataset = prepare(&protocol.data, options.data, &options.out.join("cache"))?;
+        ledger.append(&[Line::Context(manifest(protocol, &dataset, options.data, options.compute)?)])?;
+        Ok(Self { protocol, options, dataset, ledger: Mutex::new(ledger) })
+    }
+
+    /// The data set.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// Runs every trial and returns the ledger.
+    pub fn all(self) -> Result<Ledger, CollectError> {
+        let queue = Mutex::new(trials(self.protocol));
+        let jobs = self.jobs();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let failures: Mutex<Vec<CollectError>> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(|| {
+                    let work = || work(&self, &queue, &failures);
+                    let threads = (cores / jobs).max(1);
+                    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+                        Ok(pool) => pool.install(work),
+                        Err(error) => lock(&failures).push(error.into()),
+                    }
+                });
+            }
+        });
+        let first = lock(&failures).drain(..).next();
+        match first {
+            Some(error) => Err(error),
+            None => Ok(self.close()),
+        }
+    }
+
+    /// Small models leave cores idle, so several train at once.
+    fn jobs(&self) -> usize {
+        const SMALL: usize = 5_000_000;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (vocab, context) = (self.dataset.tokenizer.vocab_size(), self.protocol.recipe.context_length);
+        let size = |t: &Trial| {
+            let declared = (t.spec.config)(t.scale, vocab, context).declare();
+            declared.iter().map(|d| d.shape.iter().product::<usize>()).sum::<usize>()
+        };
+        if self.options.compute.is_asynchronous() {
+            // One device, one training: two would only wait for each other.
+            return 1;
+        }
+        let small = trials(self.protocol).iter().all(|t| size(t) < SMALL);
+        self.options.jobs.unwrap_or(if small { cores } else { 1 }).max(1)
+    }
+
+    /// The ledger as it stands.
+    pub fn close(self) -> Ledger {
+        self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Trains a trial, or finds that it was trained before.
+    pub fn train(&self, trial: Trial) -> Result<Trained<'_>, CollectError> {
+        let order = self.saved_order(trial.seed)?;
+        let job = job(
+            self.protocol,
+            &self.dataset,
+            trial.spec,
+            trial.scale,
+            (trial.seed, order),
+            self.options.compute,
+        )?;
+        let folder = RunDir(self.options.out.join("runs").join(folder_name(&trial, &job)));
+        let stop = |_| self.options.stop.load(Ordering::Relaxed);
+        let run = folder.train(&job, self.options.screen, &stop)?;
+        if run.ending == Ending::Interrupted {
+            return Err(CollectError::Interrupted);
+        }
+        let source = provenance(self.protocol, &self.dataset, trial, &job, &run);
+        Ok(Trained { trial, job, run, source, folder })
+    }
+
+    /// Everything a probe may ask about a trained trial.
+    pub fn subject<'b>(
+        &'b self,
+        trained: &'b Trained<'_>,
+        model: &'b dyn LanguageModel,
+        untrained: &'b dyn LanguageModel,
+    ) -> TrainedModel<'b> {
+        TrainedModel {
+            model,
+            untrained,
+            earlier: trained.folder.before_last_tenth(),
+            run: &trained.run,
+            recipe: &self.protocol.recipe,
+            dataset: &self.dataset,
+            scale: trained.trial.scale,
+            seed: trained.trial.seed,
+            compute: self.options.compute,
+            data: self.eval_data(),
+        }
+    }
+
+    fn eval_data(&self) -> EvalData {
+        self.protocol.eval_data(self.options.data)
+    }
+
+    fn run(&self, trial: Trial) -> Result<(), CollectError> {
+        let trained = self.train(trial)?;
+        let (mut lacking, data) = (Vec::new(), self.eval_data());
+        for probe in PROBES.iter().filter(|probe| probe.is_available(&data)) {
+            if !self.answered(&trained, probe)? {
+                lacking.push(probe);
+            }
+        }
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let (model, untrained) = (trained.model()?, trained.untrained()?);
+        let subject = self.subject(&trained, model.as_ref(), untrained.as_ref());
+        self.append(&curves(&trial.of(Condition::Trained), &trained.run, &trained.source)?)?;
+        let task = self.options.screen.task(&format!("{}: probes", trial.label()), 0, lacking.len() as u64);
+        for (i, probe) in lacking.into_iter().enumerate() {
+            if self.options.stop.load(Ordering::Relaxed) {
+                return Err(CollectError::Interrupted);
+            }
+            task.at(i as u64, || probe.id.to_owned());
+            self.append(&question(probe, &subject, trial.spec.name, &trained.source)?)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn append(&self, lines: &[Line]) -> Result<(), CollectError> {
+        lock(&self.ledger).append(lines)?;
+        Ok(())
+    }
+
+    /// Whether the ledger has this probe's answer from this very source.
+    fn answered(&self, trained: &Trained<'_>, probe: &'static Probe) -> Result<bool, CollectError> {
+        let trial = &trained.trial;
+        let failed = CollectError::of(probe, || trial.label());
+        let data_digest = probe.data_digest(&self.eval_data()).map_err(failed)?;
+        let ledger = lock(&self.ledger);
+        let wanted = source_for(probe, &trained.source, data_digest);
+        let matches = |m: &Measurement| {
+            let of = m.subject();
+            of.model == trial.spec.name
+                && of.scale == trial.scale.name
+                && of.seed == trial.seed
+                && *m.provenance() == wanted
+        };
+        Ok(ledger.measurements().any(matches))
+    }
+
+    /// Drawn once, saved, and read back: the file is what both models read.
+    pub(super) fn saved_order(&self, seed: u64) -> Result<Order, CollectError> {
+        let order = order(self.protocol, &self.dataset, seed)?;
+        let name = format!("seed-{seed}-{}.npy", &order.digest()[..12]);
+        Ok(order.through_file(&self.options.out.join("orders").join(name))?)
+    }
+}

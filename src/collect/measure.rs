@@ -1,0 +1,97 @@
+//! From what a probe read to lines of a ledger, each with its source.
+//!
+//! Invariant: this is the one place where a `Measurement` is made, so that there is no number without a source.
+
+use std::collections::BTreeMap;
+
+use super::error::CollectError;
+use crate::evidence::{
+    Condition, Curve, CurveError, CurveKind, Line, Measurement, Provenance, Subject, Value,
+};
+use crate::probes::{Probe, Reading, TrainedModel};
+use crate::train::{Run, StepRecord};
+
+/// Where a probe's numbers come from; a benchmark's are measured on its own file.
+pub(super) fn source_for(probe: &Probe, source: &Provenance, data_digest: Option<String>) -> Provenance {
+    let validation = data_digest.unwrap_or_else(|| source.validation.clone());
+    Provenance { probe: probe.id.to_owned(), validation, ..source.clone() }
+}
+
+/// Puts one probe's question and stamps the answers with their source.
+pub fn question(
+    probe: &'static Probe,
+    subject: &TrainedModel<'_>,
+    model: &str,
+    source: &Provenance,
+) -> Result<Vec<Line>, CollectError> {
+    let (scale, seed) = (subject.scale.name.to_owned(), subject.seed);
+    let failed = CollectError::of(probe, || format!("{model} {scale} seed {seed}"));
+    let data_digest = probe.data_digest(&subject.data);
+    let (readings, data_digest) =
+        (probe.measure)(subject).and_then(|readings| Ok((readings, data_digest?))).map_err(failed)?;
+    let source = source_for(probe, source, data_digest);
+    // Observed, not believed: the weights that were asked are those that answer.
+    let (trained, untrained) = (subject.model.params().digest()?, subject.untrained.params().digest()?);
+    let source = |condition| Provenance {
+        weights: match condition {
+            Condition::Untrained => untrained.clone(),
+            Condition::Uniform | Condition::CopyOracle => "none".to_owned(),
+            Condition::Published => "published".to_owned(),
+            Condition::Trained | Condition::StateReset | Condition::WindowMatched => trained.clone(),
+        },
+        ..source.clone()
+    };
+    let of = |condition| Subject { model: model.to_owned(), scale: scale.clone(), seed, condition };
+    Ok(to_lines(&readings, of, source)?)
+}
+
+/// Readings with whom they are of and where they come from: measurements, and one curve of all those
+/// that lie on it.
+pub(super) fn to_lines(
+    readings: &[Reading],
+    of: impl Fn(Condition) -> Subject,
+    source: impl Fn(Condition) -> Provenance,
+) -> Result<Vec<Line>, CurveError> {
+    let mut curves: BTreeMap<(CurveKind, Condition), Vec<(u64, &Reading)>> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for r in readings {
+        match r.place {
+            Some((kind, x)) => curves.entry((kind, r.condition)).or_default().push((x, r)),
+            None => lines.push(Line::Measurement(Measurement::new(
+                of(r.condition),
+                r.metric,
+                r.value,
+                r.n,
+                r.interval,
+                source(r.condition),
+            ))),
+        }
+    }
+    for ((kind, condition), points) in curves {
+        let (x, y) = points.iter().map(|(x, r)| (*x, Value::from(r.value))).unzip();
+        let curve = Curve::new(of(condition), kind, x, y, source(condition))?;
+        let intervals: Vec<_> =
+            points.iter().filter_map(|(_, r)| Some(r.interval?.map(Value::from))).collect();
+        let all = intervals.len() == points.len();
+        lines.push(Line::Curve(if all { curve.with_intervals(intervals)? } else { curve }));
+    }
+    Ok(lines)
+}
+
+/// A reading with its source.
+pub(crate) fn to_measurement(of: Subject, r: Reading, source: Provenance) -> Line {
+    Line::Measurement(Measurement::new(of, r.metric, r.value, r.n, r.interval, source))
+}
+
+/// Loss and gradient norm, thinned to what a plot shows.
+pub(super) fn curves(of: &Subject, run: &Run, source: &Provenance) -> Result<Vec<Line>, CollectError> {
+    const POINTS: usize = 200;
+    let thin = run.curve.len().div_ceil(POINTS).max(1);
+    let source = Provenance { probe: "training".to_owned(), ..source.clone() };
+    let one = |kind, value: fn(&StepRecord) -> f64| -> Result<Line, CurveError> {
+        let points = run.curve.iter().step_by(thin);
+        let (x, y) = points.map(|r| (r.tokens, Value::from(value(r)))).unzip();
+        Ok(Line::Curve(Curve::new(of.clone(), kind, x, y, source.clone())?))
+    };
+    Ok(vec![one(CurveKind::TrainingLoss, |r| r.loss)?, one(CurveKind::GradientNorm, |r| r.grad_norm)?])
+}

@@ -1,0 +1,21 @@
+//! The table of ops.
+
+use super::case::OpSpec;
+use super::{
+    attention, convolution, cross_entropy, elementwise, embedding, fusion, linear, norm, ssd, token_mix, wkv6,
+};
+
+/// Every op with the case that the conformance tests put it through.
+pub const OPS: &[OpSpec] = &[
+    OpSpec { name: "linear", cases: linear::cases },
+    OpSpec { name: "linear_cross_entropy", cases: cross_entropy::cases },
+    OpSpec { name: "embedding", cases: embedding::cases },
+    OpSpec { name: "causal_attention", cases: attention::cases },
+    OpSpec { name: "norm", cases: norm::cases },
+    OpSpec { name: "elementwise", cases: elementwise::cases },
+    OpSpec { name: "token_mix", cases: token_mix::cases },
+    OpSpec { name: "wkv6", cases: wkv6::cases },
+    OpSpec { name: "convolution", cases: convolution::cases },
+    OpSpec { name: "ssd", cases: ssd::cases },
+    OpSpec { name: "fusion", cases: fusion::cases },
+];
