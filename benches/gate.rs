@@ -53,7 +53,8 @@ fn about_efficiency(row: &Row) -> bool {
 fn run() -> Result<u8> {
     let protocol = Protocol::load(&std::env::var("V5_PROTOCOL").unwrap_or_else(|_| "smoke".to_owned()))?;
     v5gate::device::choose()?;
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("out").join(protocol.folder());
+    let beside =
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("out").join(protocol.folder(v5gate::device::current()));
     let out = std::env::var_os("V5_OUT").map_or_else(beside, PathBuf::from);
     let data = std::env::var_os("V5_DATA").map(PathBuf::from);
     if std::env::var_os("V5_FRESH").is_some()
@@ -62,7 +63,14 @@ fn run() -> Result<u8> {
         eprintln!("the old ledger is {}", old.display());
     }
     let (screen, stop) = (Screen::default(), AtomicBool::new(false));
-    let options = Options { out: &out, data: data.as_deref(), jobs: None, screen: &screen, stop: &stop };
+    let options = Options {
+        out: &out,
+        data: data.as_deref(),
+        jobs: None,
+        compute: v5gate::device::current(),
+        screen: &screen,
+        stop: &stop,
+    };
     collect(&protocol, &options)?;
     let collector = Collector::open(&protocol, &options)?;
     let mut criterion = Criterion::default().without_plots();

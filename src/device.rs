@@ -23,18 +23,18 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// What it means on the device that was chosen: float32 or bfloat16.
-    pub fn here(self) -> Self {
-        match (self, current().kernels) {
+    /// What it means on a device: float32 or bfloat16.
+    pub fn on(self, compute: &Compute) -> Self {
+        match (self, compute.kernels) {
             (Self::Native, true) => Self::Bfloat16,
             (Self::Native, false) => Self::Float32,
             (other, _) => other,
         }
     }
 
-    /// Its name in provenances, on the device that was chosen.
-    pub fn name(self) -> &'static str {
-        if self.here() == Self::Bfloat16 { "bfloat16" } else { "float32" }
+    /// Its name in provenances, on a device.
+    pub fn name(self, compute: &Compute) -> &'static str {
+        if self.on(compute) == Self::Bfloat16 { "bfloat16" } else { "float32" }
     }
 }
 
@@ -71,7 +71,7 @@ pub struct Compute {
 
 static CURRENT: OnceLock<Compute> = OnceLock::new();
 
-/// What computes in this process: the choice, or the CPU.
+/// What computes in this process: the choice, or the CPU. Programs ask once and pass it on.
 pub fn current() -> &'static Compute {
     CURRENT.get_or_init(cpu)
 }

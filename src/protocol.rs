@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::data::dataset::DataSpec;
-use crate::device::current;
+use crate::device::Compute;
 use crate::files::sha256;
 use crate::models;
 use crate::probes::{EvalData, Grid, LongTexts};
@@ -102,8 +102,8 @@ fn names() -> String {
 impl Protocol {
     /// The folder below `out` for its evidence: NAME, or NAME-gpu where a GPU computes, so that neither's
     /// promise replaces the other's.
-    pub fn folder(&self) -> String {
-        let device = if current().is_asynchronous() { "-gpu" } else { "" };
+    pub fn folder(&self, on: &Compute) -> String {
+        let device = if on.is_asynchronous() { "-gpu" } else { "" };
         format!("{}{device}", self.name)
     }
 

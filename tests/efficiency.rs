@@ -81,7 +81,7 @@ fn evidence(of: impl Fn(u64) -> [Box<dyn LanguageModel>; 2]) -> Vec<Line> {
             .collect();
         // A few rounds suffice for what is gross.
         let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| (0..3).for_each(|_| round());
-        lines.extend(measure_interleaved(&entrants, &mut few).unwrap());
+        lines.extend(measure_interleaved(v5gate::device::current(), &entrants, &mut few).unwrap());
     }
     lines
 }
@@ -241,7 +241,14 @@ fn what_is_known_is_not_measured_again() {
     protocol.data =
         DataSpec::Conversations { seed: 1, train_tokens: 60_000, valid_documents: 8, vocab_size: 1024 };
     let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
-    let options = Options { out: out.path(), data: None, jobs: None, screen: &screen, stop: &stop };
+    let options = Options {
+        out: out.path(),
+        data: None,
+        jobs: None,
+        compute: v5gate::device::current(),
+        screen: &screen,
+        stop: &stop,
+    };
     let collector = Collector::open(&protocol, &options).unwrap();
     let rounds = Cell::new(0);
     let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| {

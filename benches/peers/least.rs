@@ -20,7 +20,7 @@ impl Least {
 
 /// Bytes of an activation.
 fn element() -> f64 {
-    if Precision::Native.here() == Precision::Bfloat16 { 2.0 } else { 4.0 }
+    if Precision::Native.on(v5gate::device::current()) == Precision::Bfloat16 { 2.0 } else { 4.0 }
 }
 
 /// For a unit of the work that a name stands for. The backward pass is counted as two forward passes, generation

@@ -10,7 +10,7 @@ use super::measure::{curves, question, source_for};
 use super::trial::{Trained, Trial, folder_name, job, manifest, order, provenance, trials};
 use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, prepare};
-use crate::device::current;
+use crate::device::Compute;
 use crate::evidence::{Condition, Ledger, Line, Measurement};
 use crate::models::LanguageModel;
 use crate::probes::{EvalData, PROBES, Probe, TrainedModel};
@@ -26,6 +26,8 @@ pub struct Options<'a> {
     pub data: Option<&'a Path>,
     /// Trials at a time; chosen by size where absent.
     pub jobs: Option<usize>,
+    /// What computes.
+    pub compute: &'a Compute,
     /// Where progress is shown.
     pub screen: &'a Screen,
     /// Set to stop: the step in progress is finished and saved.
@@ -67,7 +69,7 @@ impl<'a> Collector<'a> {
     pub fn open(protocol: &'a Protocol, options: &'a Options<'a>) -> Result<Self, CollectError> {
         let mut ledger = Ledger::open_or_empty(options.out.join("ledger.jsonl"))?;
         let dataset = prepare(&protocol.data, options.data, &options.out.join("cache"))?;
-        ledger.append(&[Line::Context(manifest(protocol, &dataset, options.data)?)])?;
+        ledger.append(&[Line::Context(manifest(protocol, &dataset, options.data, options.compute)?)])?;
         Ok(Self { protocol, options, dataset, ledger: Mutex::new(ledger) })
     }
 
@@ -110,7 +112,7 @@ impl<'a> Collector<'a> {
             let declared = (t.spec.config)(t.scale, vocab, context).declare();
             declared.iter().map(|d| d.shape.iter().product::<usize>()).sum::<usize>()
         };
-        if current().is_asynchronous() {
+        if self.options.compute.is_asynchronous() {
             // One device, one training: two would only wait for each other.
             return 1;
         }
@@ -126,7 +128,14 @@ impl<'a> Collector<'a> {
     /// Trains a trial, or finds that it was trained before.
     pub fn train(&self, trial: Trial) -> Result<Trained<'_>, CollectError> {
         let order = self.saved_order(trial.seed)?;
-        let job = job(self.protocol, &self.dataset, trial.spec, trial.scale, trial.seed, order)?;
+        let job = job(
+            self.protocol,
+            &self.dataset,
+            trial.spec,
+            trial.scale,
+            (trial.seed, order),
+            self.options.compute,
+        )?;
         let folder = RunDir(self.options.out.join("runs").join(folder_name(&trial, &job)));
         let stop = |_| self.options.stop.load(Ordering::Relaxed);
         let run = folder.train(&job, self.options.screen, &stop)?;
@@ -153,6 +162,7 @@ impl<'a> Collector<'a> {
             dataset: &self.dataset,
             scale: trained.trial.scale,
             seed: trained.trial.seed,
+            compute: self.options.compute,
             data: self.eval_data(),
         }
     }

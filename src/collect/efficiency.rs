@@ -11,6 +11,7 @@ use super::collector::{Collector, lock};
 use super::error::CollectError;
 use super::measure::to_lines;
 use super::trial::{Trained, Trial, job};
+use crate::device::Compute;
 use crate::evidence::{Condition, Ledger, Line, Measurement, Metric, Provenance, Subject};
 use crate::models::{self, LanguageModel, with_positions};
 use crate::probes::efficiency::{Driver, TimedModel, compare, training_peak};
@@ -34,6 +35,7 @@ pub struct Candidate<'a> {
 
 /// Measures models in turns and stamps the numbers with their source.
 pub fn measure_interleaved(
+    compute: &Compute,
     candidates: &[Candidate<'_>],
     drive: &mut Driver<'_>,
 ) -> Result<Vec<Line>, CollectError> {
@@ -47,7 +49,7 @@ pub fn measure_interleaved(
         .map(|e| move |positions| with_positions(e.model, positions).map_err(ProbeError::from))
         .collect();
     let measured: Vec<_> = loads.iter().map(|load| TimedModel { load }).collect();
-    let all = compare(&measured, drive).map_err(failed)?;
+    let all = compare(compute, &measured, drive).map_err(failed)?;
     let mut told = Vec::new();
     for (candidate, mut readings) in candidates.iter().zip(all) {
         let ratios = candidate.perplexity.map(|perplexity| ratios(&readings, perplexity));
@@ -107,7 +109,14 @@ impl Collector<'_> {
         for t in trained {
             self.go_on()?;
             let Trial { spec, scale, seed } = t.trial;
-            let job = job(self.protocol, &self.dataset, spec, scale, seed, self.saved_order(seed)?)?;
+            let job = job(
+                self.protocol,
+                &self.dataset,
+                spec,
+                scale,
+                (seed, self.saved_order(seed)?),
+                self.options.compute,
+            )?;
             let failed =
                 |error| CollectError::Probe { probe: NAME, subject: t.trial.label(), error: Box::new(error) };
             let peak = training_peak(job).map_err(failed)?;
@@ -126,7 +135,7 @@ impl Collector<'_> {
                 drive(&format!("{name}, {}", trained.first().map_or_else(String::new, whose)), times, round);
             }
         };
-        told.extend(measure_interleaved(&candidates, &mut interruptible)?);
+        told.extend(measure_interleaved(self.options.compute, &candidates, &mut interruptible)?);
         self.go_on()?;
         Ok(told)
     }

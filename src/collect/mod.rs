@@ -13,4 +13,4 @@ pub use efficiency::{Candidate, archive_timings, measure_interleaved};
 pub use error::CollectError;
 pub use measure::question;
 pub(crate) use measure::to_measurement;
-pub use trial::{REVISION, Trained, Trial, device, job, manifest, provenance};
+pub use trial::{REVISION, Trained, Trial, job, manifest, provenance};

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::error::CollectError;
 use crate::data::batches::{Batches, Order, OrderError, window_count};
 use crate::data::dataset::Dataset;
-use crate::device::current;
+use crate::device::Compute;
 use crate::evidence::{Condition, Context, Expected, Provenance, SCHEMA, Subject};
 use crate::models::{self, LanguageModel, ModelSpec};
 use crate::probes::data_digests;
@@ -17,11 +17,6 @@ use crate::train::{Run, RunDir, STOPPING, TrainJob, load_model};
 
 /// Digest of the code that makes numbers.
 pub const REVISION: &str = env!("V5_REVISION");
-
-/// The device that numbers come from.
-pub fn device() -> &'static str {
-    current().name()
-}
 
 /// One model at one scale with one seed.
 #[derive(Clone, Copy)]
@@ -66,7 +61,7 @@ impl Trained<'_> {
     /// The trained model, if its checkpoint is the one that the run recorded.
     pub fn model(&self) -> Result<Box<dyn LanguageModel>, CollectError> {
         let path = self.folder.checkpoint();
-        let model = load_model(&path)?.to_device(self.job.recipe.precision)?;
+        let model = load_model(&path)?.to_device(self.job.compute, self.job.recipe.precision)?;
         let got = model.params().digest()?;
         if got != self.run.weights {
             return Err(CollectError::OtherWeights { path, expected: self.run.weights.clone(), got });
@@ -76,7 +71,7 @@ impl Trained<'_> {
 
     /// The same model before its first step.
     pub fn untrained(&self) -> Result<Box<dyn LanguageModel>, CollectError> {
-        Ok(self.job.config.init(self.trial.seed)?.to_device(self.job.recipe.precision)?)
+        Ok(self.job.config.init(self.trial.seed)?.to_device(self.job.compute, self.job.recipe.precision)?)
     }
 }
 
@@ -103,6 +98,7 @@ pub fn manifest(
     protocol: &Protocol,
     dataset: &Dataset,
     data: Option<&Path>,
+    compute: &Compute,
 ) -> Result<Context, CollectError> {
     let mut expected = Vec::new();
     for &seed in &protocol.seeds {
@@ -114,8 +110,8 @@ pub fn manifest(
             data: dataset.digest.clone(),
             order: order.clone(),
             tokenizer: dataset.tokenizer.digest().to_owned(),
-            device: device().to_owned(),
-            precision: protocol.recipe.precision.name().to_owned(),
+            device: compute.name().to_owned(),
+            precision: protocol.recipe.precision.name(compute).to_owned(),
         }));
     }
     let failed = |error| {
@@ -141,8 +137,8 @@ pub fn job<'a>(
     dataset: &'a Dataset,
     spec: &ModelSpec,
     scale: &Scale,
-    seed: u64,
-    order: Order,
+    (seed, order): (u64, Order),
+    compute: &'a Compute,
 ) -> Result<TrainJob<'a>, CollectError> {
     let context = protocol.recipe.context_length;
     Ok(TrainJob {
@@ -152,6 +148,7 @@ pub fn job<'a>(
         batches: Batches::new(&dataset.train, order, context)?,
         data: dataset.digest.clone(),
         tokenizer: &dataset.tokenizer,
+        compute,
         checkpoint_every: protocol.checkpoint_every,
         label: format!("{} {} seed {seed}", spec.name, scale.name),
     })
@@ -174,12 +171,12 @@ pub fn provenance(
         recipe: recipe_digest(&job.recipe, trial.scale),
         data: job.data.clone(),
         order: job.batches.order().digest(),
-        fed: run.fed.clone(),
+        consumed: run.consumed.clone(),
         tokenizer: job.tokenizer.digest().to_owned(),
         weights: run.weights.clone(),
         revision: REVISION.to_owned(),
-        device: device().to_owned(),
-        precision: job.recipe.precision.name().to_owned(),
+        device: job.compute.name().to_owned(),
+        precision: job.recipe.precision.name(job.compute).to_owned(),
         validation: dataset.valid.digest().to_owned(),
         preprocessing: protocol.preprocessing(),
         tuning: protocol.tuning.get(trial.spec.name).map_or_else(String::new, u64::to_string),

@@ -5,9 +5,10 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::collect::{CollectError, REVISION, device};
+use crate::collect::{CollectError, REVISION};
 use crate::data::cache::TokenFile;
 use crate::data::tokenizer::Tokenizer;
+use crate::device::Compute;
 use crate::evidence::Value;
 use crate::files::sha256;
 use crate::models::LanguageModel;
@@ -38,6 +39,8 @@ pub struct Evaluation<'a> {
     pub cache: Option<&'a Path>,
     /// A token file that was trained on.
     pub training: Option<&'a Path>,
+    /// What computes.
+    pub compute: &'a Compute,
     /// Where progress is shown.
     pub screen: &'a Screen,
     /// Set to stop.
@@ -63,7 +66,7 @@ pub struct Evaluated {
 impl Evaluation<'_> {
     /// Asks.
     pub fn run(&self) -> Result<Evaluated, CollectError> {
-        let model = load_model(self.checkpoint)?.to_device(Precision::Float32)?;
+        let model = load_model(self.checkpoint)?.to_device(self.compute, Precision::Float32)?;
         let tokenizer = Tokenizer::from_dir(self.checkpoint).map_err(|e| self.failed(e.into()))?;
         let window = self.window(model.as_ref(), &tokenizer)?;
         let training = self.training.map(|path| training(path, &tokenizer)).transpose()?;
@@ -80,7 +83,7 @@ impl Evaluation<'_> {
             "weights": model.params().digest()?,
             "tokenizer": tokenizer.digest(),
             "precision": "float32",
-            "device": device(),
+            "device": self.compute.name(),
             "revision": REVISION,
         });
         let kept =

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use crate::collect::{CollectError, to_measurement};
 use crate::data::published::dialogues::{Dialogue, dialogues};
 use crate::data::tokenizer::Tokenizer;
+use crate::device::Compute;
 use crate::evidence::{
     Compared, Condition, Key, Ledger, Line, Measurement, Metric, Pair, Provenance, Subject, Tally,
 };
@@ -46,6 +47,8 @@ pub struct ReplyComparison<'a> {
     pub seed: u64,
     /// The nucleus of the replies; 0 is greedy.
     pub top_p: f64,
+    /// What computes.
+    pub compute: &'a Compute,
     /// Where progress is shown.
     pub screen: &'a Screen,
     /// Set to stop.
@@ -103,7 +106,7 @@ impl ReplyComparison<'_> {
         asked: &[(&Dialogue, usize)],
         shorter: usize,
     ) -> Result<(Vec<String>, Compared), CollectError> {
-        let model = load_model(checkpoint)?.to_device(Precision::Float32)?;
+        let model = load_model(checkpoint)?.to_device(self.compute, Precision::Float32)?;
         let failed = |error| self.failed(checkpoint, error);
         let tokenizer = Tokenizer::from_dir(checkpoint).map_err(|e| failed(e.into()))?;
         let (ids, vocab) = (tokenizer.vocab_size(), model.params().tensor(model.head())?.dim(0)?);

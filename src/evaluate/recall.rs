@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::collect::{CollectError, REVISION, device};
+use crate::collect::{CollectError, REVISION};
 use crate::data::tokenizer::Tokenizer;
+use crate::device::Compute;
 use crate::evidence::Value;
 use crate::probes::{Contrast, Probe, ProbeError, Reading};
 use crate::train::{Precision, load_model};
@@ -25,6 +26,7 @@ pub struct RecallResult {
 /// Measures a checkpoint by a probe that needs no data; `None` where the probe needs more than a checkpoint.
 pub fn measure_checkpoint(
     checkpoint: &Path,
+    compute: &Compute,
     probe: &'static Probe,
 ) -> Result<Option<RecallResult>, CollectError> {
     let (id, Some(measure)) = (probe.id, probe.measure_checkpoint) else { return Ok(None) };
@@ -32,9 +34,9 @@ pub fn measure_checkpoint(
         let subject = checkpoint.display().to_string();
         CollectError::Probe { probe: id, subject, error: Box::new(error) }
     };
-    let model = load_model(checkpoint)?.to_device(Precision::Float32)?;
+    let model = load_model(checkpoint)?.to_device(compute, Precision::Float32)?;
     let tokenizer = Tokenizer::from_dir(checkpoint).map_err(|e| failed(e.into()))?;
-    let untrained = model.config().init(SEED)?.to_device(Precision::Float32)?;
+    let untrained = model.config().init(SEED)?.to_device(compute, Precision::Float32)?;
     let contrast = Contrast {
         model: model.as_ref(),
         untrained: untrained.as_ref(),
@@ -65,7 +67,7 @@ pub fn measure_checkpoint(
                 "weights": model.params().digest()?,
                 "tokenizer": tokenizer.digest(),
                 "precision": "float32",
-                "device": device(),
+                "device": compute.name(),
                 "revision": REVISION,
             },
         },

@@ -19,7 +19,8 @@ pub struct Provenance {
     /// Digest of the saved batch order.
     pub order: String,
     /// Digest chained over the token batches that the trainer consumed.
-    pub fed: String,
+    #[serde(rename = "fed")]
+    pub consumed: String,
     /// Digest of the tokenizer.
     pub tokenizer: String,
     /// Digest of the weights that were questioned.
@@ -112,7 +113,7 @@ impl Field {
             Field::Recipe => &provenance.recipe,
             Field::Data => &provenance.data,
             Field::Order => &provenance.order,
-            Field::Fed => &provenance.fed,
+            Field::Fed => &provenance.consumed,
             Field::Tokenizer => &provenance.tokenizer,
             Field::Device => &provenance.device,
             Field::Precision => &provenance.precision,

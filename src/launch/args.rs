@@ -39,7 +39,7 @@ pub(crate) enum Arg<'a> {
     /// Written, all of it.
     Out(&'a mut Out),
     /// Memory changed in place.
-    At(At),
+    At(DevicePtr),
     /// No such tensor.
     Null,
     /// A number of things.
@@ -50,7 +50,7 @@ pub(crate) enum Arg<'a> {
 
 /// Memory that stays where it is; see [`in_place`].
 #[derive(Clone)]
-pub(crate) struct At {
+pub(crate) struct DevicePtr {
     pub dtype: DType,
     pub address: u64,
     pub device: Device,
@@ -68,8 +68,8 @@ impl Arg<'_> {
     }
 }
 
-impl<'a> From<&'a At> for Arg<'a> {
-    fn from(at: &'a At) -> Self {
+impl<'a> From<&'a DevicePtr> for Arg<'a> {
+    fn from(at: &'a DevicePtr) -> Self {
         Self::At(at.clone())
     }
 }
@@ -145,25 +145,25 @@ pub(crate) struct Operand<'a> {
     pub start: usize,
     pub stride: usize,
     /// Read as its transpose.
-    pub turned: bool,
+    pub transposed: bool,
 }
 
 impl<'a> Operand<'a> {
     /// A whole matrix.
     pub fn of(tensor: &'a Tensor) -> Self {
         let stride = tensor.dims().last().copied().unwrap_or(1);
-        Self { tensor, start: 0, stride, turned: false }
+        Self { tensor, start: 0, stride, transposed: false }
     }
 
     /// Its transpose.
     pub fn t(self) -> Self {
-        Self { turned: !self.turned, ..self }
+        Self { transposed: !self.transposed, ..self }
     }
 }
 
 /// Where a product goes: rows `stride` elements apart from element `start` on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct OutputView {
     pub start: usize,
     pub stride: usize,
     /// Added to what is there.

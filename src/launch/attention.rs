@@ -93,7 +93,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The numbers that every kernel over keys takes, in their order.
+    /// The numbers that every kernel over keys runs_on_kernels, in their order.
     fn numbers(&self, s: AttentionSizes) -> Vec<Arg<'static>> {
         let counts = [s.batch, s.heads, s.size, s.time, s.past, self.k_at, self.v_at, self.stride];
         counts.map(Arg::Count).into_iter().chain([s.scale().into()]).collect()
@@ -114,7 +114,7 @@ pub(crate) fn append(qkv: &Tensor, past: &(Tensor, Tensor), s: AttentionSizes) -
         LaunchShape { grid: [(s.batch * s.keys()).div_ceil(ROWS), 2, 1], threads: THREADS, shared: 0 };
     let mut args = args![old_k.as_ref(), old_v.as_ref(), qkv, &mut k, &mut v, s.batch, width, s.time, s.past];
     launch("attention_append", dtype, shape, &mut args)?;
-    Ok((k.done()?, v.done()?))
+    Ok((k.finish()?, v.finish()?))
 }
 
 /// y [B·T, d], and ℓ [B·T, H] in float32. `cache` holds keys and values of all positions, these included;
@@ -136,7 +136,7 @@ pub(crate) fn forward(
         args.extend(x.numbers(s));
         launch(&s.kernel("output")?, qkv.dtype(), shape, &mut args)?;
     }
-    Ok((y.done()?, log_sums.done()?))
+    Ok((y.finish()?, log_sums.finish()?))
 }
 
 /// Keys split over so many blocks that they fill the device; then the splits are put together.
@@ -160,7 +160,7 @@ fn decode(qkv: &Tensor, x: &Keys<'_>, y: &mut Out, log_sums: &mut Out, s: Attent
     args.extend(x.numbers(s));
     launch(&s.kernel("decode")?, dtype, shape, &mut args)?;
     let Some((parts, marks)) = parts else { return Ok(()) };
-    let (parts, marks) = (parts.done()?, marks.done()?);
+    let (parts, marks) = (parts.finish()?, marks.finish()?);
     let shape = LaunchShape::new(rows * s.heads, THREADS).shared(THREADS / 32 * 128 * 4);
     let mut args = args![&parts, &marks, y, log_sums, s.size, splits, s.scale()];
     launch("attention_merge", dtype, shape, &mut args)
@@ -181,7 +181,7 @@ pub(crate) fn backward(
     let shape = LaunchShape::new((units * lanes).div_ceil(BLOCK), BLOCK);
     let mut args = args![y, dy, log_sums, &mut exponents, &mut alongs, s.batch, s.heads, s.size, s.time];
     launch(&s.kernel("along")?, dtype, shape, &mut args)?;
-    let (exponents, alongs) = (exponents.done()?, alongs.done()?);
+    let (exponents, alongs) = (exponents.finish()?, alongs.finish()?);
     let mut dqkv = Out::like(qkv)?;
     let shared = (2 * s.tile(dtype)? + 4 * STREAM) * s.row(dtype)?;
     let x = Keys::of(qkv, cache, s);
@@ -190,5 +190,5 @@ pub(crate) fn backward(
         args.extend(x.numbers(s));
         launch(&s.kernel(name)?, dtype, s.tiles(dtype, shared + more)?, &mut args)?;
     }
-    dqkv.done()
+    dqkv.finish()
 }

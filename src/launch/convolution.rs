@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use super::elementwise::column_sums;
 use super::{LaunchShape, Out, THREADS, args, launch, vector};
 
-/// Positions that a thread takes, as `convolution.cu` says; and the most taps it has registers for.
+/// Positions that a thread runs_on_kernels, as `convolution.cu` says; and the most taps it has registers for.
 const STEPS: usize = 32;
 const TAPS: usize = 8;
 
@@ -38,7 +38,7 @@ pub(crate) fn forward([x, w, b, tail]: [&Tensor; 4], s: ConvolutionSizes) -> Res
     let each = LaunchShape::each(tail.elem_count());
     let mut args = args![x, &tail, &mut after, batch, time, channels, taps];
     launch("convolution_tail", dtype, each, &mut args)?;
-    Ok((y.done()?, after.done()?))
+    Ok((y.finish()?, after.finish()?))
 }
 
 /// Gradients of x, W and b.
@@ -55,10 +55,10 @@ pub(crate) fn backward(
     let mut partial = Out::new(&[shape.grid[0], width], DType::F32, x)?;
     let mut args = args![x, &filters, &b, &tail, dy, &mut dz, &mut partial, time, channels, taps];
     launch("convolution_slopes", dtype, shape, &mut args)?;
-    let (dz, rows) = (dz.done()?, batch * time);
+    let (dz, rows) = (dz.finish()?, batch * time);
     let mut args = args![&dz, &filters, &mut dx, rows, time, channels, taps];
     launch("convolution_backward", dtype, LaunchShape::each(rows * channels), &mut args)?;
-    let both = column_sums(&partial.done()?, width, None)?;
+    let both = column_sums(&partial.finish()?, width, None)?;
     let dw = both.narrow(0, 0, channels * taps)?.reshape(w.dims())?;
-    Ok([dx.done()?, dw, both.narrow(0, channels * taps, channels)?])
+    Ok([dx.finish()?, dw, both.narrow(0, channels * taps, channels)?])
 }

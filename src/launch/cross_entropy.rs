@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::{column_sums, scale};
 use super::embedding::ids;
-use super::{Arg, LaunchShape, Operand, Out, Place, gemm, launch};
+use super::{Arg, LaunchShape, Operand, Out, OutputView, gemm, launch};
 
 /// Threads of a row's block.
 const THREADS: usize = 512;
@@ -48,10 +48,10 @@ fn in_parts(
     for first in (0..rows).step_by(at_once) {
         let n = at_once.min(rows - first);
         let mut logits = Out::new(&[n, stride], DType::F32, h)?;
-        let fresh = Place { start: 0, stride, keep: false };
+        let fresh = OutputView { start: 0, stride, keep: false };
         let part = Operand { start: first * width, ..Operand::of(h) };
         gemm(&mut logits, fresh, [n, vocab, width], part, Operand::of(w).t())?;
-        let (logits, mut each) = (logits.done()?, Out::new(&[n], DType::F32, h)?);
+        let (logits, mut each) = (logits.finish()?, Out::new(&[n], DType::F32, h)?);
         let mut dz = gradients.then(|| Out::new(&[n, stride], dtype, h)).transpose()?;
         let slope = dz.as_mut().map_or(Arg::Null, Arg::from);
         let mut args = vec![(&logits).into()];
@@ -60,17 +60,17 @@ fn in_parts(
         args.extend([vocab.into(), stride.into(), (1.0 / rows as f64).into()]);
         launch("cross_entropy", dtype, LaunchShape::new(n, THREADS).shared(4 * THREADS / 32), &mut args)?;
         drop(args);
-        all.push(each.done()?);
+        all.push(each.finish()?);
         if let Some(dz) = dz {
-            let dz = dz.done()?;
-            let place = Place { start: first * width, stride: width, keep: false };
+            let dz = dz.finish()?;
+            let place = OutputView { start: first * width, stride: width, keep: false };
             gemm(&mut dh, place, [n, width, vocab], Operand::of(&dz), Operand::of(w))?;
-            let place = Place { start: 0, stride: width, keep: first > 0 };
+            let place = OutputView { start: 0, stride: width, keep: first > 0 };
             gemm(&mut dw, place, [vocab, width, n], Operand::of(&dz).t(), part)?;
         }
     }
     let each = if all.len() == 1 { all.remove(0) } else { Tensor::cat(&all, 0)? };
-    let gradients = if gradients { Some((dh.done()?, dw.done()?)) } else { None };
+    let gradients = if gradients { Some((dh.finish()?, dw.finish()?)) } else { None };
     Ok(KernelLosses { each, gradients })
 }
 

@@ -14,7 +14,7 @@ use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice, WrapErr};
 use candle_core::{CudaStorage, DType, Device, Result, Storage, Tensor, bail};
 use parking_lot::Mutex;
 
-use super::args::{Arg, LaunchShape, Memory, Operand, Place, device_of as one_device};
+use super::args::{Arg, LaunchShape, Memory, Operand, OutputView, device_of as one_device};
 
 include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
 
@@ -162,7 +162,7 @@ pub(super) fn run(name: &str, shape: LaunchShape, args: &mut [Arg<'_>]) -> Resul
 /// cuBLAS thinks in columns: the product of the transposes, in reverse order.
 pub(super) fn gemm(
     to: &Tensor,
-    place: Place,
+    place: OutputView,
     [m, n, k]: [usize; 3],
     a: Operand<'_>,
     b: Operand<'_>,
@@ -172,7 +172,7 @@ pub(super) fn gemm(
         DType::BF16 => Ok(blas::cudaDataType::CUDA_R_16BF),
         other => bail!("products of {other:?}"),
     };
-    let turn = |turned| match turned {
+    let turn = |transposed| match transposed {
         true => blas::cublasOperation_t::CUBLAS_OP_T,
         false => blas::cublasOperation_t::CUBLAS_OP_N,
     };
@@ -190,8 +190,8 @@ pub(super) fn gemm(
     unsafe {
         cublas::gemm_ex(
             *handle.handle(),
-            turn(b.turned),
-            turn(a.turned),
+            turn(b.transposed),
+            turn(a.transposed),
             n as i32,
             m as i32,
             k as i32,

@@ -6,7 +6,7 @@
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Tensor, bail};
 
-use super::args::{Arg, At, LaunchShape, Memory, Operand, Out, Place};
+use super::args::{Arg, DevicePtr, LaunchShape, Memory, Operand, Out, OutputView};
 #[cfg(feature = "emulate")]
 use super::args::{Guarded, device_of};
 #[cfg(feature = "cuda")]
@@ -15,9 +15,9 @@ use super::cuda;
 use super::emulator;
 
 impl Out {
-    /// Room for a tensor of these dimensions, where `beside` lies.
-    pub fn new(dims: &[usize], dtype: DType, beside: &Tensor) -> Result<Self> {
-        let memory = Memory::new(dims, dtype, beside.device())?;
+    /// Room for a tensor of these dimensions, on the device of `like_device`.
+    pub fn new(dims: &[usize], dtype: DType, like_device: &Tensor) -> Result<Self> {
+        let memory = Memory::new(dims, dtype, like_device.device())?;
         Ok(Self { dims: dims.to_vec(), dtype, memory })
     }
 
@@ -27,7 +27,7 @@ impl Out {
     }
 
     /// What the kernels have written.
-    pub fn done(self) -> Result<Tensor> {
+    pub fn finish(self) -> Result<Tensor> {
         match self.memory {
             #[cfg(feature = "cuda")]
             Memory::Device(t) => Ok(t),
@@ -58,7 +58,7 @@ impl Memory {
 }
 
 /// Whether ops on this tensor go to kernels.
-pub(crate) fn takes(t: &Tensor) -> bool {
+pub(crate) fn runs_on_kernels(t: &Tensor) -> bool {
     #[cfg(feature = "emulate")]
     if t.device().is_cpu() && matches!(t.dtype(), DType::F32 | DType::BF16) && emulator::is_on() {
         return true;
@@ -103,13 +103,13 @@ fn run(name: &str, shape: LaunchShape, args: &mut [Arg<'_>]) -> Result<()> {
 }
 
 /// Lets `f` launch kernels that change `t` in place. They must not be given `t`, or a view of it, besides.
-pub(crate) fn in_place(t: &Tensor, f: impl Fn(&At) -> Result<()>) -> Result<()> {
+pub(crate) fn in_place(t: &Tensor, f: impl Fn(&DevicePtr) -> Result<()>) -> Result<()> {
     t.inplace_op1(&InPlace(f, t.device().clone()))
 }
 
 struct InPlace<F>(F, Device);
 
-impl<F: Fn(&At) -> Result<()>> InplaceOp1 for InPlace<F> {
+impl<F: Fn(&DevicePtr) -> Result<()>> InplaceOp1 for InPlace<F> {
     fn name(&self) -> &'static str {
         "in_place"
     }
@@ -130,13 +130,13 @@ impl<F: Fn(&At) -> Result<()>> InplaceOp1 for InPlace<F> {
     }
 }
 
-impl<F: Fn(&At) -> Result<()>> InPlace<F> {
+impl<F: Fn(&DevicePtr) -> Result<()>> InPlace<F> {
     fn at(&self, dtype: DType, base: u64, layout: &Layout) -> Result<()> {
         if !layout.is_contiguous() {
             bail!("not contiguous: {layout:?}");
         }
         let address = base + (layout.start_offset() * dtype.size_in_bytes()) as u64;
-        (self.0)(&At { dtype, address, device: self.1.clone() })
+        (self.0)(&DevicePtr { dtype, address, device: self.1.clone() })
     }
 }
 
@@ -158,7 +158,7 @@ pub(crate) fn address(t: &Tensor) -> Result<u64> {
 /// `out = a·b` ([m, k] times [k, n]), summed in float32 whatever the element types; a and b have the same.
 pub(crate) fn gemm(
     out: &mut Out,
-    place: Place,
+    place: OutputView,
     [m, n, k]: [usize; 3],
     a: Operand<'_>,
     b: Operand<'_>,
@@ -168,7 +168,7 @@ pub(crate) fn gemm(
         _ => start + (rows - 1) * stride + cols,
     };
     let inside = |x: Operand<'_>, rows, cols| {
-        let (rows, cols) = if x.turned { (cols, rows) } else { (rows, cols) };
+        let (rows, cols) = if x.transposed { (cols, rows) } else { (rows, cols) };
         x.tensor.is_contiguous() && reach(rows, cols, x.start, x.stride) <= x.tensor.elem_count()
     };
     let fits = inside(a, m, k) && inside(b, k, n) && reach(m, n, place.start, place.stride) <= out.len();

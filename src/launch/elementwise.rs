@@ -21,7 +21,7 @@ fn same(a: &Tensor, b: &Tensor) -> Result<()> {
 pub(crate) fn map(kernel: &str, x: &Tensor) -> Result<Tensor> {
     let (n, mut y) = (x.elem_count(), Out::like(x)?);
     launch(kernel, x.dtype(), packs(n, x.dtype()), &mut args![x, &mut y, n])?;
-    y.done()
+    y.finish()
 }
 
 /// `kernel` of a and b, element by element, shaped as a.
@@ -29,7 +29,7 @@ pub(crate) fn zip(kernel: &str, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same(a, b)?;
     let (n, mut y) = (a.elem_count(), Out::like(a)?);
     launch(kernel, a.dtype(), packs(n, a.dtype()), &mut args![a, b, &mut y, n])?;
-    y.done()
+    y.finish()
 }
 
 /// Gradients of a and b from theirs and dy.
@@ -37,14 +37,14 @@ pub(crate) fn zip_backward(kernel: &str, a: &Tensor, b: &Tensor, dy: &Tensor) ->
     same(a, dy)?;
     let (n, mut da, mut db) = (a.elem_count(), Out::like(a)?, Out::like(b)?);
     launch(kernel, a.dtype(), packs(n, a.dtype()), &mut args![a, b, dy, &mut da, &mut db, n])?;
-    Ok((da.done()?, db.done()?))
+    Ok((da.finish()?, db.finish()?))
 }
 
 /// GELU of x + b.
 pub(crate) fn gelu(x: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (n, cols, mut y) = (x.elem_count(), b.elem_count(), Out::like(x)?);
     launch("gelu_forward", x.dtype(), packs(n, x.dtype()), &mut args![x, &vector(b)?, &mut y, n, cols])?;
-    y.done()
+    y.finish()
 }
 
 /// Gradients of x and b.
@@ -56,7 +56,7 @@ pub(crate) fn gelu_backward(x: &Tensor, b: &Tensor, dy: &Tensor) -> Result<(Tens
         packs(n, x.dtype()),
         &mut args![x, &vector(b)?, dy, &mut dx, n, cols],
     )?;
-    let dx = dx.done()?;
+    let dx = dx.finish()?;
     let db = column_sums(&dx, cols, None)?;
     Ok((dx, db))
 }
@@ -91,7 +91,7 @@ pub(crate) fn cut(x: &Tensor, sizes: &[usize]) -> Result<Vec<Tensor>> {
         let mut args = args![x, &mut y, rows, cols, start, size];
         launch("columns_take", x.dtype(), LaunchShape::each(rows * size), &mut args)?;
         start += size;
-        y.done()
+        y.finish()
     };
     sizes.iter().map(part).collect()
 }
@@ -107,7 +107,7 @@ pub(crate) fn join(parts: &[Option<Tensor>], sizes: &[usize], rows: usize) -> Re
         launch("columns_put", dtype, LaunchShape::each(rows * size), &mut args)?;
         start += size;
     }
-    x.done()
+    x.finish()
 }
 
 /// Rows that one block adds up.
@@ -120,6 +120,6 @@ pub(crate) fn column_sums(x: &Tensor, cols: usize, weight: Option<&Tensor>) -> R
     let mut y = Out::new(&[chunks, cols], DType::F32, x)?;
     let shape = LaunchShape { grid: [cols.div_ceil(32), chunks, 1], threads: THREADS, shared: 4 * THREADS };
     launch("column_sums", x.dtype(), shape, &mut args![x, weight, &mut y, rows, cols, CHUNK])?;
-    let y = y.done()?;
+    let y = y.finish()?;
     if chunks == 1 { y.reshape(cols) } else { column_sums(&y, cols, None) }
 }

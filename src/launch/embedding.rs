@@ -7,9 +7,9 @@ use super::{LaunchShape, Out, args, launch};
 
 const THREADS: usize = 128;
 
-/// Token ids where `beside` lies.
-pub(crate) fn ids(ids: &[u32], beside: &Tensor) -> Result<Tensor> {
-    Tensor::new(ids, beside.device())
+/// Token ids on the device of `like_device`.
+pub(crate) fn ids(ids: &[u32], like_device: &Tensor) -> Result<Tensor> {
+    Tensor::new(ids, like_device.device())
 }
 
 /// table[ids[i]].
@@ -22,7 +22,7 @@ pub(crate) fn gather(table: &Tensor, tokens: &[u32]) -> Result<Tensor> {
     let ids = ids(tokens, table)?;
     let shape = LaunchShape::new(tokens.len(), THREADS);
     launch("embedding_forward", table.dtype(), shape, &mut args![table, &ids, &mut y, width])?;
-    y.done()
+    y.finish()
 }
 
 /// table[ids[i]] += rows[i], position after position for every id: the same sum every time.

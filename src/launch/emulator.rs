@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 use half::bf16;
 
-use super::args::{Arg, Guarded, LaunchShape, Operand, Place, guarded};
+use super::args::{Arg, Guarded, LaunchShape, Operand, OutputView, guarded};
 
 static ON: AtomicBool = AtomicBool::new(false);
 static SEED: AtomicU32 = AtomicU32::new(1);
@@ -187,7 +187,7 @@ fn check_bounds(args: &mut [Arg<'_>], inputs: &[Option<Guarded>]) -> Result<()> 
 pub(super) fn gemm(
     to: &mut Guarded,
     dtype: DType,
-    place: Place,
+    place: OutputView,
     [m, n, k]: [usize; 3],
     a: Operand<'_>,
     b: Operand<'_>,
@@ -197,7 +197,7 @@ pub(super) fn gemm(
     };
     let (x, y) = (wide(a)?, wide(b)?);
     let at = |o: Operand<'_>, row: usize, col: usize| {
-        let (row, col) = if o.turned { (col, row) } else { (row, col) };
+        let (row, col) = if o.transposed { (col, row) } else { (row, col) };
         o.start + row * o.stride + col
     };
     let size = dtype.size_in_bytes();
@@ -237,7 +237,7 @@ mod tests {
         let (x, mut y) = (input()?, Out::new(&[N], DType::F32, &input()?)?);
         let shape = LaunchShape::new(1, 64).shared(4 * 64);
         run(&format!("planted_{name}_f32"), shape, &mut args![&x, &mut y, N])?;
-        y.done()?.to_vec1()
+        y.finish()?.to_vec1()
     }
 
     #[test]

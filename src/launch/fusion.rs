@@ -15,7 +15,7 @@ pub(crate) fn forward(x: &Tensor, [a, b, w, c]: [&Tensor; 4]) -> Result<Tensor> 
     let (rows, d) = a.dims2()?;
     let mut y = Out::like(x)?;
     launch("fusion_forward", x.dtype(), shape(rows), &mut args![x, a, b, w, &vector(c)?, &mut y, rows, d])?;
-    y.done()
+    y.finish()
 }
 
 /// Gradients of a, b, W and c.
@@ -25,8 +25,8 @@ pub(crate) fn backward([a, b, w, c]: [&Tensor; 4], dy: &Tensor) -> Result<[Tenso
     let bias = vector(c)?;
     let mut args = args![a, b, w, &bias, dy, &mut da, &mut db, &mut dz, rows, d];
     launch("fusion_backward", a.dtype(), shape(rows), &mut args)?;
-    let dz = dz.done()?;
+    let dz = dz.finish()?;
     let halves = [column_sums(a, d, Some(&dz))?, column_sums(b, d, Some(&dz))?];
     let dw = Tensor::cat(&halves, 0)?.reshape(w.dims())?;
-    Ok([da.done()?, db.done()?, dw, column_sums(&dz, 1, None)?.reshape(c.dims())?])
+    Ok([da.finish()?, db.finish()?, dw, column_sums(&dz, 1, None)?.reshape(c.dims())?])
 }

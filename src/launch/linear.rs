@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::{begin, column_sums};
-use super::{LaunchShape, Operand, Out, Place, THREADS, args, gemm, launch, vector};
+use super::{LaunchShape, Operand, Out, OutputView, THREADS, args, gemm, launch, vector};
 
 /// The weight as [in, out], however it is stored.
 fn oriented(w: &Tensor, out_in: bool) -> Operand<'_> {
@@ -44,9 +44,9 @@ pub(crate) fn forward(
     if keep {
         begin(residual, b, &mut y, outer)?;
     }
-    let place = Place { start: 0, stride: outer, keep };
+    let place = OutputView { start: 0, stride: outer, keep };
     gemm(&mut y, place, [rows, outer, inner], Operand::of(x), oriented(w, out_in))?;
-    y.done()
+    y.finish()
 }
 
 /// The same for a single row: the weights go by once, and nothing else is launched.
@@ -76,7 +76,7 @@ fn row(
             launch("row_in_out", dtype, shape, &mut args)?;
         }
     }
-    y.done()
+    y.finish()
 }
 
 /// The first of the largest of a row of logits; nothing where one of them is not a number.
@@ -85,7 +85,7 @@ pub(crate) fn likeliest(logits: &Tensor) -> Result<Option<u32>> {
     let threads = 1024;
     let shape = LaunchShape::new(1, threads).shared(8 * threads);
     launch("likeliest", logits.dtype(), shape, &mut args![logits, &mut best, n])?;
-    let best = best.done()?.to_vec1::<u32>()?;
+    let best = best.finish()?.to_vec1::<u32>()?;
     Ok(best.first().copied().filter(|&best| (best as usize) < n))
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn backward(
     let [rows, outer, inner] = sizes(x, w, out_in)?;
     let mut dx = Out::new(&[rows, inner], x.dtype(), x)?;
     let dy = dy.reshape((rows, outer))?;
-    let fresh = |stride| Place { start: 0, stride, keep: false };
+    let fresh = |stride| OutputView { start: 0, stride, keep: false };
     gemm(&mut dx, fresh(inner), [rows, inner, outer], Operand::of(&dy), oriented(w, out_in).t())?;
     let mut dw = Out::new(w.dims(), DType::F32, x)?;
     let x = x.reshape((rows, inner))?;
@@ -110,5 +110,5 @@ pub(crate) fn backward(
         false => gemm(&mut dw, fresh(outer), [inner, outer, rows], x.t(), g)?,
     }
     let db = with_bias.then(|| column_sums(&dy, outer, None)).transpose()?;
-    Ok((dx.done()?, dw.done()?, db))
+    Ok((dx.finish()?, dw.finish()?, db))
 }

@@ -1,6 +1,6 @@
 //! The ops' kernels: host code that allocates outputs and launches what `kernels/*.cu` defines.
 //!
-//! An op asks [`takes`] of its first input. Tensors on a CUDA device go to kernels, and so do, where the process
+//! An op asks [`runs_on_kernels`] of its first input. Tensors on a CUDA device go to kernels, and so do, where the process
 //! was told to [`emulate`], float32 and bfloat16 tensors on the CPU: the very same host and kernel code, so that
 //! both are tested on machines without a GPU. float64 stays with the ops' own CPU paths.
 //!
@@ -36,10 +36,10 @@ pub(crate) mod wkv6;
 
 use candle_core::{DType, Result, Tensor};
 
-pub(crate) use args::{Arg, LaunchShape, Operand, Out, Place, THREADS, args};
+pub(crate) use args::{Arg, LaunchShape, Operand, Out, OutputView, THREADS, args};
 #[cfg(feature = "cuda")]
 pub use cuda::poison_outputs;
-pub(crate) use dispatch::{gemm, launch, takes};
+pub(crate) use dispatch::{gemm, launch, runs_on_kernels};
 
 /// From now on, for this whole process, float32 and bfloat16 tensors go through kernels on the CPU; `seed` decides
 /// in which order their threads run.

@@ -26,7 +26,7 @@ pub(crate) fn forward(x: &Tensor, w: &Tensor, b: Option<&Tensor>, s: Norm) -> Re
     let (centred, shape) = (usize::from(s.centred), warps(rows * s.groups));
     let mut args = args![x, &w, b.as_ref(), &mut y, rows, s.cols, s.groups, centred, s.eps];
     launch("norm_forward", x.dtype(), shape, &mut args)?;
-    y.done()
+    y.finish()
 }
 
 /// Rows that one block of `norm_weights` adds up.
@@ -40,11 +40,11 @@ pub(crate) fn backward(x: &Tensor, w: &Tensor, dy: &Tensor, s: Norm) -> Result<[
     let (centred, shape) = (usize::from(s.centred), warps(rows * s.groups));
     let mut args = args![x, &w, dy, &mut dx, &mut stats, rows, s.cols, s.groups, centred, s.eps];
     launch("norm_backward", dtype, shape, &mut args)?;
-    let (stats, chunks) = (stats.done()?, rows.div_ceil(CHUNK));
+    let (stats, chunks) = (stats.finish()?, rows.div_ceil(CHUNK));
     let mut partial = Out::new(&[chunks, 2 * s.cols], DType::F32, x)?;
     let shape = LaunchShape { grid: [s.cols.div_ceil(32), chunks, 1], threads: THREADS, shared: 8 * THREADS };
     let mut args = args![x, dy, &stats, &mut partial, rows, s.cols, s.groups, CHUNK];
     launch("norm_weights", dtype, shape, &mut args)?;
-    let both = column_sums(&partial.done()?, 2 * s.cols, None)?;
-    Ok([dx.done()?, both.narrow(0, 0, s.cols)?, both.narrow(0, s.cols, s.cols)?])
+    let both = column_sums(&partial.finish()?, 2 * s.cols, None)?;
+    Ok([dx.finish()?, both.narrow(0, 0, s.cols)?, both.narrow(0, s.cols, s.cols)?])
 }

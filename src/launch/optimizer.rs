@@ -92,7 +92,7 @@ impl Jobs {
         let mut squares = Out::new(&[jobs], DType::F64, packed)?;
         let each = LaunchShape::new(jobs, THREADS).shared(few);
         launch("optimizer_squares", DType::F32, each, &mut args![&self.table, &addresses, &mut squares])?;
-        let squares = squares.done()?;
+        let squares = squares.finish()?;
         in_place(&self.records, |records| {
             let mut args = args![&self.table, &squares, loss, records, now, before, jobs];
             launch("optimizer_norms", DType::F32, LaunchShape::new(1, THREADS).shared(few), &mut args)

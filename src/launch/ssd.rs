@@ -83,13 +83,13 @@ impl SsdPlan {
         let shape = LaunchShape::new(chunks.div_ceil(THREADS / 32), THREADS);
         let mut args = args![dt, a_log, dt_bias, &mut steps, batch, time, heads, low, high];
         launch("ssd_steps", self.dtype, shape, &mut args)?;
-        steps.done()
+        steps.finish()
     }
 
     /// Room for a state at every chunk, in the activations' type.
-    fn edges(&self, beside: &Tensor) -> Result<Out> {
+    fn edges(&self, like_device: &Tensor) -> Result<Out> {
         let Ssd { batch, heads, size, state, .. } = self.s;
-        Out::new(&[batch * heads, self.chunks, state, size.next_multiple_of(8)], self.dtype, beside)
+        Out::new(&[batch * heads, self.chunks, state, size.next_multiple_of(8)], self.dtype, like_device)
     }
 
     /// Channels at a time, and the shape, of a scan over the chunks.
@@ -111,7 +111,7 @@ impl SsdPlan {
         let mut args =
             args![b, x, steps, state, &mut starts, &mut last, s.time, s.heads, s.groups, s.size, s.state];
         self.launch("states", p, shape, &mut args)?;
-        Ok((starts.done()?, last.done()?))
+        Ok((starts.finish()?, last.finish()?))
     }
 
     /// The gradient of the state at every chunk's end.
@@ -120,7 +120,7 @@ impl SsdPlan {
         let (p, shape) = self.scan();
         let mut args = args![c, dy, steps, &mut ends, s.time, s.heads, s.groups, s.size, s.state];
         self.launch("ends", p, shape, &mut args)?;
-        ends.done()
+        ends.finish()
     }
 
     /// Into how many shares to split the heads of a group, for so many blocks.
@@ -150,7 +150,7 @@ pub(crate) fn forward(inputs: &[Tensor; 7], state: &Tensor, s: Ssd) -> Result<(T
             high
         ];
         launch("ssd_recur", x.dtype(), shape, &mut args)?;
-        return Ok((y.done()?, last.done()?));
+        return Ok((y.finish()?, last.finish()?));
     }
     let steps = plan.steps(dt, &a_log, &dt_bias)?;
     let (starts, last) = plan.states(b, x, &steps, &state)?;
@@ -160,7 +160,7 @@ pub(crate) fn forward(inputs: &[Tensor; 7], state: &Tensor, s: Ssd) -> Result<(T
     let shape = LaunchShape { grid: plan.grid(splits), threads: 128, shared: maps + stage + stage.max(maps) };
     let mut args = args![x, b, c, &steps, &starts, &d, &mut y, time, heads, groups, size, n, splits];
     plan.launch("output", plan.p, shape, &mut args)?;
-    Ok((y.done()?, last))
+    Ok((y.finish()?, last))
 }
 
 /// Gradients of x, δ, B, C, A_log, δ_bias and D.
@@ -212,11 +212,11 @@ pub(crate) fn backward(inputs: &[Tensor; 7], dy: &Tensor, state: &Tensor, s: Ssd
 
     let (mut db, mut dc) = (Out::like(b)?, Out::like(c)?);
     let shape = LaunchShape { grid: [(rows * maps).div_ceil(THREADS), 2, 1], threads: THREADS, shared: 0 };
-    let (db_parts, dc_parts) = (db_parts.done()?, dc_parts.done()?);
+    let (db_parts, dc_parts) = (db_parts.finish()?, dc_parts.finish()?);
     let mut args = args![&db_parts, &dc_parts, &mut db, &mut dc, rows, maps, splits];
     launch("ssd_sum", plan.dtype, shape, &mut args)?;
-    let parameters = column_sums(&parameters.done()?, 3 * heads, None)?;
-    let mut gradients = vec![dx.done()?, ddt.done()?, db.done()?, dc.done()?];
+    let parameters = column_sums(&parameters.finish()?, 3 * heads, None)?;
+    let mut gradients = vec![dx.finish()?, ddt.finish()?, db.finish()?, dc.finish()?];
     for i in 0..3 {
         gradients.push(parameters.narrow(0, i * heads, heads)?);
     }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::elementwise::column_sums;
-use super::{Arg, LaunchShape, Operand, Out, Place, args, gemm, launch, vector};
+use super::{Arg, LaunchShape, Operand, Out, OutputView, args, gemm, launch, vector};
 
 /// Δ = x[t−1] − x[t].
 pub(crate) fn shift(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
@@ -15,7 +15,7 @@ pub(crate) fn shift(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
         LaunchShape::each(rows * d),
         &mut args![x, &tail, &mut y, rows, d, time],
     )?;
-    y.done()
+    y.finish()
 }
 
 /// The gradient of x.
@@ -28,7 +28,7 @@ pub(crate) fn shift_backward(dy: &Tensor, batch: usize) -> Result<Tensor> {
         LaunchShape::each(rows * d),
         &mut args![dy, &mut dx, rows, d, rows / batch],
     )?;
-    dx.done()
+    dx.finish()
 }
 
 /// What made the mixes, for the way back.
@@ -59,7 +59,7 @@ pub(crate) fn mix(
     args.extend([rows.into(), d.into()]);
     launch("mix_forward", x.dtype(), LaunchShape::each(rows * d), &mut args)?;
     drop(args);
-    Ok(Mixes { outputs: outputs.into_iter().map(Out::done).collect::<Result<_>>()?, maps })
+    Ok(Mixes { outputs: outputs.into_iter().map(Out::finish).collect::<Result<_>>()?, maps })
 }
 
 /// a_i of [rows, parts·rank].
@@ -71,11 +71,11 @@ fn maps(a: &Tensor, w2: &Tensor, rows: usize, d: usize) -> Result<Tensor> {
     let (parts, rank, _) = w2.dims3()?;
     let mut maps = Out::new(&[parts, rows, d], a.dtype(), a)?;
     for i in 0..parts {
-        let place = Place { start: i * rows * d, stride: d, keep: false };
+        let place = OutputView { start: i * rows * d, stride: d, keep: false };
         let w = Operand { start: i * rank * d, ..Operand::of(w2) };
         gemm(&mut maps, place, [rows, d, rank], part(a, i, rank), w)?;
     }
-    maps.done()
+    maps.finish()
 }
 
 /// Gradients of a mix.
@@ -105,10 +105,10 @@ pub(crate) fn mix_backward(
     args.extend([rows.into(), d.into(), parts.into()]);
     launch("mix_backward", delta.dtype(), LaunchShape::each(rows * d), &mut args)?;
     drop(args);
-    let dm = dm.done()?;
+    let dm = dm.finish()?;
     let dmu = (0..parts).map(|i| column_sums(&dm.get(i)?, d, None)).collect::<Result<_>>()?;
     let low = low.map(|(a, w2)| low_backward(a, w2, &dm)).transpose()?;
-    Ok(MixGradients { dx: dx.done()?, ddelta: ddelta.done()?, dmu, low })
+    Ok(MixGradients { dx: dx.finish()?, ddelta: ddelta.finish()?, dmu, low })
 }
 
 /// Gradients of a and W₂ from those of their products.
@@ -118,10 +118,10 @@ fn low_backward(a: &Tensor, w2: &Tensor, dm: &Tensor) -> Result<(Tensor, Tensor)
     for i in 0..parts {
         let g = Operand { start: i * rows * d, ..Operand::of(dm) };
         let w = Operand { start: i * rank * d, ..Operand::of(w2) };
-        let place = Place { start: i * rank, stride: parts * rank, keep: false };
+        let place = OutputView { start: i * rank, stride: parts * rank, keep: false };
         gemm(&mut da, place, [rows, rank, d], g, w.t())?;
-        let place = Place { start: i * rank * d, stride: d, keep: false };
+        let place = OutputView { start: i * rank * d, stride: d, keep: false };
         gemm(&mut dw, place, [rank, d, rows], part(a, i, rank).t(), g)?;
     }
-    Ok((da.done()?, dw.done()?))
+    Ok((da.finish()?, dw.finish()?))
 }

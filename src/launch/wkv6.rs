@@ -86,15 +86,15 @@ impl Wkv6Plan {
     }
 
     /// Room for a state of every chunk.
-    fn states(&self, beside: &Tensor) -> Result<Out> {
+    fn states(&self, like_device: &Tensor) -> Result<Out> {
         let [batch, _, heads, _] = self.sizes;
-        Out::new(&[batch * heads * self.chunks, self.padded, self.padded], DType::F32, beside)
+        Out::new(&[batch * heads * self.chunks, self.padded, self.padded], DType::F32, like_device)
     }
 
     /// Room for the decay of every chunk.
-    fn decays(&self, beside: &Tensor) -> Result<Out> {
+    fn decays(&self, like_device: &Tensor) -> Result<Out> {
         let [batch, _, heads, _] = self.sizes;
-        Out::new(&[batch * heads * self.chunks, self.padded], DType::F32, beside)
+        Out::new(&[batch * heads * self.chunks, self.padded], DType::F32, like_device)
     }
 }
 
@@ -109,18 +109,18 @@ pub(crate) fn forward(x: &[Tensor; 5], state: &Tensor, sizes: [usize; 4]) -> Res
         let shape = LaunchShape { grid: [heads, batch, 1], threads: THREADS, shared };
         let mut args = args![r, k, v, raw, &u, &state, &mut y, &mut last, time, size];
         launch(&plan.name("step"), dtype, shape, &mut args)?;
-        return Ok((y.done()?, last.done()?));
+        return Ok((y.finish()?, last.finish()?));
     }
     let (mut states, mut decay) = (plan.states(r)?, plan.decays(r)?);
     let mut args = args![k, v, raw, &mut states, &mut decay, time, size];
     launch(&plan.name("chunk"), dtype, plan.chunk(plan.tiles(2)), &mut args)?;
-    let decay = decay.done()?;
+    let decay = decay.finish()?;
     let mut args = args![&mut states, &decay, &state, &mut last, plan.chunks, size, plan.padded];
     launch("wkv6_scan", DType::F32, plan.scan(1), &mut args)?;
-    let states = states.done()?;
+    let states = states.finish()?;
     let mut args = args![r, k, v, raw, &u, &states, &mut y, time, size];
     launch(&plan.name("output"), dtype, plan.chunk(plan.respond()), &mut args)?;
-    Ok((y.done()?, last.done()?))
+    Ok((y.finish()?, last.finish()?))
 }
 
 /// Gradients of r, k, v, ω and u.
@@ -137,10 +137,10 @@ pub(crate) fn backward(
     let (mut states, mut ends, mut decay) = (plan.states(r)?, plan.states(r)?, plan.decays(r)?);
     let mut args = args![r, k, v, raw, dy, &mut states, &mut ends, &mut decay, time, size];
     launch(&plan.name("chunk_both"), dtype, plan.chunk(plan.tiles(4)), &mut args)?;
-    let decay = decay.done()?;
+    let decay = decay.finish()?;
     let mut args = args![&mut states, &mut ends, &decay, &state, plan.chunks, size, plan.padded];
     launch("wkv6_scan_both", DType::F32, plan.scan(2), &mut args)?;
-    let (states, ends) = (states.done()?, ends.done()?);
+    let (states, ends) = (states.finish()?, ends.finish()?);
     let (mut dr, mut dk, mut dv, mut draw) = (Out::like(r)?, Out::like(k)?, Out::like(v)?, Out::like(raw)?);
     let mut args = args![r, k, dy, raw, &u, &ends, &mut dv, time, size];
     launch(&plan.name("dv"), dtype, plan.chunk(plan.respond()), &mut args)?;
@@ -148,6 +148,6 @@ pub(crate) fn backward(
     let mut args =
         args![r, k, v, raw, &u, dy, &states, &ends, &mut dr, &mut dk, &mut draw, &mut du, time, size];
     launch(&plan.name("gradient"), dtype, plan.chunk(plan.gradient()), &mut args)?;
-    let du = column_sums(&du.done()?, heads * size, None)?.reshape(x[4].dims())?;
-    Ok([dr.done()?, dk.done()?, dv.done()?, draw.done()?, du])
+    let du = column_sums(&du.finish()?, heads * size, None)?.reshape(x[4].dims())?;
+    Ok([dr.finish()?, dk.finish()?, dv.finish()?, draw.finish()?, du])
 }

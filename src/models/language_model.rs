@@ -7,7 +7,7 @@ use super::model_stats::ModelStats;
 use super::network::{Branch, Hybrid, Network};
 use super::params::Params;
 use super::state::State;
-use crate::device::{self, Precision};
+use crate::device::{Compute, Precision};
 use crate::ops::{Layout, Tape, Var, likeliest, linear, on_two_workers, on_worker, token_losses};
 
 /// A language model: tokens and state in, hidden states, logits or losses out.
@@ -31,9 +31,9 @@ pub trait LanguageModel: Network {
         Some(Box::new(Model { config: self.config(), network }))
     }
 
-    /// The same model on the device that was chosen, for computing in this precision there.
-    fn to_device(&self, precision: Precision) -> Result<Box<dyn LanguageModel>> {
-        Ok(self.over(self.params().to_device(device::current(), precision)?))
+    /// The same model on a device, for computing in this precision there.
+    fn to_device(&self, on: &Compute, precision: Precision) -> Result<Box<dyn LanguageModel>> {
+        Ok(self.over(self.params().to_device(on, precision)?))
     }
 
     /// Hidden states of every position without a record of how they came to be, [B·T, d].

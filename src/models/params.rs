@@ -153,7 +153,7 @@ impl Params {
     /// The same parameters on a device, for computing in this precision there.
     pub fn to_device(&self, on: &Compute, precision: Precision) -> Result<Self> {
         let flat = self.flat.to_device(on.device())?;
-        let rounded = match precision.here() {
+        let rounded = match precision.on(on) {
             Precision::Bfloat16 if !on.has_kernels() => {
                 bail!("precision bfloat16 needs a GPU, and this is {:?}", on.name())
             }

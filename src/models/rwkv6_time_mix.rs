@@ -172,11 +172,11 @@ pub(super) fn time_mix(
 
 /// w = exp(−exp(ω)).
 pub(super) fn decays(logits: &Tensor) -> Result<Tensor> {
-    wide(logits)?.exp()?.neg()?.exp()
+    to_f32(logits)?.exp()?.neg()?.exp()
 }
 
 /// At least in float32.
-pub(super) fn wide(t: &Tensor) -> Result<Tensor> {
+pub(super) fn to_f32(t: &Tensor) -> Result<Tensor> {
     if t.dtype() == DType::BF16 { t.to_dtype(DType::F32) } else { Ok(t.clone()) }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
 
-use crate::device;
+use crate::device::Compute;
 use crate::ops::{on_cpu, to_vec_f64};
 
 /// The recurrent state of every layer, or the cache of keys and values.
@@ -135,7 +135,7 @@ impl State {
     }
 
     /// Reads a state that [`State::save`] wrote.
-    pub fn load(path: &Path) -> Result<Self> {
+    pub fn load(path: &Path, on: &Compute) -> Result<Self> {
         let all = candle_core::safetensors::load(path, &Device::Cpu)?;
         let Some(meta) = all.get("meta") else { bail!("{}: not a state", path.display()) };
         let meta = meta.to_vec1::<i64>()?;
@@ -143,7 +143,7 @@ impl State {
         loop {
             let named = |n: &&'static str| {
                 let t = all.get(&format!("layers.{}.{n}", layers.len()))?;
-                Some(t.to_device(device::current().device()).map(|t| (*n, t)))
+                Some(t.to_device(on.device()).map(|t| (*n, t)))
             };
             let layer = NAMES.iter().filter_map(named).collect::<Result<Vec<_>>>()?;
             if layer.is_empty() {

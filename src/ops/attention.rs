@@ -15,7 +15,7 @@ use candle_core::{D, DType, Result, Tensor, bail};
 use super::attention_blocks::{AttentionShape, backward, extend, forward, with_inputs};
 use super::case::like;
 use super::data::{Data, tensor};
-use super::{Case, Tape, Var, real};
+use super::{Case, Tape, Var, dispatch_dtype};
 use crate::launch;
 
 /// Checks that rows, columns, batch, heads and past fit together.
@@ -54,7 +54,7 @@ fn appended(
         // In memory of their own at once: one launch, where taking views apart later would be several.
         (None, Some(s)) => launch::attention::append(qkv, &(qkv.clone(), qkv.clone()), s)?,
         (Some(past), Some(s)) => launch::attention::append(qkv, past, s)?,
-        (Some((k, v)), None) => real!(qkv.dtype(), T => {
+        (Some((k, v)), None) => dispatch_dtype!(qkv.dtype(), T => {
             let longer = |which: usize, old: &Tensor| {
                 let old = old.contiguous()?;
                 let (x, old) = (Data::of(qkv)?, Data::of(&old)?);
@@ -82,7 +82,7 @@ pub fn causal_attention(
     let s = shape(qkv.tensor(), batch, heads, past)?;
     let (rows, wide, width) = (batch * s.time, 3 * s.width, s.width);
     let dtype = qkv.tensor().dtype();
-    let on_device = launch::takes(qkv.tensor()).then_some(launch::attention::AttentionSizes {
+    let on_device = launch::runs_on_kernels(qkv.tensor()).then_some(launch::attention::AttentionSizes {
         batch,
         heads,
         size: s.head(),
@@ -93,21 +93,21 @@ pub fn causal_attention(
     let longer = past.is_some().then(|| cache.clone());
     let (y, log_sums) = match on_device {
         Some(s) => launch::attention::forward(qkv.tensor(), longer.as_ref(), s)?,
-        None => real!(dtype, T => {
+        None => dispatch_dtype!(dtype, T => {
             let (y, log_sums) = with_inputs::<T, _>(s, qkv.tensor(), longer.as_ref(), forward)?;
             (tensor(y, &[rows, width])?, tensor(log_sums, &[rows, heads])?)
         }),
     };
-    if !tape.follows(&[qkv]) {
+    if !tape.requires_grad(&[qkv]) {
         return Ok((Var::constant(y), cache));
     }
     let (slot, qkv, kept) = (qkv.slot(), qkv.tensor().clone(), y.clone());
-    let y = tape.push_one(y, move |dy, sink| {
+    let y = tape.record_one(y, move |dy, sink| {
         if let Some(s) = on_device {
             let outer = [&kept, &log_sums, &dy];
             return sink.add(slot, launch::attention::backward(&qkv, longer.as_ref(), outer, s)?);
         }
-        let dqkv = real!(dtype, T => {
+        let dqkv = dispatch_dtype!(dtype, T => {
             let (y, l, dy) = (Data::of(&kept)?, Data::of(&log_sums)?, Data::of(&dy)?);
             let (y, l, dy) = (y.get::<T>()?, l.get()?, dy.get()?);
             let d = with_inputs::<T, _>(s, &qkv, longer.as_ref(), |x| backward(x, y, l, dy))?;

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::case::like;
 use super::data::{Data, tensor};
 use super::linear::sum_in_order;
-use super::{Case, Real, Tape, Var, real, simd};
+use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch;
 
 #[derive(Clone, Copy)]
@@ -152,22 +152,22 @@ pub fn causal_conv_silu(tape: &Tape, x: &Var, w: &Var, b: &Var, tail: &Tensor) -
     let s = ConvolutionShape { batch, time: rows / batch, channels, taps: before + 1 };
     let dtype = x.tensor().dtype();
     let inputs = [x.tensor().clone(), w.tensor().clone(), b.tensor().clone(), tail.clone()];
-    let on_device = launch::takes(x.tensor()).then_some([s.batch, s.time, s.channels, s.taps]);
+    let on_device = launch::runs_on_kernels(x.tensor()).then_some([s.batch, s.time, s.channels, s.taps]);
     let (y, new_tail) = match on_device {
         Some(s) => launch::convolution::forward(inputs.each_ref(), s)?,
-        None => real!(dtype, T => {
+        None => dispatch_dtype!(dtype, T => {
             let (y, new_tail) = forward::<T>(inputs.each_ref(), s)?;
             (tensor(y, &[s.batch * s.time, cols])?, tensor(new_tail, tail.dims())?)
         }),
     };
-    if !tape.follows(&[x, w, b]) {
+    if !tape.requires_grad(&[x, w, b]) {
         return Ok((Var::constant(y), new_tail));
     }
     let slots = [x.slot(), w.slot(), b.slot()];
-    let y = tape.push_one(y, move |dy, sink| {
+    let y = tape.record_one(y, move |dy, sink| {
         let gradients = match on_device {
             Some(s) => launch::convolution::backward(inputs.each_ref(), &dy, s)?,
-            None => real!(dtype, T => backward::<T>(inputs.each_ref(), &dy, s))?,
+            None => dispatch_dtype!(dtype, T => backward::<T>(inputs.each_ref(), &dy, s))?,
         };
         slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
     });

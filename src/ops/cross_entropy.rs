@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use super::data::{Data, tensor};
 use super::linear::{Mat, Threads, append_product, matmul};
 use super::real::{exponentials, largest};
-use super::{Case, Real, Tape, Var, real, simd, to_vec_f64};
+use super::{Case, Real, Tape, Var, dispatch_dtype, simd, to_vec_f64};
 use crate::launch;
 
 /// Tokens whose e is kept at a time.
@@ -216,11 +216,11 @@ fn run<T: Real>(
 /// Mean cross-entropy of `targets` under softmax(h Wᵀ): a scalar.
 pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> Result<Var> {
     let dtype = h.tensor().dtype();
-    let gradients = tape.follows(&[h, w]);
-    if launch::takes(h.tensor()) {
+    let gradients = tape.requires_grad(&[h, w]);
+    if launch::runs_on_kernels(h.tensor()) {
         return on_device(tape, h, w, targets, gradients);
     }
-    real!(dtype, T => {
+    dispatch_dtype!(dtype, T => {
         let out = run::<T>(h.tensor(), w.tensor(), targets, gradients, WORDS)?;
         let mean = out.losses.iter().sum::<f64>() / targets.len() as f64;
         let loss = tensor(vec![T::of(mean)], &[])?;
@@ -229,7 +229,7 @@ pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> R
         }
         let (hs, ws) = (h.slot(), w.slot());
         let (dh, dw) = (tensor(out.dh, h.dims())?, tensor(out.dw, w.dims())?);
-        Ok(tape.push_one(loss, move |dy, sink| {
+        Ok(tape.record_one(loss, move |dy, sink| {
             let scale = dy.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             let scaled = |t: Tensor| if scale == 1.0 { Ok(t) } else { t * scale };
             sink.add(hs, scaled(dh)?)?;
@@ -245,7 +245,7 @@ fn on_device(tape: &Tape, h: &Var, w: &Var, targets: &[u32], gradients: bool) ->
     let mean = launch::cross_entropy::mean(&losses.each)?;
     let Some((dh, dw)) = losses.gradients else { return Ok(Var::constant(mean)) };
     let (hs, ws) = (h.slot(), w.slot());
-    Ok(tape.push_one(mean, move |dy, sink| {
+    Ok(tape.record_one(mean, move |dy, sink| {
         let by = dy.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         if by != 1.0 {
             launch::elementwise::scale(&dh, by)?;
@@ -258,10 +258,10 @@ fn on_device(tape: &Tape, h: &Var, w: &Var, targets: &[u32], gradients: bool) ->
 
 /// The loss of every token, in nats: what evaluation sums.
 pub fn token_losses(h: &Tensor, w: &Tensor, targets: &[u32]) -> Result<Vec<f64>> {
-    if launch::takes(h) {
+    if launch::runs_on_kernels(h) {
         return to_vec_f64(&launch::cross_entropy::losses(h, w, targets, false)?.each);
     }
-    real!(h.dtype(), T => Ok(run::<T>(h, w, targets, false, WORDS)?.losses))
+    dispatch_dtype!(h.dtype(), T => Ok(run::<T>(h, w, targets, false, WORDS)?.losses))
 }
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {

@@ -6,7 +6,7 @@ use parking_lot::RwLockReadGuard;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Storage, Tensor, bail};
 
-use super::real::{Real, real};
+use super::real::{Real, dispatch_dtype};
 use crate::launch;
 
 /// Rows handled by one task. Fixed, so that partial sums do not depend on the number of threads.
@@ -91,12 +91,12 @@ pub fn on_cpu(t: &Tensor) -> Result<Tensor> {
 pub fn to_vec_f64(t: &Tensor) -> Result<Vec<f64>> {
     let t = on_cpu(t)?.contiguous()?;
     let t = if t.dtype() == DType::BF16 { t.to_dtype(DType::F32)? } else { t };
-    real!(t.dtype(), T => Ok(Data::of(&t)?.get::<T>()?.iter().map(|x| x.wide()).collect()))
+    dispatch_dtype!(t.dtype(), T => Ok(Data::of(&t)?.get::<T>()?.iter().map(|x| x.wide()).collect()))
 }
 
 /// The index of the largest logit of a single row, the first of equals. An error where one is NaN.
 pub fn likeliest(logits: &Tensor) -> Result<u32> {
-    if launch::takes(logits) {
+    if launch::runs_on_kernels(logits) {
         if rows_cols(logits).0 != 1 || logits.elem_count() == 0 {
             bail!("the likeliest of logits {:?}: expected one row", logits.dims());
         }
@@ -105,7 +105,7 @@ pub fn likeliest(logits: &Tensor) -> Result<u32> {
         };
         return Ok(best);
     }
-    real!(logits.dtype(), T => {
+    dispatch_dtype!(logits.dtype(), T => {
         let data = Data::of(logits)?;
         let all = data.get::<T>()?;
         if rows_cols(logits).0 != 1 || all.is_empty() {
@@ -155,7 +155,7 @@ pub(crate) fn add_in_place(sum: &Tensor, t: &Tensor) -> Result<()> {
     if sum.elem_count() != t.elem_count() {
         bail!("gradient has {} elements, expected {}", t.elem_count(), sum.elem_count());
     }
-    if launch::takes(sum) {
+    if launch::runs_on_kernels(sum) {
         return launch::elementwise::accumulate(sum, t);
     }
     sum.inplace_op2(t, &AddInPlace)
@@ -193,7 +193,7 @@ pub(crate) fn add_rows(table: &Tensor, ids: &[u32], rows: &Tensor) -> Result<()>
     if rows.elem_count() != ids.len() * width || !ids.iter().all(inside) {
         bail!("{:?} rows for {} ids of a table [{vocab}, {width}]", rows.dims(), ids.len());
     }
-    if launch::takes(table) {
+    if launch::runs_on_kernels(table) {
         return launch::embedding::add_rows(table, ids, rows);
     }
     table.inplace_op2(rows, &AddRows(ids))

@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use super::data::{Data, ROWS, rows_cols, tensor};
 use super::linear::column_sums;
-use super::{Case, Real, Tape, Var, real, simd};
-use crate::launch::{elementwise as launch, takes};
+use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
+use crate::launch::{elementwise as launch, runs_on_kernels};
 
 /// Elements handled by one task.
 const BLOCK: usize = 16 * 1024;
@@ -47,15 +47,15 @@ pub(super) fn zip<T: Real>(x: &Tensor, z: &Tensor, f: impl Fn(T, T) -> T + Sync)
 /// `a + b`, same shapes.
 pub fn add(tape: &Tape, a: &Var, b: &Var) -> Result<Var> {
     let dtype = a.tensor().dtype();
-    let y = match takes(a.tensor()) {
+    let y = match runs_on_kernels(a.tensor()) {
         true => launch::zip("add", a.tensor(), b.tensor())?,
-        false => real!(dtype, T => zip::<T>(a.tensor(), b.tensor(), |a, b| a + b))?,
+        false => dispatch_dtype!(dtype, T => zip::<T>(a.tensor(), b.tensor(), |a, b| a + b))?,
     };
-    if !tape.follows(&[a, b]) {
+    if !tape.requires_grad(&[a, b]) {
         return Ok(Var::constant(y));
     }
     let (sa, sb) = (a.slot(), b.slot());
-    Ok(tape.push_one(y, move |dy, sink| {
+    Ok(tape.record_one(y, move |dy, sink| {
         // Two owners of one gradient: the second gets a copy, because sums are made in place.
         if sa.is_some() {
             sink.add(sb, dy.copy()?)?;
@@ -119,25 +119,25 @@ fn along_rows<T: Real>(
 /// GELU of `x + b` in GPT-2's tanh form, ½z(1 + tanh(√(2/π)(z + 0.044715z³))): x [rows, cols], b [cols].
 pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let on_device = takes(x.tensor());
+    let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::gelu(x.tensor(), b.tensor())?,
         false => {
-            real!(dtype, T => along_rows::<T>(x.tensor(), b.tensor(), x.tensor(), #[inline(always)] |x, b, _| gelu_of(x + b)))?
+            dispatch_dtype!(dtype, T => along_rows::<T>(x.tensor(), b.tensor(), x.tensor(), #[inline(always)] |x, b, _| gelu_of(x + b)))?
         }
     };
-    if !tape.follows(&[x, b]) {
+    if !tape.requires_grad(&[x, b]) {
         return Ok(Var::constant(y));
     }
     let (xs, bs) = (x.slot(), b.slot());
     let (x, b) = (x.tensor().clone(), b.tensor().clone());
-    Ok(tape.push_one(y, move |dy, sink| {
+    Ok(tape.record_one(y, move |dy, sink| {
         if on_device {
             let (dx, db) = launch::gelu_backward(&x, &b, &dy)?;
             sink.add(bs, db)?;
             return sink.add(xs, dx);
         }
-        real!(dtype, T => {
+        dispatch_dtype!(dtype, T => {
             let dx = along_rows::<T>(&x, &b, &dy, #[inline(always)] |x, b, dy| dy * gelu_slope(x + b))?;
             let db = column_sums(Data::of(&dx)?.get::<T>()?, b.elem_count());
             sink.add(bs, tensor(db, b.dims())?)?;
@@ -149,19 +149,19 @@ pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
 /// Hyperbolic tangent.
 pub fn tanh(tape: &Tape, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let on_device = takes(x.tensor());
+    let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::map("tanh_forward", x.tensor())?,
-        false => real!(dtype, T => map::<T>(x.tensor(), Real::fast_tanh))?,
+        false => dispatch_dtype!(dtype, T => map::<T>(x.tensor(), Real::fast_tanh))?,
     };
-    if !tape.follows(&[x]) {
+    if !tape.requires_grad(&[x]) {
         return Ok(Var::constant(y));
     }
     let (slot, kept) = (x.slot(), y.clone());
-    Ok(tape.push_one(y, move |dy, sink| {
+    Ok(tape.record_one(y, move |dy, sink| {
         let dx = match on_device {
             true => launch::zip("tanh_backward", &kept, &dy)?,
-            false => real!(dtype, T => zip::<T>(&kept, &dy, |y, dy| dy - dy * y * y))?,
+            false => dispatch_dtype!(dtype, T => zip::<T>(&kept, &dy, |y, dy| dy - dy * y * y))?,
         };
         sink.add(slot, dx)
     }))
@@ -176,19 +176,21 @@ fn rectified<T: Real>(x: T) -> T {
 /// max(x, 0)², the activation of RWKV's channel mixing.
 pub fn relu_squared(tape: &Tape, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let on_device = takes(x.tensor());
+    let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::map("relu_squared_forward", x.tensor())?,
-        false => real!(dtype, T => map::<T>(x.tensor(), |x| rectified(x) * rectified(x)))?,
+        false => dispatch_dtype!(dtype, T => map::<T>(x.tensor(), |x| rectified(x) * rectified(x)))?,
     };
-    if !tape.follows(&[x]) {
+    if !tape.requires_grad(&[x]) {
         return Ok(Var::constant(y));
     }
     let (slot, x) = (x.slot(), x.tensor().clone());
-    Ok(tape.push_one(y, move |dy, sink| {
+    Ok(tape.record_one(y, move |dy, sink| {
         let dx = match on_device {
             true => launch::zip("relu_squared_backward", &x, &dy)?,
-            false => real!(dtype, T => zip::<T>(&x, &dy, |x, dy| dy * (rectified(x) + rectified(x))))?,
+            false => {
+                dispatch_dtype!(dtype, T => zip::<T>(&x, &dy, |x, dy| dy * (rectified(x) + rectified(x))))?
+            }
         };
         sink.add(slot, dx)
     }))
@@ -202,23 +204,23 @@ fn sigmoid_slope<T: Real>(x: T) -> T {
 /// `sigmoid(gate) · x`.
 pub fn sigmoid_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let on_device = takes(x.tensor());
+    let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::zip("sigmoid_product_forward", gate.tensor(), x.tensor())?,
-        false => real!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.sigmoid() * x))?,
+        false => dispatch_dtype!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.sigmoid() * x))?,
     };
-    if !tape.follows(&[gate, x]) {
+    if !tape.requires_grad(&[gate, x]) {
         return Ok(Var::constant(y));
     }
     let (gs, xs) = (gate.slot(), x.slot());
     let (gate, x) = (gate.tensor().clone(), x.tensor().clone());
-    Ok(tape.push_one(y, move |dy, sink| {
+    Ok(tape.record_one(y, move |dy, sink| {
         if on_device {
             let (dg, dx) = launch::zip_backward("sigmoid_product_backward", &gate, &x, &dy)?;
             sink.add(gs, dg)?;
             return sink.add(xs, dx);
         }
-        real!(dtype, T => {
+        dispatch_dtype!(dtype, T => {
             let along = zip::<T>(&x, &dy, |x, dy| x * dy)?;
             sink.add(gs, zip::<T>(&gate, &along, |g, a| a * sigmoid_slope(g))?)?;
             sink.add(xs, zip::<T>(&gate, &dy, |g, dy| g.sigmoid() * dy)?)
@@ -268,19 +270,19 @@ pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
     if sizes.iter().sum::<usize>() != cols {
         candle_core::bail!("split: {sizes:?} do not add up to {cols} columns");
     }
-    let on_device = takes(x.tensor());
+    let on_device = runs_on_kernels(x.tensor());
     let parts = match on_device {
         true => launch::cut(x.tensor(), sizes)?,
-        false => real!(dtype, T => cut::<T>(x.tensor(), sizes))?,
+        false => dispatch_dtype!(dtype, T => cut::<T>(x.tensor(), sizes))?,
     };
-    if !tape.follows(&[x]) {
+    if !tape.requires_grad(&[x]) {
         return Ok(parts.into_iter().map(Var::constant).collect());
     }
     let (slot, sizes) = (x.slot(), sizes.to_vec());
-    Ok(tape.push(parts, move |gradients, sink| {
+    Ok(tape.record(parts, move |gradients, sink| {
         let dx = match on_device {
             true => launch::join(&gradients, &sizes, rows)?,
-            false => real!(dtype, T => join::<T>(&gradients, &sizes, rows))?,
+            false => dispatch_dtype!(dtype, T => join::<T>(&gradients, &sizes, rows))?,
         };
         sink.add(slot, dx)
     }))

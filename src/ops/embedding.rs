@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::data::{Data, tensor};
-use super::{Case, Real, Tape, Var, real};
+use super::{Case, Real, Tape, Var, dispatch_dtype};
 use crate::launch;
 
 fn gather<T: Real>(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
@@ -24,15 +24,15 @@ fn gather<T: Real>(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
 /// `y[i] = table[ids[i]]`: [vocab, width] to [ids, width].
 pub fn embedding(tape: &Tape, table: &Var, ids: &[u32]) -> Result<Var> {
     let dtype = table.tensor().dtype();
-    let y = match launch::takes(table.tensor()) {
+    let y = match launch::runs_on_kernels(table.tensor()) {
         true => launch::embedding::gather(table.tensor(), ids)?,
-        false => real!(dtype, T => gather::<T>(table.tensor(), ids))?,
+        false => dispatch_dtype!(dtype, T => gather::<T>(table.tensor(), ids))?,
     };
-    if !tape.follows(&[table]) {
+    if !tape.requires_grad(&[table]) {
         return Ok(Var::constant(y));
     }
     let (slot, dims, ids) = (table.slot(), table.dims().to_vec(), ids.to_vec());
-    Ok(tape.push_one(y, move |dy, sink| sink.add_rows(slot, &ids, &dims, &dy)))
+    Ok(tape.record_one(y, move |dy, sink| sink.add_rows(slot, &ids, &dims, &dy)))
 }
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::data::{Data, ROWS, rows_cols, tensor};
 use super::linear::sum_in_order;
 use super::real::dot;
-use super::{Case, Real, Tape, Var, real, simd};
+use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch;
 
 #[inline(always)]
@@ -110,19 +110,19 @@ pub fn gated_fusion(tape: &Tape, x: &Var, a: &Var, b: &Var, w: &Var, c: &Var) ->
     let dtype = a.tensor().dtype();
     let vars = [a, b, w, c];
     let inputs = vars.map(|v| v.tensor().clone());
-    let on_device = launch::takes(x.tensor());
+    let on_device = launch::runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::fusion::forward(x.tensor(), inputs.each_ref())?,
-        false => real!(dtype, T => forward::<T>(x.tensor(), inputs.each_ref()))?,
+        false => dispatch_dtype!(dtype, T => forward::<T>(x.tensor(), inputs.each_ref()))?,
     };
-    if !tape.follows(&vars) && !tape.follows(&[x]) {
+    if !tape.requires_grad(&vars) && !tape.requires_grad(&[x]) {
         return Ok(Var::constant(y));
     }
     let (slots, xs) = (vars.map(Var::slot), x.slot());
-    Ok(tape.push_one(y, move |dy, sink| {
+    Ok(tape.record_one(y, move |dy, sink| {
         let gradients = match on_device {
             true => launch::fusion::backward(inputs.each_ref(), &dy)?,
-            false => real!(dtype, T => backward::<T>(inputs.each_ref(), &dy))?,
+            false => dispatch_dtype!(dtype, T => backward::<T>(inputs.each_ref(), &dy))?,
         };
         slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))?;
         sink.add(xs, dy)

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::data::{Data, ROWS, rows_cols, tensor};
 use super::real::dot;
-use super::{Case, Real, Tape, Var, real, simd};
+use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch;
 
 /// How a weight matrix is stored.
@@ -340,21 +340,21 @@ pub fn linear_onto(
 ) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let (bias, onto) = (b.map(Var::tensor), residual.map(Var::tensor));
-    let on_device = launch::takes(x.tensor());
+    let on_device = launch::runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::linear::forward(x.tensor(), w.tensor(), bias, onto, layout == Layout::OutIn)?,
-        false => real!(dtype, T => forward::<T>(x.tensor(), w.tensor(), bias, onto, layout))?,
+        false => dispatch_dtype!(dtype, T => forward::<T>(x.tensor(), w.tensor(), bias, onto, layout))?,
     };
     let more: Vec<&Var> = [Some(x), Some(w), b, residual].into_iter().flatten().collect();
-    if !tape.follows(&more) {
+    if !tape.requires_grad(&more) {
         return Ok(Var::constant(y));
     }
     let (xs, ws, bs, rs) = (x.slot(), w.slot(), b.and_then(Var::slot), residual.and_then(Var::slot));
     let (x, w) = (x.tensor().clone(), w.tensor().clone());
-    Ok(tape.push_one(y, move |dy, sink| {
+    Ok(tape.record_one(y, move |dy, sink| {
         let (dx, dw, db) = match on_device {
             true => launch::linear::backward(&x, &w, &dy, layout == Layout::OutIn, bs.is_some())?,
-            false => real!(dtype, T => backward::<T>(&x, &w, &dy, layout, bs.is_some()))?,
+            false => dispatch_dtype!(dtype, T => backward::<T>(&x, &w, &dy, layout, bs.is_some()))?,
         };
         sink.add(xs, dx)?;
         sink.add(ws, dw)?;

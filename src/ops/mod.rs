@@ -52,7 +52,7 @@ pub use fusion::gated_fusion;
 pub use linear::{Layout, linear, linear_onto};
 pub use norm::{gated_rms_norm, group_norm_gate, layer_norm, rms_norm};
 pub use real::Real;
-pub(crate) use real::{real, simd};
+pub(crate) use real::{dispatch_dtype, simd};
 pub use ssd::{SsdInputs, ssd};
 pub use table::OPS;
 pub use tape::{Gradients, Tape, Var};

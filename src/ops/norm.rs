@@ -19,7 +19,7 @@ use super::data::{Data, ROWS, rows_cols, tensor};
 use super::elementwise::zip;
 use super::linear::sum_in_order;
 use super::real::total;
-use super::{Case, Real, Tape, Var, real, simd};
+use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch::{self, elementwise};
 
 #[derive(Clone, Copy)]
@@ -163,20 +163,21 @@ fn norm(
     }
     let s = NormShape { cols, groups, centred, eps };
     let dtype = x.tensor().dtype();
-    let on_device = launch::takes(x.tensor()).then_some(launch::norm::Norm { cols, groups, centred, eps });
+    let on_device =
+        launch::runs_on_kernels(x.tensor()).then_some(launch::norm::Norm { cols, groups, centred, eps });
     let y = match on_device {
         Some(s) => launch::norm::forward(x.tensor(), w.tensor(), b.map(Var::tensor), s)?,
-        None => real!(dtype, T => forward::<T>(x.tensor(), w.tensor(), b.map(Var::tensor), s))?,
+        None => dispatch_dtype!(dtype, T => forward::<T>(x.tensor(), w.tensor(), b.map(Var::tensor), s))?,
     };
-    if !tape.follows(&[x, w]) {
+    if !tape.requires_grad(&[x, w]) {
         return Ok(Var::constant(y));
     }
     let (xs, ws, bs) = (x.slot(), w.slot(), b.and_then(Var::slot));
     let (x, w) = (x.tensor().clone(), w.tensor().clone());
-    Ok(tape.push_one(y, move |dy, sink| {
+    Ok(tape.record_one(y, move |dy, sink| {
         let [dx, dw, db] = match on_device {
             Some(s) => launch::norm::backward(&x, &w, &dy, s)?,
-            None => real!(dtype, T => backward::<T>(&x, &w, &dy, s))?,
+            None => dispatch_dtype!(dtype, T => backward::<T>(&x, &w, &dy, s))?,
         };
         sink.add(xs, dx)?;
         sink.add(ws, dw)?;
@@ -208,32 +209,32 @@ pub fn group_norm_gate(
     silu_product(tape, gate, &y)
 }
 
-/// Mamba-2's read-out: `RMSNorm(x · SiLU(gate))`, over all columns.
-pub fn gated_rms_norm(tape: &Tape, x: &Var, gate: &Var, w: &Var, eps: f64) -> Result<Var> {
+/// Mamba-2's read-out: `RMSNorm(x · SiLU(gate))`, over the columns of each group.
+pub fn gated_rms_norm(tape: &Tape, x: &Var, gate: &Var, w: &Var, groups: usize, eps: f64) -> Result<Var> {
     let y = silu_product(tape, gate, x)?;
-    norm(tape, &y, w, None, 1, false, eps)
+    norm(tape, &y, w, None, groups, false, eps)
 }
 
 /// `SiLU(gate) · x`.
 fn silu_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
-    let on_device = launch::takes(x.tensor());
+    let on_device = launch::runs_on_kernels(x.tensor());
     let y = match on_device {
         true => elementwise::zip("silu_product_forward", gate.tensor(), x.tensor())?,
-        false => real!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.silu() * x))?,
+        false => dispatch_dtype!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.silu() * x))?,
     };
-    if !tape.follows(&[gate, x]) {
+    if !tape.requires_grad(&[gate, x]) {
         return Ok(Var::constant(y));
     }
     let (gs, xs) = (gate.slot(), x.slot());
     let (gate, x) = (gate.tensor().clone(), x.tensor().clone());
-    Ok(tape.push_one(y, move |dy, sink| {
+    Ok(tape.record_one(y, move |dy, sink| {
         if on_device {
             let (dg, dx) = elementwise::zip_backward("silu_product_backward", &gate, &x, &dy)?;
             sink.add(gs, dg)?;
             return sink.add(xs, dx);
         }
-        real!(dtype, T => {
+        dispatch_dtype!(dtype, T => {
             let slope = zip::<T>(&gate, &x, |g, x| x * g.silu_slope())?;
             sink.add(gs, zip::<T>(&slope, &dy, |s, dy| s * dy)?)?;
             sink.add(xs, zip::<T>(&gate, &dy, |g, dy| g.silu() * dy)?)
@@ -294,10 +295,19 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
         Case::new(
             "gated RMS norm",
             inputs(2)[..3].to_vec(),
-            |tape, v| Ok(vec![gated_rms_norm(tape, &v[0], &v[1], &v[2], 1e-5)?]),
+            |tape, v| Ok(vec![gated_rms_norm(tape, &v[0], &v[1], &v[2], 1, 1e-5)?]),
             |t| {
                 let y = (&t[0] * silu_reference(&t[1])?)?;
                 Ok(vec![reference(&y, &t[2], None, 1, false, 1e-5)?])
+            },
+        ),
+        Case::new(
+            "gated RMS norm in groups",
+            inputs(2)[..3].to_vec(),
+            |tape, v| Ok(vec![gated_rms_norm(tape, &v[0], &v[1], &v[2], 3, 1e-5)?]),
+            |t| {
+                let y = (&t[0] * silu_reference(&t[1])?)?;
+                Ok(vec![reference(&y, &t[2], None, 3, false, 1e-5)?])
             },
         ),
     ]

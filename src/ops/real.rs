@@ -182,7 +182,7 @@ pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// Runs `$body` with `$T` bound to the element type named by a `DType`.
-macro_rules! real {
+macro_rules! dispatch_dtype {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
             candle_core::DType::F32 => {
@@ -197,7 +197,7 @@ macro_rules! real {
         }
     };
 }
-pub(crate) use real;
+pub(crate) use dispatch_dtype;
 
 #[cfg(test)]
 mod tests {

@@ -27,7 +27,7 @@ use candle_core::{Result, Tensor, bail};
 use super::case::like;
 use super::data::tensor;
 use super::ssd_scan::{SsdShape, backward, forward};
-use super::{Case, Tape, Var, real};
+use super::{Case, Tape, Var, dispatch_dtype};
 use crate::launch;
 
 /// The inputs of [`ssd`].
@@ -68,29 +68,29 @@ pub fn ssd(tape: &Tape, x: &SsdInputs<'_>, state: &Tensor) -> Result<(Var, Tenso
     let (groups, limit) = (x.groups, x.dt_limit);
     let s = SsdShape { batch, time: rows / batch, heads, size, state: n, groups, limit };
     let vars = [x.x, x.dt, x.b, x.c, x.a_log, x.dt_bias, x.d];
-    let follows = tape.follows(&vars);
+    let requires_grad = tape.requires_grad(&vars);
     let (slots, inputs) = (vars.map(Var::slot), vars.map(|v| v.tensor().clone()));
-    if launch::takes(x.x.tensor()) {
+    if launch::runs_on_kernels(x.x.tensor()) {
         let s = launch::ssd::Ssd { batch, time: s.time, heads, size, state: n, groups, limit };
         let (y, last) = launch::ssd::forward(&inputs, state, s)?;
-        if !follows {
+        if !requires_grad {
             return Ok((Var::constant(y), last));
         }
         let start = state.clone();
-        let y = tape.push_one(y, move |dy, sink| {
+        let y = tape.record_one(y, move |dy, sink| {
             let gradients = launch::ssd::backward(&inputs, &dy, &start, s)?;
             slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
         });
         return Ok((y, last));
     }
-    real!(inputs[0].dtype(), T => {
+    dispatch_dtype!(inputs[0].dtype(), T => {
         let (y, last) = forward::<T>(s, &inputs, state)?;
         let (y, last) = (tensor(y, &[rows, width])?, tensor(last, state.dims())?);
-        if !follows {
+        if !requires_grad {
             return Ok((Var::constant(y), last));
         }
         let start = state.clone();
-        let y = tape.push_one(y, move |dy, sink| {
+        let y = tape.record_one(y, move |dy, sink| {
             let gradients = backward::<T>(s, &inputs, &dy, &start)?;
             slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
         });

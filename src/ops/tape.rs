@@ -81,7 +81,7 @@ impl Gradients {
         let table = match self.0[slot].take() {
             Some(sum) => sum,
             // Kernels add parameters' gradients up in float32, whatever the activations are.
-            None if launch::takes(gradient) => Tensor::zeros(dims, DType::F32, gradient.device())?,
+            None if launch::runs_on_kernels(gradient) => Tensor::zeros(dims, DType::F32, gradient.device())?,
             None => Tensor::zeros(dims, gradient.dtype(), gradient.device())?,
         };
         add_rows(&table, ids, gradient)?;
@@ -132,13 +132,13 @@ impl Tape {
     }
 
     /// Whether an op with these inputs has to keep what its backward pass needs.
-    pub(crate) fn follows(&self, inputs: &[&Var]) -> bool {
+    pub(crate) fn requires_grad(&self, inputs: &[&Var]) -> bool {
         self.is_recording() && inputs.iter().any(|v| v.slot.is_some())
     }
 
     /// Records an op with several outputs. `backward` gets one gradient per output, `None` where
     /// nothing downstream used it.
-    pub(crate) fn push(
+    pub(crate) fn record(
         &self,
         outputs: Vec<Tensor>,
         backward: impl FnOnce(Vec<Option<Tensor>>, &mut Gradients) -> Result<()> + 'static,
@@ -155,7 +155,7 @@ impl Tape {
     }
 
     /// Records an op with one output.
-    pub(crate) fn push_one(
+    pub(crate) fn record_one(
         &self,
         output: Tensor,
         backward: impl FnOnce(Tensor, &mut Gradients) -> Result<()> + 'static,

@@ -16,8 +16,8 @@ use rayon::prelude::*;
 use super::case::like;
 use super::data::{Data, ROWS, rows_cols, tensor};
 use super::linear::{Mat, Threads, column_sums, matmul};
-use super::{Case, Real, Tape, Var, real, simd};
-use crate::launch::{self, takes, token_mix::MixGradients};
+use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
+use crate::launch::{self, runs_on_kernels, token_mix::MixGradients};
 
 fn shift<T: Real>(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
     let (rows, d) = rows_cols(x);
@@ -59,19 +59,19 @@ fn shift_backward<T: Real>(dy: &Tensor, batch: usize) -> Result<Tensor> {
 pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let batch = tail.dim(0)?;
-    let on_device = takes(x.tensor());
+    let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::token_mix::shift(x.tensor(), tail)?,
-        false => real!(dtype, T => shift::<T>(x.tensor(), tail))?,
+        false => dispatch_dtype!(dtype, T => shift::<T>(x.tensor(), tail))?,
     };
-    if !tape.follows(&[x]) {
+    if !tape.requires_grad(&[x]) {
         return Ok(Var::constant(y));
     }
     let slot = x.slot();
-    Ok(tape.push_one(y, move |dy, sink| {
+    Ok(tape.record_one(y, move |dy, sink| {
         let dx = match on_device {
             true => launch::token_mix::shift_backward(&dy, batch)?,
-            false => real!(dtype, T => shift_backward::<T>(&dy, batch))?,
+            false => dispatch_dtype!(dtype, T => shift_backward::<T>(&dy, batch))?,
         };
         sink.add(slot, dx)
     }))
@@ -107,13 +107,13 @@ struct Mixed {
 }
 
 fn mix_forward(x: &Tensor, delta: &Tensor, mu: &[&Tensor], low: Option<(&Tensor, &Tensor)>) -> Result<Mixed> {
-    if takes(x) {
+    if runs_on_kernels(x) {
         let launch::token_mix::Mixes { outputs, maps } = launch::token_mix::mix(x, delta, mu, low)?;
         return Ok(Mixed { outputs, coefficients: maps.into_iter().collect() });
     }
     let mut mixed = Mixed { outputs: Vec::new(), coefficients: Vec::new() };
     for (i, mu) in mu.iter().enumerate() {
-        let (y, c) = real!(x.dtype(), T => mix_one::<T>(x, delta, mu, low, i))?;
+        let (y, c) = dispatch_dtype!(x.dtype(), T => mix_one::<T>(x, delta, mu, low, i))?;
         mixed.outputs.push(y);
         mixed.coefficients.push(c);
     }
@@ -167,7 +167,7 @@ fn finish(
     low: Option<(&Var, &Var)>,
     mu: &[&Var],
 ) -> Result<Vec<Var>> {
-    if !tape.follows(&[x, delta]) && !tape.follows(mu) {
+    if !tape.requires_grad(&[x, delta]) && !tape.requires_grad(mu) {
         return Ok(mixed.outputs.into_iter().map(Var::constant).collect());
     }
     let dtype = x.tensor().dtype();
@@ -175,14 +175,14 @@ fn finish(
     let mus: Vec<_> = mu.iter().map(|m| m.slot()).collect();
     let low_slots = low.map(|(a, w)| (a.slot(), w.slot()));
     let low = low.map(|(a, w)| (a.tensor().clone(), w.tensor().clone()));
-    let on_device = takes(x.tensor());
+    let on_device = runs_on_kernels(x.tensor());
     let own: Vec<_> = mu.iter().map(|m| m.tensor().clone()).collect();
     let (delta, c) = (delta.tensor().clone(), mixed.coefficients);
-    Ok(tape.push(mixed.outputs, move |dys, sink| {
+    Ok(tape.record(mixed.outputs, move |dys, sink| {
         let low = low.as_ref().map(|(a, w)| (a, w));
         let g = match on_device {
             true => launch::token_mix::mix_backward(&delta, c.first(), &own, low, &dys)?,
-            false => real!(dtype, T => mix_backward::<T>(&delta, &c, low, &dys))?,
+            false => dispatch_dtype!(dtype, T => mix_backward::<T>(&delta, &c, low, &dys))?,
         };
         sink.add(xs, g.dx)?;
         sink.add(ds, g.ddelta)?;

@@ -30,7 +30,7 @@ use super::case::like;
 use super::data::{Data, tensor};
 use super::real::dot;
 use super::scan::{Decay, Scan, ScanOrder, Strip, transposed};
-use super::{Case, Real, Tape, Var, real, simd};
+use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch;
 
 /// The inputs of [`wkv6`].
@@ -246,25 +246,25 @@ pub fn wkv6(tape: &Tape, x: &Wkv6Inputs<'_>, state: &Tensor) -> Result<(Var, Ten
     }
     let s = Wkv6Shape { batch, time: rows / batch, heads, size };
     let vars = [x.r, x.k, x.v, x.decay, x.bonus];
-    let follows = tape.follows(&vars);
+    let requires_grad = tape.requires_grad(&vars);
     let (slots, inputs) = (vars.map(Var::slot), vars.map(|v| v.tensor().clone()));
     let (dtype, sizes) = (inputs[0].dtype(), [batch, rows / batch, heads, size]);
-    let on_device = launch::takes(&inputs[0]);
+    let on_device = launch::runs_on_kernels(&inputs[0]);
     let (y, last) = match on_device {
         true => launch::wkv6::forward(&inputs, state, sizes)?,
-        false => real!(dtype, T => {
+        false => dispatch_dtype!(dtype, T => {
             let (y, last) = forward::<T>(s, &inputs, state)?;
             (tensor(y, &[rows, width])?, tensor(last, state.dims())?)
         }),
     };
-    if !follows {
+    if !requires_grad {
         return Ok((Var::constant(y), last));
     }
     let start = state.clone();
-    let y = tape.push_one(y, move |dy, sink| {
+    let y = tape.record_one(y, move |dy, sink| {
         let gradients = match on_device {
             true => launch::wkv6::backward(&inputs, &dy, &start, sizes)?,
-            false => real!(dtype, T => backward::<T>(s, &inputs, &dy, &start))?,
+            false => dispatch_dtype!(dtype, T => backward::<T>(s, &inputs, &dy, &start))?,
         };
         slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
     });

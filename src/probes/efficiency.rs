@@ -13,7 +13,7 @@
 use std::time::Instant;
 
 use super::probe::{ProbeError, Reading, Result};
-use crate::device::current;
+use crate::device::Compute;
 use crate::evidence::{CurveKind, Metric as M};
 use crate::models::{LanguageModel, State};
 use crate::ops::{likeliest, on_two_workers};
@@ -68,13 +68,17 @@ pub struct TimedModel<'a> {
 }
 
 /// What there is to know of every candidate, but for training.
-pub fn compare(candidates: &[TimedModel<'_>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
-    let mut readings = candidates.iter().map(|c| Ok(vec![peak(c)?])).collect::<Result<Vec<_>>>()?;
+pub fn compare(
+    on: &Compute,
+    candidates: &[TimedModel<'_>],
+    drive: &mut Driver<'_>,
+) -> Result<Vec<Vec<Reading>>> {
+    let mut readings = candidates.iter().map(|c| Ok(vec![peak(on, c)?])).collect::<Result<Vec<_>>>()?;
     let models = candidates.iter().map(|c| (c.load)(POSITIONS)).collect::<Result<Vec<_>>>()?;
     let mut tell = |all: Vec<Vec<Reading>>| readings.iter_mut().zip(all).for_each(|(r, new)| r.extend(new));
-    tell(prefill(&models, drive)?);
-    tell(generation(&models, drive)?);
-    tell(conversations(&models, drive)?);
+    tell(prefill(on, &models, drive)?);
+    tell(generation(on, &models, drive)?);
+    tell(conversations(on, &models, drive)?);
     Ok(readings)
 }
 
@@ -93,7 +97,7 @@ type Work<'w> = dyn Fn(usize, &dyn LanguageModel) -> Result<()> + 'w;
 fn take_turns(
     name: &str,
     times: usize,
-    drive: &mut Driver<'_>,
+    (on, drive): (&Compute, &mut Driver<'_>),
     models: &[Box<dyn LanguageModel>],
     settle: &Work<'_>,
     work: &Work<'_>,
@@ -102,7 +106,7 @@ fn take_turns(
     let mut samples = vec![Vec::new(); models.len()];
     let mut round = |count: bool| {
         for (i, model) in models.iter().enumerate() {
-            let finished = || Ok(current().finish()?);
+            let finished = || Ok(on.finish()?);
             let settled = settle(i, model.as_ref()).and_then(|()| finished());
             let start = Instant::now();
             let done = work(i, model.as_ref()).and_then(|()| finished());
@@ -134,12 +138,12 @@ fn through(reading: Reading, metric: M, f: impl Fn(f64) -> f64) -> Reading {
 }
 
 /// The most memory that the model and a prefill of 1,024 tokens need.
-fn peak(candidate: &TimedModel<'_>) -> Result<Reading> {
+fn peak(on: &Compute, candidate: &TimedModel<'_>) -> Result<Reading> {
     // What a first run leaves behind for the next ones is nobody's.
     read((candidate.load)(PREFILL.0)?.as_ref(), PREFILL.0)?;
-    let before = current().memory_in_use()?;
+    let before = on.memory_in_use()?;
     let model = (candidate.load)(PREFILL.0)?;
-    let (done, most) = current().peak_of(|| read(model.as_ref(), PREFILL.0))?;
+    let (done, most) = on.peak_of(|| read(model.as_ref(), PREFILL.0))?;
     done?;
     Ok(Reading::new(M::PeakBytes, most.saturating_sub(before) as f64))
 }
@@ -152,15 +156,21 @@ fn settle(_: usize, model: &dyn LanguageModel) -> Result<()> {
     read(model, SETTLING)
 }
 
-fn prefill(models: &[Box<dyn LanguageModel>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
+fn prefill(
+    on: &Compute,
+    models: &[Box<dyn LanguageModel>],
+    drive: &mut Driver<'_>,
+) -> Result<Vec<Vec<Reading>>> {
     let (context, times) = PREFILL;
-    let samples = take_turns("prefill", times, drive, models, &settle, &|_, model| read(model, context))?;
+    let samples =
+        take_turns("prefill", times, (on, drive), models, &settle, &|_, model| read(model, context))?;
     let mut readings: Vec<Vec<Reading>> =
         samples.iter().map(|samples| vec![timed(M::PrefillSeconds, samples)]).collect();
     let mut growth = vec![Vec::new(); models.len()];
     for context in SCALING.0 {
         let name = format!("prefill of {context}");
-        let samples = take_turns(&name, SCALING.1, drive, models, &settle, &|_, model| read(model, context))?;
+        let samples =
+            take_turns(&name, SCALING.1, (on, drive), models, &settle, &|_, model| read(model, context))?;
         for (points, samples) in growth.iter_mut().zip(samples) {
             points.push((context as f64, median(&samples)));
         }
@@ -171,10 +181,14 @@ fn prefill(models: &[Box<dyn LanguageModel>], drive: &mut Driver<'_>) -> Result<
     Ok(readings)
 }
 
-fn generation(models: &[Box<dyn LanguageModel>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
+fn generation(
+    on: &Compute,
+    models: &[Box<dyn LanguageModel>],
+    drive: &mut Driver<'_>,
+) -> Result<Vec<Vec<Reading>>> {
     let (prompt, new, times) = GENERATION;
     let prompt = tokens(prompt);
-    let samples = take_turns("generation", times, drive, models, &settle, &|_, model| {
+    let samples = take_turns("generation", times, (on, drive), models, &settle, &|_, model| {
         let got = model.continue_greedily(&prompt, new, None)?.len();
         if got == new { Ok(()) } else { Err(ProbeError::Answers { expected: new, got }) }
     })?;
@@ -187,28 +201,29 @@ fn generation(models: &[Box<dyn LanguageModel>], drive: &mut Driver<'_>) -> Resu
 }
 
 /// A conversation that goes on: what it holds, and what the next tokens cost.
-struct TimedConversation {
+struct TimedConversation<'c> {
+    on: &'c Compute,
     state: State,
     tokens: usize,
     bytes: usize,
 }
 
-impl TimedConversation {
-    fn begin(model: &dyn LanguageModel) -> Result<Self> {
-        let before = current().memory_in_use()?;
+impl<'c> TimedConversation<'c> {
+    fn begin(on: &'c Compute, model: &dyn LanguageModel) -> Result<Self> {
+        let before = on.memory_in_use()?;
         let state = model.new_state(1)?;
-        Ok(Self { state, tokens: 0, bytes: current().memory_in_use()?.saturating_sub(before) })
+        Ok(Self { on, state, tokens: 0, bytes: on.memory_in_use()?.saturating_sub(before) })
     }
 
     /// Reads on up to a context. What the heap has more afterwards is the conversation's.
     fn read_to(&mut self, model: &dyn LanguageModel, context: usize) -> Result<()> {
-        let before = current().memory_in_use()?;
+        let before = self.on.memory_in_use()?;
         while self.tokens < context {
             let next = CHUNK.min(context - self.tokens);
             model.hidden(&tokens(next), &mut self.state)?;
             self.tokens += next;
         }
-        self.bytes = (self.bytes + current().memory_in_use()?).saturating_sub(before);
+        self.bytes = (self.bytes + self.on.memory_in_use()?).saturating_sub(before);
         Ok(())
     }
 
@@ -226,15 +241,19 @@ impl TimedConversation {
 }
 
 /// Time per token and memory per conversation against context.
-fn conversations(models: &[Box<dyn LanguageModel>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
+fn conversations(
+    on: &Compute,
+    models: &[Box<dyn LanguageModel>],
+    drive: &mut Driver<'_>,
+) -> Result<Vec<Vec<Reading>>> {
     let mut open = Vec::with_capacity(models.len());
     for model in models {
         // What a first conversation leaves behind for the next ones is nobody's.
-        let mut first = TimedConversation::begin(model.as_ref())?;
+        let mut first = TimedConversation::begin(on, model.as_ref())?;
         first.read_to(model.as_ref(), CHUNK)?;
         first.go_on(model.as_ref(), GOING_ON.0)?;
         drop(first);
-        open.push(TimedConversation::begin(model.as_ref())?);
+        open.push(TimedConversation::begin(on, model.as_ref())?);
     }
     let mut readings = vec![Vec::new(); models.len()];
     for context in CONVERSATION {
@@ -244,7 +263,7 @@ fn conversations(models: &[Box<dyn LanguageModel>], drive: &mut Driver<'_>) -> R
         let name = format!("next token after {context}");
         let settle = |i: usize, model: &dyn LanguageModel| open[i].go_on(model, SETTLING);
         let work = |i: usize, model: &dyn LanguageModel| open[i].go_on(model, GOING_ON.0);
-        let samples = take_turns(&name, GOING_ON.1, drive, models, &settle, &work)?;
+        let samples = take_turns(&name, GOING_ON.1, (on, drive), models, &settle, &work)?;
         for ((readings, conversation), samples) in readings.iter_mut().zip(&open).zip(samples) {
             let place = |kind| Some((kind, context as u64));
             let time = timed(M::CostTimeGrowth, &samples);
@@ -272,6 +291,7 @@ fn conversations(models: &[Box<dyn LanguageModel>], drive: &mut Driver<'_>) -> R
 /// The most memory that a step of this training needs: model, optimizer, gradients and what the backward
 /// pass keeps. Accumulating more than two micro-batches needs no more, so no more are read.
 pub fn training_peak(job: TrainJob<'_>) -> Result<Reading> {
+    let on = job.compute;
     let batch_size = job.recipe.batch_size.min(2 * job.recipe.micro_batch_size);
     let job = TrainJob { recipe: Recipe { batch_size, ..job.recipe }, ..job };
     let steps = || -> Result<()> {
@@ -283,8 +303,8 @@ pub fn training_peak(job: TrainJob<'_>) -> Result<Reading> {
     };
     // As before: leftovers of a first run are nobody's.
     steps()?;
-    let before = current().memory_in_use()?;
-    let (done, most) = current().peak_of(steps)?;
+    let before = on.memory_in_use()?;
+    let (done, most) = on.peak_of(steps)?;
     done?;
     Ok(Reading::new(M::TrainPeakBytes, most.saturating_sub(before) as f64))
 }

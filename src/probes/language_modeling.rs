@@ -50,7 +50,7 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     ];
     if s.run.curve.last().is_some_and(|r| r.tokens >= PLATEAU_TOKENS) {
         let earlier = window_losses(
-            load_model(&s.earlier)?.to_device(s.recipe.precision)?.as_ref(),
+            load_model(&s.earlier)?.to_device(s.compute, s.recipe.precision)?.as_ref(),
             valid,
             context,
             usize::MAX,

@@ -68,6 +68,7 @@ fn by_heart(s: &TrainedModel<'_>, task: &OverfitTask, metric: M) -> Result<Readi
         batches: Batches::new(&s.dataset.train, order, length)?,
         data: s.dataset.digest.clone(),
         tokenizer: &s.dataset.tokenizer,
+        compute: s.compute,
         checkpoint_every: u64::MAX,
         label: "overfit".to_owned(),
     };

@@ -7,6 +7,7 @@ use super::eval_data::EvalData;
 use crate::data::batches::OrderError;
 use crate::data::dataset::Dataset;
 use crate::data::published::benchmarks::BenchmarkError;
+use crate::device::Compute;
 use crate::evidence::{Condition, CurveKind, Metric};
 use crate::models::LanguageModel;
 use crate::scale::Scale;
@@ -30,6 +31,8 @@ pub struct TrainedModel<'a> {
     pub scale: &'a Scale,
     /// The trial.
     pub seed: u64,
+    /// What computes.
+    pub compute: &'a Compute,
     /// What may be asked about beyond the held-out split.
     pub data: EvalData,
 }

@@ -32,6 +32,7 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
         seed: s.seed,
         data: s.dataset.digest.clone(),
         tokenizer: &s.dataset.tokenizer,
+        compute: s.compute,
         checkpoint_every: u64::MAX,
         label: "resume".to_owned(),
     };
@@ -41,6 +42,7 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let expected = whole.train(&job, &quiet, &|_| false)?;
     halves.train(&job, &quiet, &|step| step == STEPS / 2)?;
     let got = halves.train(&job, &quiet, &|_| false)?;
-    let same = expected.curve == got.curve && expected.weights == got.weights && expected.fed == got.fed;
+    let same =
+        expected.curve == got.curve && expected.weights == got.weights && expected.consumed == got.consumed;
     Ok(vec![Reading::holds(M::ResumeIdentical, same)])
 }

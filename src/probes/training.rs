@@ -163,7 +163,7 @@ mod tests {
             identity: String::new(),
             ending,
             curve: vec![step(1), step(2)],
-            fed: String::new(),
+            consumed: String::new(),
             position,
             optimizer_steps: 2,
             seconds: 1.0,

@@ -20,7 +20,7 @@ use super::recipe::Recipe;
 use crate::launch;
 use crate::launch::optimizer::{Jobs, ParameterRange, RECORDS, Step};
 use crate::models::{Branch, Entry, LanguageModel, Params};
-use crate::ops::{Data, Gradients, Real, real, simd};
+use crate::ops::{Data, Gradients, Real, dispatch_dtype, simd};
 
 /// Gradient norms before clipping.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -72,7 +72,7 @@ impl AdamW {
         let hybrid = model.as_hybrid();
         let branch_of = |entry: &Entry| hybrid.and_then(|hybrid| hybrid.branch_of(&entry.name));
         let branches: Vec<_> = params.entries().iter().map(branch_of).collect();
-        let jobs = match launch::takes(&packed) {
+        let jobs = match launch::runs_on_kernels(&packed) {
             true => Some(Jobs::new(&parts(&params, &branches), &packed)?),
             false => None,
         };
@@ -94,8 +94,8 @@ impl AdamW {
     pub fn step(&mut self, gradients: &mut Gradients, recipe: &Recipe, lr: f64) -> Result<Norms> {
         if self.jobs.is_some() {
             let zero = Tensor::zeros((), DType::F32, self.packed.device())?;
-            self.begin(gradients, recipe, lr, &zero)?;
-            let outcomes = self.outcomes(1)?;
+            self.enqueue(gradients, recipe, lr, &zero)?;
+            let outcomes = self.poll(1)?;
             let norms = outcomes.first().map_or_else(Norms::default, |o| o.norms.clone());
             self.steps -= u64::from(!norms.total.is_finite());
             return Ok(norms);
@@ -125,13 +125,13 @@ impl AdamW {
         Ok(norms)
     }
 
-    /// How many steps may be begun before [`AdamW::outcomes`] must be asked; none where a step is made at once.
-    pub(crate) fn ahead(&self) -> usize {
+    /// How many steps may be begun before [`AdamW::poll`] must be asked; none where a step is made at once.
+    pub(crate) fn max_in_flight(&self) -> usize {
         if self.jobs.is_some() { RECORDS - 1 } else { 0 }
     }
 
     /// Begins a step on the device. It is made unless its loss, its norm or those of a step before are not finite.
-    pub(crate) fn begin(
+    pub(crate) fn enqueue(
         &mut self,
         gradients: &mut Gradients,
         recipe: &Recipe,
@@ -156,8 +156,8 @@ impl AdamW {
         jobs.step((now, before), &gradients, loss, &self.packed, copies, &step)
     }
 
-    /// What became of the last `count` steps begun, oldest first. Waits for the device.
-    pub(crate) fn outcomes(&self, count: usize) -> Result<Vec<StepOutcome>> {
+    /// What became of the last `count` steps in_flight, oldest first. Waits for the device.
+    pub(crate) fn poll(&self, count: usize) -> Result<Vec<StepOutcome>> {
         let Some(jobs) = &self.jobs else { bail!("steps on a CPU are made at once") };
         let records = jobs.records()?;
         let groups = groups(&self.branches);
@@ -222,7 +222,7 @@ fn sum_of_squares(t: &Tensor) -> Result<f64> {
         );
         lanes.iter().sum()
     }
-    real!(t.dtype(), T => {
+    dispatch_dtype!(t.dtype(), T => {
         let data = Data::of(t)?;
         let blocks: Vec<f64> = data.get::<T>()?.par_chunks(BLOCK).map(block).collect();
         Ok(blocks.iter().sum())

@@ -74,7 +74,8 @@ pub struct Run {
     /// Finite steps.
     pub curve: Vec<StepRecord>,
     /// Digest chained over the very tokens that were fed, inputs and targets.
-    pub fed: String,
+    #[serde(rename = "fed")]
+    pub consumed: String,
     /// Next window in the order: the data position.
     pub position: u64,
     /// Optimizer steps made.

@@ -86,14 +86,14 @@ impl RunDir {
         let first = trainer.run.curve.len() as u64;
         let (start, before) = (Instant::now(), trainer.run.seconds);
         while !trainer.done() && !stop(trainer.steps()) {
-            trainer.begin()?;
+            trainer.enqueue()?;
             let step = trainer.steps();
             let every = trainer.job.checkpoint_every;
             let looked_at = step == before_last_tenth(steps) || step.is_multiple_of(every) || trainer.done();
             if !looked_at && !trainer.is_far_ahead() && trainer.run.ending == Ending::Interrupted {
                 continue;
             }
-            trainer.settle()?;
+            trainer.sync()?;
             if matches!(trainer.run.ending, Ending::Diverged(_)) {
                 break;
             }
@@ -113,7 +113,7 @@ impl RunDir {
                 self.save(trainer)?;
             }
         }
-        trainer.settle()?;
+        trainer.sync()?;
         trainer.run.seconds = before + start.elapsed().as_secs_f64();
         if trainer.done() && trainer.run.ending == Ending::Interrupted {
             trainer.run.ending = Ending::Completed;

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::checkpoint::{CheckpointError, load_model, read_json, read_tensors};
+use super::checkpoint::{CheckpointError, read_json, read_tensors};
 use super::optimizer::{AdamW, Norms};
+use super::published::load_model;
 use super::recipe::{Recipe, RecipeError};
 use super::run::{Ending, Run, StepRecord};
 use crate::data::batches::{Batch, Batches, OrderError};
 use crate::data::tokenizer::Tokenizer;
-use crate::device::current;
+use crate::device::Compute;
 use crate::files::sha256;
 use crate::models::{Config, LanguageModel};
 use crate::ops::{Gradients, Tape, linear_cross_entropy, on_worker};
@@ -60,6 +61,8 @@ pub struct TrainJob<'a> {
     pub data: String,
     /// Goes into the checkpoints.
     pub tokenizer: &'a Tokenizer,
+    /// What computes.
+    pub compute: &'a Compute,
     /// Steps between checkpoints. Does not change the result.
     pub checkpoint_every: u64,
     /// Shown to people.
@@ -69,9 +72,9 @@ pub struct TrainJob<'a> {
 impl TrainJob<'_> {
     /// Digest of everything that decides the result, the code and what computes included.
     pub fn identity(&self) -> String {
-        let precision = self.recipe.precision.name();
+        let precision = self.recipe.precision.name(self.compute);
         // On CPUs the result is the same whatever their instruction set.
-        let on = if current().is_asynchronous() { current().name() } else { "cpu" };
+        let on = if self.compute.is_asynchronous() { self.compute.name() } else { "cpu" };
         let config = serde_json::to_string(&self.config).unwrap_or_default();
         let parts = [
             env!("V5_TRAIN_REVISION").to_owned(),
@@ -87,10 +90,10 @@ impl TrainJob<'_> {
 }
 
 /// A step that was begun on a device, and what the run will say of it.
-struct Begun {
+struct InFlight {
     lr: f64,
     position: u64,
-    fed: String,
+    consumed: String,
 }
 
 /// A training in progress.
@@ -100,7 +103,7 @@ pub struct Trainer<'a, 'b> {
     pub(super) optimizer: AdamW,
     pub(super) run: Run,
     /// Steps begun of which nothing is known yet.
-    begun: VecDeque<Begun>,
+    in_flight: VecDeque<InFlight>,
     /// Sequences read, and the digest of them, steps begun included.
     read: (u64, String),
 }
@@ -109,7 +112,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
     /// A training at its first step.
     pub fn new(job: &'b TrainJob<'a>) -> Result<Self, TrainError> {
         job.recipe.check()?;
-        let model = job.config.init(job.seed)?.to_device(job.recipe.precision)?;
+        let model = job.config.init(job.seed)?.to_device(job.compute, job.recipe.precision)?;
         Self::from_model(job, model)
     }
 
@@ -121,20 +124,20 @@ impl<'a, 'b> Trainer<'a, 'b> {
             identity: job.identity(),
             ending: Ending::Interrupted,
             curve: Vec::new(),
-            fed: sha256(b""),
+            consumed: sha256(b""),
             position: 0,
             optimizer_steps: 0,
             seconds: 0.0,
             weights: String::new(),
         };
-        let read = (run.position, run.fed.clone());
-        Ok(Self { job, model, optimizer, run, begun: VecDeque::new(), read })
+        let read = (run.position, run.consumed.clone());
+        Ok(Self { job, model, optimizer, run, in_flight: VecDeque::new(), read })
     }
 
     /// A training as a checkpoint left it.
     pub(super) fn resume(job: &'b TrainJob<'a>, folder: &Path) -> Result<Self, TrainError> {
         let run: Run = read_json(&folder.join("trainer.json"), "the state of a training")?;
-        let model = load_model(folder)?.to_device(job.recipe.precision)?;
+        let model = load_model(folder)?.to_device(job.compute, job.recipe.precision)?;
         let path = folder.join("optimizer.safetensors");
         let mut tensors = read_tensors(&path)?;
         let packed = tensors
@@ -143,8 +146,8 @@ impl<'a, 'b> Trainer<'a, 'b> {
         let optimizer = AdamW::resume(model.as_ref(), packed, run.optimizer_steps)
             .map_err(|e| CheckpointError::unreadable(&path, "an optimizer state", e))?;
         let model = model.over(optimizer.params().clone());
-        let read = (run.position, run.fed.clone());
-        let resumed = Self { job, model, optimizer, run, begun: VecDeque::new(), read };
+        let read = (run.position, run.consumed.clone());
+        let resumed = Self { job, model, optimizer, run, in_flight: VecDeque::new(), read };
         let (expected, got) = (&resumed.run.weights, resumed.model.params().digest()?);
         if got != *expected {
             let got = format!("{got} where trainer.json has {expected}");
@@ -165,8 +168,8 @@ impl<'a, 'b> Trainer<'a, 'b> {
 
     /// Makes one step; `None` if loss or gradient was not finite, after which nothing has moved.
     pub fn step(&mut self) -> Result<Option<StepRecord>, TrainError> {
-        self.begin()?;
-        self.settle()?;
+        self.enqueue()?;
+        self.sync()?;
         match self.run.ending {
             Ending::Diverged(_) => Ok(None),
             _ => Ok(self.run.curve.last().cloned()),
@@ -176,30 +179,30 @@ impl<'a, 'b> Trainer<'a, 'b> {
     /// Begins a step and looks at those begun only where it must, as [`RunDir::train`] does, so that the device is
     /// never waited for: for timing. `false` once a step that was looked at had a loss or gradient not finite.
     pub fn step_ahead(&mut self) -> Result<bool, TrainError> {
-        self.begin()?;
+        self.enqueue()?;
         if self.is_far_ahead() {
-            self.settle()?;
+            self.sync()?;
         }
         Ok(!matches!(self.run.ending, Ending::Diverged(_)))
     }
 
     /// Steps made, those included that the device has still to do.
     pub(super) fn steps(&self) -> u64 {
-        (self.run.curve.len() + self.begun.len()) as u64
+        (self.run.curve.len() + self.in_flight.len()) as u64
     }
 
     /// Begins a step. On a CPU it is made at once; on a device it may be looked at later.
-    pub(super) fn begin(&mut self) -> Result<(), TrainError> {
+    pub(super) fn enqueue(&mut self) -> Result<(), TrainError> {
         let lr = self.job.recipe.learning_rate(self.steps());
-        if self.optimizer.ahead() == 0 {
+        if self.optimizer.max_in_flight() == 0 {
             let (loss, norms) = on_worker(|| self.step_at_once(lr))?;
-            (self.run.position, self.run.fed) = self.read.clone();
-            self.note(loss, norms, lr);
+            (self.run.position, self.run.consumed) = self.read.clone();
+            self.record(loss, norms, lr);
             return Ok(());
         }
         let (loss, mut gradients) = self.gradients()?;
-        self.optimizer.begin(&mut gradients, &self.job.recipe, lr, &loss)?;
-        self.begun.push_back(Begun { lr, position: self.read.0, fed: self.read.1.clone() });
+        self.optimizer.enqueue(&mut gradients, &self.job.recipe, lr, &loss)?;
+        self.in_flight.push_back(InFlight { lr, position: self.read.0, consumed: self.read.1.clone() });
         Ok(())
     }
 
@@ -214,21 +217,21 @@ impl<'a, 'b> Trainer<'a, 'b> {
 
     /// Whether no more steps may be begun before somebody looks.
     pub(super) fn is_far_ahead(&self) -> bool {
-        self.begun.len() >= self.optimizer.ahead()
+        self.in_flight.len() >= self.optimizer.max_in_flight()
     }
 
-    /// Waits for the steps begun, and puts them on record up to the first that diverged.
-    pub(super) fn settle(&mut self) -> Result<(), TrainError> {
-        if self.begun.is_empty() {
+    /// Waits for the steps in_flight, and puts them on record up to the first that diverged.
+    pub(super) fn sync(&mut self) -> Result<(), TrainError> {
+        if self.in_flight.is_empty() {
             return Ok(());
         }
-        for outcome in self.optimizer.outcomes(self.begun.len())? {
-            let Some(begun) = self.begun.pop_front() else { break };
-            (self.run.position, self.run.fed) = (begun.position, begun.fed);
+        for outcome in self.optimizer.poll(self.in_flight.len())? {
+            let Some(in_flight) = self.in_flight.pop_front() else { break };
+            (self.run.position, self.run.consumed) = (in_flight.position, in_flight.consumed);
             let norms = if outcome.well { outcome.norms } else { Norms { total: f64::NAN, ..outcome.norms } };
-            self.note(outcome.loss, norms, begun.lr);
+            self.record(outcome.loss, norms, in_flight.lr);
             if !outcome.well {
-                self.begun.clear();
+                self.in_flight.clear();
                 break;
             }
         }
@@ -236,7 +239,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
     }
 
     /// Puts a step on record.
-    fn note(&mut self, loss: f64, norms: Norms, lr: f64) {
+    fn record(&mut self, loss: f64, norms: Norms, lr: f64) {
         let (recipe, step) = (&self.job.recipe, self.run.curve.len() as u64);
         if !(loss.is_finite() && norms.total.is_finite()) {
             self.run.ending = Ending::Diverged(step + 1);
@@ -265,7 +268,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
             self.read.0 += recipe.micro_batch_size as u64;
             self.read.1 = chain(&self.read.1, &batch);
             let (loss, gradients) = self.backward(&batch, 1.0 / parts as f64)?;
-            let loss = if self.optimizer.ahead() == 0 { loss.to_dtype(DType::F64)? } else { loss };
+            let loss = if self.optimizer.max_in_flight() == 0 { loss.to_dtype(DType::F64)? } else { loss };
             let part = if parts == 1 { loss } else { (loss / parts as f64)? };
             total = Some(match total {
                 None => part,

@@ -26,7 +26,9 @@ impl World {
     /// The evidence of the protocol of that name; `out` where it lies, if somebody said so.
     pub fn new(name: &str, out: Option<PathBuf>) -> Result<Self, String> {
         let protocol = Protocol::load(name).map_err(|e| e.to_string())?;
-        let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("out").join(protocol.folder());
+        let beside = || {
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("out").join(protocol.folder(v5gate::device::current()))
+        };
         let out = out.unwrap_or_else(beside);
         let data = std::env::var_os("V5_DATA").map(PathBuf::from);
         Ok(Self { protocol, out, data, judgement: OnceLock::new() })
@@ -40,6 +42,7 @@ impl World {
                 out: &self.out,
                 data: self.data.as_deref(),
                 jobs: None,
+                compute: v5gate::device::current(),
                 screen: &screen,
                 stop: &stop,
             };

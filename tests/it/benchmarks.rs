@@ -444,6 +444,9 @@ fn what_is_cut_off_is_counted() {
         n_inner: None,
         layer_norm_epsilon: 1e-5,
         activation_function: None,
+        scale_attn_weights: true,
+        scale_attn_by_inverse_layer_idx: false,
+        tie_word_embeddings: true,
     });
     let model = model.init(1).unwrap();
     for task in ["lambada_openai", "hellaswag"] {
@@ -481,7 +484,14 @@ fn text_seen_in_training_is_told() {
 /// What a trained model's probes answer: metric and what it was measured on.
 fn answers_in(protocol: &Protocol, data: &Path, out: &Path) -> Vec<(Metric, f64, Option<u64>, String)> {
     let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
-    let options = Options { out, data: Some(data), jobs: None, screen: &screen, stop: &stop };
+    let options = Options {
+        out,
+        data: Some(data),
+        jobs: None,
+        compute: v5gate::device::current(),
+        screen: &screen,
+        stop: &stop,
+    };
     let collector = Collector::open(protocol, &options).unwrap();
     let (spec, scale) = (v5gate::models::find("gpt2").unwrap(), v5gate::scale::find("smoke").unwrap());
     let trained = collector.train(Trial { spec, scale, seed: 1 }).unwrap();
@@ -649,6 +659,9 @@ fn made_up_gpt2(n_positions: usize) -> (Box<dyn LanguageModel>, String) {
         n_inner: None,
         layer_norm_epsilon: 1e-5,
         activation_function: None,
+        scale_attn_weights: true,
+        scale_attn_by_inverse_layer_idx: false,
+        tie_word_embeddings: true,
     });
     let declared = config.declare();
     let mut values: Vec<f32> = Vec::new();

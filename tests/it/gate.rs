@@ -321,7 +321,7 @@ fn field_of(p: &mut v5gate::evidence::Provenance, field: Field) -> &mut String {
         Field::Recipe => &mut p.recipe,
         Field::Data => &mut p.data,
         Field::Order => &mut p.order,
-        Field::Fed => &mut p.fed,
+        Field::Fed => &mut p.consumed,
         Field::Tokenizer => &mut p.tokenizer,
         Field::Device => &mut p.device,
         Field::Precision => &mut p.precision,

@@ -192,7 +192,19 @@ fn a_page_is_blinded_and_drawn_from_its_seed() {
     let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
     let made = |a: &Path, b: &Path, task: &str, pairs: usize, seed: u64| {
         let (task, data) = (find_task(task).unwrap(), files.folder());
-        ReplyComparison { a, b, task, data, pairs, seed, top_p: 0.9, screen: &screen, stop: &stop }.run()
+        ReplyComparison {
+            a,
+            b,
+            task,
+            data,
+            pairs,
+            seed,
+            top_p: 0.9,
+            compute: v5gate::device::current(),
+            screen: &screen,
+            stop: &stop,
+        }
+        .run()
     };
     let (pairs, key) = made(&a, &b, "dailydialog", 12, 5).unwrap();
     assert_eq!((pairs.len(), key.a_is_left.len()), (12, 12));

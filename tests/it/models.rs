@@ -24,6 +24,9 @@ pub fn small_gpt2() -> Config {
         n_inner: None,
         layer_norm_epsilon: 1e-5,
         activation_function: None,
+        scale_attn_weights: true,
+        scale_attn_by_inverse_layer_idx: false,
+        tie_word_embeddings: true,
     })
 }
 
@@ -123,7 +126,7 @@ fn a_saved_state_continues_the_same() {
         model.forward(&[1, 2, 3, 4, 5, 6], &mut state).unwrap();
         let path = folder.path().join("state.safetensors");
         state.save(&path).unwrap();
-        let mut loaded = State::load(&path).unwrap();
+        let mut loaded = State::load(&path, v5gate::device::current()).unwrap();
         assert!(state.same(&loaded).unwrap());
         assert_eq!(state.bytes(), loaded.bytes());
         let a = model.forward(&[7, 8], &mut state).unwrap();

@@ -61,6 +61,7 @@ fn apart(r: &Reverse, recipe: &Recipe, steps: usize) -> f64 {
     let path = folder.path().join("train.tokens");
     let file = TokenFile::from_ids(&path, &r.name, &tokenizer, vec![ids]).unwrap();
     let job = TrainJob {
+        compute: v5gate::device::current(),
         config: r.config.clone(),
         recipe: recipe.clone(),
         seed: 0,

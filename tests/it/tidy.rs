@@ -378,8 +378,8 @@ fn untested_backward(source: &Source) -> bool {
 fn ops_that_differentiate_have_a_case() {
     let wrong = folder("ops").into_iter().filter(untested_backward).map(|s| s.path);
     assert_none(wrong.collect());
-    assert!(untested_backward(&planted("ops/x.rs", "fn f() { tape.push_one(y) }")));
-    assert!(!untested_backward(&planted("ops/x.rs", "fn f() { tape.push_one(y) }\nfn cases() {}")));
+    assert!(untested_backward(&planted("ops/x.rs", "fn f() { tape.record_one(y) }")));
+    assert!(!untested_backward(&planted("ops/x.rs", "fn f() { tape.record_one(y) }\nfn cases() {}")));
 }
 
 #[test]

@@ -55,6 +55,9 @@ fn forty_steps_equal_pytorchs() {
         n_inner: None,
         layer_norm_epsilon: 1e-5,
         activation_function: None,
+        scale_attn_weights: true,
+        scale_attn_by_inverse_layer_idx: false,
+        tie_word_embeddings: true,
     });
     let get = |name: &str| weights.get(&format!("w.{name}")).cloned();
     let start = config.build(Params::from_tensors(&config.declare(), DType::F64, get).unwrap());
@@ -98,6 +101,7 @@ fn training_does_not_depend_on_threads() {
     };
     for spec in MODELS {
         let job = TrainJob {
+            compute: v5gate::device::current(),
             config: (spec.config)(scale::find("smoke").unwrap(), 1500, 100),
             recipe: recipe.clone(),
             seed: 5,

@@ -138,7 +138,7 @@ pub fn provenance(scale: &str, seed: u64) -> Provenance {
         recipe: recipe(scale),
         data: "data".to_owned(),
         order: format!("order-{seed}"),
-        fed: format!("fed-{seed}"),
+        consumed: format!("fed-{seed}"),
         tokenizer: "tokenizer".to_owned(),
         weights: format!("weights-{scale}-{seed}"),
         revision: "code-1".to_owned(),

@@ -80,7 +80,7 @@ fn run_file(out: &Path) -> PathBuf {
 
 /// The largest difference of losses and of gradient norms, relative.
 fn apart(a: &Run, b: &Run) -> Result<[f64; 2], Failed> {
-    if a.curve.len() != b.curve.len() || a.fed != b.fed || a.position != b.position {
+    if a.curve.len() != b.curve.len() || a.consumed != b.consumed || a.position != b.position {
         return Err(format!("{} steps against {}, or other batches", a.curve.len(), b.curve.len()).into());
     }
     let largest = |f: fn(&v5gate::train::StepRecord) -> f64| {
@@ -98,7 +98,7 @@ fn apart(a: &Run, b: &Run) -> Result<[f64; 2], Failed> {
 /// and halves that again, over chains twice as long: 1e-4 leaves room for those signs. In bfloat16 the same
 /// chains round by 2^-9, but independently over tokens and channels: 50·2^-9/√144 = 8e-3 of a logit's spread, which is
 /// below a tenth of the loss here: 2e-3; and 2e-2 for norms, which no mean over tokens smooths.
-fn follows(device: &str, model: &str) -> Result<(), Failed> {
+fn follows_float32(device: &str, model: &str) -> Result<(), Failed> {
     let folder = tempfile::tempdir()?;
     let with = |device, precision| {
         Training { folder: folder.path(), device, precision, steps: 4, max_lr: 1e-3 }.run(model)
@@ -131,7 +131,7 @@ fn diverges(device: &str) -> Result<(), Failed> {
     };
     let (cpu, other) = (with("cpu")?, with(device)?);
     match (cpu.ending, other.ending) {
-        (Ending::Diverged(a), Ending::Diverged(b)) if a == b && cpu.fed == other.fed => Ok(()),
+        (Ending::Diverged(a), Ending::Diverged(b)) if a == b && cpu.consumed == other.consumed => Ok(()),
         (a, b) => Err(format!("on the CPU {a:?}, here {b:?}").into()),
     }
 }
@@ -153,7 +153,9 @@ fn refuses() -> Result<(), Failed> {
 /// Trials for a device of this name; ignored where it is not there.
 pub fn trials(device: &'static str, there: bool) -> Vec<Trial> {
     let mut all: Vec<Trial> = ["gpt2", "groundthink", "mamba2", "rwkv6"]
-        .map(|model| Trial::test(format!("{device}::training::{model}"), move || follows(device, model)))
+        .map(|model| {
+            Trial::test(format!("{device}::training::{model}"), move || follows_float32(device, model))
+        })
         .into();
     all.push(Trial::test(format!("{device}::training::diverges"), move || diverges(device)));
     all.push(Trial::test(format!("{device}::training::refuses"), refuses));

@@ -51,7 +51,8 @@ pub fn other_recipe(lab: &Lab) -> Result<Case, Failed> {
     let sound = lab.evidence()?;
     let mut other = lab.protocol().clone();
     other.recipe.max_lr *= 2.0;
-    let mut promised = manifest(&other, lab.smoke()?.dataset(), None).map_err(fail)?;
+    let mut promised =
+        manifest(&other, lab.smoke()?.dataset(), None, v5gate::device::current()).map_err(fail)?;
     promised.number = context(&sound)?.number + 1;
     let broken = [sound.clone(), vec![Line::Context(promised)]].concat();
     Ok(Case { sound, broken })
@@ -62,7 +63,7 @@ pub fn one_seed_ten_times(lab: &Lab) -> Result<Case, Failed> {
     let sound = lab.evidence()?;
     let mut ten = lab.protocol().clone();
     ten.seeds = (1..=10).collect();
-    let promised = manifest(&ten, lab.smoke()?.dataset(), None).map_err(fail)?;
+    let promised = manifest(&ten, lab.smoke()?.dataset(), None, v5gate::device::current()).map_err(fail)?;
     let mut broken = Vec::new();
     for expected in &promised.expected {
         let first = measurements(&sound).filter(|m| m.subject().seed == 1);
@@ -94,6 +95,7 @@ pub fn slower_twin(lab: &Lab) -> Result<Case, Failed> {
         let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| (0..3).for_each(|_| round());
         let mut against = |twin| {
             measure_interleaved(
+                v5gate::device::current(),
                 &[entrant("gpt2", ours.model.as_ref()), entrant("groundthink", twin)],
                 &mut few,
             )

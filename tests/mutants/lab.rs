@@ -86,7 +86,8 @@ impl Lab {
             let screen: &'static Screen = Box::leak(Box::new(Screen::quiet()));
             let stop: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
             let out = Box::leak(self.world.out.clone().into_boxed_path());
-            let options = Options { out, data: None, jobs: None, screen, stop };
+            let options =
+                Options { out, data: None, jobs: None, compute: v5gate::device::current(), screen, stop };
             let protocol = Box::leak(Box::new(self.protocol().clone()));
             Collector::open(protocol, Box::leak(Box::new(options))).map_err(fail)
         })
@@ -141,7 +142,9 @@ impl Lab {
     pub fn pair(&self) -> Result<&[Line], Failed> {
         let lines = once(&self.pair, || {
             let Setup { protocol, dataset } = self.small()?;
-            let mut lines = vec![Line::Context(manifest(protocol, dataset, None).map_err(fail)?)];
+            let mut lines = vec![Line::Context(
+                manifest(protocol, dataset, None, v5gate::device::current()).map_err(fail)?,
+            )];
             for model in ["gpt2", "groundthink"] {
                 let finished = Training::of(protocol, dataset, model)?.run(&|_, _| Ok(()))?;
                 for probe in ["training", "language-modeling"] {
@@ -162,7 +165,9 @@ impl Lab {
     pub fn short(&self) -> Result<&[Line], Failed> {
         let lines = once(&self.short, || {
             let (protocol, dataset, _) = self.short_training("gpt2")?;
-            let mut lines = vec![Line::Context(manifest(&protocol, dataset, None).map_err(fail)?)];
+            let mut lines = vec![Line::Context(
+                manifest(&protocol, dataset, None, v5gate::device::current()).map_err(fail)?,
+            )];
             for model in ["gpt2", "groundthink"] {
                 let finished = Training::of(&protocol, dataset, model)?.run(&|_, _| Ok(()))?;
                 for probe in ["language-modeling", "ablation", "state", "optimizer"] {
@@ -241,7 +246,9 @@ impl<'a> Training<'a> {
     /// Trains, step by step.
     pub fn run(self, after: After<'_>) -> Result<Finished<'a>, Failed> {
         let Self { protocol, dataset, trial, order, recorded, wrap, start } = self;
-        let given = job(protocol, dataset, trial.spec, trial.scale, trial.seed, order).map_err(fail)?;
+        let given =
+            job(protocol, dataset, trial.spec, trial.scale, (trial.seed, order), v5gate::device::current())
+                .map_err(fail)?;
         let untrained = given.config.init(trial.seed).map_err(fail)?;
         let start = start.map_or_else(|| given.config.init(trial.seed).map_err(fail), Ok)?;
         let start = match wrap {
@@ -254,7 +261,15 @@ impl<'a> Training<'a> {
             after(untrained.as_ref(), trainer.model())?;
         }
         let params = trainer.model().params().deep_clone().map_err(fail)?;
-        let record = job(protocol, dataset, trial.spec, trial.scale, trial.seed, recorded).map_err(fail)?;
+        let record = job(
+            protocol,
+            dataset,
+            trial.spec,
+            trial.scale,
+            (trial.seed, recorded),
+            v5gate::device::current(),
+        )
+        .map_err(fail)?;
         let source = provenance(protocol, dataset, trial, &record, trainer.run());
         // Every step was made: that is what a folder's record would say.
         let run = Run { ending: Ending::Completed, ..trainer.run().clone() };
@@ -265,7 +280,9 @@ impl<'a> Training<'a> {
     /// Trains as `collect` does, in a folder, until `stop`.
     pub fn in_folder(self, stop: &dyn Fn(u64) -> bool) -> Result<Finished<'a>, Failed> {
         let Self { protocol, dataset, trial, order, .. } = self;
-        let job = job(protocol, dataset, trial.spec, trial.scale, trial.seed, order).map_err(fail)?;
+        let job =
+            job(protocol, dataset, trial.spec, trial.scale, (trial.seed, order), v5gate::device::current())
+                .map_err(fail)?;
         let folder = tempfile::tempdir().map_err(fail)?;
         let dir = RunDir(folder.path().join("run"));
         let run = dir.train(&job, &Screen::quiet(), stop).map_err(fail)?;
@@ -314,6 +331,7 @@ impl Finished<'_> {
             dataset: self.dataset,
             scale: self.trial.scale,
             seed: self.trial.seed,
+            compute: v5gate::device::current(),
             data: self.protocol.eval_data(None),
         };
         question(probe, &subject, name, &self.source).map_err(fail)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use v5gate::device::current;
 use v5gate::evaluate::{Evaluation, measure_checkpoint};
 use v5gate::evidence::Value;
 use v5gate::files::write_atomically;
@@ -72,6 +73,7 @@ pub fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<String> {
         batch: arguments.batch,
         cache: arguments.cache.as_deref(),
         training: arguments.training.as_deref(),
+        compute: current(),
         screen: &screen,
         stop,
     };
@@ -108,8 +110,8 @@ fn measure(arguments: &Arguments, probe: &'static Probe) -> Result<String> {
     if let Some((name, _)) = unfit.iter().find(|(_, given)| *given) {
         bail!("{name}: the task {id} does not take it")
     }
-    let done =
-        measure_checkpoint(&arguments.checkpoint, probe)?.with_context(|| format!("{id}: not asked"))?;
+    let done = measure_checkpoint(&arguments.checkpoint, current(), probe)?
+        .with_context(|| format!("{id}: not asked"))?;
     if arguments.json {
         return Ok(serde_json::to_string_pretty(&done.document)? + "\n");
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use v5gate::device::current;
 use v5gate::evaluate::{ReplyComparison, human_preference};
 use v5gate::evidence::{Key, Ledger, Tally, Value, read_ratings};
 use v5gate::files::write_atomically;
@@ -74,7 +75,18 @@ pub fn run(command: &HumanCommand, stop: &AtomicBool) -> Result<String> {
                 bail!("--top-p: expected 0 to 1, got {top_p}")
             }
             let (pairs, seed, top_p, screen) = (*pairs, *seed, *top_p, Screen::default());
-            let made = ReplyComparison { a, b, task, data, pairs, seed, top_p, screen: &screen, stop };
+            let made = ReplyComparison {
+                a,
+                b,
+                task,
+                data,
+                pairs,
+                seed,
+                top_p,
+                compute: current(),
+                screen: &screen,
+                stop,
+            };
             let (pairs, opens) = made.run()?;
             let key = key.clone().unwrap_or_else(|| out.with_extension("key.json"));
             write(out, &rating_page(&opens.page, &pairs))?;

@@ -257,9 +257,16 @@ fn run(command: Command) -> Result<u8> {
 fn gather(c: &Collect) -> Result<(Ledger, PathBuf)> {
     let stop = on_signal()?;
     let protocol = Protocol::load(&c.protocol)?;
-    let out = c.out.clone().unwrap_or_else(|| Path::new("out").join(protocol.folder()));
+    let out = c.out.clone().unwrap_or_else(|| Path::new("out").join(protocol.folder(device::current())));
     let screen = Screen::default();
-    let options = Options { out: &out, data: c.data.as_deref(), jobs: c.jobs, screen: &screen, stop: &stop };
+    let options = Options {
+        out: &out,
+        data: c.data.as_deref(),
+        jobs: c.jobs,
+        compute: device::current(),
+        screen: &screen,
+        stop: &stop,
+    };
     Ok((collect(&protocol, &options)?, out))
 }
 
@@ -362,7 +369,7 @@ fn train(model: &str, scale: &str, seed: u64, recipe: &str, data: Option<&Path>,
     let needed = protocol.recipe.steps() as usize * protocol.recipe.batch_size;
     let path = out.join(format!("order-seed-{seed}.npy"));
     let order = Order::draw(windows, needed, seed)?.through_file(&path)?;
-    let job = collect::job(&protocol, &dataset, spec, size, seed, order)?;
+    let job = collect::job(&protocol, &dataset, spec, size, (seed, order), device::current())?;
     let run = RunDir(out).train(&job, &Screen::default(), &|_| stop.load(Ordering::Relaxed))?;
     let loss = run.curve.last().map_or(f64::NAN, |r| r.loss);
     match run.ending {
@@ -374,7 +381,7 @@ fn train(model: &str, scale: &str, seed: u64, recipe: &str, data: Option<&Path>,
 }
 
 fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
-    let model = load_model(checkpoint)?.to_device(Precision::Float32)?;
+    let model = load_model(checkpoint)?.to_device(device::current(), Precision::Float32)?;
     let text = fs::read_to_string(tokens).with_context(|| tokens.display().to_string())?;
     let ids: Vec<u32> = serde_json::from_str(&text)
         .with_context(|| format!("{}: expected a list of token ids", tokens.display()))?;
@@ -404,7 +411,7 @@ fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
 }
 
 fn generate(checkpoint: &Path, prompt: &str, tokens: usize) -> Result<u8> {
-    let model = load_model(checkpoint)?.to_device(Precision::Float32)?;
+    let model = load_model(checkpoint)?.to_device(device::current(), Precision::Float32)?;
     let tokenizer = Tokenizer::from_file(&checkpoint.join("tokenizer.json"))?;
     let mut fed = tokenizer.encode(prompt)?;
     if fed.is_empty() {

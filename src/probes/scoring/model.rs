@@ -39,10 +39,10 @@ impl Scorer for ModelScorer<'_> {
         let mut rows: Vec<(usize, ScoredRow)> = Vec::with_capacity(requests.len());
         for (i, request) in requests.iter().enumerate() {
             let (tokens, scored) = request.within(how);
-            let fed = tokens.len() - 1;
+            let read = tokens.len() - 1;
             if scored > 0 {
-                let (inputs, targets) = (tokens[..fed].to_vec(), tokens[1..].to_vec());
-                rows.push((i, ScoredRow { inputs, targets, first: fed - scored }));
+                let (inputs, targets) = (tokens[..read].to_vec(), tokens[1..].to_vec());
+                rows.push((i, ScoredRow { inputs, targets, first: read - scored }));
             }
         }
         // The longest first: equal lengths side by side, and the time left is not underestimated.

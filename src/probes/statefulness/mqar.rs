@@ -8,6 +8,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::data::synthetic::mqar::{Example, MqarSize, looked_up};
+use crate::device::Compute;
 use crate::evidence::{Condition, Metric as M};
 use crate::files::sha256;
 use crate::models::{self, Config, LanguageModel};
@@ -103,8 +104,8 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let mut chance = Vec::new();
     for setting in settings {
         let config = setting.config(&s.model.config())?;
-        let untrained = config.init(s.seed)?.to_device(s.recipe.precision)?;
-        answered[0].push(setting.best(&config, s.recipe, s.seed, s.data.mqar.rates())?);
+        let untrained = config.init(s.seed)?.to_device(s.compute, s.recipe.precision)?;
+        answered[0].push(setting.best(s.compute, &config, s.recipe, (s.seed, s.data.mqar.rates()))?);
         answered[1].push(setting.accuracies(untrained.as_ref(), &setting.tests(s.seed))?);
         answered[2].push(setting.oracle(s.seed));
         chance.push(1.0 / setting.task.vocab_size as f64);
@@ -137,10 +138,16 @@ impl Setting {
     }
 
     /// The share of questions answered of every example, after the best of the learning rates.
-    fn best(&self, config: &Config, recipe: &Recipe, seed: u64, rates: [f64; 4]) -> Result<Vec<f64>> {
+    fn best(
+        &self,
+        compute: &Compute,
+        config: &Config,
+        recipe: &Recipe,
+        (seed, rates): (u64, [f64; 4]),
+    ) -> Result<Vec<f64>> {
         let mut best = vec![f64::NAN; self.tests];
         for rate in rates {
-            let found = self.learn(config, &self.recipe(recipe, rate), seed)?;
+            let found = self.learn(compute, config, &self.recipe(recipe, rate), seed)?;
             // What diverged is worse than anything.
             if best[0].is_nan() || mean(&found) > mean(&best) {
                 best = found;
@@ -167,17 +174,23 @@ impl Setting {
     }
 
     /// The share of questions answered of every example after a training; NaN if its loss was not finite.
-    fn learn(&self, config: &Config, recipe: &Recipe, seed: u64) -> Result<Vec<f64>> {
-        match self.train(config, recipe, seed)? {
+    fn learn(&self, compute: &Compute, config: &Config, recipe: &Recipe, seed: u64) -> Result<Vec<f64>> {
+        match self.train(compute, config, recipe, seed)? {
             Some(model) => self.accuracies(model.as_ref(), &self.tests(seed)),
             None => Ok(vec![f64::NAN; self.tests]),
         }
     }
 
     /// Trains from scratch; nothing if the loss was not finite.
-    fn train(&self, config: &Config, recipe: &Recipe, seed: u64) -> Result<Option<Box<dyn LanguageModel>>> {
+    fn train(
+        &self,
+        compute: &Compute,
+        config: &Config,
+        recipe: &Recipe,
+        seed: u64,
+    ) -> Result<Option<Box<dyn LanguageModel>>> {
         let tests = self.examples(seed, FIRST_LOOK, LOOK_AT);
-        let model = config.init(seed)?.to_device(recipe.precision)?;
+        let model = config.init(seed)?.to_device(compute, recipe.precision)?;
         let mut optimizer = AdamW::new(model.as_ref())?;
         let model = model.over(optimizer.params().clone());
         for step in 0..self.steps {
@@ -267,6 +280,7 @@ fn descend(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::current;
     use crate::models::{MODELS, ModelSpec};
     use crate::train::{Optimizer, Precision, Schedule};
 
@@ -310,7 +324,7 @@ mod tests {
         };
         for model in &MODELS[..2] {
             let (config, recipe) = (config(model), SETTING.recipe(&recipe, FAST_RATES[0]));
-            let model = SETTING.train(&config, &recipe, 1).unwrap().unwrap();
+            let model = SETTING.train(current(), &config, &recipe, 1).unwrap().unwrap();
             let share = |spoil: &dyn Fn(&mut Example)| {
                 let mut tests = SETTING.tests(1);
                 tests.iter_mut().for_each(spoil);

@@ -105,7 +105,7 @@ fn matched_window(s: &TrainedModel<'_>) -> Result<Option<usize>> {
     let Some(window) = s.model.window() else { return Ok(None) };
     let Some(spec) = models::find("groundthink") else { return Ok(None) };
     let config = (spec.config)(s.scale, s.dataset.tokenizer.vocab_size(), window);
-    let bytes = config.init(0)?.to_device(s.recipe.precision)?.new_state(1)?.bytes();
+    let bytes = config.init(0)?.to_device(s.compute, s.recipe.precision)?.new_state(1)?.bytes();
     let mut state = s.model.new_state(1)?;
     s.model.hidden(&[s.dataset.tokenizer.eot()], &mut state)?;
     Ok(Some((bytes / state.bytes()).clamp(1, window)))

@@ -10,7 +10,7 @@
 use candle_core::{DType, Tensor};
 
 use crate::data::cache::TokenFile;
-use crate::device::Precision;
+use crate::device::{Compute, Precision};
 use crate::evidence::{Condition, Metric as M};
 use crate::models::{Config, LanguageModel, State};
 use crate::ops::to_vec_f64;
@@ -56,7 +56,7 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let vocab = s.dataset.tokenizer.vocab_size() as u32;
     let mut readings = Vec::new();
     for (model, condition) in [(s.model, Condition::Trained), (s.untrained, Condition::Untrained)] {
-        let exact = exact(model)?;
+        let exact = exact(model, s.compute)?;
         let model = exact.as_deref().unwrap_or(model);
         readings.extend(question(model, &four, condition)?);
         let (growth, variance) = over_inputs(model, &long)?;
@@ -77,9 +77,9 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
 }
 
 /// The same model in float32, if it computes in less.
-fn exact(model: &dyn LanguageModel) -> Result<Option<Box<dyn LanguageModel>>> {
+fn exact(model: &dyn LanguageModel, on: &Compute) -> Result<Option<Box<dyn LanguageModel>>> {
     match model.params().dtype() {
-        DType::BF16 => Ok(Some(model.to_device(Precision::Float32)?)),
+        DType::BF16 => Ok(Some(model.to_device(on, Precision::Float32)?)),
         _ => Ok(None),
     }
 }
