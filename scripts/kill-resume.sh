@@ -14,6 +14,7 @@ models = ["groundthink"]
 scales = ["smoke"]
 seeds = [1]
 checkpoint_every = 7
+tuning = { groundthink = 0 }
 [data]
 kind = "conversations"
 seed = 1

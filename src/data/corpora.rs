@@ -111,8 +111,11 @@ pub fn read(path: &Path, format: Option<Format>) -> Result<Corpus, CorpusError> 
     Ok(Corpus { name, documents })
 }
 
+/// The text of a file, without the byte-order mark that some editors put before it.
 pub(super) fn read_text(path: &Path) -> Result<String, CorpusError> {
     let bytes = fs::read(path).map_err(|source| CorpusError::Unreadable { path: path.to_owned(), source })?;
+    let marked = bytes.starts_with("\u{feff}".as_bytes());
+    let bytes = if marked { bytes["\u{feff}".len()..].to_vec() } else { bytes };
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();

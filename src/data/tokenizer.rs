@@ -7,8 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
-use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
@@ -133,7 +133,13 @@ impl Tokenizer {
         Self::finish(inner, "trained tokenizer")
     }
 
-    fn finish(inner: Inner, origin: &str) -> Result<Self, TokenizerError> {
+    /// A tokenizer whose ids depend on the text alone: what a file says of cutting, filling up and dropping merges at
+    /// random is for batches and for training, and would change texts in silence.
+    fn finish(mut inner: Inner, origin: &str) -> Result<Self, TokenizerError> {
+        inner.with_truncation(None).map_err(failed("switch off truncation"))?;
+        inner.with_padding(None);
+        without_dropout(&mut inner);
+        end_of_text_is_one_token(&mut inner)?;
         let eot = inner.token_to_id(END_OF_TEXT).ok_or_else(|| TokenizerError::NoEndOfText {
             origin: origin.to_owned(),
             vocab_size: inner.get_vocab_size(true),
@@ -191,8 +197,23 @@ fn byte_level(model: BPE) -> Result<Inner, TokenizerError> {
     let mut inner = Inner::new(model);
     inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
     inner.with_decoder(Some(ByteLevelDecoder::new(false, true, true)));
-    if inner.token_to_id(END_OF_TEXT).is_some() {
+    Ok(inner)
+}
+
+/// Makes the end of a text one token wherever the vocabulary has it, whether or not the file says so.
+fn end_of_text_is_one_token(inner: &mut Inner) -> Result<(), TokenizerError> {
+    let added = inner.get_added_vocabulary().get_vocab().contains_key(END_OF_TEXT);
+    if !added && inner.token_to_id(END_OF_TEXT).is_some() {
         inner.add_special_tokens([AddedToken::from(END_OF_TEXT, true)]).map_err(failed("add tokens"))?;
     }
-    Ok(inner)
+    Ok(())
+}
+
+fn without_dropout(inner: &mut Inner) {
+    let ModelWrapper::BPE(bpe) = inner.get_model() else { return };
+    if bpe.dropout.is_some() {
+        let mut bpe = bpe.clone();
+        bpe.dropout = None;
+        inner.with_model(bpe);
+    }
 }

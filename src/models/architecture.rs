@@ -2,6 +2,7 @@
 
 use candle_core::{Result, bail};
 
+use super::keys::ConfigKey;
 use super::model_stats::ModelStats;
 use super::network::Network;
 use super::params::{Declared, Params};
@@ -12,6 +13,9 @@ pub type DimsOf<'a> = &'a dyn Fn(&str) -> Option<Vec<usize>>;
 
 /// A model's configuration: what `config.json` says of it.
 pub trait Architecture: Clone {
+    /// What the keys of `config.json` mean, beside those that all models have.
+    const KEYS: &'static [ConfigKey];
+
     /// The configuration at a scale, for a vocabulary and a trained context length in tokens.
     fn at(scale: &Scale, vocab_size: usize, context: usize) -> Self;
 
@@ -30,6 +34,17 @@ pub trait Architecture: Clone {
     /// The name by which a tensor of a published checkpoint is declared.
     fn public_name<'a>(&self, name: &'a str) -> &'a str {
         name
+    }
+
+    /// Whether a checkpoint may hold a tensor of this name that the function does not depend on.
+    fn is_buffer(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// The name under which a head that is tied to the embedding may lie in a checkpoint a second time, and the
+    /// embedding's own.
+    fn tied(&self) -> Option<(&'static str, &'static str)> {
+        None
     }
 
     /// Completes a configuration by what only the shapes of a checkpoint's tensors tell.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::architecture::{Architecture, DimsOf};
 use super::gpt2::Gpt2Config;
 use super::groundthink::GroundThinkConfig;
+use super::keys::ConfigKey;
 use super::mamba2::Mamba2Config;
 use super::model_stats::ModelStats;
 use super::network::Network;
@@ -33,6 +34,22 @@ macro_rules! architectures {
             /// The name under which the model is listed.
             pub fn name(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $name,)* }
+            }
+
+            /// What the keys of `config.json` mean for the model of that name, beside those that all models have.
+            pub fn keys(name: &str) -> Option<&'static [ConfigKey]> {
+                match name { $($name => Some(<$config>::KEYS),)* _ => None }
+            }
+
+            /// Whether a checkpoint may hold a tensor of this name that the function does not depend on.
+            pub fn is_buffer(&self, name: &str) -> bool {
+                match self { $(Self::$variant(c) => c.is_buffer(name),)* }
+            }
+
+            /// The name under which a head that is tied to the embedding may lie in a checkpoint a second time, and
+            /// the embedding's own.
+            pub fn tied(&self) -> Option<(&'static str, &'static str)> {
+                match self { $(Self::$variant(c) => c.tied(),)* }
             }
 
             /// Refuses dimensions that do not divide as they must; the others show in the tensors.

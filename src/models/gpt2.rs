@@ -1,4 +1,5 @@
-//! GPT-2 (Radford et al. 2019): pre-norm transformer with learned positions and a tied head.
+//! GPT-2 (Radford et al. 2019): pre-norm transformer with learned positions and a tied head, with the switches that
+//! published checkpoints use.
 //!
 //! | symbol | |
 //! |---|---|
@@ -9,17 +10,17 @@
 //! matrices are stored [in, out]. Initialisation is the publication's: normal with standard
 //! deviation 0.02 (0.01 for positions), residual projections divided by √(2·n_layer), biases zero.
 
-use candle_core::{Result, bail};
+use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::activation::Activation;
 use super::architecture::{Architecture, divides};
+use super::keys::{ConfigKey, INITIALISATION, KeyEffect, TRAINING};
 use super::model_stats::ModelStats;
 use super::network::Network;
 use super::params::{Declared, Init, Params, Scope};
 use super::state::State;
-use crate::ops::{
-    Layout, Tape, Var, add, causal_attention, embedding, gelu, layer_norm, linear, linear_onto,
-};
+use crate::ops::{Layout, Tape, Var, add, causal_attention, embedding, layer_norm, lerp, linear_onto};
 use crate::scale::Scale;
 
 /// Dimensions, under the public keys.
@@ -28,12 +29,16 @@ pub struct Gpt2Config {
     /// Vocabulary.
     pub vocab_size: usize,
     /// Context window.
+    #[serde(alias = "max_position_embeddings")]
     pub n_positions: usize,
     /// Width.
+    #[serde(alias = "hidden_size")]
     pub n_embd: usize,
     /// Blocks.
+    #[serde(alias = "num_hidden_layers")]
     pub n_layer: usize,
     /// Heads.
+    #[serde(alias = "num_attention_heads")]
     pub n_head: usize,
     /// Feed-forward width; four times the width where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,10 +46,37 @@ pub struct Gpt2Config {
     /// ε of every layer norm.
     #[serde(default = "default_eps")]
     pub layer_norm_epsilon: f64,
-    /// The only one is GELU in its tanh form.
+    /// The activation of the feed-forward layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub activation_function: Option<String>,
+    pub activation_function: Option<Activation>,
+    /// Whether scores of the attention are divided by the root of the head's width.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub scale_attn_weights: bool,
+    /// Whether scores are also divided by the block's number, counted from one.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub scale_attn_by_inverse_layer_idx: bool,
+    /// Whether the head is the embedding.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub tie_word_embeddings: bool,
 }
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(switch: &bool) -> bool {
+    *switch
+}
+
+fn is_no(switch: &bool) -> bool {
+    !switch
+}
+
+/// The embedding.
+const EMBEDDING: &str = "wte.weight";
+
+/// The output embedding, where it is not the same.
+const HEAD: &str = "lm_head.weight";
 
 /// The learned positions.
 const POSITIONS: &str = "wpe.weight";
@@ -57,9 +89,49 @@ impl Gpt2Config {
     fn d_ff(&self) -> usize {
         self.n_inner.unwrap_or(4 * self.n_embd)
     }
+
+    fn head(&self) -> &'static str {
+        if self.tie_word_embeddings { EMBEDDING } else { HEAD }
+    }
+
+    /// By what a block's scores differ from those that are divided by the root of the head's width alone.
+    fn score_factor(&self, layer: usize) -> f64 {
+        let unscaled =
+            if self.scale_attn_weights { 1.0 } else { ((self.n_embd / self.n_head) as f64).sqrt() };
+        if self.scale_attn_by_inverse_layer_idx { unscaled / (layer + 1) as f64 } else { unscaled }
+    }
 }
 
 impl Architecture for Gpt2Config {
+    const KEYS: &'static [ConfigKey] = &[
+        ("vocab_size", KeyEffect::Extent),
+        ("n_positions", KeyEffect::Extent),
+        ("max_position_embeddings", KeyEffect::Alias("n_positions")),
+        ("n_embd", KeyEffect::Extent),
+        ("hidden_size", KeyEffect::Alias("n_embd")),
+        ("n_layer", KeyEffect::Blocks),
+        ("num_hidden_layers", KeyEffect::Alias("n_layer")),
+        ("n_head", KeyEffect::Extent),
+        ("num_attention_heads", KeyEffect::Alias("n_head")),
+        ("n_inner", KeyEffect::Extent),
+        ("layer_norm_epsilon", KeyEffect::Setting),
+        ("activation_function", KeyEffect::Setting),
+        ("scale_attn_weights", KeyEffect::Setting),
+        ("scale_attn_by_inverse_layer_idx", KeyEffect::Setting),
+        ("tie_word_embeddings", KeyEffect::Setting),
+        ("n_ctx", KeyEffect::Nothing("n_positions says how long a text may be")),
+        ("reorder_and_upcast_attn", KeyEffect::Nothing("the same scores in another order and float32")),
+        ("resid_pdrop", TRAINING),
+        ("embd_pdrop", TRAINING),
+        ("attn_pdrop", TRAINING),
+        ("initializer_range", INITIALISATION),
+        ("summary_type", OTHER_HEAD),
+        ("summary_use_proj", OTHER_HEAD),
+        ("summary_activation", OTHER_HEAD),
+        ("summary_proj_to_labels", OTHER_HEAD),
+        ("summary_first_dropout", OTHER_HEAD),
+    ];
+
     /// The configuration at a scale (ruling R1).
     fn at(scale: &Scale, vocab_size: usize, n_positions: usize) -> Self {
         Self {
@@ -71,14 +143,14 @@ impl Architecture for Gpt2Config {
             n_inner: Some(scale.d_ff),
             layer_norm_epsilon: default_eps(),
             activation_function: None,
+            scale_attn_weights: true,
+            scale_attn_by_inverse_layer_idx: false,
+            tie_word_embeddings: true,
         }
     }
 
     fn check(&self) -> Result<()> {
-        match self.activation_function.as_deref() {
-            None | Some("gelu_new" | "gelu_pytorch_tanh") => divides("n_head", self.n_head, self.n_embd),
-            Some(other) => bail!("activation_function {other:?}, and only \"gelu_new\" is known"),
-        }
+        divides("n_head", self.n_head, self.n_embd)
     }
 
     fn declare(&self) -> Vec<Declared> {
@@ -86,7 +158,7 @@ impl Architecture for Gpt2Config {
         let (zero, one, std) = (Init::Constant(0.0), Init::Constant(1.0), Init::Normal(0.02));
         let residual = Init::Normal(0.02 / (2.0 * self.n_layer as f64).sqrt());
         let mut all = vec![
-            Declared::matrix("wte.weight", &[self.vocab_size, d], std.clone()),
+            Declared::matrix(EMBEDDING, &[self.vocab_size, d], std.clone()),
             Declared::matrix(POSITIONS, &[self.n_positions, d], Init::Normal(0.01)),
         ];
         for i in 0..self.n_layer {
@@ -110,6 +182,9 @@ impl Architecture for Gpt2Config {
         }
         all.push(Declared::vector("ln_f.weight", &[d], one));
         all.push(Declared::vector("ln_f.bias", &[d], zero));
+        if !self.tie_word_embeddings {
+            all.push(Declared::matrix(HEAD, &[self.vocab_size, d], std));
+        }
         all
     }
 
@@ -117,13 +192,14 @@ impl Architecture for Gpt2Config {
         let (d, ff, l) = (self.n_embd, self.d_ff(), self.n_layer);
         let embedding = self.vocab_size * d;
         let positional = self.n_positions * d;
+        let head = if self.tie_word_embeddings { 0 } else { embedding };
         let matrices = 4 * d * d + 2 * d * ff;
         let non_embedding = l * (matrices + 9 * d + ff) + 2 * d;
         // Scores and weighted values over half the window on average: 2 · 2 · d · T/2.
         let attention = 2.0 * (d * self.n_positions) as f64;
         ModelStats {
-            total: embedding + positional + non_embedding,
-            embedding,
+            total: embedding + head + positional + non_embedding,
+            embedding: embedding + head,
             positional,
             non_embedding,
             forward_flops_per_token: 2.0 * (l * matrices + embedding) as f64 + l as f64 * attention,
@@ -132,6 +208,19 @@ impl Architecture for Gpt2Config {
 
     fn network(&self, params: Params) -> Box<dyn Network> {
         Box::new(Gpt2 { config: self.clone(), params })
+    }
+
+    /// Older checkpoints carry the causal mask and the score of what it hides.
+    fn is_buffer(&self, name: &str) -> bool {
+        let block = name.strip_prefix("h.").and_then(|rest| rest.split_once('.'));
+        block.is_some_and(|(layer, rest)| {
+            let known = layer.parse().is_ok_and(|layer: usize| layer < self.n_layer);
+            known && matches!(rest, "attn.bias" | "attn.masked_bias")
+        })
+    }
+
+    fn tied(&self) -> Option<(&'static str, &'static str)> {
+        self.tie_word_embeddings.then_some((HEAD, EMBEDDING))
     }
 
     /// Published checkpoints come with and without a prefix.
@@ -143,6 +232,8 @@ impl Architecture for Gpt2Config {
         (self.n_positions < positions).then(|| (Self { n_positions: positions, ..self.clone() }, POSITIONS))
     }
 }
+
+const OTHER_HEAD: KeyEffect = KeyEffect::Nothing("a head for classification, whose tensors are refused");
 
 /// The network.
 struct Gpt2 {
@@ -161,15 +252,28 @@ impl Gpt2 {
             let (w, b) = (p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?);
             layer_norm(tape, x, &w, &b, c.layer_norm_epsilon)
         };
-        let qkv = dense(None, &norm(x, "ln_1")?, "attn.c_attn")?;
+        let qkv = self.scaled(tape, dense(None, &norm(x, "ln_1")?, "attn.c_attn")?, i)?;
         let past = (state.get(i, "k")?.clone(), state.get(i, "v")?.clone());
         let past = (state.position() > 0).then_some(past);
         let (y, (k, v)) = causal_attention(tape, &qkv, state.batch(), c.n_head, past.as_ref())?;
         state.set(i, vec![("k", k), ("v", v)])?;
         let x = dense(Some(x), &y, "attn.c_proj")?;
-        let h = linear(tape, &norm(&x, "ln_2")?, &p.get("mlp.c_fc.weight")?, None, Layout::InOut)?;
-        let h = gelu(tape, &h, &p.get("mlp.c_fc.bias")?)?;
+        let (w, b) = (p.get("mlp.c_fc.weight")?, p.get("mlp.c_fc.bias")?);
+        let h = c.activation_function.unwrap_or_default().of_linear(tape, &norm(&x, "ln_2")?, &w, &b)?;
         dense(Some(&x), &h, "mlp.c_proj")
+    }
+}
+
+impl Gpt2 {
+    /// Queries, keys and values [B·T, 3·d] with the queries multiplied by what a block's scores are.
+    fn scaled(&self, tape: &Tape, qkv: Var, layer: usize) -> Result<Var> {
+        let (factor, d) = (self.config.score_factor(layer), self.config.n_embd);
+        if factor == 1.0 {
+            return Ok(qkv);
+        }
+        let more = (0..3 * d).map(|column| if column < d { (factor - 1.0) as f32 } else { 0.0 });
+        let more = Tensor::from_iter(more, qkv.tensor().device())?.to_dtype(self.params.flat().dtype())?;
+        lerp(tape, &qkv, &qkv, &Var::constant(more))
     }
 }
 
@@ -195,7 +299,7 @@ impl Network for Gpt2 {
         let time = tokens.len() / state.batch();
         let start = state.position() as u32;
         let positions: Vec<u32> = (0..tokens.len()).map(|i| start + (i % time) as u32).collect();
-        let words = embedding(tape, &p.get("wte.weight")?, tokens)?;
+        let words = embedding(tape, &p.get(EMBEDDING)?, tokens)?;
         let places = embedding(tape, &p.get(POSITIONS)?, &positions)?;
         let mut x = add(tape, &words, &places)?;
         for i in 0..self.config.n_layer {
@@ -207,7 +311,7 @@ impl Network for Gpt2 {
     }
 
     fn head(&self) -> &'static str {
-        "wte.weight"
+        self.config.head()
     }
 
     fn window(&self) -> Option<usize> {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::architecture::{Architecture, divides};
 use super::gpt2::Gpt2Config;
+use super::keys::{ConfigKey, KeyEffect};
 use super::mamba2_mixer::{MambaShape, PUBLISHED, mixer, step_sizes};
 use super::model_stats::ModelStats;
 use super::network::{Branch, Hybrid, Network};
@@ -81,6 +82,15 @@ impl GroundThinkConfig {
 }
 
 impl Architecture for GroundThinkConfig {
+    const KEYS: &'static [ConfigKey] = &[
+        ("vocab_size", KeyEffect::Extent),
+        ("d_model", KeyEffect::Extent),
+        ("n_layer", KeyEffect::Blocks),
+        ("d_ff", KeyEffect::Extent),
+        ("rwkv", KeyEffect::Extent),
+        ("mamba", KeyEffect::Extent),
+    ];
+
     /// The configuration that matches a scale's GPT-2 (ruling R3): same vocabulary and width,
     /// layers and feed-forward width chosen so that neither the total (limit 1 %) nor the
     /// non-embedding count (limit 5 %) strays. Among the layer counts that can match, the one

@@ -2,13 +2,15 @@
 //!
 //! Names and configuration keys are those of the public checkpoints in transformers' layout
 //! (`backbone.layers.N.mixer.…`); the head is the embedding or `lm_head.weight`, as
-//! `tie_word_embeddings` says. The gated norm runs over all channels, whatever the groups.
+//! `tie_word_embeddings` says. The gated norm averages over each group's share of the channels, as the authors' module
+//! does, and transformers from 5.23 on.
 
 use candle_core::{Result, bail};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::architecture::Architecture;
 use super::gpt2::Gpt2Config;
+use super::keys::{ConfigKey, INITIALISATION, KeyEffect, RUNTIME, TRAINING};
 use super::mamba2_mixer::{MambaShape, Settings, mixer};
 use super::model_stats::{ModelStats, count, layers_to_match};
 use super::network::Network;
@@ -54,11 +56,12 @@ pub struct Mamba2Config {
     #[serde(default)]
     pub tie_word_embeddings: bool,
     /// ε of every norm.
-    #[serde(default = "published::eps")]
+    #[serde(default = "published::eps", alias = "norm_eps")]
     pub layer_norm_epsilon: f64,
     /// Lower and upper limit of Δ.
     #[serde(
         default = "published::dt_limit",
+        alias = "dt_limit",
         deserialize_with = "read_limits",
         serialize_with = "write_limits"
     )]
@@ -100,7 +103,7 @@ mod published {
 }
 
 /// A limit is a number, `Infinity` included, or transformers' `{"__float__": "Infinity"}`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Limit {
     Number(f64),
@@ -108,7 +111,7 @@ enum Limit {
         #[serde(rename = "__float__")]
         word: String,
     },
-    /// What [`write_limits`] makes of an infinity, which JSON does not know.
+    /// What earlier versions of this program made of an infinity, which JSON does not know.
     None(()),
 }
 
@@ -122,8 +125,12 @@ fn read_limits<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<(f64, 
     Ok((limit(low)?, limit(high)?))
 }
 
+/// Infinities as transformers 5 writes and reads them.
 fn write_limits<S: Serializer>((low, high): &(f64, f64), to: S) -> std::result::Result<S::Ok, S::Error> {
-    let limit = |x: f64| if x.is_finite() { Some(x) } else { None };
+    let limit = |x: f64| match x {
+        f64::INFINITY => Limit::Tagged { word: "Infinity".to_owned() },
+        x => Limit::Number(x),
+    };
     (limit(*low), limit(*high)).serialize(to)
 }
 
@@ -144,6 +151,48 @@ impl Mamba2Config {
 }
 
 impl Architecture for Mamba2Config {
+    const KEYS: &'static [ConfigKey] = &[
+        ("vocab_size", KeyEffect::Extent),
+        ("hidden_size", KeyEffect::Extent),
+        ("num_hidden_layers", KeyEffect::Blocks),
+        ("num_heads", KeyEffect::Extent),
+        ("head_dim", KeyEffect::Extent),
+        ("state_size", KeyEffect::Extent),
+        ("n_groups", KeyEffect::Extent),
+        ("expand", KeyEffect::Extent),
+        ("conv_kernel", KeyEffect::Extent),
+        ("use_bias", KeyEffect::Setting),
+        ("use_conv_bias", KeyEffect::Setting),
+        ("tie_word_embeddings", KeyEffect::Setting),
+        ("layer_norm_epsilon", KeyEffect::Setting),
+        ("time_step_limit", KeyEffect::Setting),
+        ("hidden_act", KeyEffect::Setting),
+        ("rms_norm", KeyEffect::Only(&["true"])),
+        ("norm_before_gate", KeyEffect::Only(&["false"])),
+        ("residual_in_fp32", KeyEffect::Nothing("everything is float32")),
+        ("chunk_size", RUNTIME),
+        ("initializer_range", INITIALISATION),
+        ("rescale_prenorm_residual", INITIALISATION),
+        ("time_step_rank", INITIALISATION),
+        ("time_step_min", INITIALISATION),
+        ("time_step_max", INITIALISATION),
+        ("time_step_floor", INITIALISATION),
+        // flash-linear-attention's, under the same model_type and with the same tensors.
+        ("norm_eps", KeyEffect::Foreign("layer_norm_epsilon", FLA)),
+        ("dt_limit", KeyEffect::Foreign("time_step_limit", FLA)),
+        ("rmsnorm", KeyEffect::Only(&["true"])),
+        ("D_has_hdim", KeyEffect::Only(&["false"])),
+        ("A_init_range", INITIALISATION),
+        ("conv_init", INITIALISATION),
+        ("dt_min", INITIALISATION),
+        ("dt_max", INITIALISATION),
+        ("dt_init_floor", INITIALISATION),
+        ("fuse_norm", RUNTIME),
+        ("fuse_cross_entropy", RUNTIME),
+        ("fuse_linear_cross_entropy", RUNTIME),
+        ("use_l2warp", TRAINING),
+    ];
+
     /// At the width of a scale, with a tied head and as many layers as GPT-2's parameters allow.
     fn at(scale: &Scale, vocab_size: usize, context: usize) -> Self {
         let shape = MambaShape::of(scale.d_model, scale.d_model / scale.n_head);
@@ -222,10 +271,19 @@ impl Architecture for Mamba2Config {
         all
     }
 
+    fn tied(&self) -> Option<(&'static str, &'static str)> {
+        self.tie_word_embeddings.then_some(("lm_head.weight", "backbone.embeddings.weight"))
+    }
+
     fn network(&self, params: Params) -> Box<dyn Network> {
         Box::new(Mamba2 { config: self.clone(), params })
     }
 }
+
+/// What flash-linear-attention's keys must stand beside: its gated norm knows no groups in one version and those of
+/// the state in another.
+const FLA: &[(&str, Option<&str>)] =
+    &[("n_groups", Some("1")), ("num_heads", None), ("head_dim", None), ("state_size", None)];
 
 /// The network.
 struct Mamba2 {

@@ -5,7 +5,7 @@
 //! | z, x, B, C, δ | in-projection of the input, in this order |
 //! | SSD | see `ops/ssd.rs` |
 //!
-//! y = out_proj(RMSNorm(SSD(silu(conv(x, B, C)), δ) · SiLU(z))). Names are those of the public
+//! y = out_proj(RMSNorm(SSD(silu(conv(x, B, C)), δ) · SiLU(z))), the norm over each group's share of the channels. Names are those of the public
 //! release. Initialisation is the publication's: A uniform in [1, 16], Δ log-uniform in
 //! [0.001, 0.1] through the inverse softplus, D one, projections uniform in ±1/√fan-in as PyTorch
 //! does by default, the out-projection divided by √n_layer.
@@ -158,7 +158,7 @@ pub(super) fn mixer(
         dt_limit: settings.dt_limit,
     };
     let (y, ssm) = ssd(tape, &inputs, state.get(layer, "mamba.ssm")?)?;
-    let y = gated_rms_norm(tape, &y, &parts[0], &p.get("norm.weight")?, settings.eps)?;
+    let y = gated_rms_norm(tape, &y, &parts[0], &p.get("norm.weight")?, shape.n_groups, settings.eps)?;
     let y = linear(tape, &y, &p.get("out_proj.weight")?, p.find("out_proj.bias")?.as_ref(), Layout::OutIn)?;
     let decay_logits = parts[2].tensor().clone();
     Ok(MixerOutput { y, state: vec![("mamba.conv", conv), ("mamba.ssm", ssm)], decay_logits })

@@ -8,10 +8,13 @@
 //! To add a model: a file with its configuration (an [`Architecture`]) and its [`Network`], and a row of the table in
 //! `architectures.rs`.
 
+mod activation;
 mod architecture;
 mod architectures;
+mod config_file;
 mod gpt2;
 mod groundthink;
+mod keys;
 mod language_model;
 mod mamba2;
 mod mamba2_mixer;
@@ -22,10 +25,13 @@ mod rwkv6;
 mod rwkv6_time_mix;
 mod state;
 
+pub use activation::Activation;
 pub use architecture::{Architecture, DimsOf};
 pub use architectures::{Config, MODELS, ModelSpec, find};
+pub use config_file::ConfigFile;
 pub use gpt2::Gpt2Config;
 pub use groundthink::GroundThinkConfig;
+pub use keys::{COMMON, ConfigKey, KeyEffect};
 pub use language_model::{LanguageModel, with_positions};
 pub use mamba2::Mamba2Config;
 pub use mamba2_mixer::MambaShape;

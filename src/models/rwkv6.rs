@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::architecture::{Architecture, DimsOf};
 use super::gpt2::Gpt2Config;
+use super::keys::{ConfigKey, KeyEffect};
 use super::model_stats::{ModelStats, count, layers_to_match};
 use super::network::{MixerOutput, Network};
 use super::params::{Declared, Init, Params, Scope};
@@ -88,6 +89,21 @@ impl Rwkv6Config {
 }
 
 impl Architecture for Rwkv6Config {
+    const KEYS: &'static [ConfigKey] = &[
+        ("vocab_size", KeyEffect::Extent),
+        ("hidden_size", KeyEffect::Extent),
+        ("attention_hidden_size", KeyEffect::Extent),
+        ("num_hidden_layers", KeyEffect::Blocks),
+        ("head_size", KeyEffect::Extent),
+        ("head_size_divisor", KeyEffect::Setting),
+        ("intermediate_size", KeyEffect::Extent),
+        ("layer_norm_epsilon", KeyEffect::Setting),
+        ("mix_rank", KeyEffect::Extent),
+        ("decay_rank", KeyEffect::Extent),
+        ("tie_word_embeddings", KeyEffect::Only(&["false"])),
+        ("rescale_every", KeyEffect::Nothing("halves weights and values alike, against overflow of float16")),
+    ];
+
     /// At the width of a scale, with as many blocks as GPT-2's parameters allow. Its head is not tied.
     fn at(scale: &Scale, vocab_size: usize, context: usize) -> Self {
         let shape = RwkvShape::of(scale.d_model, scale.d_model / scale.n_head);

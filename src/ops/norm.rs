@@ -209,10 +209,10 @@ pub fn group_norm_gate(
     silu_product(tape, gate, &y)
 }
 
-/// Mamba-2's read-out: `RMSNorm(x · SiLU(gate))`, over all columns.
-pub fn gated_rms_norm(tape: &Tape, x: &Var, gate: &Var, w: &Var, eps: f64) -> Result<Var> {
+/// Mamba-2's read-out: `RMSNorm(x · SiLU(gate))`, over the columns of each group.
+pub fn gated_rms_norm(tape: &Tape, x: &Var, gate: &Var, w: &Var, groups: usize, eps: f64) -> Result<Var> {
     let y = silu_product(tape, gate, x)?;
-    norm(tape, &y, w, None, 1, false, eps)
+    norm(tape, &y, w, None, groups, false, eps)
 }
 
 /// `SiLU(gate) · x`.
@@ -295,10 +295,19 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
         Case::new(
             "gated RMS norm",
             inputs(2)[..3].to_vec(),
-            |tape, v| Ok(vec![gated_rms_norm(tape, &v[0], &v[1], &v[2], 1e-5)?]),
+            |tape, v| Ok(vec![gated_rms_norm(tape, &v[0], &v[1], &v[2], 1, 1e-5)?]),
             |t| {
                 let y = (&t[0] * silu_reference(&t[1])?)?;
                 Ok(vec![reference(&y, &t[2], None, 1, false, 1e-5)?])
+            },
+        ),
+        Case::new(
+            "gated RMS norm in groups",
+            inputs(2)[..3].to_vec(),
+            |tape, v| Ok(vec![gated_rms_norm(tape, &v[0], &v[1], &v[2], 3, 1e-5)?]),
+            |t| {
+                let y = (&t[0] * silu_reference(&t[1])?)?;
+                Ok(vec![reference(&y, &t[2], None, 3, false, 1e-5)?])
             },
         ),
     ]

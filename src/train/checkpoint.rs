@@ -4,21 +4,18 @@
 //! Invariant: a directory gets its name when everything in it is on disk, so a checkpoint is
 //! complete or absent, whenever the process dies.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Display;
+use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use candle_core::safetensors::Load;
-use candle_core::{DType, Device, Tensor};
-use safetensors::{Dtype, SafeTensors};
+use candle_core::{Device, Tensor};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::data::tokenizer::Tokenizer;
 use crate::files::write_atomically;
-use crate::models::{Config, LanguageModel, Params};
+use crate::models::{Config, Params};
 use crate::ops::on_cpu;
 
 /// Why a checkpoint could not be written or read.
@@ -99,7 +96,7 @@ pub(crate) fn read_tensors(path: &Path) -> Result<HashMap<String, Tensor>> {
 
 /// Writes `config.json`, `model.safetensors` and `tokenizer.json` into `folder`.
 pub fn save_model(folder: &Path, config: &Config, params: &Params, tokenizer: &Tokenizer) -> Result<()> {
-    write_json(&folder.join("config.json"), config)?;
+    write_json(&folder.join("config.json"), &Saved { config, tokens: TokenIds::of(config, tokenizer) })?;
     let path = folder.join("model.safetensors");
     let named = |i: usize| Ok((params.entries()[i].name.clone(), params.exact(i)?));
     let tensors: candle_core::Result<Vec<_>> = (0..params.entries().len()).map(named).collect();
@@ -108,59 +105,28 @@ pub fn save_model(folder: &Path, config: &Config, params: &Params, tokenizer: &T
     Ok(tokenizer.save(&folder.join("tokenizer.json"))?)
 }
 
-/// What the index of a sharded checkpoint says: which file holds which tensor.
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
+/// A configuration as it is saved.
+#[derive(Serialize)]
+struct Saved<'a> {
+    #[serde(flatten)]
+    config: &'a Config,
+    #[serde(flatten)]
+    tokens: Option<TokenIds>,
 }
 
-/// The float tensors of a checkpoint, whole or in shards, by public name; and the file to name when
-/// one is wrong or missing.
-fn model_tensors(folder: &Path, config: &Config) -> Result<(PathBuf, HashMap<String, Tensor>)> {
-    let (whole, index) = (folder.join("model.safetensors"), folder.join("model.safetensors.index.json"));
-    let sharded = !whole.exists() && index.exists();
-    let (named, files) = match sharded {
-        false => (whole.clone(), BTreeSet::from([whole])),
-        true => {
-            let map = read_json::<Index>(&index, "the index of a sharded checkpoint")?.weight_map;
-            if let Some(file) = map.values().find(|file| Path::new(file).components().count() != 1) {
-                return Err(CheckpointError::unreadable(&index, "names of files beside it", file));
-            }
-            let files = map.values().map(|file| folder.join(file)).collect();
-            (index, files)
-        }
-    };
-    let mut tensors = HashMap::new();
-    for path in files {
-        let bytes = fs::read(&path).map_err(CheckpointError::io(&path))?;
-        let bad = |e: &dyn Display| CheckpointError::unreadable(&path, "a complete safetensors file", e);
-        let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(&e))?;
-        for (name, view) in file.iter() {
-            // Some checkpoints carry masks beside the weights.
-            if matches!(view.dtype(), Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-                let tensor = view.load(&Device::Cpu).map_err(|e| bad(&e))?;
-                tensors.insert(config.public_name(name).to_owned(), tensor);
-            }
-        }
+/// The end of a text under transformers' names: what it supposes where they are absent lies outside most vocabularies.
+#[derive(Serialize)]
+struct TokenIds {
+    bos_token_id: u32,
+    eos_token_id: u32,
+    pad_token_id: u32,
+}
+
+impl TokenIds {
+    /// For the models that transformers has.
+    fn of(config: &Config, tokenizer: &Tokenizer) -> Option<Self> {
+        let end = tokenizer.eot();
+        let ids = Self { bos_token_id: end, eos_token_id: end, pad_token_id: end };
+        matches!(config, Config::Gpt2(_) | Config::Mamba2(_)).then_some(ids)
     }
-    Ok((named, tensors))
-}
-
-/// The configuration of a checkpoint. JSON as Python writes it: `Infinity` is a number there.
-fn read_config(path: &Path) -> Result<Config> {
-    let text = fs::read_to_string(path).map_err(CheckpointError::io(path))?;
-    json5::from_str(&text).map_err(|e| CheckpointError::unreadable(path, "a model configuration", e))
-}
-
-/// Reads a model from a checkpoint directory, in float32.
-pub fn load_model(folder: &Path) -> Result<Box<dyn LanguageModel>> {
-    let config_path = folder.join("config.json");
-    let mut config = read_config(&config_path)?;
-    let (path, tensors) = model_tensors(folder, &config)?;
-    config.complete(&|name| Some(tensors.get(name)?.dims().to_vec()));
-    let misfit = |e| CheckpointError::unreadable(&config_path, "dimensions that fit together", e);
-    config.check().map_err(misfit)?;
-    let params = Params::from_tensors(&config.declare(), DType::F32, |n| tensors.get(n).cloned())
-        .map_err(|e| CheckpointError::unreadable(&path, "the tensors that config.json asks for", e))?;
-    Ok(config.build(params))
 }

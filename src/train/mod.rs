@@ -3,14 +3,16 @@
 
 mod checkpoint;
 mod optimizer;
+mod published;
 mod recipe;
 mod run;
 mod run_dir;
 mod trainer;
 
 pub use crate::device::Precision;
-pub use checkpoint::{CheckpointError, load_model, save_model};
+pub use checkpoint::{CheckpointError, save_model};
 pub use optimizer::{AdamW, Norms};
+pub use published::load_model;
 pub use recipe::{Optimizer, Recipe, RecipeError, Schedule};
 pub use run::{Ending, Run, StepRecord};
 pub use run_dir::RunDir;

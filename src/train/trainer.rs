@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::checkpoint::{CheckpointError, load_model, read_json, read_tensors};
+use super::checkpoint::{CheckpointError, read_json, read_tensors};
 use super::optimizer::{AdamW, Norms};
+use super::published::load_model;
 use super::recipe::{Recipe, RecipeError};
 use super::run::{Ending, Run, StepRecord};
 use crate::data::batches::{Batch, Batches, OrderError};

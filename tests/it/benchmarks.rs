@@ -444,6 +444,9 @@ fn what_is_cut_off_is_counted() {
         n_inner: None,
         layer_norm_epsilon: 1e-5,
         activation_function: None,
+        scale_attn_weights: true,
+        scale_attn_by_inverse_layer_idx: false,
+        tie_word_embeddings: true,
     });
     let model = model.init(1).unwrap();
     for task in ["lambada_openai", "hellaswag"] {
@@ -656,6 +659,9 @@ fn made_up_gpt2(n_positions: usize) -> (Box<dyn LanguageModel>, String) {
         n_inner: None,
         layer_norm_epsilon: 1e-5,
         activation_function: None,
+        scale_attn_weights: true,
+        scale_attn_by_inverse_layer_idx: false,
+        tie_word_embeddings: true,
     });
     let declared = config.declare();
     let mut values: Vec<f32> = Vec::new();

@@ -18,6 +18,7 @@ mod long_context;
 mod models;
 mod ops;
 mod program;
+mod reading;
 mod report;
 mod report_html;
 mod reverse;

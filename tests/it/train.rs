@@ -55,6 +55,9 @@ fn forty_steps_equal_pytorchs() {
         n_inner: None,
         layer_norm_epsilon: 1e-5,
         activation_function: None,
+        scale_attn_weights: true,
+        scale_attn_by_inverse_layer_idx: false,
+        tie_word_embeddings: true,
     });
     let get = |name: &str| weights.get(&format!("w.{name}")).cloned();
     let start = config.build(Params::from_tensors(&config.declare(), DType::F64, get).unwrap());
