@@ -1,6 +1,6 @@
 //! Protocol × models × scales × seeds to a ledger: trains or asks only what is lacking.
 //!
-//! Invariant: only [`measure`] makes a `Measurement`, so that there is no number without a source.
+//! Invariant: only `measure` makes a `Measurement`, so that there is no number without a source.
 
 mod collector;
 mod efficiency;

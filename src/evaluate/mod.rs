@@ -1,5 +1,5 @@
-//! Evaluations of any checkpoint, without a protocol: a published [`benchmark`], the [`recall`] tests, people's
-//! [`preference`].
+//! Evaluations of any checkpoint, without a protocol: a published `benchmark`, the `recall` tests, people's
+//! `preference`.
 
 mod benchmark;
 mod preference;

@@ -41,7 +41,7 @@ pub struct ReplyComparison<'a> {
     pub task: &'a Task,
     /// Its file, or the data folder.
     pub data: &'a Path,
-    /// ScoringOptions many pairs, each of another dialogue.
+    /// The number of pairs, each of another dialogue.
     pub pairs: usize,
     /// Draws dialogues, sides and replies.
     pub seed: u64,

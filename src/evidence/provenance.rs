@@ -55,7 +55,7 @@ pub enum Field {
     Data,
     /// See [`Provenance::order`].
     Order,
-    /// See [`Provenance::fed`].
+    /// See [`Provenance::consumed`].
     Fed,
     /// See [`Provenance::tokenizer`].
     Tokenizer,

@@ -1,7 +1,7 @@
 //! The ops' kernels: host code that allocates outputs and launches what `kernels/*.cu` defines.
 //!
-//! An op asks [`runs_on_kernels`] of its first input. Tensors on a CUDA device go to kernels, and so do, where the process
-//! was told to [`emulate`], float32 and bfloat16 tensors on the CPU: the very same host and kernel code, so that
+//! An op asks `runs_on_kernels` of its first input. Tensors on a CUDA device go to kernels, and so do, where the process
+//! was told to `emulate`, float32 and bfloat16 tensors on the CPU: the very same host and kernel code, so that
 //! both are tested on machines without a GPU. float64 stays with the ops' own CPU paths.
 //!
 //! Activations and matrices are float32 or bfloat16. Parameter vectors, recurrent states, sums and gradients of

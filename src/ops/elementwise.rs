@@ -116,7 +116,7 @@ fn along_rows<T: Real>(
     tensor(y, x.dims())
 }
 
-/// GELU of `x + b` in GPT-2's tanh form, ½z(1 + tanh(√(2/π)(z + 0.044715z³))): x [rows, cols], b [cols].
+/// GELU of `x + b` in GPT-2's tanh form, ½z(1 + tanh(√(2/π)(z + 0.044715z³))): `x`: [rows, cols], `b`: `[cols]`.
 pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());

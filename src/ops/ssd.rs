@@ -41,11 +41,11 @@ pub struct SsdInputs<'a> {
     pub b: &'a Var,
     /// Output map, [B·T, G·N].
     pub c: &'a Var,
-    /// ln(−A), [H].
+    /// ln(−A), `[H]`.
     pub a_log: &'a Var,
-    /// Added to the raw step, [H].
+    /// Added to the raw step, `[H]`.
     pub dt_bias: &'a Var,
-    /// Skip, [H].
+    /// Skip, `[H]`.
     pub d: &'a Var,
     /// G.
     pub groups: usize,

@@ -55,7 +55,7 @@ fn shift_backward<T: Real>(dy: &Tensor, batch: usize) -> Result<Tensor> {
     tensor(dx, &[rows, d])
 }
 
-/// Δ = x[t−1] − x[t], where x[−1] is the tail.
+/// `Δ = x[t−1] − x[t]`, where `x[−1]` is the tail.
 pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let batch = tail.dim(0)?;
@@ -89,7 +89,7 @@ pub struct MixWeights<'a> {
     pub low_rank: &'a Var,
     /// W₂: [5, R, d].
     pub w2: &'a Var,
-    /// μ of w, k, v, r and g, [d] each.
+    /// μ of w, k, v, r and g, `[d]` each.
     pub mu: [&'a Var; 5],
 }
 

@@ -4,7 +4,7 @@
 //! does befalls all alike.
 //!
 //! Cost does not depend on the values of weights. A model that has learned positions for a shorter window
-//! than is measured here gets more of them, its own repeated ([`with_positions`]); such a model is timed and
+//! than is measured here gets more of them, its own repeated ([`crate::models::with_positions`]); such a model is timed and
 //! weighed, and never asked for a loss.
 //!
 //! Memory is that of the heap, or of the GPU: what the process has beyond what it had before the model was

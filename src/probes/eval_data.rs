@@ -44,7 +44,7 @@ pub enum LongTexts {
     Conversations {
         /// Which conversations.
         seed: u64,
-        /// ScoringOptions many documents.
+        /// The number of documents.
         documents: usize,
     },
 }

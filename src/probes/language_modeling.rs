@@ -1,4 +1,4 @@
-//! ScoringOptions well does it predict held-out text? (Ruling R5: nats per token; perplexity is the
+//! How well does it predict held-out text? (Ruling R5: nats per token; perplexity is the
 //! exponential of the mean, never a mean of perplexities.)
 
 use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};

@@ -1,4 +1,4 @@
-//! ScoringOptions well does it predict a long document, the farther the better? (Ruling R20, PASS 5.) A recurrent
+//! How well does it predict a long document, the farther the better? (Ruling R20, PASS 5.) A recurrent
 //! model reads the document in one go and carries its state; one with a window slides it with a stride
 //! of 512 (half the window where that is shorter than 1,024), so that every token but the first ones has
 //! at least window − stride tokens before it. Documents are equally long, so that each weighs the same,

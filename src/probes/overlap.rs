@@ -34,7 +34,7 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     Ok(vec![Reading { n: Some(windows as u64), ..share }])
 }
 
-/// ScoringOptions many windows of `valid` occur in `train`, and how many there are.
+/// How many windows of `valid` occur in `train`, and how many there are.
 fn overlap(train: &TokenFile, valid: &TokenFile) -> (usize, usize) {
     let length = WINDOW.min(valid.len());
     let text: Vec<u32> = valid.tokens(0..valid.len()).collect();
@@ -42,7 +42,7 @@ fn overlap(train: &TokenFile, valid: &TokenFile) -> (usize, usize) {
     (occurring(train, &text, &starts, length), starts.len())
 }
 
-/// ScoringOptions many 13-grams of some texts occur in `train`, and how many there are. (Thirteen is what the
+/// How many 13-grams of some texts occur in `train`, and how many there are. (Thirteen is what the
 /// field counts in since GPT-3, Brown et al. 2020.)
 pub(super) fn shared_ngrams(train: &TokenFile, texts: &[Vec<u32>]) -> (usize, usize) {
     let (mut starts, mut end) = (Vec::new(), 0);
@@ -53,7 +53,7 @@ pub(super) fn shared_ngrams(train: &TokenFile, texts: &[Vec<u32>]) -> (usize, us
     (occurring(train, &texts.concat(), &starts, NGRAM), starts.len())
 }
 
-/// ScoringOptions many of the windows of `text` that begin at `starts` occur in `train`.
+/// How many of the windows of `text` that begin at `starts` occur in `train`.
 fn occurring(train: &TokenFile, text: &[u32], starts: &[usize], length: usize) -> usize {
     let window = |start: usize| &text[start..start + length];
     let mut table: HashMap<u64, Vec<usize>> = HashMap::new();

@@ -21,7 +21,7 @@ pub struct TrainedModel<'a> {
     pub untrained: &'a dyn LanguageModel,
     /// Its checkpoint from before the last tenth of the steps.
     pub earlier: PathBuf,
-    /// ScoringOptions it was trained.
+    /// The record of its training.
     pub run: &'a Run,
     /// With what recipe.
     pub recipe: &'a Recipe,

@@ -1,4 +1,4 @@
-//! ScoringOptions large is the model, and how many bytes does a conversation cost it?
+//! How large is the model, and how many bytes does a conversation cost it?
 
 use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 use crate::evidence::Metric as M;

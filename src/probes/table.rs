@@ -1,4 +1,4 @@
-//! Contrast produces which metric: the table of probes, and what is measured outside them.
+//! What produces which metric: the table of probes, and what is measured outside them.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +76,7 @@ pub const UNMEASURED: &[(Condition, &str)] = &[(
     "needs the weights of the official GPT-2, which no protocol asks yet; `v5gate eval` measures them outside a ledger",
 )];
 
-/// ScoringOptions a metric gets into a ledger, in words; `None` where nothing is known to produce it.
+/// How a metric gets into a ledger, in words; `None` where nothing is known to produce it.
 pub fn produced_by(metric: Metric, condition: Condition) -> Option<String> {
     if let Some((_, why)) = UNMEASURED.iter().find(|(c, _)| *c == condition) {
         return Some(format!("not measured: {why}"));

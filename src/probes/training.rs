@@ -1,4 +1,4 @@
-//! ScoringOptions did the training go? Everything here is read off the recorded curve (ruling table, rows G3,
+//! How did the training go? Everything here is read off the recorded curve (ruling table, rows G3,
 //! G4, Slope, GradNorm, Stability).
 
 use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};

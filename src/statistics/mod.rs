@@ -2,7 +2,7 @@
 //! not finite stays not finite or gives `None`, for the caller's comparison to fail on.
 //!
 //! Read in this order: [`intervals`] (of a mean, of a share, over clusters; equivalence; the
-//! document's rule), [`power`], [`bootstrap`], [`scaling_law`], [`agreement`].
+//! document's rule), [`mod@power`], [`bootstrap`], [`scaling_law`], [`agreement`].
 
 pub mod agreement;
 pub mod bootstrap;

@@ -176,7 +176,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
         }
     }
 
-    /// Begins a step and looks at those begun only where it must, as [`RunDir::train`] does, so that the device is
+    /// Begins a step and looks at those begun only where it must, as `RunDir::train` does, so that the device is
     /// never waited for: for timing. `false` once a step that was looked at had a loss or gradient not finite.
     pub fn step_ahead(&mut self) -> Result<bool, TrainError> {
         self.enqueue()?;

@@ -66,7 +66,7 @@ pub(super) const PERSONACHAT_TASK: Task = Task {
 
 /// Most tokens of a generated reply, and at most half of the window.
 const REPLY: usize = 64;
-/// ScoringOptions the second of the generated replies is drawn (Holtzman et al. 2020).
+/// How the second of the generated replies is drawn (Holtzman et al. 2020).
 const NUCLEUS: Nucleus = Nucleus { p: 0.9, temperature: 1.0, seed: 0 };
 /// Distances: names, and the numbers of the replies that they go up to, counted from one.
 const DISTANCES: &[(&str, usize)] = &[

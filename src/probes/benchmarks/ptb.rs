@@ -1,4 +1,4 @@
-//! ScoringOptions well does it predict the Penn Treebank as Mikolov distributed it? One stream of sentences, in the
+//! How well does it predict the Penn Treebank as Mikolov distributed it? One stream of sentences, in the
 //! windows of WikiText; words are counted with the end of each sentence, as the published counts are.
 
 use std::path::Path;

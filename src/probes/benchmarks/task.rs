@@ -34,9 +34,9 @@ pub struct Task {
     pub examine: fn(&EvalContext<'_>, &Path) -> Result<TaskResult>,
 }
 
-/// Contrast is asked, and how.
+/// The model that is asked, and how it is asked.
 pub struct EvalContext<'a> {
-    /// Contrast answers.
+    /// What scores and generates.
     pub scorer: &'a dyn Scorer,
     /// What makes tokens.
     pub tokenizer: &'a Tokenizer,

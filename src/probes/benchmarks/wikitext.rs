@@ -1,4 +1,4 @@
-//! ScoringOptions well does it predict Wikipedia's pages? The task `wikitext` of the EleutherAI harness: the page
+//! How well does it predict Wikipedia's pages? The task `wikitext` of the EleutherAI harness: the page
 //! as a reader sees it is scored, and words and bytes are those of the page as it was distributed.
 //! Ratios are of the whole corpus. The test text is the same in WikiText-2 and WikiText-103.
 

@@ -18,7 +18,7 @@ use crate::probes::probe::{ProbeError, Result};
 
 /// A scorer whose answers are kept in files.
 pub struct CachedScorer<'a> {
-    /// Contrast answers what is new.
+    /// What scores requests that are new.
     pub scorer: &'a dyn Scorer,
     /// Where answers lie.
     pub folder: &'a Path,

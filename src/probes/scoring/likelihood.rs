@@ -1,4 +1,4 @@
-//! ScoringOptions likely a continuation is after a context: what every benchmark of language modelling asks, and of whom.
+//! How likely a continuation is after a context: what every benchmark of language modelling asks, and of whom.
 
 use crate::data::published::benchmarks::is_space;
 use crate::data::tokenizer::Tokenizer;
@@ -29,7 +29,7 @@ impl TokenLosses {
     }
 }
 
-/// ScoringOptions requests are read.
+/// How requests are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScoringOptions {
     /// Positions that the model sees at a time.
@@ -40,7 +40,7 @@ pub struct ScoringOptions {
     pub greedy: bool,
 }
 
-/// ScoringOptions a reply is made.
+/// How a reply is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoding {
     /// Positions that the model sees at a time. A prompt keeps of its right end what leaves room for the reply.
@@ -69,8 +69,8 @@ pub trait Scorer {
     /// An answer to each request.
     fn loglikelihood(&self, requests: &[Request], how: ScoringOptions) -> Result<Vec<TokenLosses>>;
 
-    /// What it says after each prompt, in tokens, up to but without what ends a turn. Contrast only scores says
-    /// nothing, and that is an error.
+    /// What it says after each prompt, in tokens, up to but without what ends a turn. A scorer that cannot generate gives
+    /// the error [`ProbeError::CannotGenerate`].
     fn generate_until(&self, _prompts: &[Vec<u32>], _how: &Decoding) -> Result<Vec<Vec<u32>>> {
         Err(ProbeError::CannotGenerate)
     }

@@ -1,4 +1,4 @@
-//! ScoringOptions texts are scored: log-likelihoods, decoding, kept answers, n-grams and BLEU.
+//! How texts are scored: log-likelihoods, decoding, kept answers, n-grams and BLEU.
 
 pub(super) mod bleu;
 pub(super) mod cache;

@@ -233,7 +233,7 @@ impl Setting {
         Ok(shares)
     }
 
-    /// Contrast looks every pair up.
+    /// An oracle that looks every pair up.
     fn oracle(&self, seed: u64) -> Vec<f64> {
         let share = |example: &Example| {
             let right =

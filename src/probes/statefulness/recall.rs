@@ -57,7 +57,7 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
 /// The items of a test by its name; none where the test is left out.
 pub type ItemsOf<'a> = &'a dyn Fn(&str) -> Option<Vec<ClozeItem>>;
 
-/// Contrast answers items, and how.
+/// What scores items, and how.
 pub(in crate::probes) type Answers<'a> = &'a dyn Fn(&[ClozeItem]) -> Result<Vec<Scores>>;
 
 impl<'a> Contrast<'a> {

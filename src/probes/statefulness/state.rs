@@ -150,7 +150,7 @@ fn first_token_influence(model: &dyn LanguageModel, texts: &[Vec<u32>], vocab: u
     Ok(mean_of(changes.into_iter()))
 }
 
-/// ScoringOptions much decays and step sizes vary over the tokens beside their size, the smallest over layers.
+/// How much decays and step sizes vary over the tokens beside their size, the smallest over layers.
 fn decay_spread(model: &dyn LanguageModel, texts: &[Vec<u32>]) -> Result<f64> {
     let text: Vec<u32> = texts.concat();
     let mut smallest = f64::INFINITY;
