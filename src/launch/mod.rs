@@ -17,10 +17,6 @@ pub(crate) mod convolution;
 pub(crate) mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg_attr(
-    not(any(feature = "cuda", feature = "emulate")),
-    expect(dead_code, reason = "without a device nothing is launched")
-)]
 mod dispatch;
 pub(crate) mod elementwise;
 pub(crate) mod embedding;

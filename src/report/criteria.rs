@@ -18,17 +18,6 @@ pub fn criteria_markdown() -> String {
     text
 }
 
-/// The table by groups, for the README: how many rows, and their ids.
-pub fn criteria_summary() -> String {
-    let mut text = "| group | rows | ids |\n|---|---|---|\n".to_owned();
-    for group in CRITERIA.chunk_by(|a, b| a.group == b.group) {
-        let ids: Vec<String> = group.iter().map(|c| format!("`{}`", c.id)).collect();
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "| {} | {} | {} |", group[0].group, group.len(), ids.join(" "));
-    }
-    text
-}
-
 /// The table as a page of the documentation: by groups, every row with its demand and where it comes from.
 pub fn criteria_page() -> String {
     let mut text = PAGE_HEAD.to_owned();

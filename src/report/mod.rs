@@ -19,7 +19,7 @@ mod tables;
 mod terminal;
 mod words;
 
-pub use criteria::{criteria_json, criteria_markdown, criteria_page, criteria_summary};
+pub use criteria::{criteria_json, criteria_markdown, criteria_page};
 pub use demands::demanded;
 pub use diff::Difference;
 pub use explain::{explain, find_criterion, similar_ids};
@@ -30,7 +30,7 @@ pub use json::json;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use tables::Table;
-pub use terminal::{Screen, findings, show_rows, show_tables, terminal};
+pub use terminal::{TerminalStyle, findings, show_rows, show_tables, terminal};
 pub use words::{found, lacking, problem};
 
 use crate::evidence::Ledger;

@@ -11,7 +11,7 @@ use crate::gate::{Finding, Judgement, Role, Status, Verdict, cited};
 
 /// Where the report is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Screen {
+pub struct TerminalStyle {
     /// Columns.
     pub width: usize,
     /// Whether colours are understood.
@@ -20,12 +20,12 @@ pub struct Screen {
     pub brief: bool,
 }
 
-impl Screen {
+impl TerminalStyle {
     /// The screen behind a terminal; 100 columns without colour where there is none.
     pub fn of(term: &Term) -> Self {
         let width = term.size_checked().map_or(100, |(_, columns)| usize::from(columns));
         let colour = term.features().is_attended() && term.features().colors_supported();
-        Screen { width: width.clamp(60, 200), colour, brief: false }
+        TerminalStyle { width: width.clamp(60, 200), colour, brief: false }
     }
 
     fn paint(self, style: Style, text: &str) -> String {
@@ -34,7 +34,7 @@ impl Screen {
 }
 
 /// The report as text for a terminal.
-pub fn terminal(ledger: &Ledger, judgement: &Judgement, screen: Screen) -> String {
+pub fn terminal(ledger: &Ledger, judgement: &Judgement, screen: TerminalStyle) -> String {
     let mut page = Page { screen, text: String::new() };
     page.verdict(judgement);
     for line in about(ledger) {
@@ -58,7 +58,7 @@ pub fn terminal(ledger: &Ledger, judgement: &Judgement, screen: Screen) -> Strin
 }
 
 /// Findings alone, and the verdict.
-pub fn findings(judgement: &Judgement, screen: Screen) -> String {
+pub fn findings(judgement: &Judgement, screen: TerminalStyle) -> String {
     let mut page = Page { screen, text: String::new() };
     by_scale(judgement).for_each(|findings| page.scale(findings));
     page.line("");
@@ -67,14 +67,14 @@ pub fn findings(judgement: &Judgement, screen: Screen) -> String {
 }
 
 /// Tables as text for a terminal.
-pub fn show_tables(tables: &[Table], screen: Screen) -> String {
+pub fn show_tables(tables: &[Table], screen: TerminalStyle) -> String {
     let mut page = Page { screen, text: String::new() };
     tables.iter().for_each(|t| page.table(t));
     page.text
 }
 
 /// Headings and texts for a terminal, the first as a title.
-pub fn show_rows(rows: &[[String; 2]], screen: Screen) -> String {
+pub fn show_rows(rows: &[[String; 2]], screen: TerminalStyle) -> String {
     let mut page = Page { screen, text: String::new() };
     for (i, [name, value]) in rows.iter().enumerate() {
         let prefix = if i == 0 { format!("{name}: ") } else { format!("  {name:9} ") };
@@ -84,7 +84,7 @@ pub fn show_rows(rows: &[[String; 2]], screen: Screen) -> String {
 }
 
 struct Page {
-    screen: Screen,
+    screen: TerminalStyle,
     text: String,
 }
 

@@ -2,7 +2,7 @@
 
 use v5gate::evidence::{Condition, Ledger, Metric};
 use v5gate::gate::{CRITERIA, GPT2, GROUNDTHINK, judge};
-use v5gate::report::{Screen, criteria_json, criteria_markdown, json, markdown, terminal};
+use v5gate::report::{TerminalStyle, criteria_json, criteria_markdown, json, markdown, terminal};
 
 use crate::world::World;
 
@@ -26,7 +26,7 @@ pub fn small() -> Ledger {
 #[test]
 fn terminal_report() {
     let ledger = small();
-    let screen = Screen { width: 100, colour: false, brief: false };
+    let screen = TerminalStyle { width: 100, colour: false, brief: false };
     let text = terminal(&ledger, &judge(&ledger), screen);
     insta::assert_snapshot!(text);
     assert!(text.starts_with("V5 gate: FAIL\n"));
@@ -41,7 +41,7 @@ fn markdown_report() {
 #[test]
 fn findings_fit_eighty_columns() {
     let ledger = small();
-    let text = terminal(&ledger, &judge(&ledger), Screen { width: 80, colour: false, brief: false });
+    let text = terminal(&ledger, &judge(&ledger), TerminalStyle { width: 80, colour: false, brief: false });
     let findings = text.split("\nModels,").next().unwrap();
     for line in findings.lines() {
         assert!(console::measure_text_width(line) <= 80, "{line}");
@@ -52,7 +52,7 @@ fn findings_fit_eighty_columns() {
 fn colour_only_decorates() {
     let ledger = small();
     let [plain, colour] = [false, true]
-        .map(|colour| terminal(&ledger, &judge(&ledger), Screen { width: 100, colour, brief: true }));
+        .map(|colour| terminal(&ledger, &judge(&ledger), TerminalStyle { width: 100, colour, brief: true }));
     assert_ne!(plain, colour);
     assert_eq!(plain, console::strip_ansi_codes(&colour));
 }
@@ -91,7 +91,7 @@ fn names_in_a_ledger_cannot_steer_the_report() {
     world.context.scales.push("\u{1b}]0;x\u{7}".to_owned());
     let ledger = world.ledger();
     let judgement = judge(&ledger);
-    let text = terminal(&ledger, &judgement, Screen { width: 100, colour: false, brief: false });
+    let text = terminal(&ledger, &judgement, TerminalStyle { width: 100, colour: false, brief: false });
     assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
     assert!(markdown(&ledger, &judgement).contains("\\|&lt;b>"));
 }

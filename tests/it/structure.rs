@@ -114,6 +114,10 @@ fn absolute(
     modules: &BTreeMap<Vec<String>, &String>,
 ) -> Option<Vec<String>> {
     let ups = path.iter().take_while(|name| *name == "super").count();
+    if ups == path.len() {
+        // `pub(super)` names nothing.
+        return None;
+    }
     match path.first()?.as_str() {
         "crate" => Some(path[1..].to_vec()),
         "self" => Some([module, &path[1..]].concat()),

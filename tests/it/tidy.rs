@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use v5gate::models::MODELS;
-use v5gate::report::criteria_summary;
 
 /// Above the waist, in order: a module names those before it, and the waist.
 const ABOVE: &[&str] =
@@ -18,9 +17,9 @@ const BELOW: &[&str] = &["gate", "report"];
 const ASIDE: &[&str] = &["files", "heap", "progress", "random"];
 
 /// Most lines of a file.
-const LINES: usize = 450;
+const LINES: usize = 400;
 /// Files that are longer, because they are tables.
-const TABLES: &[&str] = &[];
+const TABLES: &[&str] = &["data/synthetic/grammar.rs"];
 /// Files with `unsafe`, each behind a safe function.
 const UNSAFE: &[&str] = &[
     "data/cache.rs",
@@ -231,26 +230,12 @@ fn untidy(source: &Source) -> Vec<String> {
     wrong
 }
 
-/// What stands between the markers of a README.
-fn criteria_of(readme: &str) -> Option<&str> {
-    let (_, rest) = readme.split_once("<!-- criteria -->")?;
-    let (table, _) = rest.split_once("<!-- /criteria -->")?;
-    Some(table.trim())
-}
-
 /// What is wrong with a README.
 fn readme_faults(readme: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     let lines = readme.lines().count();
     if lines > 150 {
         wrong.push(format!("README.md has {lines} lines, more than 150"));
-    }
-    match criteria_of(readme) {
-        None => wrong.push("README.md lacks <!-- criteria --> and <!-- /criteria -->".to_owned()),
-        Some(table) if table != criteria_summary().trim() => {
-            wrong.push("README.md: the criteria are not those of `src/gate/criteria`".to_owned());
-        }
-        Some(_) => {}
     }
     wrong
 }
@@ -371,7 +356,7 @@ fn every_op_model_and_probe_is_in_its_table() {
 /// Ops that record a backward pass which no conformance case puts to the test.
 fn untested_backward(source: &Source) -> bool {
     let code = code(&source.text);
-    source.path != "ops/tape.rs" && code.contains("tape.push") && !code.contains("fn cases(")
+    source.path != "ops/tape.rs" && code.contains("tape.record") && !code.contains("fn cases(")
 }
 
 #[test]
@@ -423,18 +408,15 @@ fn an_untidy_file_is_seen() {
 }
 
 #[test]
-fn the_readme_is_short_and_shows_the_criteria() {
+fn the_readme_is_short() {
     let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
     assert_none(readme_faults(&readme));
 }
 
 #[test]
-fn a_wrong_readme_is_seen() {
-    let good = format!("# V5\n<!-- criteria -->\n\n{}\n<!-- /criteria -->\n", criteria_summary());
-    assert_none(readme_faults(&good));
-    assert_eq!(readme_faults(&good.replacen("| `", "| `x", 1)).len(), 1);
-    assert_eq!(readme_faults(&good.replace("<!-- /criteria -->", "")).len(), 1);
-    assert_eq!(readme_faults(&format!("{good}{}", "\n".repeat(150))).len(), 1);
+fn a_long_readme_is_seen() {
+    assert_none(readme_faults("# V5\n"));
+    assert_eq!(readme_faults(&"\n".repeat(151)).len(), 1);
 }
 
 #[test]

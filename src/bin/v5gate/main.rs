@@ -4,6 +4,7 @@ mod data;
 mod eval;
 mod human;
 mod list;
+mod text;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -19,7 +20,6 @@ use serde_json::json;
 use v5gate::collect::{self, Options, collect};
 use v5gate::data::batches::{Order, window_count};
 use v5gate::data::dataset::prepare;
-use v5gate::data::tokenizer::Tokenizer;
 use v5gate::device;
 use v5gate::evidence::{Ledger, Line};
 use v5gate::gate::{self, Judgement, judge};
@@ -29,7 +29,7 @@ use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
 use v5gate::report;
 use v5gate::scale::{self, SCALES};
-use v5gate::train::{Ending, Precision, RunDir, load_model};
+use v5gate::train::{Ending, RunDir};
 
 /// Decides whether a language-model architecture may be released: GroundThink against GPT-2, same
 /// data, same order, same recipe.
@@ -243,14 +243,18 @@ fn run(command: Command) -> Result<u8> {
         Command::Train { model, scale, seed, recipe, data, out } => {
             train(&model, &scale, seed, &recipe, data.as_deref(), out)
         }
-        Command::Score { checkpoint, tokens, json } => score(&checkpoint, &tokens, json),
+        Command::Score { checkpoint, tokens, json } => {
+            print(&text::score(&checkpoint, &tokens, json)?).map(|()| 0)
+        }
         Command::Eval(arguments) => print(&eval::run(&arguments, on_signal()?.as_ref())?).map(|()| 0),
         Command::Data(command) => {
             let (text, code) = data::run(&command)?;
             print(&text).map(|()| code)
         }
         Command::Human(command) => print(&human::run(&command, on_signal()?.as_ref())?).map(|()| 0),
-        Command::Generate { checkpoint, prompt, tokens } => generate(&checkpoint, &prompt, tokens),
+        Command::Generate { checkpoint, prompt, tokens } => {
+            print(&text::generate(&checkpoint, &prompt, tokens)?).map(|()| 0)
+        }
     }
 }
 
@@ -275,7 +279,7 @@ fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
     if as_json {
         print_json(&report::json(ledger, &judgement))?;
     } else {
-        let screen = report::Screen { brief, ..report::Screen::of(&console::Term::stdout()) };
+        let screen = report::TerminalStyle { brief, ..report::TerminalStyle::of(&console::Term::stdout()) };
         print(&report::terminal(ledger, &judgement, screen))?;
     }
     tell_github(ledger, &judgement)?;
@@ -321,7 +325,7 @@ fn explain(id: &str) -> Result<u8> {
         bail!("explain: expected an id of `v5gate list criteria`, got {id:?}{hint}")
     };
     let collected_by = |metric| produced_by(metric, criterion.condition);
-    let screen = report::Screen::of(&console::Term::stdout());
+    let screen = report::TerminalStyle::of(&console::Term::stdout());
     print(&report::show_rows(&report::explain(criterion, &collected_by), screen)).map(|()| 0)
 }
 
@@ -341,7 +345,7 @@ fn diff(old: &Path, new: &Path, as_json: bool) -> Result<u8> {
     if difference.is_empty() {
         return print("nothing that counts has changed\n").map(|()| 0);
     }
-    let screen = report::Screen::of(&console::Term::stdout());
+    let screen = report::TerminalStyle::of(&console::Term::stdout());
     print(&report::show_tables(&difference.tables(), screen)).map(|()| 0)
 }
 
@@ -378,45 +382,4 @@ fn train(model: &str, scale: &str, seed: u64, recipe: &str, data: Option<&Path>,
         Ending::Interrupted => bail!("interrupted after step {}; the same command goes on", run.curve.len()),
     }
     Ok(0)
-}
-
-fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<u8> {
-    let model = load_model(checkpoint)?.to_device(device::current(), Precision::Float32)?;
-    let text = fs::read_to_string(tokens).with_context(|| tokens.display().to_string())?;
-    let ids: Vec<u32> = serde_json::from_str(&text)
-        .with_context(|| format!("{}: expected a list of token ids", tokens.display()))?;
-    let vocab = model.params().tensor(model.head())?.dim(0)?;
-    if let Some((position, id)) = ids.iter().enumerate().find(|(_, id)| **id as usize >= vocab) {
-        bail!("{}: position {position}: expected a token id below {vocab}, got {id}", tokens.display());
-    }
-    let nll = match ids.len() {
-        0 => bail!("{}: expected at least one token id, got none", tokens.display()),
-        1 => Vec::new(),
-        n => {
-            let losses = model.losses(&ids[..n - 1], &ids[1..], &mut model.new_state(1)?);
-            losses.with_context(|| tokens.display().to_string())?
-        }
-    };
-    // From plus zero: the sum of nothing would be minus zero.
-    let sum = nll.iter().fold(0.0, |sum, loss| sum + loss);
-    let mean = if nll.is_empty() { None } else { Some(sum / nll.len() as f64) };
-    if as_json {
-        let name = model.config().name();
-        return print_json(
-            &json!({"model_type": name, "tokens": ids.len(), "nll": nll, "sum": sum, "mean": mean}),
-        );
-    }
-    let mean = mean.unwrap_or(f64::NAN);
-    print(&format!("{} tokens, {sum:.4} nats, {mean} nats per token\n", ids.len())).map(|()| 0)
-}
-
-fn generate(checkpoint: &Path, prompt: &str, tokens: usize) -> Result<u8> {
-    let model = load_model(checkpoint)?.to_device(device::current(), Precision::Float32)?;
-    let tokenizer = Tokenizer::from_file(&checkpoint.join("tokenizer.json"))?;
-    let mut fed = tokenizer.encode(prompt)?;
-    if fed.is_empty() {
-        fed.push(tokenizer.eot());
-    }
-    let new = model.continue_greedily(&fed, tokens, Some(tokenizer.eot()))?;
-    print(&format!("{prompt}{}\n", tokenizer.decode(&new)?)).map(|()| 0)
 }
