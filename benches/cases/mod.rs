@@ -135,8 +135,7 @@ pub fn work(name: &str) -> Result<Work> {
     if kind == "train" {
         return training(model, size);
     }
-    let model =
-        config(model, size, PREFILL)?.init(1)?.to_device(v5gate::device::current(), Precision::Native)?;
+    let model = config(model, size, PREFILL)?.init(1)?.to_device(current(), Precision::Native)?;
     if kind == "prefill" {
         return Ok(Box::new(move || {
             model.last_logits(&tokens(PREFILL), &mut model.new_state(1)?)?;
@@ -202,7 +201,7 @@ fn training(model: &str, size: &Size) -> Result<Work> {
         Box::leak(Box::new(TokenFile::from_ids(path, "bench", tokenizer, vec![tokens(200_000)])?));
     let order = Order::draw(window_count(file.len(), size.time), 100_000 * size.batch, 1)?;
     let job: &'static TrainJob<'static> = Box::leak(Box::new(TrainJob {
-        compute: v5gate::device::current(),
+        compute: current(),
         config,
         recipe,
         seed: 1,

@@ -27,11 +27,7 @@ pub fn work(kind: &str, size: &Size) -> Result<Work> {
 
 /// Activations' element type.
 fn dtype() -> DType {
-    if Precision::Native.on(v5gate::device::current()) == Precision::Bfloat16 {
-        DType::BF16
-    } else {
-        DType::F32
-    }
+    if Precision::Native.on(current()) == Precision::Bfloat16 { DType::BF16 } else { DType::F32 }
 }
 
 /// Pseudo-random numbers in ±scale, other ones for every seed.
@@ -158,8 +154,7 @@ fn cross_entropy_pass(size: &Size) -> Result<Work> {
 
 /// Clipping and a step over GPT-2's parameters, the norm looked at.
 fn adamw_step(size: &Size) -> Result<Work> {
-    let model =
-        config("gpt2", size, size.time)?.init(1)?.to_device(v5gate::device::current(), Precision::Native)?;
+    let model = config("gpt2", size, size.time)?.init(1)?.to_device(current(), Precision::Native)?;
     let entries = model.params().entries();
     // Too small to be clipped.
     let gradient = |(i, shape): (usize, &Vec<usize>)| noise(i as u32 % 256, shape, 1e-6, DType::F32);

@@ -136,12 +136,15 @@ fn check_beside(key: &str, beside: &[(&str, Option<&str>)], config: &Map<String,
     for (name, only) in beside {
         match (config.get(*name), only) {
             (None, _) => bail!("the key {key:?} of another program, whose default for {name:?} is not known"),
-            (Some(value), Some(only)) if value.to_string() != *only => {
-                bail!(
-                    "the key {key:?} of another program beside {name} {value}, and only {only} is implemented"
-                )
+            (Some(value), Some(only)) => {
+                let value = value.to_string();
+                if value != *only {
+                    bail!(
+                        "the key {key:?} of another program beside {name} {value}, and only {only} is implemented"
+                    )
+                }
             }
-            _ => (),
+            (Some(_), None) => (),
         }
     }
     Ok(())

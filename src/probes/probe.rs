@@ -115,6 +115,9 @@ pub enum ProbeData {
     },
 }
 
+/// Measures a checkpoint without a protocol.
+pub type MeasureCheckpoint = fn(&Contrast<'_>) -> Result<Vec<Reading>>;
+
 /// A row of the table of probes.
 pub struct Probe {
     /// Stable name.
@@ -128,7 +131,7 @@ pub struct Probe {
     /// Measures a model that a protocol has trained.
     pub measure: fn(&TrainedModel<'_>) -> Result<Vec<Reading>>,
     /// Measures any checkpoint, for a probe that needs nothing but a model and its tokenizer.
-    pub measure_checkpoint: Option<fn(&Contrast<'_>) -> Result<Vec<Reading>>>,
+    pub measure_checkpoint: Option<MeasureCheckpoint>,
 }
 
 impl Probe {
