@@ -354,6 +354,9 @@ fn small_tokenizer() -> Tokenizer {
 }
 
 /// transformers resets the first two at every call; the third is for training.
+/// A change to a configuration.
+type Edit<'a> = &'a dyn Fn(&mut Value);
+
 #[test]
 fn saved_truncation_padding_and_dropout_have_no_effect() {
     let own = small_tokenizer();
@@ -363,7 +366,7 @@ fn saved_truncation_padding_and_dropout_have_no_effect() {
         "strategy": {"Fixed": 400}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
         "pad_type_id": 0, "pad_token": "!",
     });
-    let cases: [(&str, &dyn Fn(&mut Value)); 3] = [
+    let cases: [(&str, Edit<'_>); 3] = [
         ("truncation", &|file| file["truncation"] = truncation.clone()),
         ("padding", &|file| file["padding"] = padding.clone()),
         ("dropout", &|file| file["model"]["dropout"] = json!(0.9)),
