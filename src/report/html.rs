@@ -39,14 +39,7 @@ pub fn html(ledger: &Ledger, judgement: &Judgement) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(policy());
-                title { "V5 gate: " (verdict) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(verdict))
             body {
                 (header(ledger, judgement))
                 (contents(judgement, !figures.is_empty(), !numbers.is_empty(), !times.is_empty() || !time_figures.is_empty()))
@@ -96,6 +89,19 @@ pub fn html(ledger: &Ledger, judgement: &Judgement) -> String {
         }
     };
     escape_controls(&page.into_string())
+}
+
+fn head(verdict: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            meta http-equiv="Content-Security-Policy" content=(policy());
+            title { "V5 gate: " (verdict) }
+            style { (PreEscaped(STYLE)) }
+        }
+    }
 }
 
 fn header(ledger: &Ledger, judgement: &Judgement) -> Markup {
@@ -176,7 +182,7 @@ fn contents(judgement: &Judgement, plots: bool, numbers: bool, time: bool) -> Ma
 fn problems(judgement: &Judgement) -> Markup {
     html! {
         @if !judgement.problems.is_empty() {
-            details.problems open[judgement.problems.len() < 4] {
+            details.problems open=[(judgement.problems.len() < 4).then_some("open")] {
                 summary { "What keeps this ledger from passing, whatever the findings (" (judgement.problems.len()) ")" }
                 ul { @for p in &judgement.problems { li { (problem(p)) } } }
             }
@@ -192,11 +198,11 @@ fn filters() -> Markup {
             fieldset {
                 legend { "Show" }
                 @for (id, text) in choices {
-                    input type="radio" name="show" id={ "show-" (id) } checked[id == "all"];
+                    input type="radio" name="show" id={ "show-" (id) } checked=[(id == "all").then_some("checked")];
                     label for={ "show-" (id) } { (text) }
                 }
             }
-            p id="search-row" hidden {
+            p id="search-row" hidden="hidden" {
                 label for="search" { "Search " }
                 input type="search" id="search" autocomplete="off";
                 " " span id="found" role="status" {}

@@ -105,7 +105,7 @@ pub(super) fn forest(judgement: &Judgement) -> Markup {
                      upright line the limit, the shaded side what is good."
                 }
                 @for (i, (findings, rows)) in scales.iter().enumerate() {
-                    details open[i == 0] {
+                    details open=[(i == 0).then_some("open")] {
                         summary { h3 { "Scale " (findings.first().map_or("", |f| f.scale)) } " " span.soft { (rows.len()) " comparisons" } }
                         div.scroll tabindex="0" role="region" aria-label="Comparisons" {
                             table.forest {

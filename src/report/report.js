@@ -14,7 +14,7 @@ search.addEventListener("input", () => {
       here += hit;
     }
     fold.hidden = here === 0;
-    fold.open = words.length > 0 && here > 0;
+    fold.open = words.length === 0 ? false : here > 0;
     count += here;
   }
   found.textContent = words.length === 0 ? "" : count + " findings";
