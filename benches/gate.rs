@@ -82,7 +82,7 @@ fn run() -> Result<u8> {
     let of_efficiency = |id: &str| CRITERIA.iter().find(|row| row.id == id).is_some_and(about_efficiency);
     let findings = judgement.findings.iter().filter(|f| of_efficiency(f.criterion)).cloned().collect();
     let shown = Judgement { findings, ..judgement.clone() };
-    let screen = report::Screen { brief: true, ..report::Screen::of(&console::Term::stdout()) };
+    let screen = report::TerminalStyle { brief: true, ..report::TerminalStyle::of(&console::Term::stdout()) };
     print!("{}", report::findings(&shown, screen));
     Ok(judgement.verdict.exit_code())
 }

@@ -1,6 +1,6 @@
 //! Reports: the same judgement for the terminal, as Markdown, HTML, JSON and JUnit XML, and for
 //! GitHub. Byte for byte the same for the same ledger. Whatever is a time stands in one section of
-//! its own, named "Time", and in the findings of the rows that judge it.
+//! its own, named "Time", and in the findings of the rows that judge it, with the key numbers read off them.
 
 mod chart;
 mod criteria;
@@ -14,6 +14,7 @@ mod json;
 mod junit;
 mod markdown;
 mod plots;
+mod summary;
 mod tables;
 mod terminal;
 mod words;
@@ -29,7 +30,7 @@ pub use json::json;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use tables::Table;
-pub use terminal::{Screen, findings, show_rows, show_tables, terminal};
+pub use terminal::{TerminalStyle, findings, show_rows, show_tables, terminal};
 pub use words::{found, lacking, problem};
 
 use crate::evidence::Ledger;

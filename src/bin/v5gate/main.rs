@@ -275,7 +275,7 @@ fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
     if as_json {
         print_json(&report::json(ledger, &judgement))?;
     } else {
-        let screen = report::Screen { brief, ..report::Screen::of(&console::Term::stdout()) };
+        let screen = report::TerminalStyle { brief, ..report::TerminalStyle::of(&console::Term::stdout()) };
         print(&report::terminal(ledger, &judgement, screen))?;
     }
     tell_github(ledger, &judgement)?;
@@ -321,7 +321,7 @@ fn explain(id: &str) -> Result<u8> {
         bail!("explain: expected an id of `v5gate list criteria`, got {id:?}{hint}")
     };
     let collected_by = |metric| produced_by(metric, criterion.condition);
-    let screen = report::Screen::of(&console::Term::stdout());
+    let screen = report::TerminalStyle::of(&console::Term::stdout());
     print(&report::show_rows(&report::explain(criterion, &collected_by), screen)).map(|()| 0)
 }
 
@@ -341,7 +341,7 @@ fn diff(old: &Path, new: &Path, as_json: bool) -> Result<u8> {
     if difference.is_empty() {
         return print("nothing that counts has changed\n").map(|()| 0);
     }
-    let screen = report::Screen::of(&console::Term::stdout());
+    let screen = report::TerminalStyle::of(&console::Term::stdout());
     print(&report::show_tables(&difference.tables(), screen)).map(|()| 0)
 }
 
