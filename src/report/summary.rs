@@ -65,9 +65,8 @@ pub(super) fn matrix(judgement: &Judgement) -> VerdictMatrix {
 pub(super) fn key_numbers(judgement: &Judgement) -> KeyNumbers {
     let scales: Vec<&[Finding]> = by_scale(judgement).filter(|findings| !is_outside(findings)).collect();
     let row = |&(label, id, form): &(&'static str, &str, NumberForm)| {
-        let text = |f: &Finding| Some(form.text(&f.facts)? + if_unproven(f));
         let cell = |findings: &&[Finding]| {
-            find(findings, id).and_then(text).unwrap_or_else(|| NOT_MEASURED.to_owned())
+            find(findings, id).map_or_else(|| NOT_MEASURED.to_owned(), |f| form.cell(f))
         };
         KeyNumber { label, cells: scales.iter().map(cell).collect() }
     };
@@ -111,6 +110,18 @@ const NUMBERS: &[(&str, &str, NumberForm)] = &[
 ];
 
 impl NumberForm {
+    /// The number of a finding, or why it has none.
+    fn cell(self, finding: &Finding) -> String {
+        match (self.text(&finding.facts), finding.status) {
+            // A number that proves nothing, for want of trials or of evidence, says so.
+            (Some(text), Status::Unproven) => text + " (unproven)",
+            (Some(text), Status::Met | Status::Unmet | Status::Outside) => text,
+            (None, _) if finding.facts.is_empty() => NOT_MEASURED.to_owned(),
+            (None, Status::Unmet) => "not finite".to_owned(),
+            (None, Status::Met | Status::Unproven | Status::Outside) => "too few trials".to_owned(),
+        }
+    }
+
     /// The number in these facts, where they hold one.
     fn text(self, facts: &[Fact]) -> Option<String> {
         match self {
@@ -177,11 +188,6 @@ fn with_interval(e: &Estimate) -> String {
     }
 }
 
-/// A number that proves nothing, for want of trials or of evidence, says so.
-fn if_unproven(finding: &Finding) -> &'static str {
-    if finding.status == Status::Unproven { " (unproven)" } else { "" }
-}
-
 fn find<'a>(findings: &'a [Finding], id: &str) -> Option<&'a Finding> {
     findings.iter().find(|f| f.criterion == id)
 }
@@ -200,7 +206,7 @@ impl VerdictMatrix {
         let scales = self.scales.iter().map(|&scale| scale.to_owned());
         let head = ["line".to_owned()].into_iter().chain(scales).chain(["met when".to_owned()]).collect();
         let rows = self.rows.iter().map(row).collect();
-        Table { title: "V5 document by scale".to_owned(), head, rows }
+        Table { title: "V5 gate by scale".to_owned(), head, rows }
     }
 }
 

@@ -3,7 +3,7 @@
 use v5gate::evidence::{Condition, Ledger, Metric};
 use v5gate::gate::{CRITERIA, GPT2, GROUNDTHINK, judge};
 use v5gate::report::{
-    TerminalStyle, criteria_json, criteria_markdown, job_summary, json, markdown, terminal,
+    TerminalStyle, criteria_json, criteria_markdown, found, job_summary, json, markdown, terminal,
 };
 
 use crate::world::World;
@@ -59,7 +59,7 @@ fn cells<'t>(text: &'t str, heading: &str) -> Vec<Vec<&'t str>> {
 
 #[test]
 fn the_summary_shows_every_line_at_every_scale() {
-    let good = World::good("full", &["3.5M", "8M", "30M", "125M"], 3);
+    let good = World::good("full", &["3.5M", "8M", "30M", "125M"], 10);
     let nothing = World { facts: Default::default(), ..good.clone() };
     let mut diverged = good.clone();
     diverged.facts.values_mut().for_each(|f| f.value = f64::NAN);
@@ -70,7 +70,7 @@ fn the_summary_shows_every_line_at_every_scale() {
         (good.ledger(), "✓ met"),
     ] {
         let summary = job_summary(&ledger, &judge(&ledger));
-        let lines = cells(&summary, "### V5 document by scale");
+        let lines = cells(&summary, "### V5 gate by scale");
         assert_eq!(lines[0][1..5], ["3.5M", "8M", "30M", "125M"]);
         assert_eq!(lines.len(), 2 + 7);
         let all = lines[2..].iter().flat_map(|line| &line[1..5]);
@@ -80,7 +80,7 @@ fn the_summary_shows_every_line_at_every_scale() {
 
 #[test]
 fn key_numbers_are_the_evidence_or_not_measured() {
-    let good = World::good("full", &["3.5M", "8M", "30M", "125M"], 3);
+    let good = World::good("full", &["3.5M", "8M", "30M", "125M"], 10);
     let of = |world: &World| {
         let ledger = world.ledger();
         let summary = job_summary(&ledger, &judge(&ledger));
@@ -92,14 +92,17 @@ fn key_numbers_are_the_evidence_or_not_measured() {
     let number = |numbers: &[Vec<String>], label| {
         numbers.iter().find(|line| line[0].starts_with(label)).unwrap()[1].clone()
     };
-    assert_eq!(number(&numbers, "held-out perplexity"), "0.8260 [0.8248, 0.8272]");
+    let findings = judge(&good.ledger()).findings;
+    let perplexity = findings.iter().find(|f| f.criterion == "perplexity-non-inferior").unwrap();
+    let ratio = format!("perplexity ratio {}", number(&numbers, "held-out perplexity"));
+    assert!(found(perplexity).contains(&ratio), "{ratio}");
     // Less time is more speed.
     assert_eq!(number(&numbers, "prefill speed"), "2.499");
     let nothing = of(&World { facts: Default::default(), ..good.clone() });
     assert!(nothing.iter().all(|line| line[1..].iter().all(|cell| cell == "not measured")));
     let mut diverged = good.clone();
     diverged.facts.values_mut().for_each(|f| f.value = f64::NAN);
-    assert!(of(&diverged).iter().all(|line| line[1].contains("nan") || line[1] == "not measured"));
+    assert!(of(&diverged).iter().all(|line| line[1].contains("nan") || line[1] == "not finite"));
     let mut lost = good;
     lost.facts.retain(|key, _| (key.1, key.3, key.4) != (GPT2, Metric::ValidationLoss, 0));
     assert!(number(&of(&lost), "held-out perplexity").ends_with(" (unproven)"));
