@@ -4,7 +4,8 @@
 use std::fmt::Write;
 
 use super::demands::demanded;
-use super::markdown::escaped;
+use super::markdown::{escaped, table};
+use super::summary::summary_tables;
 use super::words::{problem, render};
 use super::{about, escape_controls, glyph, not_met, tally};
 use crate::evidence::Ledger;
@@ -67,6 +68,10 @@ pub fn job_summary(ledger: &Ledger, judgement: &Judgement) -> String {
     let mut text = format!("## {sign} V5 gate: {}\n\n{}.\n\n", judgement.verdict.name(), tally(judgement));
     for line in about(ledger).into_iter().chain(judgement.problems.iter().map(problem)) {
         text += &format!("- {}\n", escaped(&line));
+    }
+    for shown in summary_tables(judgement) {
+        text += &format!("\n### {}\n\n", escaped(&shown.title));
+        table(&mut text, &shown);
     }
     let open = not_met(judgement);
     if !open.is_empty() {

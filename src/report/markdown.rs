@@ -83,7 +83,8 @@ fn open(text: &mut String, judgement: &Judgement) {
     }
 }
 
-fn table(text: &mut String, table: &Table) {
+/// A table without its title.
+pub(super) fn table(text: &mut String, table: &Table) {
     let row = |cells: &[String]| {
         let cells: Vec<String> = cells.iter().map(|c| escaped(c)).collect();
         format!("| {} |", cells.join(" | "))

@@ -1,6 +1,6 @@
 //! Reports: the same judgement for the terminal, as Markdown, HTML, JSON and JUnit XML, and for
 //! GitHub. Byte for byte the same for the same ledger. Whatever is a time stands in one section of
-//! its own, named "Time", and in the findings of the rows that judge it.
+//! its own, named "Time", and in the findings of the rows that judge it, with the key numbers read off them.
 
 mod chart;
 mod criteria;
@@ -15,6 +15,7 @@ mod junit;
 mod markdown;
 mod overview;
 mod plots;
+mod summary;
 mod tables;
 mod terminal;
 mod words;

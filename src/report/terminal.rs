@@ -3,13 +3,14 @@
 use console::{Style, Term, measure_text_width, strip_ansi_codes};
 
 use super::demands::demanded;
+use super::summary::summary_tables;
 use super::tables::{Table, tables};
 use super::words::{problem, render};
 use super::{LEGEND, about, by_group, by_scale, glyph, is_outside, is_unmeasured_info, not_met, tally};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Role, Status, Verdict, cited};
 
-/// Where the report is shown.
+/// How the report is laid out for the terminal that shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TerminalStyle {
     /// Columns.
@@ -21,7 +22,7 @@ pub struct TerminalStyle {
 }
 
 impl TerminalStyle {
-    /// The screen behind a terminal; 100 columns without colour where there is none.
+    /// What suits a terminal; 100 columns without colour where there is none.
     pub fn of(term: &Term) -> Self {
         let width = term.size_checked().map_or(100, |(_, columns)| usize::from(columns));
         let colour = term.features().is_attended() && term.features().colors_supported();
@@ -34,8 +35,8 @@ impl TerminalStyle {
 }
 
 /// The report as text for a terminal.
-pub fn terminal(ledger: &Ledger, judgement: &Judgement, screen: TerminalStyle) -> String {
-    let mut page = Page { screen, text: String::new() };
+pub fn terminal(ledger: &Ledger, judgement: &Judgement, style: TerminalStyle) -> String {
+    let mut page = TerminalPage { style, text: String::new() };
     page.verdict(judgement);
     for line in about(ledger) {
         page.wrapped("  ", &line);
@@ -48,8 +49,8 @@ pub fn terminal(ledger: &Ledger, judgement: &Judgement, screen: TerminalStyle) -
         page.scale(findings);
     }
     page.not_met(judgement);
-    for table in tables(ledger) {
-        page.table(&table);
+    for table in tables(ledger).iter().chain(&summary_tables(judgement)) {
+        page.table(table);
     }
     page.line("");
     page.verdict(judgement);
@@ -58,8 +59,8 @@ pub fn terminal(ledger: &Ledger, judgement: &Judgement, screen: TerminalStyle) -
 }
 
 /// Findings alone, and the verdict.
-pub fn findings(judgement: &Judgement, screen: TerminalStyle) -> String {
-    let mut page = Page { screen, text: String::new() };
+pub fn findings(judgement: &Judgement, style: TerminalStyle) -> String {
+    let mut page = TerminalPage { style, text: String::new() };
     by_scale(judgement).for_each(|findings| page.scale(findings));
     page.line("");
     page.verdict(judgement);
@@ -67,15 +68,15 @@ pub fn findings(judgement: &Judgement, screen: TerminalStyle) -> String {
 }
 
 /// Tables as text for a terminal.
-pub fn show_tables(tables: &[Table], screen: TerminalStyle) -> String {
-    let mut page = Page { screen, text: String::new() };
+pub fn show_tables(tables: &[Table], style: TerminalStyle) -> String {
+    let mut page = TerminalPage { style, text: String::new() };
     tables.iter().for_each(|t| page.table(t));
     page.text
 }
 
 /// Headings and texts for a terminal, the first as a title.
-pub fn show_rows(rows: &[[String; 2]], screen: TerminalStyle) -> String {
-    let mut page = Page { screen, text: String::new() };
+pub fn show_rows(rows: &[[String; 2]], style: TerminalStyle) -> String {
+    let mut page = TerminalPage { style, text: String::new() };
     for (i, [name, value]) in rows.iter().enumerate() {
         let prefix = if i == 0 { format!("{name}: ") } else { format!("  {name:9} ") };
         page.wrapped(&prefix, value);
@@ -83,19 +84,19 @@ pub fn show_rows(rows: &[[String; 2]], screen: TerminalStyle) -> String {
     page.text
 }
 
-struct Page {
-    screen: TerminalStyle,
+struct TerminalPage {
+    style: TerminalStyle,
     text: String,
 }
 
-impl Page {
+impl TerminalPage {
     fn line(&mut self, line: &str) {
         self.text.push_str(line.trim_end());
         self.text.push('\n');
     }
 
     fn heading(&mut self, text: &str) {
-        let text = self.screen.paint(Style::new().bold(), &plain(text));
+        let text = self.style.paint(Style::new().bold(), &plain(text));
         self.line("");
         self.line(&text);
     }
@@ -106,7 +107,7 @@ impl Page {
             Verdict::Fail => Style::new().red(),
             Verdict::Incomplete => Style::new().yellow(),
         };
-        let word = self.screen.paint(style.bold(), judgement.verdict.name());
+        let word = self.style.paint(style.bold(), judgement.verdict.name());
         self.line(&format!("V5 gate: {word}"));
     }
 
@@ -123,7 +124,7 @@ impl Page {
         self.heading(&format!("{}:", first.scale));
         for group in by_group(findings) {
             self.line(&format!("  {}", group[0].group));
-            let aside = |f: &&Finding| self.screen.brief && is_unmeasured_info(f);
+            let aside = |f: &&Finding| self.style.brief && is_unmeasured_info(f);
             let (unmeasured, shown): (Vec<&Finding>, Vec<&Finding>) = group.iter().partition(aside);
             shown.into_iter().for_each(|f| self.finding(f));
             if !unmeasured.is_empty() {
@@ -140,7 +141,7 @@ impl Page {
             Status::Unmet => Style::new().red(),
             Status::Unproven | Status::Outside => Style::new().yellow(),
         };
-        let mark = self.screen.paint(style, glyph(f));
+        let mark = self.style.paint(style, glyph(f));
         let role = if f.role == Role::Required { String::new() } else { format!(" ({})", f.role.name()) };
         self.wrapped(&format!("  {mark} "), &format!("{}: {}{role}", f.criterion, f.claim));
         self.wrapped("      ", &format!("{}; demanded: {}", render(f), demanded(f.rule)));
@@ -188,7 +189,7 @@ impl Page {
     /// Text after a prefix, its further lines indented as far as the prefix reaches.
     fn wrapped(&mut self, prefix: &str, text: &str) {
         let indent = measure_text_width(prefix);
-        let room = self.screen.width.saturating_sub(indent).max(20);
+        let room = self.style.width.saturating_sub(indent).max(20);
         let mut line = prefix.to_owned();
         let mut used = 0;
         for word in plain(text).split_whitespace() {

@@ -161,12 +161,13 @@ fn spread(spread: &Spread) -> String {
 }
 
 /// The smallest and the largest of several, once where they read alike.
-fn range([low, high]: [Value; 2]) -> String {
+pub(super) fn range([low, high]: [Value; 2]) -> String {
     let [low, high] = [low, high].map(|x| x.to_string());
     if low == high { low } else { format!("{low} to {high}") }
 }
 
-fn interval(e: &Estimate) -> String {
+/// The ends of its interval; of nothing where it has none.
+pub(super) fn interval(e: &Estimate) -> String {
     let [low, high] = e.interval.unwrap_or([f64::NAN; 2].map(Value::from));
     format!("[{low}, {high}]")
 }

@@ -3,19 +3,23 @@
 use candle_core::{DType, Device, Tensor, Var as Leaf};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use v5gate::ops::{Case, OPS, Tape, Var, to_vec_f64};
+use v5gate::ops::{Case, OPS, OpSpec, Tape, Var, to_vec_f64};
 
+/// The cases of every op, each op's inputs drawn from a stream of its own.
 fn all_cases() -> Vec<(String, Case)> {
-    let mut rng = ChaCha8Rng::seed_from_u64(7);
-    let mut normal = |shape: &[usize]| -> Tensor {
-        let n: usize = shape.iter().product();
-        // A sum of twelve uniforms: near enough to normal, and free of a dependency.
-        let one = |rng: &mut ChaCha8Rng| (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
-        let data: Vec<f64> = (0..n).map(|_| one(&mut rng)).collect();
-        Tensor::from_vec(data, shape, &Device::Cpu).unwrap()
+    let cases_of = |op: &OpSpec| {
+        let seed = op.name.bytes().fold(7, |seed: u64, b| seed.wrapping_mul(31) + u64::from(b));
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut normal = |shape: &[usize]| -> Tensor {
+            // A sum of twelve uniforms: near enough to normal, and free of a dependency.
+            let one = |rng: &mut ChaCha8Rng| (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
+            let data: Vec<f64> = (0..shape.iter().product()).map(|_| one(&mut rng)).collect();
+            Tensor::from_vec(data, shape, &Device::Cpu).unwrap()
+        };
+        let cases = (op.cases)(&mut normal).into_iter();
+        cases.map(|case| (format!("{}: {}", op.name, case.name), case)).collect::<Vec<_>>()
     };
-    let named = |(op, case): (&str, Case)| (format!("{op}: {}", case.name), case);
-    OPS.iter().flat_map(|o| (o.cases)(&mut normal).into_iter().map(|c| (o.name, c))).map(named).collect()
+    OPS.iter().flat_map(cases_of).collect()
 }
 
 /// Fixed weights for each output, so that one scalar stands for all of them.
@@ -83,7 +87,9 @@ fn ops_equal_their_references_in_float64() {
     compare(DType::F64, 1e-11);
 }
 
-/// The same chains in float32, 6e-8 a step, lose the same four digits.
+/// The same chains in float32, 6e-8 a step, lose the same four digits. What loses them is the gradient of
+/// a recurrence's decay: the running sum of C·dC − B·dB, whose terms cancel where the decay is fast. (Measured
+/// over these draws: 2.5e-4 there, below 4e-5 everywhere else.)
 #[test]
 fn ops_equal_their_references_in_float32() {
     compare(DType::F32, 1e-3 * 0.5);

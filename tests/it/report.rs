@@ -2,7 +2,9 @@
 
 use v5gate::evidence::{Condition, Ledger, Metric};
 use v5gate::gate::{CRITERIA, GPT2, GROUNDTHINK, judge};
-use v5gate::report::{TerminalStyle, criteria_json, criteria_markdown, json, markdown, terminal};
+use v5gate::report::{
+    TerminalStyle, criteria_json, criteria_markdown, found, job_summary, json, markdown, terminal,
+};
 
 use crate::world::World;
 
@@ -26,8 +28,8 @@ pub fn small() -> Ledger {
 #[test]
 fn terminal_report() {
     let ledger = small();
-    let screen = TerminalStyle { width: 100, colour: false, brief: false };
-    let text = terminal(&ledger, &judge(&ledger), screen);
+    let style = TerminalStyle { width: 100, colour: false, brief: false };
+    let text = terminal(&ledger, &judge(&ledger), style);
     insta::assert_snapshot!(text);
     assert!(text.starts_with("V5 gate: FAIL\n"));
 }
@@ -46,6 +48,65 @@ fn findings_fit_eighty_columns() {
     for line in findings.lines() {
         assert!(console::measure_text_width(line) <= 80, "{line}");
     }
+}
+
+/// The lines of a Markdown table under a heading, cell by cell.
+fn cells<'t>(text: &'t str, heading: &str) -> Vec<Vec<&'t str>> {
+    let (_, table) = text.split_once(heading).unwrap();
+    let lines = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+#[test]
+fn the_summary_shows_every_line_at_every_scale() {
+    let good = World::good("full", &["3.5M", "8M", "30M", "125M"], 10);
+    let nothing = World { facts: Default::default(), ..good.clone() };
+    let mut diverged = good.clone();
+    diverged.facts.values_mut().for_each(|f| f.value = f64::NAN);
+    for (ledger, status) in [
+        (nothing.ledger(), "? unproven"),
+        (diverged.ledger(), "✗ unmet"),
+        (Ledger::default(), "· outside"),
+        (good.ledger(), "✓ met"),
+    ] {
+        let summary = job_summary(&ledger, &judge(&ledger));
+        let lines = cells(&summary, "### V5 gate by scale");
+        assert_eq!(lines[0][1..5], ["3.5M", "8M", "30M", "125M"]);
+        assert_eq!(lines.len(), 2 + 7);
+        let all = lines[2..].iter().flat_map(|line| &line[1..5]);
+        assert!(all.clone().count() == 28 && all.clone().all(|&cell| cell == status), "{lines:?}");
+    }
+}
+
+#[test]
+fn key_numbers_are_the_evidence_or_not_measured() {
+    let good = World::good("full", &["3.5M", "8M", "30M", "125M"], 10);
+    let of = |world: &World| {
+        let ledger = world.ledger();
+        let summary = job_summary(&ledger, &judge(&ledger));
+        let lines = cells(&summary, "### Key numbers: ");
+        lines[2..].iter().map(|line| line.iter().map(|&c| c.to_owned()).collect()).collect::<Vec<Vec<_>>>()
+    };
+    let numbers = of(&good);
+    assert!(numbers.len() > 10 && numbers.iter().flatten().all(|cell| !cell.contains("not measured")));
+    let number = |numbers: &[Vec<String>], label| {
+        numbers.iter().find(|line| line[0].starts_with(label)).unwrap()[1].clone()
+    };
+    let findings = judge(&good.ledger()).findings;
+    let perplexity = findings.iter().find(|f| f.criterion == "perplexity-non-inferior").unwrap();
+    let ratio = format!("perplexity ratio {}", number(&numbers, "held-out perplexity"));
+    assert!(found(perplexity).contains(&ratio), "{ratio}");
+    // Less time is more speed.
+    assert_eq!(number(&numbers, "prefill speed"), "2.499");
+    let nothing = of(&World { facts: Default::default(), ..good.clone() });
+    assert!(nothing.iter().all(|line| line[1..].iter().all(|cell| cell == "not measured")));
+    let mut diverged = good.clone();
+    diverged.facts.values_mut().for_each(|f| f.value = f64::NAN);
+    assert!(of(&diverged).iter().all(|line| line[1].contains("nan") || line[1] == "not finite"));
+    let mut lost = good;
+    lost.facts.retain(|key, _| (key.1, key.3, key.4) != (GPT2, Metric::ValidationLoss, 0));
+    assert!(number(&of(&lost), "held-out perplexity").ends_with(" (unproven)"));
+    assert!(!job_summary(&Ledger::default(), &judge(&Ledger::default())).contains("Key numbers"));
 }
 
 #[test]
