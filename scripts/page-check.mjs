@@ -61,7 +61,7 @@ const lost = await tab.evaluate(() => [...document.querySelectorAll('a[href^="#"
   .map((a) => a.getAttribute('href').slice(1)).filter((id) => !document.getElementById(id)));
 demand(lost.length === 0, `no link leads nowhere: ${lost}`);
 
-// Everything folded but the groups' own folds inside others; then Tab from the top to the end and round.
+// Everything unfolded, so that every fold and filter is there to be reached; then Tab from the top to the end.
 await fold(tab, true);
 await tab.evaluate(() => {
   document.querySelectorAll('summary, .filters input').forEach((e, i) => { e.dataset.stop = i; });

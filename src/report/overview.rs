@@ -94,7 +94,7 @@ pub(super) fn forest(judgement: &Judgement) -> Markup {
                 h2 { "GroundThink against GPT-2" }
                 p.lead {
                     "Each comparison on an axis of its own: the point is what was found, the bar its 95 % interval, the \
-                     upright line the limit, the shaded side what is good."
+                     upright line the limit, the shaded side what is good. A claim leads to all that was found and demanded."
                 }
                 @for (i, (findings, rows)) in scales.iter().enumerate() {
                     (forest_of(findings.first().map_or("", |f| f.scale), rows, i == 0))
