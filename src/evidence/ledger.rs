@@ -63,6 +63,33 @@ pub enum LedgerError {
 }
 
 /// Everything that is known, in the order in which it became known.
+///
+/// # Example
+///
+/// A line that is there already is not added again; a line that is not understood is a fault, or an error:
+///
+/// ```
+/// use v5gate::evidence::{Iteration, Ledger, LedgerError, Line};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("ledger.jsonl");
+/// let line = Line::Iteration(Iteration {
+///     number: 1,
+///     measurements: 0,
+///     revision: "v1".to_owned(),
+///     protocol: "smoke".to_owned(),
+///     met: Vec::new(),
+/// });
+/// let mut ledger = Ledger::open_or_empty(&path)?;
+/// assert_eq!(ledger.append(&[line.clone()])?, 1);
+/// assert_eq!(ledger.append(&[line])?, 0);
+/// assert_eq!(Ledger::open(&path)?, ledger);
+///
+/// std::fs::write(&path, "{}\n")?;
+/// assert!(matches!(Ledger::open(&path), Err(LedgerError::Line { line: 1, .. })));
+/// assert_eq!(Ledger::open_broken(&path)?.faults().len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     path: PathBuf,

@@ -27,6 +27,23 @@ macro_rules! metrics {
         $($last:ident, $last_id:literal, $last_unit:literal, $last_way:ident, $last_doc:literal;)*
     ) => {
         /// Everything that can be measured.
+        ///
+        /// # Example
+        ///
+        /// ```
+        /// use v5gate::evidence::{Direction, Metric};
+        ///
+        /// let loss = Metric::find("validation_loss").expect("a metric");
+        /// assert_eq!(loss, Metric::ValidationLoss);
+        /// assert_eq!((loss.unit(), loss.direction()), ("nats/token", Direction::Lower));
+        ///
+        /// // The unit says which values are possible.
+        /// let accuracy = Metric::find("three_turn_memory_accuracy").expect("a metric");
+        /// assert!(accuracy.can_be(1.0) && !accuracy.can_be(1.1) && !accuracy.can_be(f64::NAN));
+        ///
+        /// // A misspelt metric is not a missing one.
+        /// assert!(serde_json::from_str::<Metric>("\"validation_los\"").is_err());
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Metric {
             $(#[doc = $first_doc] $first,)*

@@ -87,6 +87,34 @@ static ASKED: LazyLock<Vec<(&'static Scale, Vec<Asked>)>> = LazyLock::new(|| {
 });
 
 /// Judges a ledger.
+///
+/// # Example
+///
+/// One training was promised, and its validation loss is not a number. That is evidence of a diverged run, not a
+/// missing value:
+///
+/// ```
+/// use v5gate::evidence::Ledger;
+/// use v5gate::gate::{Status, Verdict, judge};
+///
+/// let promised = r#"{"context": {"schema": 2, "number": 1, "protocol": "smoke", "models": ["groundthink"],
+///     "scales": ["smoke"], "seeds": [1], "revision": "v1", "expected": [{"scale": "smoke", "seed": 1,
+///     "recipe": "r", "data": "d", "order": "o", "tokenizer": "t", "device": "cpu", "precision": "float32"}]}}"#;
+/// let measured = r#"{"measurement": {"metric": "validation_loss", "value": "nan",
+///     "subject": {"model": "groundthink", "scale": "smoke", "seed": 1, "condition": "trained"},
+///     "provenance": {"recipe": "r", "data": "d", "order": "o", "fed": "f", "tokenizer": "t", "weights": "w",
+///     "revision": "v1", "device": "cpu", "precision": "float32", "validation": "v", "preprocessing": "p",
+///     "tuning": "0", "stopping": "after the last step", "probe": "language-modeling"}}}"#;
+/// let lines = [promised, measured].map(|line| line.replace('\n', " ")).join("\n");
+///
+/// let ledger = Ledger::from_bytes(lines.as_bytes());
+/// assert!(ledger.faults().is_empty(), "{:?}", ledger.faults());
+/// let judgement = judge(&ledger);
+/// let status = |id| judgement.findings.iter().find(|f| f.criterion == id).map(|f| f.status);
+/// assert_eq!(status("losses-finite"), Some(Status::Unmet));
+/// assert_eq!(status("run-completed"), Some(Status::Unproven), "nobody measured it");
+/// assert_eq!(judgement.verdict, Verdict::Fail);
+/// ```
 pub fn judge(ledger: &Ledger) -> Judgement {
     let evidence = Evidence::new(ledger);
     let mut findings = Vec::new();

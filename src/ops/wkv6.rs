@@ -34,15 +34,18 @@ use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch;
 
 /// The inputs of [`wkv6`].
+///
+/// # Shapes
+/// B sequences of T positions, H heads of N channels.
 #[derive(Clone)]
 pub struct Wkv6Inputs<'a> {
     /// Receptance, [B·T, H·N].
     pub r: &'a Var,
-    /// Key.
+    /// Key, [B·T, H·N].
     pub k: &'a Var,
-    /// Value.
+    /// Value, [B·T, H·N].
     pub v: &'a Var,
-    /// Raw decay ω.
+    /// Raw decay ω, [B·T, H·N].
     pub decay: &'a Var,
     /// Bonus, [H, N].
     pub bonus: &'a Var,
@@ -236,8 +239,12 @@ fn backward<T: Real>(s: Wkv6Shape, x: &[Tensor; 5], dy: &Tensor, state: &Tensor)
     ])
 }
 
-/// Runs the recurrence from `state` [B, H, N, N]; returns y [B·T, H·N] and the state after it.
-/// No gradient flows into or out of the state.
+/// Runs the recurrence from a state. No gradient flows into or out of the state.
+///
+/// # Shapes
+/// - `x`: see [`Wkv6Inputs`]
+/// - `state`: [B, H, N, N]
+/// - result: y [B·T, H·N], and the state after the last position
 pub fn wkv6(tape: &Tape, x: &Wkv6Inputs<'_>, state: &Tensor) -> Result<(Var, Tensor)> {
     let (batch, heads, size, _) = state.dims4()?;
     let (rows, width) = x.r.tensor().dims2()?;
