@@ -119,7 +119,7 @@ fn names() -> String {
 
 impl Protocol {
     /// The folder below `out` for its evidence: NAME, or NAME-gpu where a GPU computes, so that neither's
-    /// promise replaces the other's.
+    /// manifest replaces the other's.
     pub fn folder(&self, on: &Compute) -> String {
         let device = if on.is_asynchronous() { "-gpu" } else { "" };
         format!("{}{device}", self.name)

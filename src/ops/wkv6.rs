@@ -29,8 +29,8 @@ use rayon::prelude::*;
 use super::case::like;
 use super::data::{Data, tensor};
 use super::real::dot;
-use super::scan::{Decay, Scan, ScanOrder, Strip, transposed};
-use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
+use super::scan::{Decay, Scan, ScanOrder, Strip, over_heads, transposed};
+use super::{Case, Real, Tape, Var, dispatch_dtype};
 use crate::launch;
 
 /// The inputs of [`wkv6`].
@@ -189,17 +189,12 @@ impl<'a> Wkv6Slices<'a> {
 fn forward<T: Real>(s: Wkv6Shape, x: &[Tensor; 5], state: &Tensor) -> Result<(Vec<T>, Vec<T>)> {
     let inputs = Wkv6Slices::of(x)?;
     let mut state = Data::of(state)?.get::<T>()?.to_vec();
-    let parts = state
-        .par_chunks_mut(s.size * s.size)
-        .enumerate()
-        .map(|(i, state)| {
-            let head = inputs.head::<T>(s, i)?;
-            Ok(simd(
-                #[inline(always)]
-                || head.forward(state),
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let parts = over_heads(
+        state.par_chunks_mut(s.size * s.size),
+        |i| inputs.head::<T>(s, i),
+        #[inline(always)]
+        |head, _, state| head.forward(state),
+    )?;
     let mut y = vec![T::zero(); s.batch * s.time * s.heads * s.size];
     parts.iter().enumerate().for_each(|(i, part)| place(s, &mut y, i, part));
     Ok((y, state))
@@ -208,18 +203,12 @@ fn forward<T: Real>(s: Wkv6Shape, x: &[Tensor; 5], state: &Tensor) -> Result<(Ve
 fn backward<T: Real>(s: Wkv6Shape, x: &[Tensor; 5], dy: &Tensor, state: &Tensor) -> Result<[Tensor; 5]> {
     let (inputs, dyd, stated) = (Wkv6Slices::of(x)?, Data::of(dy)?, Data::of(state)?);
     let dy = dyd.get::<T>()?;
-    let parts = stated
-        .get::<T>()?
-        .par_chunks(s.size * s.size)
-        .enumerate()
-        .map(|(i, state)| {
-            let head = inputs.head::<T>(s, i)?;
-            Ok(simd(
-                #[inline(always)]
-                || head.backward(s.strip(dy, i), state),
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let parts = over_heads(
+        stated.get::<T>()?.par_chunks(s.size * s.size),
+        |i| inputs.head::<T>(s, i),
+        #[inline(always)]
+        |head, i, state| head.backward(s.strip(dy, i), state),
+    )?;
     let mut du = vec![T::zero(); s.heads * s.size];
     let mut d: [Vec<T>; 4] = std::array::from_fn(|_| vec![T::zero(); dy.len()]);
     for (i, part) in parts.iter().enumerate() {

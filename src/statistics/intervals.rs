@@ -71,7 +71,7 @@ pub fn wilson(hits: u64, n: u64) -> Option<[f64; 2]> {
 /// Returns the difference's size and the limit it must exceed, in the unit of the numbers; the
 /// limit is NaN where it is not finite, so that nothing is below it. `None` of fewer than two
 /// numbers on either side.
-pub fn document_rule(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
+pub fn separation_rule(a: &[f64], b: &[f64]) -> Option<(f64, f64)> {
     let (one, other) = (sd(a)?, sd(b)?);
     let limit = 2.0 * one.hypot(other);
     let limit = if limit.is_finite() { limit } else { f64::NAN };
@@ -141,7 +141,7 @@ mod tests {
         for xs in [&[][..], &[1.0]] {
             assert_eq!(t_interval(xs), None);
             assert_eq!(equivalence(xs, [-1.0, 1.0]), None);
-            assert_eq!(document_rule(xs, &[1.0, 2.0]), None);
+            assert_eq!(separation_rule(xs, &[1.0, 2.0]), None);
             assert_eq!(clustered_interval(xs, &vec![0; xs.len()]), None);
         }
         assert_eq!(paired_interval(&[1.0, 2.0], &[1.0]), None);
@@ -172,7 +172,7 @@ mod tests {
                     assert!(!sure(t_interval(&xs).unwrap()), "{xs:?}");
                     assert!(!sure(clustered_interval(&xs, &[1, 2, 3]).unwrap()), "{xs:?}");
                     assert!(equivalence(&xs, [-1.0, 1.0]).unwrap().p_value.is_nan(), "{xs:?}");
-                    let (difference, limit) = document_rule(&xs, &[1.0, 2.0]).unwrap();
+                    let (difference, limit) = separation_rule(&xs, &[1.0, 2.0]).unwrap();
                     assert_eq!(difference.partial_cmp(&limit), None, "{xs:?}");
                 }
                 // Reached at all: nothing panics.
