@@ -12,11 +12,15 @@ use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, prepare};
 use crate::device::Compute;
 use crate::evidence::{Condition, Ledger, Line, Measurement};
+use crate::files::FileLock;
 use crate::models::LanguageModel;
 use crate::probes::{EvalData, PROBES, Probe, TrainedModel};
 use crate::progress::Screen;
 use crate::protocol::Protocol;
 use crate::train::{Ending, RunDir};
+
+/// Held, below `out`, by the process that collects.
+pub(super) const LOCK: &str = ".lock";
 
 /// Where and how to collect. None of it changes a number.
 pub struct Options<'a> {
@@ -69,6 +73,7 @@ impl<'a> Collector<'a> {
     pub fn open(protocol: &'a Protocol, options: &'a Options<'a>) -> Result<Self, CollectError> {
         let mut ledger = Ledger::open_or_empty(options.out.join("ledger.jsonl"))?;
         let dataset = prepare(&protocol.data, options.data, &options.out.join("cache"))?;
+        dataset.expect_windows(protocol.recipe.context_length)?;
         ledger.append(&[Line::Context(manifest(protocol, &dataset, options.data, options.compute)?)])?;
         Ok(Self { protocol, options, dataset, ledger: Mutex::new(ledger) })
     }
@@ -78,8 +83,21 @@ impl<'a> Collector<'a> {
         &self.dataset
     }
 
+    /// Waits while another process collects in this folder, then reads what it added to the ledger. Times would be
+    /// wrong beside other work, and a probe that two ask at once would be asked twice.
+    pub(super) fn exclusively(&self) -> Result<FileLock, CollectError> {
+        let (out, screen) = (self.options.out, self.options.screen);
+        let purpose = format!("collecting {}", self.protocol.name);
+        let stop = || self.options.stop.load(Ordering::Relaxed);
+        let held = FileLock::acquire(&out.join(LOCK), &purpose, &|line| screen.say(line), &stop);
+        let held = held.map_err(|error| CollectError::Lock { path: out.to_owned(), error })?;
+        lock(&self.ledger).append(&[])?;
+        Ok(held)
+    }
+
     /// Runs every trial and returns the ledger.
     pub fn all(self) -> Result<Ledger, CollectError> {
+        let held = self.exclusively()?;
         let queue = Mutex::new(trials(self.protocol));
         let jobs = self.jobs();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -96,6 +114,7 @@ impl<'a> Collector<'a> {
                 });
             }
         });
+        drop(held);
         let first = lock(&failures).drain(..).next();
         match first {
             Some(error) => Err(error),

@@ -35,6 +35,14 @@ pub enum Format {
 /// Why a corpus could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
+    /// Something that stands for the text.
+    #[error("{path}: expected a text, got {what}, not the text", path = path.display())]
+    StandIn {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// The file could not be opened or read.
     #[error("cannot read corpus {path}: {source}", path = path.display())]
     Unreadable {
@@ -114,6 +122,7 @@ pub fn read(path: &Path, format: Option<Format>) -> Result<Corpus, CorpusError> 
 /// The text of a file, without the byte-order mark that some editors put before it.
 pub(super) fn read_text(path: &Path) -> Result<String, CorpusError> {
     let bytes = fs::read(path).map_err(|source| CorpusError::Unreadable { path: path.to_owned(), source })?;
+    refuse_stand_in(path, &bytes)?;
     let marked = bytes.starts_with("\u{feff}".as_bytes());
     let bytes = if marked { bytes["\u{feff}".len()..].to_vec() } else { bytes };
     String::from_utf8(bytes).map_err(|error| {
@@ -122,6 +131,21 @@ pub(super) fn read_text(path: &Path) -> Result<String, CorpusError> {
         let line = 1 + bytes[..good].iter().filter(|&&byte| byte == b'\n').count();
         CorpusError::NotText { path: path.to_owned(), line, byte: bytes[good] }
     })
+}
+
+/// Refuses what is often found in the place of a text that was not fetched: a pointer, or a page about it.
+fn refuse_stand_in(path: &Path, bytes: &[u8]) -> Result<(), CorpusError> {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).to_lowercase();
+    let start = start.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    let stand_ins = [
+        ("version https://git-lfs.github.com/spec/", "a Git LFS pointer"),
+        ("<!doctype html", "an HTML page"),
+        ("<html", "an HTML page"),
+    ];
+    match stand_ins.iter().find(|(mark, _)| start.starts_with(mark)) {
+        Some((_, what)) => Err(CorpusError::StandIn { path: path.to_owned(), what }),
+        None => Ok(()),
+    }
 }
 
 /// Cuts a text before every boundary line; the line itself is kept only if it belongs to what follows.

@@ -17,6 +17,7 @@ mod ledger;
 mod long_context;
 mod models;
 mod ops;
+mod processes;
 mod program;
 mod reading;
 mod report;

@@ -369,6 +369,7 @@ fn train(model: &str, scale: &str, seed: u64, recipe: &str, data: Option<&Path>,
         bail!("--scale: expected one of {}, got {scale:?}", names(SCALES.iter().map(|s| s.name).collect()))
     };
     let dataset = prepare(&protocol.data, data, &out.join("cache"))?;
+    dataset.expect_windows(protocol.recipe.context_length)?;
     let windows = window_count(dataset.train.len(), protocol.recipe.context_length);
     let needed = protocol.recipe.steps() as usize * protocol.recipe.batch_size;
     let path = out.join(format!("order-seed-{seed}.npy"));
