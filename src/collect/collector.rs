@@ -14,7 +14,7 @@ use crate::device::Compute;
 use crate::evidence::{Condition, Ledger, Line, Measurement};
 use crate::files::FileLock;
 use crate::models::LanguageModel;
-use crate::probes::{EvalData, PROBES, Probe, TrainedModel};
+use crate::probes::{EvalData, PROBES, Probe, TASKS, TrainedModel};
 use crate::progress::Screen;
 use crate::protocol::Protocol;
 use crate::train::{Ending, RunDir};
@@ -74,6 +74,16 @@ impl<'a> Collector<'a> {
         let mut ledger = Ledger::open_or_empty(options.out.join("ledger.jsonl"))?;
         let dataset = prepare(&protocol.data, options.data, &options.out.join("cache"))?;
         dataset.expect_windows(protocol.recipe.context_length)?;
+        let questions = protocol.eval_data(options.data);
+        for task in TASKS {
+            let rehearsed = task.rehearse(&questions, &dataset.tokenizer, protocol.recipe.context_length);
+            let subject = || protocol.name.clone();
+            rehearsed.map_err(|error| CollectError::Probe {
+                probe: task.id,
+                subject: subject(),
+                error: Box::new(error),
+            })?;
+        }
         ledger.append(&[Line::Context(manifest(protocol, &dataset, options.data, options.compute)?)])?;
         Ok(Self { protocol, options, dataset, ledger: Mutex::new(ledger) })
     }

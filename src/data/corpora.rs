@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::files::sha256;
+
 /// Separates documents in plain text, on a line of its own, and is the token between documents.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
@@ -105,7 +107,7 @@ pub fn read(path: &Path, format: Option<Format>) -> Result<Corpus, CorpusError> 
         Some(format) => format,
         None => Format::detect(path)?,
     };
-    let text = read_text(path)?;
+    let text = TextFile::read(path)?.text;
     let documents = match format {
         Format::Text => split_at(&text, |lines, at| lines[at].trim() == END_OF_TEXT, false),
         Format::WikiText => split_at(&text, is_article_heading, true),
@@ -119,9 +121,27 @@ pub fn read(path: &Path, format: Option<Format>) -> Result<Corpus, CorpusError> 
     Ok(Corpus { name, documents })
 }
 
-/// The text of a file, without the byte-order mark that some editors put before it.
-pub(super) fn read_text(path: &Path) -> Result<String, CorpusError> {
-    let bytes = fs::read(path).map_err(|source| CorpusError::Unreadable { path: path.to_owned(), source })?;
+/// A file of text, read once: a pipe cannot be read again.
+#[derive(Clone, Debug)]
+pub struct TextFile {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// Its text, without the byte-order mark that some editors put before it.
+    pub text: String,
+}
+
+impl TextFile {
+    /// Reads a file, which must be text.
+    pub fn read(path: &Path) -> Result<Self, CorpusError> {
+        let bytes =
+            fs::read(path).map_err(|source| CorpusError::Unreadable { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), sha256: sha256(&bytes), text: text_of(path, bytes)? })
+    }
+}
+
+fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, CorpusError> {
     refuse_stand_in(path, &bytes)?;
     let marked = bytes.starts_with("\u{feff}".as_bytes());
     let bytes = if marked { bytes["\u{feff}".len()..].to_vec() } else { bytes };

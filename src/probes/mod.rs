@@ -22,7 +22,7 @@ mod table;
 mod training;
 
 pub use benchmarks::dialogue::{one_turn, prompt};
-pub use benchmarks::task::{EvalContext, Task, TaskMetric, TaskResult, overlap};
+pub use benchmarks::task::{EvalContext, NOT_FINITE, Task, TaskMetric, TaskResult, overlap};
 pub use benchmarks::tasks::{TASKS, find_task};
 pub use contrast::Contrast;
 pub use eval_data::{EvalData, Grid, LongTexts};

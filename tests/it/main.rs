@@ -13,6 +13,7 @@ mod gate;
 mod golden;
 mod hostile;
 mod human;
+mod inputs;
 mod ledger;
 mod long_context;
 mod models;
