@@ -1,13 +1,15 @@
-//! What is plotted: curves of the ledger and metrics across scales and turns. Only what keeps the
-//! context's promise is shown, and a plot without data is left out.
+//! What is plotted: curves of the ledger and metrics across scales and turns. Only what agrees with the
+//! manifest is shown, and a plot without data is left out.
 
 use std::collections::BTreeMap;
+
+use maud::Markup;
 
 use super::chart::{Axis, COLOURS, Chart, Paint, Shape};
 use super::tables::{foremost, models};
 use super::words::law_text;
 use crate::evidence::{Condition, Curve, CurveKind, Ledger, Metric, RecallScore, RecallTest, Value};
-use crate::gate::{Evidence, FittedLaw, GPT2, GROUNDTHINK};
+use crate::gate::{Evidence, FittedLaw, GPT2, GROUNDTHINK, Query};
 use crate::statistics::{fit, mean, t_interval};
 
 /// A curve of no more places shows each of them.
@@ -25,7 +27,7 @@ pub(super) struct Figure {
     /// Names of what is drawn.
     pub legend: Vec<(Paint, String)>,
     /// The picture.
-    pub svg: String,
+    pub svg: Markup,
     /// Whether it shows a time, which another run of the same code does not repeat.
     pub time: bool,
 }
@@ -144,9 +146,7 @@ impl<'e> Plots<'e> {
 
     /// One metric of one model, trial by trial.
     fn values(&self, scale: &str, model: &str, condition: Condition, metric: Metric) -> Vec<f64> {
-        let seeds = self.evidence.seeds().iter();
-        let found = seeds.filter_map(|&s| self.evidence.find(scale, s, model, condition, metric).ok());
-        found.map(|m| m.value().raw()).collect()
+        self.evidence.values(scale, model, condition, metric).into_values().collect()
     }
 
     /// The interval over trials; of a single trial its own.
@@ -154,7 +154,7 @@ impl<'e> Plots<'e> {
         let over_trials = t_interval(&self.values(scale, model, condition, metric));
         over_trials.or_else(|| {
             let seeds = self.evidence.seeds();
-            let find = |s: &u64| self.evidence.find(scale, *s, model, condition, metric).ok();
+            let find = |&seed: &u64| self.evidence.find(Query { scale, seed, model, condition, metric }).ok();
             seeds.iter().find_map(find)?.interval().map(|ends| ends.map(Value::raw))
         })
     }
@@ -167,7 +167,7 @@ impl<'e> Plots<'e> {
         for (model, &name) in self.names.iter().enumerate() {
             for condition in conditions {
                 let paint = self.paint(model, condition);
-                let shift = 1.0 + 0.02 * (model as f64 - 0.5) + if paint.dashed { 0.01 } else { 0.0 };
+                let shift = 1.0 + 0.05 * (model as f64 - 0.5) + if paint.dashed { 0.025 } else { 0.0 };
                 let (mut line, mut bars) = (Vec::new(), Vec::new());
                 for (test, turns) in RecallTest::retention() {
                     let (turns, metric) = (f64::from(turns), Metric::Recall(test, RecallScore::Accuracy));
@@ -333,7 +333,7 @@ impl Layers {
         self.middle.iter().any(|(_, shape)| matches!(shape, Shape::Bars(bars) if !bars.is_empty()))
     }
 
-    fn svg(self, x: Axis, y: Axis) -> Option<(Vec<(Paint, String)>, String)> {
+    fn svg(self, x: Axis, y: Axis) -> Option<(Vec<(Paint, String)>, Markup)> {
         let shapes = self.back.into_iter().chain(self.middle).chain(self.front).collect();
         Some((self.legend, Chart { x, y, shapes }.svg()?))
     }

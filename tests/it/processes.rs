@@ -43,7 +43,7 @@ fn outcome(run: &Path) -> (String, Vec<u8>) {
 
 #[test]
 fn a_second_training_waits_and_finds_it_done() {
-    let (folder, protocol) = written("p.toml", &protocol(150, 1));
+    let (folder, protocol) = written("p.toml", &protocol(20, 1));
     let (alone, both) = (folder.path().join("alone"), folder.path().join("both"));
     train(&protocol, &alone);
     let arguments = train_arguments("gpt2", &protocol, &both);
@@ -62,7 +62,7 @@ fn a_second_training_waits_and_finds_it_done() {
 
 #[test]
 fn a_waiting_process_takes_over_from_a_killed_one() {
-    let (folder, protocol) = written("p.toml", &protocol(600, 1));
+    let (folder, protocol) = written("p.toml", &protocol(60, 1));
     let (alone, out) = (folder.path().join("alone"), folder.path().join("out"));
     train(&protocol, &alone);
     let arguments = train_arguments("gpt2", &protocol, &out);
@@ -111,7 +111,7 @@ fn two_runs_on_one_folder_make_one_set_of_runs() {
     assert_eq!(runs.len(), 2, "{runs:?}");
     runs.iter().for_each(|run| assert_no_litter(run));
     let ledger = Ledger::open(out.join("ledger.jsonl")).unwrap();
-    assert_eq!(ledger.contexts().count(), 1);
+    assert_eq!(ledger.manifests().count(), 1);
     let mut questions: Vec<String> = ledger
         .lines()
         .iter()
