@@ -14,7 +14,7 @@ use crate::device::Compute;
 use crate::evidence::{Condition, Ledger, Line, Measurement};
 use crate::files::FileLock;
 use crate::models::LanguageModel;
-use crate::probes::{EvalData, PROBES, Probe, TASKS, TrainedModel};
+use crate::probes::{EvalData, PROBES, Probe, TASKS, TrainedModel, overfit_needs};
 use crate::progress::Screen;
 use crate::protocol::Protocol;
 use crate::train::{Ending, RunDir};
@@ -103,6 +103,7 @@ impl<'a> Collector<'a> {
 
     /// Runs every trial and returns the ledger.
     pub fn all(self) -> Result<Ledger, CollectError> {
+        self.expect_enough()?;
         let held = self.exclusively()?;
         let queue = Mutex::new(trials(self.protocol));
         let jobs = self.jobs();
@@ -126,6 +127,27 @@ impl<'a> Collector<'a> {
             Some(error) => Err(error),
             None => Ok(self.close()),
         }
+    }
+
+    /// Refuses a context or a training text that a probe could not use once everything is trained.
+    fn expect_enough(&self) -> Result<(), CollectError> {
+        let (context, tokens) = (self.protocol.recipe.context_length, self.dataset.train.len());
+        for scale in self.protocol.scales() {
+            let [least_context, least_tokens] = overfit_needs(scale);
+            let what = if context < least_context {
+                format!(
+                    "context_length: expected at least {least_context} for the probe overfit, got {context}"
+                )
+            } else if tokens < least_tokens {
+                format!(
+                    "training text: expected at least {least_tokens} tokens for the probe overfit, got {tokens}"
+                )
+            } else {
+                continue;
+            };
+            return Err(CollectError::Unfit { path: self.protocol.name.clone().into(), what });
+        }
+        Ok(())
     }
 
     /// Small models leave cores idle, so several train at once.

@@ -16,7 +16,7 @@ use crate::device::Compute;
 use crate::evidence::Value;
 use crate::models::LanguageModel;
 use crate::probes::{
-    CachedScorer, EvalContext, ModelScorer, NOT_FINITE, ProbeError, Task, TaskMetric, TaskResult, overlap,
+    CachedScorer, EvalContext, ModelScorer, NOT_FINITE, Task, TaskMetric, TaskResult, overlap,
 };
 use crate::progress::Screen;
 

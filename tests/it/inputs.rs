@@ -174,8 +174,8 @@ fn text_protocol(train: &str, valid: &str) -> (TempDir, PathBuf) {
 fn texts_below_a_window_are_refused_before_training() {
     let long = "many words of a text. ".repeat(50);
     for (train, valid, says) in [
-        ("twelve bytes", &*long, "x.txt: expected at least 33 tokens, one more than a context of 32, got 13"),
-        (&*long, "short", "v.txt: expected at least 33 tokens, one more than a context of 32, got 6"),
+        ("twelve bytes", &*long, "x.txt: expected at least 33 tokens, one more than a context of 32, got 14"),
+        (&*long, "short", "v.txt: expected at least 33 tokens, one more than a context of 32, got 7"),
     ] {
         let (folder, path) = text_protocol(train, valid);
         let out = folder.path().join("out");
@@ -187,6 +187,17 @@ fn texts_below_a_window_are_refused_before_training() {
         refused(&[&train_arguments("gpt2", &path, &out)[..], &data].concat(), &[says]);
         assert!(!out.join("runs").exists() && !out.join("ledger.jsonl").exists() && steps(&out).is_empty());
     }
+}
+
+/// The probe that learns ten texts of 64 tokens by heart.
+#[test]
+fn what_a_probe_could_not_use_is_refused_before_training() {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("p.toml");
+    fs::write(&path, protocol(4, 3)).unwrap();
+    let arguments = collect_arguments("run", &path, out.path());
+    refused(&arguments, &["mini: context_length: expected at least 64 for the probe overfit, got 32"]);
+    assert!(!out.path().join("runs").exists());
 }
 
 const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n";
