@@ -13,6 +13,8 @@ mod gate;
 mod golden;
 mod hostile;
 mod human;
+mod keys;
+mod layouts;
 mod ledger;
 mod long_context;
 mod models;
