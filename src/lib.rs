@@ -30,6 +30,34 @@
 //!
 //! Aside, naming none of these: [`files`] (digests, atomic writes), [`heap`] (memory in use), [`progress`]
 //! (what people see meanwhile), [`random`] (reproducible draws).
+//!
+//! # Example
+//!
+//! A protocol says what is to be collected, a ledger holds what was, and the gate judges nothing but the ledger:
+//!
+//! ```
+//! use v5gate::evidence::Ledger;
+//! use v5gate::gate::{Verdict, judge};
+//! use v5gate::models;
+//! use v5gate::protocol::Protocol;
+//!
+//! let protocol = Protocol::load("smoke")?;
+//! assert_eq!(protocol.models, ["gpt2", "groundthink"]);
+//!
+//! // What is compared is matched in size: here within 5 %.
+//! let scale = protocol.scales().next().expect("a scale");
+//! let sizes = protocol.models.iter().filter_map(|name| models::find(name)).map(|model| {
+//!     (model.config)(scale, 1024, protocol.recipe.context_length).model_stats().total as f64
+//! });
+//! let sizes: Vec<f64> = sizes.collect();
+//! assert!((sizes[1] / sizes[0] - 1.0).abs() < 0.05);
+//!
+//! // Nothing was collected yet, and what is missing does not pass.
+//! let judgement = judge(&Ledger::default());
+//! assert_eq!(judgement.verdict, Verdict::Incomplete);
+//! assert_eq!(judgement.verdict.exit_code(), 11);
+//! # Ok::<(), v5gate::protocol::ProtocolError>(())
+//! ```
 
 pub mod collect;
 pub mod data;

@@ -16,6 +16,24 @@ use crate::scale::{self, Scale};
 use crate::train::{Recipe, RecipeError};
 
 /// A protocol.
+///
+/// # Example
+///
+/// ```
+/// use v5gate::protocol::Protocol;
+///
+/// let smoke = Protocol::load("smoke")?;
+/// assert_eq!(smoke.seeds, [1, 2, 3]);
+/// assert_eq!(smoke.recipe.steps(), 7_000);
+///
+/// // A protocol is a TOML document, and what it names must exist.
+/// let mut text = toml::to_string(&smoke).expect("a document");
+/// assert_eq!(Protocol::parse("mine.toml", &text)?, smoke);
+/// text = text.replace("groundthink", "groundthought");
+/// let refused = Protocol::parse("mine.toml", &text).expect_err("no such model");
+/// assert!(refused.to_string().starts_with("mine.toml: models: expected some of gpt2, groundthink"));
+/// # Ok::<(), v5gate::protocol::ProtocolError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Protocol {
@@ -101,7 +119,7 @@ fn names() -> String {
 
 impl Protocol {
     /// The folder below `out` for its evidence: NAME, or NAME-gpu where a GPU computes, so that neither's
-    /// promise replaces the other's.
+    /// manifest replaces the other's.
     pub fn folder(&self, on: &Compute) -> String {
         let device = if on.is_asynchronous() { "-gpu" } else { "" };
         format!("{}{device}", self.name)

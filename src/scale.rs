@@ -17,6 +17,18 @@ pub enum Tier {
 }
 
 /// A named size: the dimensions of its GPT-2.
+///
+/// # Example
+///
+/// ```
+/// use v5gate::scale::{self, SCALES, Tier};
+///
+/// let scale = scale::find("8M").expect("a scale");
+/// assert_eq!((scale.n_layer, scale.n_head, scale.d_model, scale.d_ff), (6, 6, 384, 1536));
+///
+/// let gated = SCALES.iter().filter(|scale| scale.tier == Tier::Gate).map(|scale| scale.name);
+/// assert_eq!(gated.collect::<Vec<_>>(), ["3.5M", "8M", "30M", "125M"]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Scale {
     /// The label, as used on the command line and in ledgers.

@@ -12,7 +12,8 @@ use candle_core::Result;
 use v5gate::collect::{Candidate, Collector, Options, archive_timings, measure_interleaved};
 use v5gate::data::dataset::DataSpec;
 use v5gate::evidence::{
-    Condition, Context, CurveKind, Expected, Ledger, Line, Measurement, Metric, Provenance, SCHEMA, Subject,
+    Condition, CurveKind, ExpectedRun, Ledger, Line, Manifest, Measurement, Metric, Provenance, SCHEMA,
+    Subject,
 };
 use v5gate::gate::{Status, judge};
 use v5gate::models::{Config, LanguageModel, Network, Params, State, find, with_positions};
@@ -41,12 +42,12 @@ fn source(model: &str, seed: u64) -> Provenance {
     Provenance { recipe, data, order, tokenizer, revision, device, precision, weights, ..Default::default() }
 }
 
-fn context() -> Line {
-    let promised = |seed| {
+fn manifest() -> Line {
+    let expected = |seed| {
         let Provenance { recipe, data, order, tokenizer, device, precision, .. } = source("", seed);
-        Expected { scale: "smoke".into(), seed, recipe, data, order, tokenizer, device, precision }
+        ExpectedRun { scale: "smoke".into(), seed, recipe, data, order, tokenizer, device, precision }
     };
-    Line::Context(Context {
+    Line::Manifest(Manifest {
         schema: SCHEMA,
         material: Default::default(),
         number: 1,
@@ -55,13 +56,13 @@ fn context() -> Line {
         scales: vec!["smoke".into()],
         seeds: SEEDS.to_vec(),
         revision: "v".into(),
-        expected: SEEDS.map(promised).to_vec(),
+        expected: SEEDS.map(expected).to_vec(),
     })
 }
 
 /// The evidence of a race of two in every trial, under the names of the comparison.
 fn evidence(of: impl Fn(u64) -> [Box<dyn LanguageModel>; 2]) -> Vec<Line> {
-    let mut lines = vec![context()];
+    let mut lines = vec![manifest()];
     for seed in SEEDS {
         let models = of(seed);
         let names = ["gpt2", "groundthink"];
@@ -173,20 +174,20 @@ impl Network for Twin {
 #[test]
 fn equals_are_equal_and_defects_show() {
     let _alone = alone();
-    let ours = |seed| model("groundthink", seed);
-    let equals = evidence(|seed| [ours(seed), ours(seed)]);
+    let candidate = |seed| model("groundthink", seed);
+    let equals = evidence(|seed| [candidate(seed), candidate(seed)]);
     assert_eq!(status(&equals, "speed-not-worse"), Status::Met);
     assert_eq!(status(&equals, "memory-significantly-better"), Status::Unmet);
     assert_eq!(status(&equals, "cost-memory-flat"), Status::Met);
 
-    let slow = evidence(|seed| [ours(seed), twin(ours(seed), Defect::Sleeps)]);
+    let slow = evidence(|seed| [candidate(seed), twin(candidate(seed), Defect::Sleeps)]);
     assert_eq!(status(&slow, "speed-not-worse"), Status::Unmet);
-    let hungry = evidence(|seed| [twin(ours(seed), Defect::Hungry), ours(seed)]);
+    let hungry = evidence(|seed| [twin(candidate(seed), Defect::Hungry), candidate(seed)]);
     assert_eq!(status(&hungry, "memory-significantly-better"), Status::Met);
-    let keeping = evidence(|seed| [ours(seed), twin(ours(seed), Defect::KeepsEverything)]);
+    let keeping = evidence(|seed| [candidate(seed), twin(candidate(seed), Defect::KeepsEverything)]);
     assert_eq!(status(&keeping, "cost-memory-flat"), Status::Unmet);
     // That a sound model's time is flat takes more rounds on a quiet machine than a test can have.
-    let looking = evidence(|seed| [ours(seed), twin(ours(seed), Defect::LooksBack)]);
+    let looking = evidence(|seed| [candidate(seed), twin(candidate(seed), Defect::LooksBack)]);
     assert_eq!(status(&looking, "cost-time-flat"), Status::Unmet);
 }
 
@@ -321,12 +322,12 @@ fn a_ledger_is_set_aside() {
         line("language-modeling", Metric::ValidationLoss, 2.0),
         line("efficiency", Metric::PrefillSeconds, 1.0),
     ];
-    let all = [context(), loss.clone(), time];
+    let all = [manifest(), loss.clone(), time];
     Ledger::open_or_empty(&path).unwrap().append(&all).unwrap();
     for n in 1..3 {
         let aside = archive_timings(folder.path()).unwrap().unwrap();
         assert_eq!(aside, folder.path().join(format!("ledger-{n}.jsonl")));
-        assert_eq!(Ledger::open(&path).unwrap().lines(), [context(), loss.clone()]);
+        assert_eq!(Ledger::open(&path).unwrap().lines(), [manifest(), loss.clone()]);
     }
     assert_eq!(Ledger::open(folder.path().join("ledger-1.jsonl")).unwrap().lines(), all);
 }

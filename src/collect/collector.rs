@@ -65,11 +65,11 @@ fn work(collector: &Collector<'_>, queue: &Mutex<VecDeque<Trial>>, failures: &Mu
 }
 
 impl<'a> Collector<'a> {
-    /// Prepares the data set, opens the ledger and writes down what the protocol promises.
+    /// Prepares the data set, opens the ledger and writes down the manifest.
     pub fn open(protocol: &'a Protocol, options: &'a Options<'a>) -> Result<Self, CollectError> {
         let mut ledger = Ledger::open_or_empty(options.out.join("ledger.jsonl"))?;
         let dataset = prepare(&protocol.data, options.data, &options.out.join("cache"))?;
-        ledger.append(&[Line::Context(manifest(protocol, &dataset, options.data, options.compute)?)])?;
+        ledger.append(&[Line::Manifest(manifest(protocol, &dataset, options.data, options.compute)?)])?;
         Ok(Self { protocol, options, dataset, ledger: Mutex::new(ledger) })
     }
 
@@ -222,6 +222,6 @@ impl<'a> Collector<'a> {
     pub(super) fn saved_order(&self, seed: u64) -> Result<Order, CollectError> {
         let order = order(self.protocol, &self.dataset, seed)?;
         let name = format!("seed-{seed}-{}.npy", &order.digest()[..12]);
-        Ok(order.through_file(&self.options.out.join("orders").join(name))?)
+        Ok(order.save_or_verify(&self.options.out.join("orders").join(name))?)
     }
 }

@@ -64,8 +64,11 @@ fn ratios(readings: &[Reading], perplexity: f64) -> Vec<Reading> {
     let prefill = readings.iter().find(|r| r.metric == Metric::PrefillSeconds);
     let both = prefill.map(|prefill| {
         [
-            Reading::new(Metric::Cer, compute_efficiency(perplexity, prefill.value)),
-            Reading::new(Metric::CerAsWritten, compute_efficiency_as_written(perplexity, prefill.value)),
+            Reading::new(Metric::ComputeEfficiency, compute_efficiency(perplexity, prefill.value)),
+            Reading::new(
+                Metric::ComputeEfficiencyAsWritten,
+                compute_efficiency_as_written(perplexity, prefill.value),
+            ),
         ]
     });
     both.into_iter().flatten().collect()
@@ -185,7 +188,7 @@ pub fn archive_timings(out: &Path) -> Result<Option<PathBuf>, CollectError> {
     let kept = |line: &&Line| match line {
         Line::Measurement(m) => m.provenance().probe != NAME,
         Line::Curve(c) => c.provenance().probe != NAME,
-        Line::Context(_) | Line::Iteration(_) => true,
+        Line::Manifest(_) | Line::Iteration(_) => true,
     };
     let kept: Vec<Line> = old.lines().iter().filter(kept).cloned().collect();
     let free = |n: &usize| !out.join(format!("ledger-{n}.jsonl")).exists();

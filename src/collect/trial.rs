@@ -1,4 +1,4 @@
-//! What a protocol consists of: trials, their orders and trainings, what is promised about their
+//! What a protocol consists of: trials, their orders and trainings, what is expected of their
 //! evidence, and where it comes from.
 
 use std::collections::VecDeque;
@@ -8,7 +8,7 @@ use super::error::CollectError;
 use crate::data::batches::{Batches, Order, OrderError, window_count};
 use crate::data::dataset::Dataset;
 use crate::device::Compute;
-use crate::evidence::{Condition, Context, Expected, Provenance, SCHEMA, Subject};
+use crate::evidence::{Condition, ExpectedRun, Manifest, Provenance, SCHEMA, Subject};
 use crate::models::{self, LanguageModel, ModelSpec};
 use crate::probes::data_digests;
 use crate::protocol::{Protocol, recipe_digest};
@@ -93,17 +93,17 @@ pub(super) fn order(protocol: &Protocol, dataset: &Dataset, seed: u64) -> Result
     Order::draw(window_count(dataset.train.len(), recipe.context_length), needed, seed)
 }
 
-/// What the protocol promises about every piece of evidence.
+/// What the protocol is to collect, and what is expected of every piece of evidence.
 pub fn manifest(
     protocol: &Protocol,
     dataset: &Dataset,
     data: Option<&Path>,
     compute: &Compute,
-) -> Result<Context, CollectError> {
+) -> Result<Manifest, CollectError> {
     let mut expected = Vec::new();
     for &seed in &protocol.seeds {
         let order = order(protocol, dataset, seed)?.digest();
-        expected.extend(protocol.scales().map(|scale| Expected {
+        expected.extend(protocol.scales().map(|scale| ExpectedRun {
             scale: scale.name.to_owned(),
             seed,
             recipe: protocol.recipe_digest(scale),
@@ -116,9 +116,9 @@ pub fn manifest(
     }
     let failed = |error| {
         let subject = protocol.name.clone();
-        CollectError::Probe { probe: "promise", subject, error: Box::new(error) }
+        CollectError::Probe { probe: "manifest", subject, error: Box::new(error) }
     };
-    Ok(Context {
+    Ok(Manifest {
         material: data_digests(&protocol.eval_data(data)).map_err(failed)?,
         schema: SCHEMA,
         number: 0,

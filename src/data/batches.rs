@@ -120,7 +120,7 @@ impl Order {
 
     /// Saves the order unless the file is there and reads it back, since the file is what is trained
     /// on. A file that holds another order is refused.
-    pub fn through_file(&self, path: &Path) -> Result<Self, OrderError> {
+    pub fn save_or_verify(&self, path: &Path) -> Result<Self, OrderError> {
         if !path.exists() {
             self.save_npy(path)?;
         }

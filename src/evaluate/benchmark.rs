@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::collect::{CollectError, REVISION};
+use super::checkpoint::Checkpoint;
+use crate::collect::CollectError;
 use crate::data::cache::TokenFile;
 use crate::data::tokenizer::Tokenizer;
 use crate::device::Compute;
@@ -16,10 +17,6 @@ use crate::probes::{
     CachedScorer, EvalContext, ModelScorer, ProbeError, Task, TaskMetric, TaskResult, overlap,
 };
 use crate::progress::Screen;
-use crate::train::{Precision, load_model};
-
-/// Positions of a model that has no limit of its own.
-const WINDOW: usize = 1024;
 
 /// What to ask whom.
 pub struct Evaluation<'a> {
@@ -64,63 +61,36 @@ pub struct Evaluated {
 }
 
 impl Evaluation<'_> {
-    /// Asks.
+    /// Scores every item and gives results, settings and items.
     pub fn run(&self) -> Result<Evaluated, CollectError> {
-        let model = load_model(self.checkpoint)?.to_device(self.compute, Precision::Float32)?;
-        let tokenizer = Tokenizer::from_dir(self.checkpoint).map_err(|e| self.failed(e.into()))?;
-        let window = self.window(model.as_ref(), &tokenizer)?;
-        let training = self.training.map(|path| training(path, &tokenizer)).transpose()?;
+        let checkpoint = Checkpoint::load(self.checkpoint, self.compute, self.task.id)?;
+        let window = checkpoint.window(self.window)?;
+        let Checkpoint { model, tokenizer, .. } = &checkpoint;
+        let failed = checkpoint.failed(self.task.id);
+        let training = self.training.map(|path| training(path, tokenizer)).transpose()?;
         let path = self.task.file_at(self.data);
-        let data = std::fs::read(&path)
-            .map_err(|error| self.failed(ProbeError::File { path: path.clone(), error }))?;
+        let data =
+            std::fs::read(&path).map_err(|error| failed(ProbeError::File { path: path.clone(), error }))?;
         let asked =
             ModelScorer { model: model.as_ref(), batch: self.batch, screen: self.screen, stop: self.stop };
-        let identity = json!({
-            "task": self.task.id,
-            "version": self.task.version,
-            "data": sha256(&data),
-            "model": model.config(),
-            "weights": model.params().digest()?,
-            "tokenizer": tokenizer.digest(),
-            "precision": "float32",
-            "device": self.compute.name(),
-            "revision": REVISION,
-        });
+        let mut identity = checkpoint.identity(self.compute)?;
+        identity["task"] = self.task.id.into();
+        identity["version"] = self.task.version.into();
+        identity["data"] = sha256(&data).into();
         let kept =
             self.cache.map(|folder| CachedScorer { scorer: &asked, folder, identity: identity.clone() });
         let exam = EvalContext {
             scorer: kept.as_ref().map_or(&asked, |kept| kept),
-            tokenizer: &tokenizer,
+            tokenizer,
             window,
             limit: self.limit,
             variants: true,
         };
-        let outcome = (self.task.examine)(&exam, &path).map_err(|e| self.failed(e))?;
+        let outcome = (self.task.examine)(&exam, &path).map_err(&failed)?;
         let overlap = training.and_then(|file| overlap(&file, &outcome.texts));
         let document = self.document(model.as_ref(), window, &identity, &outcome, overlap);
         let TaskResult { samples, figures, truncated, notes, .. } = outcome;
         Ok(Evaluated { document, samples, figures, overlap, truncated, notes })
-    }
-
-    fn failed(&self, error: ProbeError) -> CollectError {
-        let subject = self.checkpoint.display().to_string();
-        CollectError::Probe { probe: self.task.id, subject, error: Box::new(error) }
-    }
-
-    fn window(&self, model: &dyn LanguageModel, tokenizer: &Tokenizer) -> Result<usize, CollectError> {
-        let unfit = |what: String| CollectError::Unfit { path: self.checkpoint.to_owned(), what };
-        let (ids, vocab) = (tokenizer.vocab_size(), model.params().tensor(model.head())?.dim(0)?);
-        if ids > vocab {
-            return Err(unfit(format!("expected a tokenizer of at most {vocab} tokens, got {ids}")));
-        }
-        let most = model.window().unwrap_or(usize::MAX);
-        match self.window {
-            Some(window) if window == 0 || window > most => {
-                Err(unfit(format!("expected a window of 1 to {most} positions, got {window}")))
-            }
-            Some(window) => Ok(window),
-            None => Ok(model.window().unwrap_or(WINDOW)),
-        }
     }
 
     fn document(

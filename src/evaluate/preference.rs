@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use super::checkpoint::Checkpoint;
 use crate::collect::{CollectError, to_measurement};
 use crate::data::published::dialogues::{Dialogue, dialogues};
-use crate::data::tokenizer::Tokenizer;
 use crate::device::Compute;
 use crate::evidence::{
     Compared, Condition, Key, Ledger, Line, Measurement, Metric, Pair, Provenance, Subject, Tally,
@@ -15,10 +15,7 @@ use crate::models::MODELS;
 use crate::probes::{Decoding, ModelScorer, Nucleus, ProbeError, Reading, Scorer, Task, one_turn, prompt};
 use crate::progress::Screen;
 use crate::random::Random;
-use crate::train::{Precision, load_model};
 
-/// Positions of a model that has no limit of its own.
-const WINDOW: usize = 1024;
 /// Streams of chance.
 const DIALOGUES: u64 = 0;
 const SIDES: u64 = 1;
@@ -74,10 +71,11 @@ impl ReplyComparison<'_> {
         let asked: Vec<(&Dialogue, usize)> =
             order.iter().take(self.pairs).map(|&i| (&all[i], *random.pick(&all[i].replies))).collect();
         // A reply that may be longer tells whose it is.
-        let window = |path| Ok::<_, CollectError>(load_model(path)?.window().unwrap_or(WINDOW));
-        let shorter = window(self.a)?.min(window(self.b)?);
-        let (replies_a, a) = self.replies(self.a, &asked, shorter)?;
-        let (replies_b, b) = self.replies(self.b, &asked, shorter)?;
+        let [a, b] = [self.a, self.b].map(|path| Checkpoint::load(path, self.compute, self.task.id));
+        let (a, b) = (a?, b?);
+        let shorter = a.own_window().min(b.own_window());
+        let (replies_a, a) = self.replies(&a, &asked, shorter)?;
+        let (replies_b, b) = self.replies(&b, &asked, shorter)?;
         let mut random = Random::new(self.seed ^ of_both(&a, &b), SIDES);
         let (mut pairs, mut a_is_left) = (Vec::new(), Vec::new());
         for (((dialogue, place), a), b) in asked.iter().zip(replies_a).zip(replies_b) {
@@ -102,30 +100,24 @@ impl ReplyComparison<'_> {
     /// What a checkpoint replies.
     fn replies(
         &self,
-        checkpoint: &Path,
+        checkpoint: &Checkpoint,
         asked: &[(&Dialogue, usize)],
         shorter: usize,
     ) -> Result<(Vec<String>, Compared), CollectError> {
-        let model = load_model(checkpoint)?.to_device(self.compute, Precision::Float32)?;
-        let failed = |error| self.failed(checkpoint, error);
-        let tokenizer = Tokenizer::from_dir(checkpoint).map_err(|e| failed(e.into()))?;
-        let (ids, vocab) = (tokenizer.vocab_size(), model.params().tensor(model.head())?.dim(0)?);
-        if ids > vocab {
-            let what = format!("expected a tokenizer of at most {vocab} tokens, got {ids}");
-            return Err(CollectError::Unfit { path: checkpoint.to_owned(), what });
-        }
+        let Checkpoint { path, model, tokenizer } = checkpoint;
+        let failed = checkpoint.failed(self.task.id);
         let nucleus = Nucleus { p: self.top_p, temperature: 1.0, seed: self.seed };
-        let short = one_turn(&tokenizer, shorter, Some(nucleus)).map_err(failed)?;
-        let how = Decoding { window: model.window().unwrap_or(WINDOW), ..short };
-        let prompts = asked.iter().map(|(dialogue, place)| prompt(&tokenizer, dialogue, *place));
-        let prompts: Vec<Vec<u32>> = prompts.collect::<Result<_, _>>().map_err(failed)?;
+        let short = one_turn(tokenizer, shorter, Some(nucleus)).map_err(&failed)?;
+        let how = Decoding { window: checkpoint.own_window(), ..short };
+        let prompts = asked.iter().map(|(dialogue, place)| prompt(tokenizer, dialogue, *place));
+        let prompts: Vec<Vec<u32>> = prompts.collect::<Result<_, _>>().map_err(&failed)?;
         let asked = ModelScorer { model: model.as_ref(), batch: 1, screen: self.screen, stop: self.stop };
-        let replies = asked.generate_until(&prompts, &how).map_err(failed)?;
+        let replies = asked.generate_until(&prompts, &how).map_err(&failed)?;
         let text = |tokens: &Vec<u32>| tokenizer.decode(tokens).map(|text| text.trim().to_owned());
         let texts: Vec<String> =
             replies.iter().map(text).collect::<Result<_, _>>().map_err(|e| failed(e.into()))?;
         let compared = Compared {
-            checkpoint: checkpoint.display().to_string(),
+            checkpoint: path.display().to_string(),
             model: model.config().name().to_owned(),
             weights: model.params().digest()?,
         };

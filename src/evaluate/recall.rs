@@ -5,12 +5,12 @@ use std::path::Path;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::collect::{CollectError, REVISION};
-use crate::data::tokenizer::Tokenizer;
+use super::checkpoint::Checkpoint;
+use crate::collect::CollectError;
 use crate::device::Compute;
 use crate::evidence::Value;
-use crate::probes::{Contrast, Probe, ProbeError, Reading};
-use crate::train::{Precision, load_model};
+use crate::probes::{Contrast, Probe, Reading};
+use crate::train::Precision;
 
 /// Of the untrained model that is asked beside.
 const SEED: u64 = 0;
@@ -30,20 +30,12 @@ pub fn measure_checkpoint(
     probe: &'static Probe,
 ) -> Result<Option<RecallResult>, CollectError> {
     let (id, Some(measure)) = (probe.id, probe.measure_checkpoint) else { return Ok(None) };
-    let failed = |error: ProbeError| {
-        let subject = checkpoint.display().to_string();
-        CollectError::Probe { probe: id, subject, error: Box::new(error) }
-    };
-    let model = load_model(checkpoint)?.to_device(compute, Precision::Float32)?;
-    let tokenizer = Tokenizer::from_dir(checkpoint).map_err(|e| failed(e.into()))?;
+    let loaded = Checkpoint::load(checkpoint, compute, id)?;
+    let Checkpoint { model, tokenizer, .. } = &loaded;
     let untrained = model.config().init(SEED)?.to_device(compute, Precision::Float32)?;
-    let contrast = Contrast {
-        model: model.as_ref(),
-        untrained: untrained.as_ref(),
-        tokenizer: &tokenizer,
-        matched: None,
-    };
-    let readings = measure(&contrast).map_err(failed)?;
+    let contrast =
+        Contrast { model: model.as_ref(), untrained: untrained.as_ref(), tokenizer, matched: None };
+    let readings = measure(&contrast).map_err(loaded.failed(id))?;
     let number = |x: f64| json!(Value::from(x));
     let mut results = Map::from_iter([("alias".to_owned(), id.into())]);
     for r in &readings {
@@ -62,14 +54,7 @@ pub fn measure_checkpoint(
             "model_args": checkpoint.display().to_string(),
             "model_num_parameters": model.model_stats().total,
             "max_length": model.window(),
-            "identity": {
-                "model": model.config(),
-                "weights": model.params().digest()?,
-                "tokenizer": tokenizer.digest(),
-                "precision": "float32",
-                "device": compute.name(),
-                "revision": REVISION,
-            },
+            "identity": loaded.identity(compute)?,
         },
     });
     Ok(Some(RecallResult { document, readings }))

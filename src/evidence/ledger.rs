@@ -12,14 +12,15 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Curve, Iteration, Measurement, SCHEMA};
+use super::{Curve, Iteration, Manifest, Measurement, SCHEMA};
 
 /// One line of a ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line {
-    /// What a protocol run promised; the latest governs.
-    Context(Context),
+    /// What a protocol run is to consist of; the latest governs.
+    #[serde(rename = "context")]
+    Manifest(Manifest),
     /// One number.
     Measurement(Measurement),
     /// One row of numbers for a plot.
@@ -63,6 +64,33 @@ pub enum LedgerError {
 }
 
 /// Everything that is known, in the order in which it became known.
+///
+/// # Example
+///
+/// A line that is there already is not added again; a line that is not understood is a fault, or an error:
+///
+/// ```
+/// use v5gate::evidence::{Iteration, Ledger, LedgerError, Line};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("ledger.jsonl");
+/// let line = Line::Iteration(Iteration {
+///     number: 1,
+///     measurements: 0,
+///     revision: "v1".to_owned(),
+///     protocol: "smoke".to_owned(),
+///     met: Vec::new(),
+/// });
+/// let mut ledger = Ledger::open_or_empty(&path)?;
+/// assert_eq!(ledger.append(&[line.clone()])?, 1);
+/// assert_eq!(ledger.append(&[line])?, 0);
+/// assert_eq!(Ledger::open(&path)?, ledger);
+///
+/// std::fs::write(&path, "{}\n")?;
+/// assert!(matches!(Ledger::open(&path), Err(LedgerError::Line { line: 1, .. })));
+/// assert_eq!(Ledger::open_broken(&path)?.faults().len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     path: PathBuf,
@@ -127,17 +155,17 @@ impl Ledger {
         &self.lines
     }
 
-    /// Every promise.
-    pub fn contexts(&self) -> impl Iterator<Item = &Context> {
+    /// Every manifest.
+    pub fn manifests(&self) -> impl Iterator<Item = &Manifest> {
         self.lines.iter().filter_map(|line| match line {
-            Line::Context(context) => Some(context),
+            Line::Manifest(manifest) => Some(manifest),
             _ => None,
         })
     }
 
-    /// The promise of the highest number, which governs.
-    pub fn context(&self) -> Option<&Context> {
-        self.contexts().max_by_key(|c| (c.number, *c))
+    /// The manifest of the highest number, which governs.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifests().max_by_key(|m| (m.number, *m))
     }
 
     /// Every ruling on an iteration.
@@ -196,26 +224,26 @@ impl Ledger {
         Ok(count)
     }
 
-    /// The lines that are new, with their text. A context gets the next number unless it already
-    /// governs: otherwise going back to an earlier promise would leave the later one in force.
+    /// The lines that are new, with their text. A manifest gets the next number unless it already
+    /// governs: otherwise going back to an earlier one would leave the later one in force.
     fn lacking(&self, lines: &[Line]) -> io::Result<Vec<(Line, String)>> {
         let mut known = HashSet::new();
         for line in &self.lines {
             known.insert(text_of(line)?);
         }
-        let mut governing = self.context().cloned();
+        let mut governing = self.manifest().cloned();
         let mut added = Vec::new();
         for line in lines {
             let line = match line {
-                Line::Context(context) => {
+                Line::Manifest(manifest) => {
                     let number = governing.as_ref().map_or(0, |g| g.number);
-                    let same = Context { number, ..context.clone() };
+                    let same = Manifest { number, ..manifest.clone() };
                     if governing.as_ref() == Some(&same) {
                         continue;
                     }
-                    let next = Context { number: number.saturating_add(1), ..same };
+                    let next = Manifest { number: number.saturating_add(1), ..same };
                     governing = Some(next.clone());
-                    Line::Context(next)
+                    Line::Manifest(next)
                 }
                 other => other.clone(),
             };
@@ -303,7 +331,7 @@ fn parse_line(text: &[u8]) -> Result<Line, String> {
         return Err("an empty line".to_owned());
     }
     match serde_json::from_slice(text).map_err(|e| e.to_string())? {
-        Line::Context(Context { schema, .. }) if schema != SCHEMA => {
+        Line::Manifest(Manifest { schema, .. }) if schema != SCHEMA => {
             Err(format!("a context of schema {schema}, where this reads schema {SCHEMA}"))
         }
         line => Ok(line),

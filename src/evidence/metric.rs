@@ -27,6 +27,23 @@ macro_rules! metrics {
         $($last:ident, $last_id:literal, $last_unit:literal, $last_way:ident, $last_doc:literal;)*
     ) => {
         /// Everything that can be measured.
+        ///
+        /// # Example
+        ///
+        /// ```
+        /// use v5gate::evidence::{Direction, Metric};
+        ///
+        /// let loss = Metric::find("validation_loss").expect("a metric");
+        /// assert_eq!(loss, Metric::ValidationLoss);
+        /// assert_eq!((loss.unit(), loss.direction()), ("nats/token", Direction::Lower));
+        ///
+        /// // The unit says which values are possible.
+        /// let accuracy = Metric::find("three_turn_memory_accuracy").expect("a metric");
+        /// assert!(accuracy.can_be(1.0) && !accuracy.can_be(1.1) && !accuracy.can_be(f64::NAN));
+        ///
+        /// // A misspelt metric is not a missing one.
+        /// assert!(serde_json::from_str::<Metric>("\"validation_los\"").is_err());
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Metric {
             $(#[doc = $first_doc] $first,)*
@@ -206,7 +223,7 @@ metrics! {
     StatefulnessScore, "statefulness_score", "accuracy", Higher, "Mean accuracy over the statefulness tests (ruling R17).";
     StatefulnessChance, "statefulness_chance", "accuracy", Neither, "1/K: the accuracy of a guess among K candidates.";
     DocumentWordingAccuracy, "document_wording_accuracy", "accuracy", Higher, "Accuracy with the document's question wording; reported, never gated (ruling R16).";
-    Sps, "sps", "turns", Higher, "State persistence score: largest distance whose lower bound of bits retained stays above half of the one-turn value (ruling R19).";
+    StatePersistence, "sps", "turns", Higher, "State persistence score: largest distance whose lower bound of bits retained stays above half of the one-turn value (ruling R19).";
     MqarAccuracy, "mqar_accuracy", "accuracy", Higher, "Multi-query associative recall, trained from scratch, best of the learning rates.";
     RepeatedBigramLoss, "repeated_bigram_loss", "nats/token", Lower, "Loss on tokens that complete a bigram seen earlier in the document.";
     RepeatedBigramLoss16, "repeated_bigram_loss_16", "nats/token", Lower, "The same where the bigram was last seen 1 to 16 tokens before.";
@@ -220,7 +237,7 @@ metrics! {
     LongContextLoss, "long_context_loss", "nats/token", Lower, "Loss on tokens beyond the first 2K of documents of at least 32K (ruling R20).";
     LongContextRise, "long_context_rise", "nats/token", Lower, "Loss of the farthest position bucket above that of the bucket that ends at 2K, paired by document.";
     LongContextOverlap, "long_context_overlap", "share", Lower, "Share of the long documents' 13-grams of tokens that training text contains.";
-    Ucw, "ucw", "tokens", Higher, "Useful context window: end of the last context bucket up to which none is worse than the trained length: perplexity at most 5 % higher with 95 % confidence, paired (rulings R6, R19).";
+    UsefulContext, "ucw", "tokens", Higher, "Useful context window: end of the last context bucket up to which none is worse than the trained length: perplexity at most 5 % higher with 95 % confidence, paired (rulings R6, R19).";
     CostTimeGrowth, "cost_time_growth", "ratio", Lower, "Time per token at 8K of context divided by that at 2K.";
     CostMemoryGrowth, "cost_memory_growth", "ratio", Lower, "Memory per conversation at 8K of context divided by that at 2K.";
 
@@ -229,8 +246,8 @@ metrics! {
     TokenLatency, "token_latency", "s", Lower, "Time per generated token at batch 1.";
     PeakBytes, "peak_bytes", "bytes", Lower, "Peak memory of inference at 1,024 tokens.";
     TimeExponent, "time_exponent", "exponent", Lower, "Exponent of the growth of prefill time with context, fitted over 256 to 2,048 tokens.";
-    Cer, "cer", "1/s", Higher, "Compute-efficiency ratio: 1 / (perplexity × seconds of prefill) (ruling R10).";
-    CerAsWritten, "cer_as_written", "1/s", Neither, "Perplexity ÷ seconds of prefill: the document's formula, which rewards being worse; shown for traceability (ruling R10).";
+    ComputeEfficiency, "cer", "1/s", Higher, "Compute-efficiency ratio: 1 / (perplexity × seconds of prefill) (ruling R10).";
+    ComputeEfficiencyAsWritten, "cer_as_written", "1/s", Neither, "Perplexity ÷ seconds of prefill: the document's formula, which rewards being worse; shown for traceability (ruling R10).";
 }
 
 impl Metric {

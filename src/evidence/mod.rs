@@ -13,6 +13,6 @@ pub use curve::{Curve, CurveError, CurveKind};
 pub use ledger::{Ledger, LedgerError, Line};
 pub use measurement::{Condition, Measurement, Subject, Value};
 pub use metric::{Direction, Metric};
-pub use provenance::{Context, Expected, Field, Iteration, Provenance, SCHEMA};
+pub use provenance::{ExpectedRun, Field, Iteration, Manifest, Provenance, SCHEMA};
 pub use ratings::{Choice, Compared, Key, Pair, Rating, RatingError, Tally, read_ratings};
 pub use recall_tests::{Canary, RecallScore, RecallTest, RecallTier, Suite};

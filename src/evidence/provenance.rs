@@ -1,5 +1,5 @@
-//! Where a number came from, and what a protocol run promised. Two numbers may be compared only
-//! when their provenance agrees in everything that the promise names (ruling R14).
+//! Where a number came from, and the manifest of a protocol run. Two numbers may be compared only
+//! when their provenance agrees in everything that the manifest names (ruling R14).
 
 use std::collections::BTreeMap;
 
@@ -76,8 +76,8 @@ pub enum Field {
 }
 
 impl Field {
-    /// The fields that a context promises.
-    pub const PROMISED: &'static [Field] = &[
+    /// The fields of which the manifest says what they must be.
+    pub const EXPECTED: &'static [Field] = &[
         Field::Revision,
         Field::Recipe,
         Field::Data,
@@ -126,10 +126,10 @@ impl Field {
     }
 }
 
-/// What one trial of one scale was promised to be, for every model alike.
+/// What one trial of one scale is expected to be, for every model alike.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Expected {
+pub struct ExpectedRun {
     /// The scale's label.
     pub scale: String,
     /// The trial.
@@ -148,13 +148,13 @@ pub struct Expected {
     pub precision: String,
 }
 
-/// What a protocol run promises: evidence counts only where it keeps this.
+/// What a protocol run is to consist of, written before the first number: evidence counts only where it agrees.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Context {
+pub struct Manifest {
     /// The ledger's layout: [`SCHEMA`].
     pub schema: u32,
-    /// The highest number governs; each new promise has the next.
+    /// The highest number governs; each new manifest has the next.
     pub number: u64,
     /// The protocol's name.
     pub protocol: String,
@@ -167,7 +167,7 @@ pub struct Context {
     /// See [`Provenance::revision`].
     pub revision: String,
     /// What each trial of each scale is made of.
-    pub expected: Vec<Expected>,
+    pub expected: Vec<ExpectedRun>,
     /// What each probe that does not measure on the held-out split measures on, see
     /// [`Provenance::validation`]: the same file and as many items for every model. Empty for what the
     /// protocol does not ask.
@@ -175,10 +175,10 @@ pub struct Context {
     pub material: BTreeMap<String, String>,
 }
 
-impl Expected {
-    /// The promised content of a field; none for the revision, which the context promises, and for
-    /// a field that is not promised.
-    pub fn promised(&self, field: Field) -> Option<&str> {
+impl ExpectedRun {
+    /// The expected content of a field; none for the revision, which the manifest names once for all, and for a
+    /// field of which nothing is expected.
+    pub fn of(&self, field: Field) -> Option<&str> {
         match field {
             Field::Recipe => Some(&self.recipe),
             Field::Data => Some(&self.data),

@@ -1,4 +1,4 @@
-//! Finding the evidence for one question. Only evidence that keeps the context's promise counts;
+//! Finding the evidence for one question. Only evidence that agrees with the manifest counts;
 //! what is found does not depend on the order of the ledger's lines.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Serialize;
 
 use crate::evidence::{
-    Condition, Context, Expected, Field, Ledger, Measurement, Metric, Provenance, Subject,
+    Condition, ExpectedRun, Field, Ledger, Manifest, Measurement, Metric, Provenance, Subject,
 };
 use crate::scale::SCALES;
 
-/// Trials that are looked at; a promise of more is a problem of its own.
+/// Trials that are looked at; a manifest of more is a problem of its own.
 pub const MOST_TRIALS: usize = 1_000;
 
 /// What was measured of one model at one scale.
@@ -31,9 +31,9 @@ struct Measured<'a> {
 #[derive(Debug)]
 pub struct Evidence<'a> {
     ledger: &'a Ledger,
-    context: Option<&'a Context>,
+    manifest: Option<&'a Manifest>,
     seeds: Vec<u64>,
-    promises: Promises<'a>,
+    expected: ExpectedRuns<'a>,
     /// By scale, then by model.
     index: HashMap<&'a str, HashMap<&'a str, ModelIndex<'a>>>,
 }
@@ -44,13 +44,14 @@ pub struct Evidence<'a> {
 pub enum Missing<S> {
     /// Nobody measured it.
     NotMeasured,
-    /// The context promises nothing for this trial, or two different things.
-    NotPromised,
-    /// It was measured under other circumstances than promised.
+    /// The manifest expects nothing of this trial, or two different things.
+    #[serde(rename = "not_promised")]
+    NotInManifest,
+    /// It was measured under other circumstances than expected.
     Elsewhere {
         /// The first field that differs.
         field: Field,
-        /// What was promised.
+        /// What the manifest says.
         expected: S,
         /// What the evidence says.
         got: S,
@@ -64,7 +65,7 @@ impl Missing<&str> {
     pub fn owned(self) -> Missing<String> {
         match self {
             Missing::NotMeasured => Missing::NotMeasured,
-            Missing::NotPromised => Missing::NotPromised,
+            Missing::NotInManifest => Missing::NotInManifest,
             Missing::Elsewhere { field, expected, got } => {
                 Missing::Elsewhere { field, expected: expected.to_owned(), got: got.to_owned() }
             }
@@ -73,64 +74,79 @@ impl Missing<&str> {
     }
 }
 
-/// The promises of a context, by scale and trial; two different promises are none.
-type Promises<'a> = HashMap<(&'a str, u64), Option<&'a Expected>>;
+/// What a manifest expects, by scale and trial; where it says two different things, nothing.
+type ExpectedRuns<'a> = HashMap<(&'a str, u64), Option<&'a ExpectedRun>>;
 
-fn promises(context: Option<&Context>) -> Promises<'_> {
-    let mut promises = HashMap::new();
-    for e in context.into_iter().flat_map(|c| &c.expected) {
-        let promise = promises.entry((e.scale.as_str(), e.seed)).or_insert(Some(e));
-        if *promise != Some(e) {
-            *promise = None;
+fn expected_runs(manifest: Option<&Manifest>) -> ExpectedRuns<'_> {
+    let mut all = HashMap::new();
+    for run in manifest.into_iter().flat_map(|m| &m.expected) {
+        let expected = all.entry((run.scale.as_str(), run.seed)).or_insert(Some(run));
+        if *expected != Some(run) {
+            *expected = None;
         }
     }
-    promises
+    all
 }
 
 /// What keeps something from that source from counting.
 fn mismatch<'a>(
-    context: Option<&'a Context>,
-    promise: Option<&'a Expected>,
+    manifest: Option<&'a Manifest>,
+    run: Option<&'a ExpectedRun>,
     source: &'a Provenance,
 ) -> Option<Missing<&'a str>> {
-    let (Some(context), Some(promise)) = (context, promise) else {
-        return Some(Missing::NotPromised);
+    let (Some(manifest), Some(run)) = (manifest, run) else {
+        return Some(Missing::NotInManifest);
     };
     let differs = |&field: &Field| {
-        let expected = promise.promised(field).unwrap_or(&context.revision);
+        let expected = run.of(field).unwrap_or(&manifest.revision);
         let got = field.of(source);
         (got != expected).then_some(Missing::Elsewhere { field, expected, got })
     };
     let other_material = || {
-        let expected = context.material.get(&source.probe)?.as_str();
+        let expected = manifest.material.get(&source.probe)?.as_str();
         let (field, got) = (Field::Validation, source.validation.as_str());
         (got != expected).then_some(Missing::Elsewhere { field, expected, got })
     };
-    Field::PROMISED.iter().find_map(differs).or_else(other_material)
+    Field::EXPECTED.iter().find_map(differs).or_else(other_material)
+}
+
+/// Which number is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'q> {
+    /// The scale's label.
+    pub scale: &'q str,
+    /// The trial.
+    pub seed: u64,
+    /// The model's name.
+    pub model: &'q str,
+    /// The state in which the model was questioned.
+    pub condition: Condition,
+    /// What was measured.
+    pub metric: Metric,
 }
 
 impl<'a> Evidence<'a> {
     /// The evidence in a ledger.
     pub fn new(ledger: &'a Ledger) -> Self {
-        let context = ledger.context();
-        let promises = promises(context);
+        let manifest = ledger.manifest();
+        let expected = expected_runs(manifest);
         let mut index: HashMap<&str, HashMap<&str, ModelIndex<'_>>> = HashMap::new();
         for m in ledger.measurements() {
             let s = m.subject();
             let of = index.entry(&s.scale).or_default().entry(&s.model).or_default();
             let measured = of.entry((s.condition, m.metric(), s.seed)).or_default();
             measured.all.push(m);
-            let promise = promises.get(&(s.scale.as_str(), s.seed)).copied().flatten();
-            match mismatch(context, promise, m.provenance()) {
+            let run = expected.get(&(s.scale.as_str(), s.seed)).copied().flatten();
+            match mismatch(manifest, run, m.provenance()) {
                 None => measured.usable.push(m),
                 miss => measured.miss = measured.miss.max(miss),
             }
         }
-        let mut seeds = context.map(|c| c.seeds.clone()).unwrap_or_default();
+        let mut seeds = manifest.map(|m| m.seeds.clone()).unwrap_or_default();
         seeds.sort_unstable();
         seeds.dedup();
         seeds.truncate(MOST_TRIALS);
-        Evidence { ledger, context, seeds, promises, index }
+        Evidence { ledger, manifest, seeds, expected, index }
     }
 
     /// Where it all stands.
@@ -138,52 +154,38 @@ impl<'a> Evidence<'a> {
         self.ledger
     }
 
-    /// The promise that governs.
-    pub fn context(&self) -> Option<&'a Context> {
-        self.context
+    /// The manifest that governs.
+    pub fn manifest(&self) -> Option<&'a Manifest> {
+        self.manifest
     }
 
-    /// Whether something about that subject from that source is what was promised.
+    /// Whether something about that subject from that source is what the manifest expects.
     pub fn counts(&self, subject: &Subject, source: &Provenance) -> bool {
-        let promise = self.promises.get(&(subject.scale.as_str(), subject.seed)).copied().flatten();
-        self.seeds.contains(&subject.seed) && mismatch(self.context, promise, source).is_none()
+        let run = self.expected.get(&(subject.scale.as_str(), subject.seed)).copied().flatten();
+        self.seeds.contains(&subject.seed) && mismatch(self.manifest, run, source).is_none()
     }
 
-    /// The promised scales that there are, each once, in order of size.
+    /// The scales of the manifest that there are, each once, in order of size.
     pub fn scales(&self) -> impl Iterator<Item = &'static str> {
-        let promised = |name: &&str| self.context.is_some_and(|c| c.scales.iter().any(|s| s == name));
-        SCALES.iter().map(|scale| scale.name).filter(promised)
+        let named = |name: &&str| self.manifest.is_some_and(|m| m.scales.iter().any(|s| s == name));
+        SCALES.iter().map(|scale| scale.name).filter(named)
     }
 
-    /// The promised trials, each once, in order.
+    /// The trials of the manifest, each once, in order.
     pub fn seeds(&self) -> &[u64] {
         &self.seeds
     }
 
-    fn measured(
-        &self,
-        scale: &str,
-        seed: u64,
-        model: &str,
-        condition: Condition,
-        metric: Metric,
-    ) -> Option<&Measured<'a>> {
-        self.index.get(scale)?.get(model)?.get(&(condition, metric, seed))
+    fn measured(&self, of: Query<'_>) -> Option<&Measured<'a>> {
+        self.index.get(of.scale)?.get(of.model)?.get(&(of.condition, of.metric, of.seed))
     }
 
     /// The one measurement that answers, or why there is none.
-    pub fn find(
-        &self,
-        scale: &str,
-        seed: u64,
-        model: &str,
-        condition: Condition,
-        metric: Metric,
-    ) -> Result<&'a Measurement, Missing<&'a str>> {
-        let measured = self.measured(scale, seed, model, condition, metric).ok_or(Missing::NotMeasured)?;
+    pub fn find(&self, of: Query<'_>) -> Result<&'a Measurement, Missing<&'a str>> {
+        let measured = self.measured(of).ok_or(Missing::NotMeasured)?;
         // Ruling R14: what is not finite is evidence, whatever else was measured.
         // Nor does what cannot be become possible by another measurement.
-        let wild = measured.usable.iter().filter(|m| !metric.can_be(m.value().raw()));
+        let wild = measured.usable.iter().filter(|m| !of.metric.can_be(m.value().raw()));
         if let Some(m) = wild.max_by_key(|m| m.value().raw().to_bits()) {
             return Ok(m);
         }
@@ -195,27 +197,13 @@ impl<'a> Evidence<'a> {
     }
 
     /// Everything in the ledger that answers, whatever its provenance.
-    pub(super) fn all(
-        &self,
-        scale: &str,
-        seed: u64,
-        model: &str,
-        condition: Condition,
-        metric: Metric,
-    ) -> &[&'a Measurement] {
-        self.measured(scale, seed, model, condition, metric).map_or(&[], |m| &m.all)
+    pub(super) fn all(&self, of: Query<'_>) -> &[&'a Measurement] {
+        self.measured(of).map_or(&[], |m| &m.all)
     }
 
     /// Of that, what counts.
-    pub(super) fn usable(
-        &self,
-        scale: &str,
-        seed: u64,
-        model: &str,
-        condition: Condition,
-        metric: Metric,
-    ) -> &[&'a Measurement] {
-        self.measured(scale, seed, model, condition, metric).map_or(&[], |m| &m.usable)
+    pub(super) fn usable(&self, of: Query<'_>) -> &[&'a Measurement] {
+        self.measured(of).map_or(&[], |m| &m.usable)
     }
 
     /// Everything that counts about a model in one trial.
@@ -248,8 +236,9 @@ impl<'a> Evidence<'a> {
         condition: Condition,
         metric: Metric,
     ) -> BTreeMap<u64, f64> {
-        let found =
-            |&seed: &u64| Some((seed, self.find(scale, seed, model, condition, metric).ok()?.value().raw()));
+        let found = |&seed: &u64| {
+            Some((seed, self.find(Query { scale, seed, model, condition, metric }).ok()?.value().raw()))
+        };
         self.seeds.iter().filter_map(found).collect()
     }
 }

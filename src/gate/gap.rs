@@ -59,7 +59,7 @@ pub enum Gap {
         /// How many it takes.
         least: usize,
     },
-    /// What the evidence of both models in one trial names, as promised.
+    /// What the evidence of both models in one trial names, where it agrees with the manifest.
     SourcesOfBoth {
         /// The trial.
         seed: u64,

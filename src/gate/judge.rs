@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::criteria::CRITERIA;
 use super::criterion::{Criterion, Role};
 use super::evidence_index::Evidence;
+use super::manifest::{Problem, problems};
 use super::outcome::{Finding, Outcome, Status};
-use super::promise::{Problem, problems};
 use super::rule::Rule;
 use super::rules::{composite, history, paired, provenance, scaling, single};
 use crate::evidence::{Iteration, Ledger};
@@ -87,11 +87,39 @@ static ASKED: LazyLock<Vec<(&'static Scale, Vec<Asked>)>> = LazyLock::new(|| {
 });
 
 /// Judges a ledger.
+///
+/// # Example
+///
+/// The manifest names one training, and its validation loss is not a number. That is evidence of a diverged run, not a
+/// missing value:
+///
+/// ```
+/// use v5gate::evidence::Ledger;
+/// use v5gate::gate::{Status, Verdict, judge};
+///
+/// let manifest = r#"{"context": {"schema": 2, "number": 1, "protocol": "smoke", "models": ["groundthink"],
+///     "scales": ["smoke"], "seeds": [1], "revision": "v1", "expected": [{"scale": "smoke", "seed": 1,
+///     "recipe": "r", "data": "d", "order": "o", "tokenizer": "t", "device": "cpu", "precision": "float32"}]}}"#;
+/// let measured = r#"{"measurement": {"metric": "validation_loss", "value": "nan",
+///     "subject": {"model": "groundthink", "scale": "smoke", "seed": 1, "condition": "trained"},
+///     "provenance": {"recipe": "r", "data": "d", "order": "o", "fed": "f", "tokenizer": "t", "weights": "w",
+///     "revision": "v1", "device": "cpu", "precision": "float32", "validation": "v", "preprocessing": "p",
+///     "tuning": "0", "stopping": "after the last step", "probe": "language-modeling"}}}"#;
+/// let lines = [manifest, measured].map(|line| line.replace('\n', " ")).join("\n");
+///
+/// let ledger = Ledger::from_bytes(lines.as_bytes());
+/// assert!(ledger.faults().is_empty(), "{:?}", ledger.faults());
+/// let judgement = judge(&ledger);
+/// let status = |id| judgement.findings.iter().find(|f| f.criterion == id).map(|f| f.status);
+/// assert_eq!(status("losses-finite"), Some(Status::Unmet));
+/// assert_eq!(status("run-completed"), Some(Status::Unproven), "nobody measured it");
+/// assert_eq!(judgement.verdict, Verdict::Fail);
+/// ```
 pub fn judge(ledger: &Ledger) -> Judgement {
     let evidence = Evidence::new(ledger);
     let mut findings = Vec::new();
     for (scale, rows) in ASKED.iter() {
-        let asked = evidence.context().is_some_and(|c| c.scales.iter().any(|s| s == scale.name));
+        let asked = evidence.manifest().is_some_and(|m| m.scales.iter().any(|s| s == scale.name));
         if asked {
             findings.extend(judge_scale(scale, rows, &evidence));
         } else if scale.tier == Tier::Gate {
@@ -181,7 +209,7 @@ mod tests {
         let good = all_met();
         assert_eq!(verdict(&good, &[]), Verdict::Pass);
         assert_eq!(Verdict::Pass.exit_code(), 0);
-        assert_eq!(verdict(&good, &[Problem::NoContext]), Verdict::Incomplete);
+        assert_eq!(verdict(&good, &[Problem::NoManifest]), Verdict::Incomplete);
         assert_eq!(verdict(&[], &[]), Verdict::Incomplete);
         for i in 0..good.len() {
             for status in [Status::Unmet, Status::Unproven, Status::Outside] {

@@ -11,6 +11,33 @@ use crate::device::{Compute, Precision};
 use crate::ops::{Layout, Tape, Var, likeliest, linear, on_two_workers, on_worker, token_losses};
 
 /// A language model: tokens and state in, hidden states, logits or losses out.
+///
+/// # Example
+///
+/// A model that has learnt nothing is about as good as a uniform guess, and reading a text in two halves is reading
+/// it in one piece:
+///
+/// ```
+/// use v5gate::{models, scale};
+///
+/// let scale = scale::find("smoke").expect("a scale");
+/// let (vocab_size, context) = (256, 64);
+/// let config = models::find("groundthink").expect("a model").config;
+/// let model = config(scale, vocab_size, context).init(1)?;
+///
+/// let tokens: Vec<u32> = (0..33).map(|i| i * 7 % 256).collect();
+/// let (inputs, targets) = (&tokens[..32], &tokens[1..]);
+/// let losses = model.losses(inputs, targets, &mut model.new_state(1)?)?;
+/// let mean = losses.iter().sum::<f64>() / 32.0;
+/// assert!((mean - (vocab_size as f64).ln()).abs() < 0.5, "{mean} nats per token");
+///
+/// let mut state = model.new_state(1)?;
+/// let mut halves = model.losses(&inputs[..16], &targets[..16], &mut state)?;
+/// halves.extend(model.losses(&inputs[16..], &targets[16..], &mut state)?);
+/// assert_eq!(state.position(), 32);
+/// assert!(losses.iter().zip(&halves).all(|(whole, half)| (whole - half).abs() < 1e-4));
+/// # Ok::<(), candle_core::Error>(())
+/// ```
 pub trait LanguageModel: Network {
     /// Its configuration.
     fn config(&self) -> Config;
@@ -36,18 +63,30 @@ pub trait LanguageModel: Network {
         Ok(self.over(self.params().to_device(on, precision)?))
     }
 
-    /// Hidden states of every position without a record of how they came to be, [B·T, d].
+    /// Hidden states of every position without a record of how they came to be.
+    ///
+    /// # Shapes
+    /// - `tokens`: [B, T], flat, where B is the state's batch
+    /// - result: [B·T, d]
     fn hidden(&self, tokens: &[u32], state: &mut State) -> Result<Tensor> {
         on_worker(|| Ok(self.backbone(&Tape::no_grad(), tokens, state)?.tensor().clone()))
     }
 
-    /// Logits of every position, [B·T, V].
+    /// Logits of every position.
+    ///
+    /// # Shapes
+    /// - `tokens`: [B, T], flat, where B is the state's batch
+    /// - result: [B·T, V]
     fn forward(&self, tokens: &[u32], state: &mut State) -> Result<Tensor> {
         let hidden = self.hidden(tokens, state)?;
         self.logits(hidden)
     }
 
-    /// Logits of the last position of every sequence, [B, V].
+    /// Logits of the last position of every sequence.
+    ///
+    /// # Shapes
+    /// - `tokens`: [B, T], flat, where B is the state's batch
+    /// - result: [B, V]
     fn last_logits(&self, tokens: &[u32], state: &mut State) -> Result<Tensor> {
         let (rows, batch) = (tokens.len(), state.batch());
         let hidden = self.hidden(tokens, state)?;
@@ -56,8 +95,12 @@ pub trait LanguageModel: Network {
         self.logits(last.squeeze(1)?.contiguous()?)
     }
 
-    /// The likeliest continuation of `prompt`: at most `limit` tokens, as many as the window has room for,
-    /// up to but without `end`.
+    /// The likeliest continuation of `prompt`: at most `limit` tokens, as many as the window has room for, up to but
+    /// without `end`.
+    ///
+    /// # Shapes
+    /// - `prompt`: [1, T]
+    /// - result: [1, at most `limit`]
     fn continue_greedily(&self, prompt: &[u32], limit: usize, end: Option<u32>) -> Result<Vec<u32>> {
         let room = self.window().map_or(limit, |w| limit.min((w + 1).saturating_sub(prompt.len())));
         let (mut state, mut new) = (self.new_state(1)?, Vec::new());
@@ -75,14 +118,22 @@ pub trait LanguageModel: Network {
         })
     }
 
-    /// The head: hidden states [N, d] to logits [N, V].
+    /// The head.
+    ///
+    /// # Shapes
+    /// - `hidden`: [N, d]
+    /// - result: [N, V]
     fn logits(&self, hidden: Tensor) -> Result<Tensor> {
         let head = Var::constant(self.params().tensor(self.head())?);
         let hidden = Var::constant(hidden);
         on_worker(|| Ok(linear(&Tape::no_grad(), &hidden, &head, None, Layout::OutIn)?.tensor().clone()))
     }
 
-    /// The loss of every position in nats, given what follows each token.
+    /// The cross-entropy of what follows each token, in nats.
+    ///
+    /// # Shapes
+    /// - `tokens`, `targets`: [B, T], flat, where B is the state's batch
+    /// - result: B·T numbers
     fn losses(&self, tokens: &[u32], targets: &[u32], state: &mut State) -> Result<Vec<f64>> {
         let hidden = self.hidden(tokens, state)?;
         let head = self.params().tensor(self.head())?;

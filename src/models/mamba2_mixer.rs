@@ -113,7 +113,10 @@ impl MambaShape {
         ]
     }
 
-    /// The state before any token: [B, K−1, C] and [B, H, N, P].
+    /// The state before any token, for C channels of the convolution.
+    ///
+    /// # Shapes
+    /// - result: `mamba.conv` [B, K−1, C], `mamba.ssm` [B, H, N, P]
     pub(super) fn new_state(
         &self,
         batch: usize,
@@ -126,7 +129,11 @@ impl MambaShape {
     }
 }
 
-/// One layer: x [B·T, d] to y [B·T, d], and the new state.
+/// One layer, and the new state.
+///
+/// # Shapes
+/// - `x`: [B·T, d]
+/// - result: y [B·T, d], decay logits δ [B·T, H], and the state of [`MambaShape::new_state`]
 pub(super) fn mixer(
     p: &Scope<'_>,
     shape: &MambaShape,
@@ -165,6 +172,11 @@ pub(super) fn mixer(
 }
 
 /// Δ = softplus(δ + δ_bias), exact in both tails; the published limits do not bind.
+///
+/// # Shapes
+/// - `logits`: δ [B·T, H]
+/// - `bias`: `[H]`
+/// - result: [B·T, H]
 pub(super) fn step_sizes(logits: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let raw = to_f32(logits)?.broadcast_add(bias)?;
     let tail = (raw.abs()?.neg()?.exp()? + 1.0)?.log()?;

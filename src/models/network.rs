@@ -16,6 +16,9 @@ pub trait Network: Send + Sync {
     fn with_params(&self, params: Params) -> Box<dyn Network>;
 
     /// The state before any token, for `batch` sequences.
+    ///
+    /// # Shapes
+    /// - result: for every layer tensors of [B, …], see the model's file
     fn new_state(&self, batch: usize) -> Result<State>;
 
     /// Runs tokens from `state`, which is carried forward, and returns the normed hidden states that the head reads.
@@ -25,7 +28,10 @@ pub trait Network: Send + Sync {
     /// - result: [B·T, d]
     fn backbone(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var>;
 
-    /// The name of the output embedding, [V, d].
+    /// The name of the output embedding.
+    ///
+    /// # Shapes
+    /// - the parameter of that name: [V, d]
     fn head(&self) -> &'static str;
 
     /// The most positions that its state can hold, if limited.
@@ -65,7 +71,11 @@ pub trait Hybrid {
     fn without(&self, branch: Branch) -> Box<dyn Network>;
 
     /// How fast each layer's branches forget at every position of a text that is read from an empty state: RWKV-6's
-    /// decay w and Mamba-2's step size Δ, [T, channels] for every layer and branch.
+    /// decay w and Mamba-2's step size Δ.
+    ///
+    /// # Shapes
+    /// - `tokens`: [1, T], flat
+    /// - result: [T, channels] for every layer and branch
     fn decays(&self, tokens: &[u32]) -> Result<Vec<(Branch, Tensor)>>;
 }
 

@@ -134,6 +134,9 @@ impl Params {
     }
 
     /// Parameters over a flat tensor, in order of declaration.
+    ///
+    /// # Shapes
+    /// - `flat`: as many elements as all of `declared` together, P
     pub fn over(declared: &[Declared], flat: Tensor) -> Result<Self> {
         let mut offset = 0;
         let mut entries = Vec::with_capacity(declared.len());
@@ -163,7 +166,10 @@ impl Params {
         Ok(Self { flat, rounded, ..self.clone() })
     }
 
-    /// Parameters from named tensors; every declared name must be there with its shape.
+    /// Parameters from named tensors; every declared name must be there.
+    ///
+    /// # Shapes
+    /// - `get`: for a declared name a tensor of its declared shape
     pub fn from_tensors(
         declared: &[Declared],
         dtype: DType,
@@ -180,7 +186,10 @@ impl Params {
         Self::over(declared, Tensor::cat(&parts, 0)?)
     }
 
-    /// All values, flat.
+    /// All values.
+    ///
+    /// # Shapes
+    /// - result: `[P]`, P being the number of parameters
     pub fn flat(&self) -> &Tensor {
         &self.flat
     }
@@ -191,6 +200,9 @@ impl Params {
     }
 
     /// The parameter of that name: a view.
+    ///
+    /// # Shapes
+    /// - result: the declared one
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         match self.index.get(name) {
             Some(&i) => self.view(i),
@@ -199,6 +211,9 @@ impl Params {
     }
 
     /// The parameter at that place in the order as models compute with it: a view.
+    ///
+    /// # Shapes
+    /// - result: the declared one
     pub fn view(&self, i: usize) -> Result<Tensor> {
         let e = &self.entries[i];
         if let Some((rounded, start)) = self.rounded.as_ref().and_then(|r| Some((r, r.offsets[i]?))) {
@@ -208,6 +223,9 @@ impl Params {
     }
 
     /// The parameter at that place in the order as it is trained and saved: a view.
+    ///
+    /// # Shapes
+    /// - result: the declared one
     pub fn exact(&self, i: usize) -> Result<Tensor> {
         let e = &self.entries[i];
         self.flat.narrow(0, e.offset, e.len)?.reshape(e.shape.as_slice())
@@ -249,6 +267,9 @@ impl Params {
     }
 
     /// Other values under the same names.
+    ///
+    /// # Shapes
+    /// - `flat`: `[P]`, P being the number of parameters
     pub fn replaced(&self, flat: Tensor) -> Result<Self> {
         if flat.elem_count() != self.flat.elem_count() {
             bail!("{} values for {} parameters", flat.elem_count(), self.flat.elem_count());
@@ -290,6 +311,9 @@ pub struct Scope<'a> {
 
 impl Scope<'_> {
     /// The parameter `prefix` + `name`, if the model has it.
+    ///
+    /// # Shapes
+    /// - result: the declared one
     pub fn find(&self, name: &str) -> Result<Option<Var>> {
         let full = format!("{}{name}", self.prefix);
         let leaf = |&i: &usize| Ok(self.tape.leaf(i, &self.params.view(i)?));
@@ -297,6 +321,9 @@ impl Scope<'_> {
     }
 
     /// The parameter `prefix` + `name`.
+    ///
+    /// # Shapes
+    /// - result: the declared one
     pub fn get(&self, name: &str) -> Result<Var> {
         match self.find(name)? {
             Some(parameter) => Ok(parameter),

@@ -112,7 +112,10 @@ impl RwkvShape {
         ]
     }
 
-    /// The state before any token: [B, d] and [B, H, N, N].
+    /// The state before any token.
+    ///
+    /// # Shapes
+    /// - result: `rwkv.shift` [B, d], `rwkv.wkv` [B, H, N, N]
     pub(super) fn new_state(
         &self,
         batch: usize,
@@ -127,7 +130,11 @@ impl RwkvShape {
     }
 }
 
-/// One layer: x [B·T, d] to y [B·T, d], and the new state.
+/// One layer, and the new state.
+///
+/// # Shapes
+/// - `x`: [B·T, d]
+/// - result: y [B·T, d], decay logits ω [B·T, H·N], and the state of [`RwkvShape::new_state`]
 pub(super) fn time_mix(
     p: &Scope<'_>,
     x: &Var,
@@ -171,6 +178,10 @@ pub(super) fn time_mix(
 }
 
 /// w = exp(−exp(ω)).
+///
+/// # Shapes
+/// - `logits`: ω, any
+/// - result: the same
 pub(super) fn decays(logits: &Tensor) -> Result<Tensor> {
     to_f32(logits)?.exp()?.neg()?.exp()
 }
@@ -180,7 +191,11 @@ pub(super) fn to_f32(t: &Tensor) -> Result<Tensor> {
     if t.dtype() == DType::BF16 { t.to_dtype(DType::F32) } else { Ok(t.clone()) }
 }
 
-/// The last position of every sequence: [B·T, d] to [B, d].
+/// The last position of every sequence.
+///
+/// # Shapes
+/// - `x`: [B·T, d]
+/// - result: [B, d]
 pub(super) fn last_rows(x: &Tensor, batch: usize) -> Result<Tensor> {
     let (rows, d) = x.dims2()?;
     x.reshape((batch, rows / batch, d))?.narrow(1, rows / batch - 1, 1)?.squeeze(1)?.contiguous()

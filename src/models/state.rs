@@ -12,6 +12,13 @@ use crate::device::Compute;
 use crate::ops::{on_cpu, to_vec_f64};
 
 /// The recurrent state of every layer, or the cache of keys and values.
+///
+/// # Shapes
+/// For B sequences, named by layer:
+/// - GPT-2: `k`, `v` [B, P, d] of P positions
+/// - RWKV-6: `rwkv.shift`, `rwkv.shift_ffn` [B, d], `rwkv.wkv` [B, H, N, N]
+/// - Mamba-2: `mamba.conv` [B, K−1, C], `mamba.ssm` [B, H, N, P]
+/// - GroundThink: those of its two branches
 #[derive(Clone, Debug)]
 pub struct State {
     batch: usize,
@@ -58,6 +65,9 @@ fn cuda_len(storage: &candle_core::CudaStorage) -> Option<usize> {
 
 impl State {
     /// A state of given tensors, before any token.
+    ///
+    /// # Shapes
+    /// - `layers`: see [`State`], with B = `batch`
     pub fn new(batch: usize, layers: Vec<Vec<(&'static str, Tensor)>>) -> Self {
         Self { batch, position: 0, layers }
     }
@@ -78,11 +88,17 @@ impl State {
     }
 
     /// The named tensors of a layer.
+    ///
+    /// # Shapes
+    /// - result: see [`State`]
     pub fn layer(&self, i: usize) -> &[(&'static str, Tensor)] {
         &self.layers[i]
     }
 
     /// One tensor of a layer.
+    ///
+    /// # Shapes
+    /// - result: see [`State`]
     pub fn get(&self, layer: usize, name: &str) -> Result<&Tensor> {
         match self.layers[layer].iter().find(|(n, _)| *n == name) {
             Some((_, t)) => Ok(t),

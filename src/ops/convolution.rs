@@ -142,7 +142,14 @@ fn sequence_backward<T: Real>(
     }
 }
 
-/// Convolves and applies SiLU; returns y [B·T, C] and the new tail [B, K−1, C].
+/// Convolves every channel with its own filter of K taps, over this position and those before it, and applies SiLU.
+///
+/// # Shapes
+/// - `x`: [B·T, C]
+/// - `w`: [C, 1, K]
+/// - `b`: `[C]`
+/// - `tail`: [B, K−1, C], the inputs before `x`; no gradient flows there
+/// - result: y [B·T, C], and the new tail [B, K−1, C]
 pub fn causal_conv_silu(tape: &Tape, x: &Var, w: &Var, b: &Var, tail: &Tensor) -> Result<(Var, Tensor)> {
     let (batch, before, channels) = tail.dims3()?;
     let (rows, cols) = x.tensor().dims2()?;

@@ -213,7 +213,13 @@ fn run<T: Real>(
     Ok(out)
 }
 
-/// Mean cross-entropy of `targets` under softmax(h Wᵀ): a scalar.
+/// Mean cross-entropy of `targets` under softmax(h Wᵀ), in nats per token.
+///
+/// # Shapes
+/// - `h`: [N, d]
+/// - `w`: [V, d]
+/// - `targets`: `[N]`, each below V
+/// - result: a scalar
 pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> Result<Var> {
     let dtype = h.tensor().dtype();
     let gradients = tape.requires_grad(&[h, w]);
@@ -256,7 +262,13 @@ fn on_device(tape: &Tape, h: &Var, w: &Var, targets: &[u32], gradients: bool) ->
     }))
 }
 
-/// The loss of every token, in nats: what evaluation sums.
+/// The cross-entropy of every target under softmax(h Wᵀ), in nats: what evaluation sums.
+///
+/// # Shapes
+/// - `h`: [N, d]
+/// - `w`: [V, d]
+/// - `targets`: `[N]`, each below V
+/// - result: N numbers
 pub fn token_losses(h: &Tensor, w: &Tensor, targets: &[u32]) -> Result<Vec<f64>> {
     if launch::runs_on_kernels(h) {
         return to_vec_f64(&launch::cross_entropy::losses(h, w, targets, false)?.each);

@@ -80,6 +80,10 @@ pub(crate) fn tensor<T: Real>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
 
 /// The same values on the CPU. A view on a device is copied there first: what crosses is the whole memory that a
 /// tensor looks at.
+///
+/// # Shapes
+/// - `t`: any
+/// - result: the same
 pub fn on_cpu(t: &Tensor) -> Result<Tensor> {
     if t.device().is_cpu() {
         return Ok(t.clone());
@@ -87,7 +91,11 @@ pub fn on_cpu(t: &Tensor) -> Result<Tensor> {
     t.force_contiguous()?.to_device(&Device::Cpu)
 }
 
-/// The elements of a float tensor as `f64`.
+/// The elements of a float tensor as `f64`, row by row.
+///
+/// # Shapes
+/// - `t`: any
+/// - result: as many numbers as it has elements
 pub fn to_vec_f64(t: &Tensor) -> Result<Vec<f64>> {
     let t = on_cpu(t)?.contiguous()?;
     let t = if t.dtype() == DType::BF16 { t.to_dtype(DType::F32)? } else { t };
@@ -95,6 +103,10 @@ pub fn to_vec_f64(t: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// The index of the largest logit of a single row, the first of equals. An error where one is NaN.
+///
+/// # Shapes
+/// - `logits`: `[V]` or [1, V]
+/// - result: a token id
 pub fn likeliest(logits: &Tensor) -> Result<u32> {
     if launch::runs_on_kernels(logits) {
         if rows_cols(logits).0 != 1 || logits.elem_count() == 0 {

@@ -44,7 +44,11 @@ pub(super) fn zip<T: Real>(x: &Tensor, z: &Tensor, f: impl Fn(T, T) -> T + Sync)
     tensor(y, x.dims())
 }
 
-/// `a + b`, same shapes.
+/// `a + b`, element by element.
+///
+/// # Shapes
+/// - `a`, `b`: any, the same
+/// - result: the same
 pub fn add(tape: &Tape, a: &Var, b: &Var) -> Result<Var> {
     let dtype = a.tensor().dtype();
     let y = match runs_on_kernels(a.tensor()) {
@@ -116,7 +120,12 @@ fn along_rows<T: Real>(
     tensor(y, x.dims())
 }
 
-/// GELU of `x + b` in GPT-2's tanh form, ½z(1 + tanh(√(2/π)(z + 0.044715z³))): `x`: [rows, cols], `b`: `[cols]`.
+/// GELU of z = x + b in GPT-2's tanh form, ½z(1 + tanh(√(2/π)(z + 0.044715z³))).
+///
+/// # Shapes
+/// - `x`: [N, d]
+/// - `b`: `[d]`
+/// - result: [N, d]
 pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
@@ -146,7 +155,11 @@ pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
     }))
 }
 
-/// Hyperbolic tangent.
+/// Hyperbolic tangent, element by element.
+///
+/// # Shapes
+/// - `x`: any
+/// - result: the same
 pub fn tanh(tape: &Tape, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
@@ -174,6 +187,10 @@ fn rectified<T: Real>(x: T) -> T {
 }
 
 /// max(x, 0)², the activation of RWKV's channel mixing.
+///
+/// # Shapes
+/// - `x`: any
+/// - result: the same
 pub fn relu_squared(tape: &Tape, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
@@ -201,7 +218,11 @@ fn sigmoid_slope<T: Real>(x: T) -> T {
     x.sigmoid() * (T::one() - x.sigmoid())
 }
 
-/// `sigmoid(gate) · x`.
+/// `sigmoid(gate) · x`, element by element.
+///
+/// # Shapes
+/// - `gate`, `x`: any, the same
+/// - result: the same
 pub fn sigmoid_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
@@ -263,7 +284,11 @@ fn join<T: Real>(parts: &[Option<Tensor>], sizes: &[usize], rows: usize) -> Resu
     tensor(x, &[rows, cols])
 }
 
-/// Cuts [rows, sum of sizes] into one [rows, size] for each size.
+/// Cuts the columns of a matrix into parts that lie side by side.
+///
+/// # Shapes
+/// - `x`: [N, Σ sizes]
+/// - result: [N, size] for each of `sizes`
 pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
     let dtype = x.tensor().dtype();
     let (rows, cols) = rows_cols(x.tensor());

@@ -21,7 +21,12 @@ fn gather<T: Real>(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
     tensor(y, &[ids.len(), width])
 }
 
-/// `y[i] = table[ids[i]]`: [vocab, width] to [ids, width].
+/// `y[i] = table[ids[i]]`; an error where an id is outside the vocabulary.
+///
+/// # Shapes
+/// - `table`: [V, d]
+/// - `ids`: `[N]`
+/// - result: [N, d]
 pub fn embedding(tape: &Tape, table: &Var, ids: &[u32]) -> Result<Var> {
     let dtype = table.tensor().dtype();
     let y = match launch::runs_on_kernels(table.tensor()) {

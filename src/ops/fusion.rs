@@ -97,7 +97,13 @@ fn row_backward<T: Real>([a, b, w, dy]: [&[T]; 4], c: T, da: &mut [T], db: &mut 
     dw[2 * d] += dz;
 }
 
-/// `x + g·a + (1 − g)·b` with `g = sigmoid(W [a; b] + c)`.
+/// `x + g·a + (1 − g)·b` with `g = sigmoid(W [a; b] + c)`, one gate a position.
+///
+/// # Shapes
+/// - `x`, `a`, `b`: [N, d]
+/// - `w`: [1, 2·d]
+/// - `c`: `[1]`
+/// - result: [N, d]
 pub fn gated_fusion(tape: &Tape, x: &Var, a: &Var, b: &Var, w: &Var, c: &Var) -> Result<Var> {
     let (_, d) = rows_cols(a.tensor());
     if a.dims() != b.dims()

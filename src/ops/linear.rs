@@ -1,10 +1,4 @@
 //! Matrix products: `y = x W (+ b)`, for weights stored either way round.
-//!
-//! | symbol | shape | |
-//! |---|---|---|
-//! | x | [.., in] | input |
-//! | W | [out, in] or [in, out] | weight, see [`Layout`] |
-//! | b | [out] | bias |
 
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
@@ -324,12 +318,22 @@ fn backward<T: Real>(
     Ok((tensor(dx, &[rows, inner])?, tensor(dw, w.dims())?, db))
 }
 
-/// `y = x W (+ b)`: [rows, in] to [rows, out].
+/// `y = x W (+ b)`.
+///
+/// # Shapes
+/// - `x`: [N, in]
+/// - `w`: [out, in] or [in, out], as `layout` says
+/// - `b`: `[out]`
+/// - result: [N, out]
 pub fn linear(tape: &Tape, x: &Var, w: &Var, b: Option<&Var>, layout: Layout) -> Result<Var> {
     linear_onto(tape, None, x, w, b, layout)
 }
 
 /// `y = residual + x W (+ b)`: what ends a residual branch, in one pass.
+///
+/// # Shapes
+/// - `residual`: [N, out]
+/// - the others and the result: see [`linear`]
 pub fn linear_onto(
     tape: &Tape,
     residual: Option<&Var>,

@@ -185,17 +185,32 @@ fn norm(
     }))
 }
 
-/// Layer norm of [rows, cols]: centred, scaled by `w`, shifted by `b`.
+/// Layer norm of every row: centred, scaled by `w`, shifted by `b`.
+///
+/// # Shapes
+/// - `x`: [N, d]
+/// - `w`, `b`: `[d]`
+/// - result: [N, d]
 pub fn layer_norm(tape: &Tape, x: &Var, w: &Var, b: &Var, eps: f64) -> Result<Var> {
     norm(tape, x, w, Some(b), 1, true, eps)
 }
 
-/// RMS norm of [rows, cols]: not centred, scaled by `w`.
+/// RMS norm of every row: not centred, scaled by `w`.
+///
+/// # Shapes
+/// - `x`: [N, d]
+/// - `w`: `[d]`
+/// - result: [N, d]
 pub fn rms_norm(tape: &Tape, x: &Var, w: &Var, eps: f64) -> Result<Var> {
     norm(tape, x, w, None, 1, false, eps)
 }
 
-/// RWKV-6's read-out: `GroupNorm(x) · SiLU(gate)`.
+/// RWKV-6's read-out: `GroupNorm(x) · SiLU(gate)`, over the columns of each of `groups` groups.
+///
+/// # Shapes
+/// - `x`, `gate`: [N, d]
+/// - `w`, `b`: `[d]`
+/// - result: [N, d]
 pub fn group_norm_gate(
     tape: &Tape,
     x: &Var,
@@ -209,7 +224,12 @@ pub fn group_norm_gate(
     silu_product(tape, gate, &y)
 }
 
-/// Mamba-2's read-out: `RMSNorm(x · SiLU(gate))`, over the columns of each group.
+/// Mamba-2's read-out: `RMSNorm(x · SiLU(gate))`, over the columns of each of `groups` groups.
+///
+/// # Shapes
+/// - `x`, `gate`: [N, d]
+/// - `w`: `[d]`
+/// - result: [N, d]
 pub fn gated_rms_norm(tape: &Tape, x: &Var, gate: &Var, w: &Var, groups: usize, eps: f64) -> Result<Var> {
     let y = silu_product(tape, gate, x)?;
     norm(tape, &y, w, None, groups, false, eps)

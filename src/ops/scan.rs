@@ -8,7 +8,10 @@
 //!
 //! Lanes never meet: they are taken in panels that fit the registers, and S in the first-level cache.
 
-use super::Real;
+use candle_core::Result;
+use rayon::prelude::*;
+
+use super::real::{Real, simd};
 
 /// Lanes of a panel: two vector registers of float32 where they are widest.
 const PANEL: usize = 32;
@@ -188,6 +191,27 @@ fn row<T: Real, const L: usize, const LAST: bool>(
         y[l] = c.mul_add(seen, y[l]);
         s[l] = new;
     }
+}
+
+/// What `run` gives for every head of every sequence, each with its own state and the inputs that `head` finds for
+/// its number, on all threads. `run` must be inlined to use vector registers.
+///
+/// # Shapes
+/// - `states`: B·H of [rows, lanes], the heads of one sequence side by side
+/// - result: as many, in that order
+pub(super) fn over_heads<S: Send, H, R: Send>(
+    states: impl IndexedParallelIterator<Item = S>,
+    head: impl Fn(usize) -> Result<H> + Sync,
+    run: impl Fn(H, usize, S) -> R + Sync,
+) -> Result<Vec<R>> {
+    let one = |(i, state)| {
+        let head = head(i)?;
+        Ok(simd(
+            #[inline(always)]
+            || run(head, i, state),
+        ))
+    };
+    states.enumerate().map(one).collect()
 }
 
 /// A matrix [rows, cols] as [cols, rows].

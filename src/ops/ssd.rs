@@ -31,6 +31,9 @@ use super::{Case, Tape, Var, dispatch_dtype};
 use crate::launch;
 
 /// The inputs of [`ssd`].
+///
+/// # Shapes
+/// B sequences of T positions, H heads of P channels, G groups of heads that share maps into and out of N state rows.
 #[derive(Clone)]
 pub struct SsdInputs<'a> {
     /// Input, [B·T, H·P].
@@ -53,8 +56,12 @@ pub struct SsdInputs<'a> {
     pub dt_limit: (f64, f64),
 }
 
-/// Runs the recurrence from `state` [B, H, N, P]; returns y [B·T, H·P] and the state after it.
-/// No gradient flows into or out of the state.
+/// Runs the recurrence from a state. No gradient flows into or out of the state.
+///
+/// # Shapes
+/// - `x`: see [`SsdInputs`]
+/// - `state`: [B, H, N, P]
+/// - result: y [B·T, H·P], and the state after the last position
 pub fn ssd(tape: &Tape, x: &SsdInputs<'_>, state: &Tensor) -> Result<(Var, Tensor)> {
     let (batch, heads, n, size) = state.dims4()?;
     let (rows, width) = x.x.tensor().dims2()?;

@@ -5,8 +5,8 @@ use num_traits::Float;
 use rayon::prelude::*;
 
 use super::data::{Data, tensor};
-use super::real::{Real, dot, simd};
-use super::scan::{Decay, Scan, ScanOrder, Strip, transposed};
+use super::real::{Real, dot};
+use super::scan::{Decay, Scan, ScanOrder, Strip, over_heads, transposed};
 
 #[derive(Clone, Copy)]
 pub(super) struct SsdShape {
@@ -195,17 +195,12 @@ impl<'a> SsdSlices<'a> {
 pub(super) fn forward<T: Real>(s: SsdShape, x: &[Tensor; 7], state: &Tensor) -> Result<(Vec<T>, Vec<T>)> {
     let inputs = SsdSlices::of(x)?;
     let mut state = Data::of(state)?.get::<T>()?.to_vec();
-    let parts = state
-        .par_chunks_mut(s.size * s.state)
-        .enumerate()
-        .map(|(i, state)| {
-            let head = inputs.head::<T>(s, i)?;
-            Ok(simd(
-                #[inline(always)]
-                || head.forward(state),
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let parts = over_heads(
+        state.par_chunks_mut(s.size * s.state),
+        |i| inputs.head::<T>(s, i),
+        #[inline(always)]
+        |head, _, state| head.forward(state),
+    )?;
     let mut y = vec![T::zero(); s.batch * s.time * s.heads * s.size];
     for (i, part) in parts.iter().enumerate() {
         scatter(&mut y, part, i, s, s.heads, i % s.heads, s.size);
@@ -239,18 +234,12 @@ pub(super) fn backward<T: Real>(
 ) -> Result<Vec<Tensor>> {
     let (inputs, dyd, stated) = (SsdSlices::of(x)?, Data::of(dy)?, Data::of(state)?);
     let dy = dyd.get::<T>()?;
-    let parts = stated
-        .get::<T>()?
-        .par_chunks(s.size * s.state)
-        .enumerate()
-        .map(|(i, state)| {
-            let head = inputs.head::<T>(s, i)?;
-            Ok(simd(
-                #[inline(always)]
-                || head.backward(s.channels(dy, i), state),
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let parts = over_heads(
+        stated.get::<T>()?.par_chunks(s.size * s.state),
+        |i| inputs.head::<T>(s, i),
+        #[inline(always)]
+        |head, i, state| head.backward(s.channels(dy, i), state),
+    )?;
     let mut sums: Vec<Vec<T>> = x.iter().map(|t| vec![T::zero(); t.elem_count()]).collect();
     for (i, g) in parts.iter().enumerate() {
         let h = i % s.heads;

@@ -22,6 +22,10 @@ pub(crate) type Slot = Option<usize>;
 
 impl Var {
     /// A value that no gradient flows to.
+    ///
+    /// # Shapes
+    /// - `tensor`: any
+    /// - result: the same
     pub fn constant(tensor: Tensor) -> Self {
         Self { tensor, slot: None }
     }
@@ -40,7 +44,10 @@ impl Var {
         self.slot
     }
 
-    /// The same value in another shape with as many elements.
+    /// The same value in another shape.
+    ///
+    /// # Shapes
+    /// - result: `shape`, which has as many elements
     pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
         // Gradients are handed on flat in memory, so a reshape needs no node of its own: readers
         // look at elements, and shapes are restored by the op that owns the slot.
@@ -105,6 +112,24 @@ struct Node {
 }
 
 /// The record of one forward pass.
+///
+/// # Example
+///
+/// The slope of tanh at 0 is 1, at ½ it is 1 − tanh²(½):
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use v5gate::ops::{Tape, tanh};
+///
+/// let x = Tensor::new(&[0f32, 0.5], &Device::Cpu)?;
+/// let tape = Tape::recording(1);
+/// let y = tanh(&tape, &tape.leaf(0, &x))?;
+/// let mut gradients = tape.backward(&y, y.tensor().ones_like()?)?;
+/// let slopes = gradients.take(0).expect("a gradient of the leaf").to_vec1::<f32>()?;
+/// assert_eq!(slopes[0], 1.0);
+/// assert!((slopes[1] - (1.0 - 0.5f32.tanh().powi(2))).abs() < 1e-6);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
 pub struct Tape {
     nodes: Option<RefCell<Vec<Node>>>,
     slots: Cell<usize>,
@@ -127,6 +152,10 @@ impl Tape {
     }
 
     /// Parameter `index` as a value on this tape.
+    ///
+    /// # Shapes
+    /// - `tensor`: any
+    /// - result: the same
     pub fn leaf(&self, index: usize, tensor: &Tensor) -> Var {
         Var { tensor: tensor.clone(), slot: self.is_recording().then_some(index) }
     }
@@ -173,13 +202,20 @@ impl Tape {
         Var { tensor: output, slot: Some(first_output) }
     }
 
-    /// Runs backwards from `output`, whose gradient is `seed`, and returns what the leaves
-    /// collected.
+    /// Runs backwards from `output`, whose gradient is `seed`, and returns what the leaves collected.
+    ///
+    /// # Shapes
+    /// - `seed`: that of `output`
+    /// - result: for every leaf as many elements as it has
     pub fn backward(self, output: &Var, seed: Tensor) -> Result<Gradients> {
         self.backward_many(&[(output, seed)])
     }
 
     /// The same from several outputs at once.
+    ///
+    /// # Shapes
+    /// - `seeds`: each output with a gradient of its shape
+    /// - result: for every leaf as many elements as it has
     pub fn backward_many(self, seeds: &[(&Var, Tensor)]) -> Result<Gradients> {
         let Some(nodes) = self.nodes else { bail!("backward on a tape that recorded nothing") };
         let mut gradients = Gradients((0..self.slots.get()).map(|_| None).collect());

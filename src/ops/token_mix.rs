@@ -55,7 +55,12 @@ fn shift_backward<T: Real>(dy: &Tensor, batch: usize) -> Result<Tensor> {
     tensor(dx, &[rows, d])
 }
 
-/// `Δ = x[t−1] − x[t]`, where `x[−1]` is the tail.
+/// `Δ[t] = x[t−1] − x[t]`, where `x[−1]` is the tail.
+///
+/// # Shapes
+/// - `x`: [B·T, d]
+/// - `tail`: [B, d], the input before `x`; no gradient flows there
+/// - result: Δ [B·T, d]
 pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let batch = tail.dim(0)?;
@@ -78,12 +83,20 @@ pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
 }
 
 /// `x + Δ·μ`.
+///
+/// # Shapes
+/// - `x`, `delta`: [N, d]
+/// - `mu`: d elements, in any shape
+/// - result: [N, d]
 pub fn lerp(tape: &Tape, x: &Var, delta: &Var, mu: &Var) -> Result<Var> {
     let mixes = mix_forward(x.tensor(), delta.tensor(), &[mu.tensor()], None)?;
     finish(tape, x, delta, mixes, None, &[mu]).map(|mut v| v.remove(0))
 }
 
 /// The weights of the data-dependent mix.
+///
+/// # Shapes
+/// B sequences of T positions, width d, maps of rank R.
 pub struct MixWeights<'a> {
     /// a: [B·T, 5·R].
     pub low_rank: &'a Var,
@@ -93,7 +106,12 @@ pub struct MixWeights<'a> {
     pub mu: [&'a Var; 5],
 }
 
-/// The five mixed inputs, in the order w, k, v, r, g.
+/// The inputs of w, k, v, r and g, in this order: `y_i = x + Δ·(μ_i + a_i W₂_i)`.
+///
+/// # Shapes
+/// - `x`, `delta`: [B·T, d]
+/// - `m`: see [`MixWeights`]
+/// - result: five of [B·T, d]
 pub fn low_rank_mix(tape: &Tape, x: &Var, delta: &Var, m: &MixWeights<'_>) -> Result<Vec<Var>> {
     let mu = m.mu.map(Var::tensor);
     let mixes = mix_forward(x.tensor(), delta.tensor(), &mu, Some((m.low_rank.tensor(), m.w2.tensor())))?;

@@ -29,20 +29,23 @@ use rayon::prelude::*;
 use super::case::like;
 use super::data::{Data, tensor};
 use super::real::dot;
-use super::scan::{Decay, Scan, ScanOrder, Strip, transposed};
-use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
+use super::scan::{Decay, Scan, ScanOrder, Strip, over_heads, transposed};
+use super::{Case, Real, Tape, Var, dispatch_dtype};
 use crate::launch;
 
 /// The inputs of [`wkv6`].
+///
+/// # Shapes
+/// B sequences of T positions, H heads of N channels.
 #[derive(Clone)]
 pub struct Wkv6Inputs<'a> {
     /// Receptance, [B·T, H·N].
     pub r: &'a Var,
-    /// Key.
+    /// Key, [B·T, H·N].
     pub k: &'a Var,
-    /// Value.
+    /// Value, [B·T, H·N].
     pub v: &'a Var,
-    /// Raw decay ω.
+    /// Raw decay ω, [B·T, H·N].
     pub decay: &'a Var,
     /// Bonus, [H, N].
     pub bonus: &'a Var,
@@ -186,17 +189,12 @@ impl<'a> Wkv6Slices<'a> {
 fn forward<T: Real>(s: Wkv6Shape, x: &[Tensor; 5], state: &Tensor) -> Result<(Vec<T>, Vec<T>)> {
     let inputs = Wkv6Slices::of(x)?;
     let mut state = Data::of(state)?.get::<T>()?.to_vec();
-    let parts = state
-        .par_chunks_mut(s.size * s.size)
-        .enumerate()
-        .map(|(i, state)| {
-            let head = inputs.head::<T>(s, i)?;
-            Ok(simd(
-                #[inline(always)]
-                || head.forward(state),
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let parts = over_heads(
+        state.par_chunks_mut(s.size * s.size),
+        |i| inputs.head::<T>(s, i),
+        #[inline(always)]
+        |head, _, state| head.forward(state),
+    )?;
     let mut y = vec![T::zero(); s.batch * s.time * s.heads * s.size];
     parts.iter().enumerate().for_each(|(i, part)| place(s, &mut y, i, part));
     Ok((y, state))
@@ -205,18 +203,12 @@ fn forward<T: Real>(s: Wkv6Shape, x: &[Tensor; 5], state: &Tensor) -> Result<(Ve
 fn backward<T: Real>(s: Wkv6Shape, x: &[Tensor; 5], dy: &Tensor, state: &Tensor) -> Result<[Tensor; 5]> {
     let (inputs, dyd, stated) = (Wkv6Slices::of(x)?, Data::of(dy)?, Data::of(state)?);
     let dy = dyd.get::<T>()?;
-    let parts = stated
-        .get::<T>()?
-        .par_chunks(s.size * s.size)
-        .enumerate()
-        .map(|(i, state)| {
-            let head = inputs.head::<T>(s, i)?;
-            Ok(simd(
-                #[inline(always)]
-                || head.backward(s.strip(dy, i), state),
-            ))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let parts = over_heads(
+        stated.get::<T>()?.par_chunks(s.size * s.size),
+        |i| inputs.head::<T>(s, i),
+        #[inline(always)]
+        |head, i, state| head.backward(s.strip(dy, i), state),
+    )?;
     let mut du = vec![T::zero(); s.heads * s.size];
     let mut d: [Vec<T>; 4] = std::array::from_fn(|_| vec![T::zero(); dy.len()]);
     for (i, part) in parts.iter().enumerate() {
@@ -236,8 +228,12 @@ fn backward<T: Real>(s: Wkv6Shape, x: &[Tensor; 5], dy: &Tensor, state: &Tensor)
     ])
 }
 
-/// Runs the recurrence from `state` [B, H, N, N]; returns y [B·T, H·N] and the state after it.
-/// No gradient flows into or out of the state.
+/// Runs the recurrence from a state. No gradient flows into or out of the state.
+///
+/// # Shapes
+/// - `x`: see [`Wkv6Inputs`]
+/// - `state`: [B, H, N, N]
+/// - result: y [B·T, H·N], and the state after the last position
 pub fn wkv6(tape: &Tape, x: &Wkv6Inputs<'_>, state: &Tensor) -> Result<(Var, Tensor)> {
     let (batch, heads, size, _) = state.dims4()?;
     let (rows, width) = x.r.tensor().dims2()?;

@@ -30,8 +30,8 @@ pub const EFFICIENCY: &[M] = &[
     M::CostTimeGrowth,
     M::CostMemoryGrowth,
     M::TrainPeakBytes,
-    M::Cer,
-    M::CerAsWritten,
+    M::ComputeEfficiency,
+    M::ComputeEfficiencyAsWritten,
 ];
 
 /// Tokens of a prefill, and how often it is repeated.

@@ -29,7 +29,7 @@ use crate::statistics::{mean, paired_interval, t_interval};
 pub(super) const PROBE: Probe = Probe {
     id: "long-context",
     about: "loss by position in documents of 32K tokens, the state carried on or the window slid",
-    metrics: &[M::LongContextLoss, M::LongContextRise, M::Ucw, M::LongContextOverlap],
+    metrics: &[M::LongContextLoss, M::LongContextRise, M::UsefulContext, M::LongContextOverlap],
     data: ProbeData::Own {
         available: |data| data.long.is_some(),
         digest: |data| data.long.as_ref().map_or(Ok(String::new()), LongTexts::digest),
@@ -187,7 +187,7 @@ pub fn long_context_readings(by_token: &[Vec<f64>], trained: usize, window: Opti
         ..Reading::new(M::LongContextRise, mean(&last) - mean(&near))
     }));
     let useful = useful_window(&doubling(trained, length), &over, window);
-    readings.extend(useful.map(|x| Reading { n: documents, ..Reading::new(M::Ucw, x) }));
+    readings.extend(useful.map(|x| Reading { n: documents, ..Reading::new(M::UsefulContext, x) }));
     let first = 0..FIRST;
     readings.extend(std::iter::once(first).chain(doubling(2 * FIRST, length)).map(|range| {
         let losses = over(&range);

@@ -1,4 +1,4 @@
-//! What changed between two ledgers: the promise, the verdict, findings, and the numbers that count.
+//! What changed between two ledgers: the manifest, the verdict, findings, and the numbers that count.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,9 @@ use crate::statistics::mean;
 pub struct Difference {
     /// The verdicts, before and after.
     pub verdict: [&'static str; 2],
-    /// What was promised otherwise: field, before, after.
-    pub promise: Vec<[String; 3]>,
+    /// What the manifests say differently: field, before, after.
+    #[serde(rename = "promise")]
+    pub manifest: Vec<[String; 3]>,
     /// Findings of another status: criterion, scale, before, after, what is found now.
     pub findings: Vec<[String; 5]>,
     /// Numbers: scale, model, condition, metric, mean before, mean after, change.
@@ -30,7 +31,7 @@ impl Difference {
     pub fn between(old: (&Ledger, &Judgement), new: (&Ledger, &Judgement)) -> Self {
         Difference {
             verdict: [old.1.verdict.name(), new.1.verdict.name()],
-            promise: promises(old.0, new.0),
+            manifest: manifests(old.0, new.0),
             findings: findings(old.1, new.1),
             numbers: numbers(old.0, new.0),
         }
@@ -39,7 +40,7 @@ impl Difference {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.verdict[0] == self.verdict[1]
-            && self.promise.is_empty()
+            && self.manifest.is_empty()
             && self.findings.is_empty()
             && self.numbers.is_empty()
     }
@@ -52,7 +53,7 @@ impl Difference {
             rows,
         };
         let mut all = vec![
-            table("Promise", &["field", "before", "after"], rows(&self.promise)),
+            table("Manifest", &["field", "before", "after"], rows(&self.manifest)),
             table("Findings", &["criterion", "scale", "before", "after", "found now"], rows(&self.findings)),
             table(
                 "Numbers",
@@ -69,17 +70,17 @@ fn rows<const N: usize>(list: &[[String; N]]) -> Vec<Vec<String>> {
     list.iter().map(|row| row.to_vec()).collect()
 }
 
-fn promises(old: &Ledger, new: &Ledger) -> Vec<[String; 3]> {
+fn manifests(old: &Ledger, new: &Ledger) -> Vec<[String; 3]> {
     let said = |ledger: &Ledger| -> BTreeMap<String, String> {
-        let Some(c) = ledger.context() else { return BTreeMap::new() };
+        let Some(m) = ledger.manifest() else { return BTreeMap::new() };
         let mut said = BTreeMap::from([
-            ("protocol".to_owned(), c.protocol.clone()),
-            ("revision".to_owned(), c.revision.clone()),
-            ("models".to_owned(), super::elide(&c.models)),
-            ("scales".to_owned(), super::elide(&c.scales)),
-            ("trials".to_owned(), super::elide(&c.seeds)),
+            ("protocol".to_owned(), m.protocol.clone()),
+            ("revision".to_owned(), m.revision.clone()),
+            ("models".to_owned(), super::elide(&m.models)),
+            ("scales".to_owned(), super::elide(&m.scales)),
+            ("trials".to_owned(), super::elide(&m.seeds)),
         ]);
-        for e in &c.expected {
+        for e in &m.expected {
             let fields = [
                 ("recipe", &e.recipe),
                 ("data", &e.data),

@@ -144,20 +144,20 @@ fn header(ledger: &Ledger, judgement: &Judgement) -> Markup {
 }
 
 fn about(ledger: &Ledger) -> Markup {
-    let Some(context) = ledger.context() else {
+    let Some(manifest) = ledger.manifest() else {
         return html! {};
     };
-    let revision: String = context.revision.chars().take(DIGEST).collect();
+    let revision: String = manifest.revision.chars().take(DIGEST).collect();
     let lines = [
-        ("Protocol", context.protocol.as_str()),
-        ("Models", &super::elide(&context.models)),
-        ("Scales", &super::elide(&context.scales)),
-        ("Trials", &super::elide(&context.seeds)),
+        ("Protocol", manifest.protocol.as_str()),
+        ("Models", &super::elide(&manifest.models)),
+        ("Scales", &super::elide(&manifest.scales)),
+        ("Trials", &super::elide(&manifest.seeds)),
     ];
     html! {
         dl.about {
             @for (name, value) in lines { div { dt { (name) } dd { (value) } } }
-            div { dt { "Revision" } dd title=(context.revision) { code { (revision) } } }
+            div { dt { "Revision" } dd title=(manifest.revision) { code { (revision) } } }
         }
     }
 }

@@ -15,7 +15,7 @@ pub fn json(ledger: &Ledger, judgement: &Judgement) -> Value {
         "exit_code": judgement.verdict.exit_code(),
         "own_criteria_met": judgement.own_criteria_met(),
         "problems": judgement.problems.iter().map(problem).collect::<Vec<_>>(),
-        "context": ledger.context(),
+        "context": ledger.manifest(),
         "findings": judgement.findings.iter().map(in_words).collect::<Vec<_>>(),
         "tables": tables(ledger),
     })

@@ -58,16 +58,16 @@ fn is_unmeasured_info(finding: &Finding) -> bool {
 
 /// What the ledger is about, in a few lines.
 fn about(ledger: &Ledger) -> Vec<String> {
-    let Some(context) = ledger.context() else {
+    let Some(manifest) = ledger.manifest() else {
         return Vec::new();
     };
     vec![
-        format!("protocol {}, revision {}", context.protocol, context.revision),
+        format!("protocol {}, revision {}", manifest.protocol, manifest.revision),
         format!(
             "models {}; scales {}; trials {}",
-            elide(&context.models),
-            elide(&context.scales),
-            elide(&context.seeds)
+            elide(&manifest.models),
+            elide(&manifest.scales),
+            elide(&manifest.seeds)
         ),
     ]
 }

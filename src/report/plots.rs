@@ -1,5 +1,5 @@
-//! What is plotted: curves of the ledger and metrics across scales and turns. Only what keeps the
-//! context's promise is shown, and a plot without data is left out.
+//! What is plotted: curves of the ledger and metrics across scales and turns. Only what agrees with the
+//! manifest is shown, and a plot without data is left out.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::chart::{Axis, COLOURS, Chart, Paint, Shape};
 use super::tables::{foremost, models};
 use super::words::law_text;
 use crate::evidence::{Condition, Curve, CurveKind, Ledger, Metric, RecallScore, RecallTest, Value};
-use crate::gate::{Evidence, FittedLaw, GPT2, GROUNDTHINK};
+use crate::gate::{Evidence, FittedLaw, GPT2, GROUNDTHINK, Query};
 use crate::statistics::{fit, mean, t_interval};
 
 /// A curve of no more places shows each of them.
@@ -144,9 +144,7 @@ impl<'e> Plots<'e> {
 
     /// One metric of one model, trial by trial.
     fn values(&self, scale: &str, model: &str, condition: Condition, metric: Metric) -> Vec<f64> {
-        let seeds = self.evidence.seeds().iter();
-        let found = seeds.filter_map(|&s| self.evidence.find(scale, s, model, condition, metric).ok());
-        found.map(|m| m.value().raw()).collect()
+        self.evidence.values(scale, model, condition, metric).into_values().collect()
     }
 
     /// The interval over trials; of a single trial its own.
@@ -154,7 +152,7 @@ impl<'e> Plots<'e> {
         let over_trials = t_interval(&self.values(scale, model, condition, metric));
         over_trials.or_else(|| {
             let seeds = self.evidence.seeds();
-            let find = |s: &u64| self.evidence.find(scale, *s, model, condition, metric).ok();
+            let find = |&seed: &u64| self.evidence.find(Query { scale, seed, model, condition, metric }).ok();
             seeds.iter().find_map(find)?.interval().map(|ends| ends.map(Value::raw))
         })
     }

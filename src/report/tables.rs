@@ -131,18 +131,18 @@ fn effective_parameters(scales: &[Scaled<'_>]) -> Table {
 /// shows; a ratio above 1 is better for GroundThink.
 fn positioning(at: &Scaled<'_>) -> Table {
     const FIGURES: [(&str, Metric); 5] = [
-        ("long context", Metric::Ucw),
+        ("long context", Metric::UsefulContext),
         ("real-time inference", Metric::TokenLatency),
         ("edge deployment, peak memory", Metric::PeakBytes),
         ("edge deployment, state per conversation", Metric::StateBytes),
-        ("state persistence", Metric::Sps),
+        ("state persistence", Metric::StatePersistence),
     ];
     let mut rows = Vec::new();
     for (what, metric) in FIGURES {
-        let [ours, theirs] =
+        let [candidate, baseline] =
             [GROUNDTHINK, GPT2].map(|m| at.evidence.values(at.scale, m, Condition::Trained, metric));
         let sign = if metric.direction() == Direction::Lower { -1.0 } else { 1.0 };
-        let pairs = ours.iter().filter_map(|(seed, our)| Some(sign * (our / theirs.get(seed)?).ln()));
+        let pairs = candidate.iter().filter_map(|(seed, x)| Some(sign * (x / baseline.get(seed)?).ln()));
         let gains: Vec<f64> = pairs.collect();
         if gains.is_empty() {
             continue;
@@ -254,9 +254,7 @@ impl Scaled<'_> {
 
     /// What counts, trial by trial.
     fn values(&self, model: &str, condition: Condition, metric: Metric) -> Vec<f64> {
-        let seeds = self.evidence.seeds().iter();
-        let found = seeds.filter_map(|&s| self.evidence.find(self.scale, s, model, condition, metric).ok());
-        found.map(|m| m.value().raw()).collect()
+        self.evidence.values(self.scale, model, condition, metric).into_values().collect()
     }
 }
 

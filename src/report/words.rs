@@ -230,7 +230,7 @@ fn gap(gap: &Gap) -> String {
         }
         Gap::SourcesOfBoth { seed, metric, field } => {
             let (metric, field) = (metric.id(), field.name());
-            format!("seed {seed} {metric}: the {field} of both models, as promised, is not on record")
+            format!("seed {seed} {metric}: the {field} of both models, as in the manifest, is not on record")
         }
         Gap::SourceOf { trial: of, metric, field } => {
             format!("{} {}: its {} is not on record", trial(of), metric.id(), field.name())
@@ -244,7 +244,7 @@ fn gap(gap: &Gap) -> String {
 fn why_missing(reason: &Missing<String>) -> String {
     match reason {
         Missing::NotMeasured => "missing".to_owned(),
-        Missing::NotPromised => "the context promises no single recipe for it".to_owned(),
+        Missing::NotInManifest => "the manifest names no single recipe for it".to_owned(),
         Missing::Elsewhere { field, expected, got } => {
             let (expected, got) = (short(expected), short(got));
             let field = field.name();
@@ -259,9 +259,9 @@ pub fn problem(problem: &Problem) -> String {
     match problem {
         Problem::Fault(fault) => fault.clone(),
         Problem::MoreFaults(count) => format!("{count} more lines are not understood"),
-        Problem::NoContext => "the ledger has no context: nothing says what was promised".to_owned(),
-        Problem::TwoPromises(number) => format!("two different promises have the number {number}"),
-        Problem::OtherSchema(schema) => format!("the context has schema {schema}, expected {SCHEMA}"),
+        Problem::NoManifest => "the ledger has no manifest: nothing says what was to be collected".to_owned(),
+        Problem::TwoManifests(number) => format!("two different manifests have the number {number}"),
+        Problem::OtherSchema(schema) => format!("the manifest has schema {schema}, expected {SCHEMA}"),
         Problem::OtherProtocol(name) => {
             format!("only the protocol {FULL:?} can pass (R7, R12); this is {name:?}")
         }
@@ -269,10 +269,10 @@ pub fn problem(problem: &Problem) -> String {
         Problem::Several { field, scale, count } => {
             let at = scale.map_or_else(String::new, |scale| format!(" at {scale}"));
             let names = if *field == Field::Recipe { "recipes" } else { field.name() };
-            format!("the promise names {count} different {names}{at}")
+            format!("the manifest names {count} different {names}{at}")
         }
         Problem::OtherRecipe(scale) => {
-            format!("the promised recipe at {scale} is not that of {FULL:?} (R12)")
+            format!("the recipe of the manifest at {scale} is not that of {FULL:?} (R12)")
         }
         Problem::TooManyTrials(count) => {
             format!("{count} trials, of which only {MOST_TRIALS} are looked at")
@@ -280,7 +280,7 @@ pub fn problem(problem: &Problem) -> String {
         Problem::TooFewTrials(count) => format!("{count} trials, where {FULL:?} needs {FULL_TRIALS} (R7)"),
         Problem::LeftOut(seeds) => {
             let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
-            format!("trials measured and left out of the promise: {}", seeds.join(", "))
+            format!("trials measured and left out of the manifest: {}", seeds.join(", "))
         }
     }
 }

@@ -22,7 +22,7 @@ pub use efficiency::{
     compute_efficiency, compute_efficiency_as_written, growth_exponent, median, median_interval,
 };
 pub use intervals::{
-    Equivalence, clustered_interval, document_rule, equivalence, paired_interval, t_interval, wilson,
+    Equivalence, clustered_interval, equivalence, paired_interval, separation_rule, t_interval, wilson,
 };
 pub use power::{detectable, power, trials_needed};
 pub use scaling_law::{Law, fit, offset_power_law, power_law};

@@ -22,6 +22,38 @@ pub enum Optimizer {
 }
 
 /// Every hyper-parameter of a run.
+///
+/// # Example
+///
+/// ```
+/// use v5gate::train::{Optimizer, Precision, Recipe, Schedule};
+///
+/// let recipe = Recipe {
+///     token_count: 819_200,
+///     batch_size: 8,
+///     micro_batch_size: 4,
+///     context_length: 1024,
+///     learning_rate_schedule: Schedule::Cosine,
+///     warmup_steps: 10,
+///     max_lr: 1e-3,
+///     min_lr: 1e-4,
+///     weight_decay: 0.1,
+///     optimizer: Optimizer::AdamW,
+///     betas: [0.9, 0.95],
+///     eps: 1e-8,
+///     grad_clip: 1.0,
+///     precision: Precision::Float32,
+/// };
+/// assert_eq!((recipe.tokens_per_step(), recipe.steps()), (8_192, 100));
+/// assert_eq!(recipe.learning_rate(4), 5e-4, "half way up");
+/// assert_eq!(recipe.learning_rate(10), 1e-3, "the highest");
+/// assert!(recipe.learning_rate(99) < 1.01e-4, "nearly the lowest");
+///
+/// // Another recipe has another digest, and one that no run can follow is refused.
+/// let other = Recipe { micro_batch_size: 3, ..recipe.clone() };
+/// assert_ne!(recipe.digest(), other.digest());
+/// assert!(recipe.check().is_ok() && other.check().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {

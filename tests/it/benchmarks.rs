@@ -731,32 +731,32 @@ fn every_number_is_the_harness_s() {
                 examine(task, scorer, &tokenizer, &path, window, Some(limit))
             });
             assert_eq!(expected["n"], outcome.effective);
-            for (name, theirs) in expected["results"].as_object().unwrap() {
-                let (ours, theirs) = (figure(&outcome, name), theirs.as_f64().unwrap());
+            for (name, reference) in expected["results"].as_object().unwrap() {
+                let (got, reference) = (figure(&outcome, name), reference.as_f64().unwrap());
                 match name.starts_with("acc") {
-                    true => assert_eq!(ours, theirs, "{window} {label} {name}"),
-                    false => assert_relative_eq!(ours, theirs, max_relative = 1e-3),
+                    true => assert_eq!(got, reference, "{window} {label} {name}"),
+                    false => assert_relative_eq!(got, reference, max_relative = 1e-3),
                 }
             }
-            for (sample, theirs) in
+            for (sample, reference) in
                 outcome.samples.iter().zip(expected["log_likelihoods"].as_array().unwrap())
             {
-                assert_item(sample, theirs);
+                assert_item(sample, reference);
             }
         }
     }
 }
 
-fn assert_item(sample: &Value, theirs: &Value) {
-    let ours: Vec<f64> = match (&sample["log_likelihood"], &sample["resps"][0][0], &sample["resps"]) {
+fn assert_item(sample: &Value, reference: &Value) {
+    let got: Vec<f64> = match (&sample["log_likelihood"], &sample["resps"][0][0], &sample["resps"]) {
         (Value::Number(x), ..) | (_, Value::Number(x), _) => vec![x.as_f64().unwrap()],
         (_, _, Value::Array(all)) => all.iter().map(|x| x.as_f64().unwrap()).collect(),
         _ => panic!("{sample}"),
     };
-    let theirs: Vec<f64> = theirs.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
-    assert_eq!(ours.len(), theirs.len());
-    for (ours, theirs) in ours.iter().zip(&theirs) {
-        assert_relative_eq!(ours, theirs, max_relative = 1e-4, epsilon = 1e-4);
+    let reference: Vec<f64> = reference.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+    assert_eq!(got.len(), reference.len());
+    for (got, reference) in got.iter().zip(&reference) {
+        assert_relative_eq!(got, reference, max_relative = 1e-4, epsilon = 1e-4);
     }
 }
 

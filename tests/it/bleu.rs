@@ -45,18 +45,15 @@ fn every_corpus_scores_what_sacrebleu_says() {
     for case in corpora {
         let (hypotheses, references) = (texts(&case["hypotheses"]), texts(&case["references"]));
         let pairs = || hypotheses.iter().copied().zip(references.iter().copied());
-        let ours = counts(BleuCounts::of, pairs());
+        let got = counts(BleuCounts::of, pairs());
         let number = |value: &Value| value.as_f64().unwrap();
         let four = |name: &str| [0, 1, 2, 3].map(|n| number(&case[name][n]));
-        assert_eq!((ours.matched, ours.total), (four("counts"), four("totals")));
-        assert_eq!([ours.hypothesis, ours.reference], [0, 1].map(|i| number(&case["lengths"][i])));
-        worst = worst.max((ours.score() - number(&case["score"])).abs());
+        assert_eq!((got.matched, got.total), (four("counts"), four("totals")));
+        assert_eq!([got.hypothesis, got.reference], [0, 1].map(|i| number(&case["lengths"][i])));
+        worst = worst.max((got.score() - number(&case["score"])).abs());
         for (n, expected) in case["distinct"].as_array().unwrap().iter().enumerate() {
-            let ours = distinct(&hypotheses, n + 1);
-            assert!(
-                expected.as_f64().map_or(ours.is_nan(), |x| (ours - x).abs() < APART),
-                "{ours} {expected}"
-            );
+            let got = distinct(&hypotheses, n + 1);
+            assert!(expected.as_f64().map_or(got.is_nan(), |x| (got - x).abs() < APART), "{got} {expected}");
         }
         // Defects show: case thrown away, entities left as they are, a count not clipped.
         let lower = counts(|h, r| BleuCounts::of(&h.to_lowercase(), &r.to_lowercase()), pairs());

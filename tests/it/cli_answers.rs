@@ -1,4 +1,4 @@
-//! The program's answers: good input gives the promised output, as text and as JSON.
+//! The program's answers: good input gives the documented output, as text and as JSON.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ fn a_difference_is_shown() {
     let [old, new] = ["old.jsonl", "new.jsonl"].map(|name| folder.path().join(name));
     let good = World::good("smoke", &["smoke"], 3);
     let mut bad = good.clone();
-    bad.context.revision = "code-2".to_owned();
+    bad.manifest.revision = "code-2".to_owned();
     bad.facts.values_mut().for_each(|f| f.provenance.revision = "code-2".to_owned());
     let losses = bad.select("smoke", Some(GPT2), Condition::Trained, Metric::OverfitLoss, Some(1));
     losses.for_each(|(_, fact)| fact.value = 0.9);

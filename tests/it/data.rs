@@ -14,11 +14,12 @@ use v5gate::data::synthetic::canaries;
 use v5gate::data::synthetic::cloze;
 use v5gate::data::synthetic::conversations::{Amount, Split, conversations, tokenizer};
 use v5gate::data::synthetic::grammar::{CANDIDATES, POOLS};
-use v5gate::data::synthetic::held_out::{leaks, variety};
 use v5gate::data::synthetic::item::ClozeItem;
 use v5gate::data::tokenizer::Tokenizer;
 use v5gate::evidence::{Canary, RecallTest};
 use v5gate::files::digest_of_texts;
+
+use crate::held_out::{leaks, variety};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()

@@ -34,10 +34,10 @@ fn judged(found: Found) -> Judgement {
         (Metric::GenerationTokensPerSecond, 100.0, found.speed),
         (Metric::PeakBytes, 1e8, found.memory),
     ];
-    for (metric, theirs, ratio) in numbers {
+    for (metric, baseline, ratio) in numbers {
         for (model, factor) in [(GPT2, 1.0), (GROUNDTHINK, ratio)] {
             let facts = world.select("8M", Some(model), Condition::Trained, metric, None);
-            facts.for_each(|(_, fact)| fact.value = theirs * factor);
+            facts.for_each(|(_, fact)| fact.value = baseline * factor);
         }
     }
     // So that scaling, which these examples do not speak of, holds whatever the loss at 8M.

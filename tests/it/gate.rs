@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use v5gate::evidence::{
-    Canary, Condition, Direction, Expected, Field, Ledger, Line, Metric, RecallScore, RecallTest,
+    Canary, Condition, Direction, ExpectedRun, Field, Ledger, Line, Metric, RecallScore, RecallTest,
 };
 use v5gate::gate::{
     AgreementRule, CRITERIA, CompositeRule, ContrastRule, Criterion, Effect, Estimate, Fact, Finding, GPT2,
@@ -82,15 +82,15 @@ fn set(world: &mut World, c: &Criterion, scale: &str, seed: Option<u64>, f: impl
 /// Sets GroundThink's value of every trial from GPT-2's.
 fn relate(world: &mut World, c: &Criterion, scale: &str, seeds: &[u64], f: impl Fn(f64) -> f64) {
     for &seed in seeds {
-        let theirs = world
+        let baseline = world
             .select(scale, Some(GPT2), c.condition, c.metrics[0], Some(seed))
             .next()
             .expect("a fact")
             .1
             .value;
-        let ours = Some(GROUNDTHINK);
-        for (_, fact) in world.select(scale, ours, c.condition, c.metrics[0], Some(seed)) {
-            fact.value = f(theirs);
+        let candidate = Some(GROUNDTHINK);
+        for (_, fact) in world.select(scale, candidate, c.condition, c.metrics[0], Some(seed)) {
+            fact.value = f(baseline);
         }
     }
 }
@@ -249,8 +249,8 @@ fn violate_provenance(world: &mut World, c: &Criterion, scale: &str, rule: Prove
             }
         }
         ProvenanceRule::Distinct(Field::Order) => {
-            // One order for all trials, promised and kept.
-            world.context.expected.iter_mut().for_each(|e| e.order = "copied".to_owned());
+            // One order for all trials, as expected.
+            world.manifest.expected.iter_mut().for_each(|e| e.order = "copied".to_owned());
             world.facts.values_mut().for_each(|f| f.provenance.order = "copied".to_owned());
         }
         ProvenanceRule::Distinct(field) => {
@@ -273,9 +273,9 @@ fn violate_scaling(world: &mut World, c: &Criterion, scale: &str, rule: ScalingR
                 let facts = world.select(scale, Some(model), c.condition, c.metrics[0], None);
                 facts.map(|(_, f)| f.value).sum::<f64>() / 3.0
             };
-            let theirs = loss(world, from, GPT2) - loss(world, scale, GPT2);
+            let baseline = loss(world, from, GPT2) - loss(world, scale, GPT2);
             let (before, after) = (loss(world, from, GROUNDTHINK), loss(world, scale, GROUNDTHINK));
-            let shift = before - share * theirs + HAIR - after;
+            let shift = before - share * baseline + HAIR - after;
             for (_, fact) in world.select(scale, Some(GROUNDTHINK), c.condition, c.metrics[0], None) {
                 fact.value += shift;
             }
@@ -485,7 +485,7 @@ fn every_criterion_is_unproven_without_evidence() {
 #[test]
 fn every_criterion_is_unproven_by_evidence_from_elsewhere() {
     for c in measured_criteria() {
-        for &field in Field::PROMISED {
+        for &field in Field::EXPECTED {
             let (mut world, scale) = world_of(c);
             let facts = world.select(scale, None, c.condition, c.metrics[0], Some(1));
             facts.for_each(|(_, f)| *field_of(&mut f.provenance, field) = "other".to_owned());
@@ -507,16 +507,16 @@ fn every_criterion_is_unproven_by_evidence_from_elsewhere() {
 }
 
 #[test]
-fn other_material_than_promised_does_not_count() {
-    let judged = |promised: &str| {
+fn other_material_than_expected_does_not_count() {
+    let judged = |expected: &str| {
         let mut world = World::good("test", &["8M"], 3);
-        world.context.material.insert("synthetic".to_owned(), promised.to_owned());
+        world.manifest.material.insert("synthetic".to_owned(), expected.to_owned());
         judge(&world.ledger())
     };
     let id = row("lambada-loss");
     assert_eq!(finding(&judged("validation"), id, "8M").status, Status::Met);
-    for (promised, says) in [("other", "expected other"), ("", "expected nothing")] {
-        let judgement = judged(promised);
+    for (expected, says) in [("other", "expected other"), ("", "expected nothing")] {
+        let judgement = judged(expected);
         let f = finding(&judgement, id, "8M");
         assert_eq!(f.status, Status::Unproven);
         let told = lacking(f).unwrap_or_default();
@@ -543,7 +543,7 @@ fn every_criterion_is_unproven_by_contradictory_evidence() {
 }
 
 #[test]
-fn nothing_is_met_without_a_promise() {
+fn nothing_is_met_without_a_manifest() {
     let world = World::good("test", &["smoke"], 3);
     let lines = world.lines().split_off(1);
     let judgement = judge(&Ledger::from_lines(lines));
@@ -551,12 +551,12 @@ fn nothing_is_met_without_a_promise() {
     assert!(judgement.findings.iter().all(|f| f.status == Status::Outside));
     assert!(!judgement.problems.is_empty());
     for spoil in [
-        |w: &mut World| w.context.expected.clear(),
-        |w: &mut World| w.context.seeds.clear(),
+        |w: &mut World| w.manifest.expected.clear(),
+        |w: &mut World| w.manifest.seeds.clear(),
         |w: &mut World| {
-            let mut second = w.context.expected.clone();
+            let mut second = w.manifest.expected.clone();
             second.iter_mut().for_each(|e| e.recipe.push('2'));
-            w.context.expected.extend(second);
+            w.manifest.expected.extend(second);
         },
     ] {
         let mut world = world.clone();
@@ -591,9 +591,9 @@ fn comparisons_over_trials_need_enough_of_them() {
 #[test]
 fn an_advantage_needs_both_halves_of_ruling_r7() {
     let c = CRITERIA.iter().find(|c| c.id == "statefulness-significantly-better").unwrap();
-    let trials = |ours: [f64; 3], theirs: [f64; 3]| {
+    let trials = |candidate: [f64; 3], baseline: [f64; 3]| {
         let mut world = World::good("test", &["8M"], 3);
-        for (model, values) in [(GROUNDTHINK, ours), (GPT2, theirs)] {
+        for (model, values) in [(GROUNDTHINK, candidate), (GPT2, baseline)] {
             for (seed, value) in (0..).zip(values) {
                 let at = Some(seed);
                 let facts = world.select("8M", Some(model), Condition::Trained, c.metrics[0], at);
@@ -743,12 +743,12 @@ fn limits_belong_to_what_they_limit() {
 }
 
 #[test]
-fn the_latest_context_governs() {
+fn the_latest_manifest_governs() {
     let world = World::good("test", &["smoke"], 3);
-    let mut later = world.context.clone();
+    let mut later = world.manifest.clone();
     later.revision = "code-2".to_owned();
     let mut lines = world.lines();
-    lines.push(Line::Context(later));
+    lines.push(Line::Manifest(later));
     let judgement = judge(&Ledger::from_lines(lines));
     assert!(!judgement.findings.iter().any(|f| f.status == Status::Met));
     assert_eq!(judgement.verdict, Verdict::Incomplete);
@@ -760,7 +760,7 @@ fn non_inferiority_asks_for_the_bound_and_not_the_mean() {
     let advantages = |advantages: [f64; 3]| {
         let mut world = World::good("test", &["8M"], 3);
         for (seed, advantage) in (0..).zip(advantages) {
-            relate(&mut world, c, "8M", &[seed], |theirs| theirs - advantage);
+            relate(&mut world, c, "8M", &[seed], |baseline| baseline - advantage);
         }
         status(&world, c, "8M")
     };
@@ -829,10 +829,10 @@ fn models_that_get_worse_with_size_follow_no_law() {
 fn trials_are_not_chosen_after_they_were_seen() {
     let judgement = full_with(|world| {
         let dropped = 9;
-        world.context.seeds.retain(|seed| *seed != dropped);
-        world.context.seeds.push(10);
-        let kept = world.context.expected.clone();
-        world.context.expected.extend(kept.into_iter().filter(|e| e.seed == dropped).map(|mut e| {
+        world.manifest.seeds.retain(|seed| *seed != dropped);
+        world.manifest.seeds.push(10);
+        let kept = world.manifest.expected.clone();
+        world.manifest.expected.extend(kept.into_iter().filter(|e| e.seed == dropped).map(|mut e| {
             e.seed = 10;
             e
         }));
@@ -844,7 +844,7 @@ fn trials_are_not_chosen_after_they_were_seen() {
 #[test]
 fn another_recipe_under_the_name_full_does_not_pass() {
     let judgement = full_with(|world| {
-        world.context.expected.iter_mut().for_each(|e| e.recipe.push('2'));
+        world.manifest.expected.iter_mut().for_each(|e| e.recipe.push('2'));
         world.facts.values_mut().for_each(|f| f.provenance.recipe.push('2'));
     });
     assert_eq!(judgement.verdict, Verdict::Incomplete);
@@ -870,8 +870,8 @@ fn weights_are_not_shared_between_scales() {
 }
 
 #[test]
-fn a_promise_is_one_promise() {
-    let changes: [fn(&mut Expected); 5] = [
+fn a_manifest_names_one_of_each() {
+    let changes: [fn(&mut ExpectedRun); 5] = [
         |e| e.data.push('2'),
         |e| e.tokenizer.push('2'),
         |e| e.device.push('2'),
@@ -881,7 +881,7 @@ fn a_promise_is_one_promise() {
     for change in changes {
         let judgement = full_with(|world| {
             let expected =
-                world.context.expected.iter_mut().find(|e| e.scale == "30M" && e.seed == 4).unwrap();
+                world.manifest.expected.iter_mut().find(|e| e.scale == "30M" && e.seed == 4).unwrap();
             change(expected);
             let expected = expected.clone();
             let facts = world.facts.iter_mut().filter(|(key, _)| key.0 == "30M" && key.4 == 4);

@@ -124,10 +124,10 @@ fn states(all: &Tensors, state: &State) -> f64 {
         ("mamba.conv", "conv"),
     ];
     let mut far = 0.0f64;
-    for (layer, (ours, theirs)) in (0..state.n_layer()).flat_map(|l| pairs.map(|p| (l, p))) {
-        let Some(expected) = all.get(&format!("state.{layer}.{theirs}")) else { continue };
-        let got = state.get(layer, ours).unwrap();
-        let got = match theirs {
+    for (layer, (name, reference)) in (0..state.n_layer()).flat_map(|l| pairs.map(|p| (l, p))) {
+        let Some(expected) = all.get(&format!("state.{layer}.{reference}")) else { continue };
+        let got = state.get(layer, name).unwrap();
+        let got = match reference {
             "conv" => got.transpose(1, 2).unwrap(),
             "ssm" => got.transpose(2, 3).unwrap(),
             _ => got.clone(),

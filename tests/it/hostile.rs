@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use proptest::prelude::*;
-use v5gate::evidence::{Condition, Direction, Expected, Ledger, Line, Measurement, Metric, Subject};
+use v5gate::evidence::{Condition, Direction, ExpectedRun, Ledger, Line, Measurement, Metric, Subject};
 use v5gate::gate::{
     CRITERIA, Finding, GROUNDTHINK, Judgement, MeanRule, PairedRule, Rule, SingleRule, Status, Threshold,
     TrialRule, Verdict, judge,
@@ -31,7 +31,7 @@ fn number() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The lines of good worlds, and promises of every kind to be hostile about.
+/// The lines of good worlds, and manifests of every kind to be hostile about.
 static FAIR: LazyLock<Vec<String>> = LazyLock::new(fair_lines);
 
 fn fair() -> impl Strategy<Value = &'static str> {
@@ -78,8 +78,8 @@ fn swapped(line: &str, key: &str, value: &str) -> String {
 fn fair_lines() -> Vec<String> {
     let world = World::good("full", &["8M", "smoke"], 2);
     let mut lines: Vec<String> = world.lines().iter().map(|l| serde_json::to_string(l).unwrap()).collect();
-    // Promises of every kind, so that there is something to be hostile about.
-    let context = lines[0].clone();
+    // Manifests of every kind, so that there is something to be hostile about.
+    let manifest = lines[0].clone();
     for change in [
         ("\"seeds\":[0,1]", "\"seeds\":[]"),
         ("\"seeds\":[0,1]", "\"seeds\":[0,0,1,18446744073709551615]"),
@@ -87,8 +87,8 @@ fn fair_lines() -> Vec<String> {
         ("\"number\":1", "\"number\":18446744073709551615"),
         ("\"schema\":2", "\"schema\":0"),
     ] {
-        assert!(context.contains(change.0), "{context}");
-        lines.push(context.replace(change.0, change.1));
+        assert!(manifest.contains(change.0), "{manifest}");
+        lines.push(manifest.replace(change.0, change.1));
     }
     lines
 }
@@ -99,10 +99,10 @@ proptest! {
     #[test]
     fn any_ledger_has_findings(
         lines in proptest::collection::vec(line(), 0..25),
-        promised in any::<bool>(),
+        with_manifest in any::<bool>(),
     ) {
         let mut bytes = Vec::new();
-        if promised {
+        if with_manifest {
             bytes.extend(FAIR[0].as_bytes());
             bytes.push(b'\n');
         }
@@ -223,7 +223,7 @@ fn a_million_lines_are_judged_in_seconds() {
     let mut lines = text.lines().count();
     let each = stale.lines().count() - 2;
     while lines < 1_000_000 {
-        // The context and the ruling, first and last, are not repeated.
+        // The manifest and the ruling, first and last, are not repeated.
         let (_, rest) = stale.split_once('\n').unwrap();
         text.push_str(&rest[..rest.trim_end().rfind('\n').unwrap() + 1]);
         lines += each;
@@ -241,20 +241,20 @@ fn a_million_lines_are_judged_in_seconds() {
     assert!(seconds < 20.0, "{seconds:.2} s");
 }
 
-/// Names without end, in the promise and in the measurements: reports stay such that they can be read.
+/// Names without end, in the manifest and in the measurements: reports stay such that they can be read.
 #[test]
-fn an_endless_promise_is_told_in_brief() {
+fn an_endless_manifest_is_told_in_brief() {
     const NAMES: usize = 5_000;
     let mut world = World::good("full", &["smoke"], 3);
     let facts: Vec<_> = world.facts.iter().take(20).map(|(key, fact)| (key.clone(), fact.clone())).collect();
     let mut lines = Vec::new();
     for i in 0..NAMES {
         let name = format!("{i}{}", "-long".repeat(50));
-        world.context.models.push(name.clone());
-        world.context.scales.extend(["smoke".to_owned(), name.clone()]);
-        world.context.seeds.push(i as u64);
-        let promise = Expected { scale: name.clone(), ..world.context.expected[0].clone() };
-        world.context.expected.push(promise);
+        world.manifest.models.push(name.clone());
+        world.manifest.scales.extend(["smoke".to_owned(), name.clone()]);
+        world.manifest.seeds.push(i as u64);
+        let run = ExpectedRun { scale: name.clone(), ..world.manifest.expected[0].clone() };
+        world.manifest.expected.push(run);
         lines.extend(facts.iter().map(|(key, fact)| {
             let of =
                 Subject { model: name.clone(), scale: "smoke".to_owned(), seed: key.4, condition: key.2 };

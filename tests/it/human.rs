@@ -27,9 +27,9 @@ fn agreement_is_krippendorff_s() {
     let mut worst = 0.0f64;
     for case in &cases {
         let units: Vec<Vec<u64>> = serde_json::from_value(case["units"].clone()).unwrap();
-        let (ours, theirs) = (krippendorff_alpha(&units).unwrap(), case["alpha"].as_f64().unwrap());
+        let (got, reference) = (krippendorff_alpha(&units).unwrap(), case["alpha"].as_f64().unwrap());
         // Sums of some hundred quotients: rounding is 1e-14; a unit more or less shows in the third digit.
-        worst = worst.max((ours - theirs).abs());
+        worst = worst.max((got - reference).abs());
     }
     assert!(worst < 1e-10, "{worst:e}");
     eprintln!("largest difference from krippendorff: {worst:.1e}");

@@ -44,16 +44,16 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
-fn going_back_to_an_earlier_promise_is_recorded() {
+fn going_back_to_an_earlier_manifest_is_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let mut ledger = Ledger::open_or_empty(folder.path().join("l")).unwrap();
     let [a, b] = ["a", "b"].map(|name| World::good(name, &["smoke"], 1).lines().swap_remove(0));
     for line in [&a, &b, &a] {
         assert_eq!(ledger.append(std::slice::from_ref(line)).unwrap(), 1);
     }
-    assert_eq!(ledger.context().unwrap().protocol, "a");
+    assert_eq!(ledger.manifest().unwrap().protocol, "a");
     assert_eq!(ledger.append(&[b.clone(), a.clone(), a]).unwrap(), 2);
-    assert_eq!(ledger.context().unwrap().protocol, "a");
+    assert_eq!(ledger.manifest().unwrap().protocol, "a");
 }
 
 #[test]

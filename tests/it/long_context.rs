@@ -190,19 +190,22 @@ fn a_rise_is_told_with_its_interval() {
     let readings = long_context_readings(&flat, 1024, None);
     let rise = find(&readings, Metric::LongContextRise).unwrap();
     assert!(rise.value.abs() < 1e-3 && rise.interval.unwrap().iter().all(|x| x.abs() < 2e-3));
-    assert_eq!(find(&readings, Metric::Ucw).unwrap().value, 32_768.0);
+    assert_eq!(find(&readings, Metric::UsefulContext).unwrap().value, 32_768.0);
     // A state that is lost behind 8K costs a tenth of a nat there.
     let lost = losses(6, |d, at| flat[d][at] + if at >= 8192 { 0.1 } else { 0.0 });
     let readings = long_context_readings(&lost, 1024, None);
     let rise = find(&readings, Metric::LongContextRise).unwrap();
     assert!((rise.value - 0.1).abs() < 1e-3 && rise.interval.unwrap()[0] > 0.09);
-    assert_eq!(find(&readings, Metric::Ucw).unwrap().value, 8192.0);
+    assert_eq!(find(&readings, Metric::UsefulContext).unwrap().value, 8192.0);
     let far = find(&readings, Metric::LongContextLoss).unwrap();
     // 24,576 of the 30,720 tokens beyond 2K.
     assert!((far.value - (2.5 + 0.0045 + 0.08)).abs() < 1e-3, "{}", far.value);
     assert_eq!(far.n, Some(6 * 30_720));
     // Nobody uses more than the window shows, however flat the curve.
-    assert_eq!(find(&long_context_readings(&flat, 1024, Some(1024)), Metric::Ucw).unwrap().value, 1024.0);
+    assert_eq!(
+        find(&long_context_readings(&flat, 1024, Some(1024)), Metric::UsefulContext).unwrap().value,
+        1024.0
+    );
     let points: Vec<_> = readings.iter().filter_map(|r| Some((r.place?.1, r.value))).collect();
     let ends: Vec<u64> = points.iter().map(|p| p.0).collect();
     assert_eq!(ends, [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768]);
@@ -212,7 +215,7 @@ fn a_rise_is_told_with_its_interval() {
 #[test]
 fn too_little_proves_nothing() {
     let one = long_context_readings(&losses(1, |_, _| 2.0), 96, None);
-    assert!(find(&one, Metric::Ucw).is_none());
+    assert!(find(&one, Metric::UsefulContext).is_none());
     assert!(find(&one, Metric::LongContextRise).unwrap().interval.is_none());
     assert!(long_context_readings(&[], 96, None).is_empty());
     assert!(long_context_readings(&[vec![1.0; 2048]], 96, None).is_empty());
@@ -221,7 +224,7 @@ fn too_little_proves_nothing() {
     let readings = long_context_readings(&wild, 1024, None);
     assert!(find(&readings, Metric::LongContextLoss).unwrap().value.is_nan());
     assert!(find(&readings, Metric::LongContextRise).unwrap().value.is_nan());
-    assert_eq!(find(&readings, Metric::Ucw).unwrap().value, 16_384.0);
+    assert_eq!(find(&readings, Metric::UsefulContext).unwrap().value, 16_384.0);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod docs;
 mod document;
 mod gate;
 mod golden;
+mod held_out;
 mod hostile;
 mod human;
 mod keys;

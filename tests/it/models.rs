@@ -187,10 +187,10 @@ fn sizes_are_as_ruled() {
         };
         let base = Gpt2Config::at(scale, vocab, context).model_stats();
         let config = GroundThinkConfig::at(scale, vocab, context);
-        let ours = config.model_stats();
+        let stats = config.model_stats();
         let off = |a: usize, b: usize| (a as f64 / b as f64 - 1.0).abs();
-        assert!(off(ours.total, base.total) <= 0.01, "{}: {config:?}", scale.name);
-        assert!(off(ours.non_embedding, base.non_embedding) <= 0.05, "{}: {config:?}", scale.name);
+        assert!(off(stats.total, base.total) <= 0.01, "{}: {config:?}", scale.name);
+        assert!(off(stats.non_embedding, base.non_embedding) <= 0.05, "{}: {config:?}", scale.name);
     }
 }
 

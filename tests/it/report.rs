@@ -149,7 +149,7 @@ fn times_stand_apart() {
 #[test]
 fn names_in_a_ledger_cannot_steer_the_report() {
     let mut world = World::good("smoke\u{1b}[2J|<b>", &["smoke"], 3);
-    world.context.scales.push("\u{1b}]0;x\u{7}".to_owned());
+    world.manifest.scales.push("\u{1b}]0;x\u{7}".to_owned());
     let ledger = world.ledger();
     let judgement = judge(&ledger);
     let text = terminal(&ledger, &judgement, TerminalStyle { width: 100, colour: false, brief: false });

@@ -14,7 +14,7 @@ use crate::world::{World, provenance};
 /// A name that would be markup, a command, a control sequence, or read from right to left.
 const HOSTILE: &str = "\"x'\u{1b}[2J\u{202e}\u{0}<script>alert(1)</script>&amp;|](a)\r\n::error::%0A, y";
 
-/// A curve that keeps the promise of `World::good`.
+/// A curve that agrees with the manifest of `World::good`.
 fn curve(model: &str, scale: &str, seed: u64, kind: CurveKind, points: &[(u64, f64)]) -> Curve {
     let condition = Condition::Trained;
     let subject = Subject { model: model.to_owned(), scale: scale.to_owned(), seed, condition };
@@ -25,8 +25,8 @@ fn curve(model: &str, scale: &str, seed: u64, kind: CurveKind, points: &[(u64, f
 /// Every kind of curve, for both models and every trial.
 fn curves(world: &World) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (size, scale) in world.context.scales.iter().enumerate() {
-        for &seed in &world.context.seeds {
+    for (size, scale) in world.manifest.scales.iter().enumerate() {
+        for &seed in &world.manifest.seeds {
             for (model, worse) in [(GROUNDTHINK, 0.0), (GPT2, 0.1)] {
                 for &kind in CurveKind::ALL {
                     let points = made_up(kind, worse, size as f64, seed as f64);
@@ -269,7 +269,7 @@ fn times_stand_apart_in_the_page() {
 }
 
 #[test]
-fn only_curves_that_keep_the_promise_are_shown() {
+fn only_curves_that_agree_with_the_manifest_are_shown() {
     let world = World::good("smoke", &["smoke"], 2);
     let of = |curves: &[Curve]| {
         let lines = world.lines().into_iter().chain(curves.iter().cloned().map(Line::Curve));
@@ -282,7 +282,7 @@ fn only_curves_that_keep_the_promise_are_shown() {
     assert_eq!(of(std::slice::from_ref(&good)), 1);
     assert_eq!(of(&[good.clone(), good.clone()]), 1);
     assert_eq!(of(&[]), 0);
-    assert_eq!(of(&[made(7, &points)]), 0, "a trial that is not promised");
+    assert_eq!(of(&[made(7, &points)]), 0, "a trial that the manifest does not name");
     let elsewhere = Provenance { device: "another".to_owned(), ..provenance("smoke", 0) };
     let (x, y) = points.iter().map(|&(x, y)| (x, Value::from(y))).unzip();
     let other = Curve::new(good.subject().clone(), good.kind(), x, y, elsewhere).unwrap();
@@ -296,8 +296,8 @@ fn only_curves_that_keep_the_promise_are_shown() {
 /// A world whose names are hostile wherever a ledger may hold a name.
 fn hostile() -> Ledger {
     let mut world = World::good(HOSTILE, &["smoke", HOSTILE], 2);
-    world.context.models.push(HOSTILE.to_owned());
-    world.context.revision = HOSTILE.to_owned();
+    world.manifest.models.push(HOSTILE.to_owned());
+    world.manifest.revision = HOSTILE.to_owned();
     world.facts.values_mut().for_each(|f| f.provenance.revision = HOSTILE.to_owned());
     let copies = world.facts.iter().filter(|(key, _)| key.1 == GPT2);
     let copies: Vec<_> = copies.map(|(key, fact)| (key.clone(), fact.clone())).collect();

@@ -8,9 +8,9 @@ use std::hint::black_box;
 use proptest::prelude::*;
 use serde_json::Value;
 use v5gate::statistics::{
-    bootstrap_interval, bootstrap_interval_of, clustered_interval, detectable, document_rule, equivalence,
-    fit, mean, offset_power_law, paired_interval, power, power_law, ratio_bootstrap_interval,
-    ratio_bootstrap_interval_of, sd, t_interval, trials_needed, wilson,
+    bootstrap_interval, bootstrap_interval_of, clustered_interval, detectable, equivalence, fit, mean,
+    offset_power_law, paired_interval, power, power_law, ratio_bootstrap_interval,
+    ratio_bootstrap_interval_of, sd, separation_rule, t_interval, trials_needed, wilson,
 };
 
 /// Largest relative difference from the reference. Both sides compute in float64 (rounding 1e-16)
@@ -169,7 +169,7 @@ fn the_documents_rule_is_numpys() {
     Routine::load("document_rule").check(|case| {
         let (a, b) = (numbers(&case[0]), numbers(&case[1]));
         let data = largest(&a).max(largest(&b));
-        let (difference, limit) = document_rule(&a, &b).unwrap();
+        let (difference, limit) = separation_rule(&a, &b).unwrap();
         vec![Number::of(difference, number(&case[2]), data), Number::of(limit, number(&case[3]), data)]
     });
 }
@@ -302,7 +302,7 @@ fn rates(n: usize, effect: f64) -> (f64, f64) {
         let b = source.normals(n);
         let [low, high] = paired_interval(&a, &b).unwrap();
         excluded += usize::from(low > 0.0 || high < 0.0);
-        let (difference, limit) = document_rule(&a, &b).unwrap();
+        let (difference, limit) = separation_rule(&a, &b).unwrap();
         seen += usize::from(difference > limit);
     }
     (excluded as f64 / COMPARISONS as f64, seen as f64 / COMPARISONS as f64)
@@ -474,7 +474,7 @@ proptest! {
         let positive: Vec<(f64, f64)> = pairs.iter().map(|(x, y)| (x.abs(), y.abs())).collect();
         let [one, other] = [&xs, &ys].map(|v| v.first().copied().unwrap_or(f64::NAN));
         let groups: Vec<bool> = xs.iter().map(|x| *x > 0.0).collect();
-        black_box((paired_interval(&xs, &ys), document_rule(&xs, &ys), detectable(&xs), power(one, other, n)));
+        black_box((paired_interval(&xs, &ys), separation_rule(&xs, &ys), detectable(&xs), power(one, other, n)));
         black_box((equivalence(&xs, [one, other]), trials_needed(one, other)));
         for points in [pairs, positive] {
             black_box((ratio_bootstrap_interval(&points, 50, 3), power_law(&points)));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use v5gate::evidence::{
-    Condition, Context, Expected, Iteration, Ledger, Line, Measurement, Metric, Provenance, RecallScore,
+    Condition, ExpectedRun, Iteration, Ledger, Line, Manifest, Measurement, Metric, Provenance, RecallScore,
     SCHEMA, Subject,
 };
 use v5gate::gate::{CRITERIA, GPT2, GROUNDTHINK};
@@ -25,7 +25,7 @@ pub struct Fact {
 
 #[derive(Clone, Debug)]
 pub struct World {
-    pub context: Context,
+    pub manifest: Manifest,
     pub facts: BTreeMap<Key, Fact>,
     pub iterations: Vec<Iteration>,
 }
@@ -34,7 +34,7 @@ impl World {
     pub fn good(protocol: &str, scales: &[&str], trials: u64) -> Self {
         let seeds: Vec<u64> = (0..trials).collect();
         let expected = scales.iter().flat_map(|scale| seeds.iter().map(|&seed| expected(scale, seed)));
-        let context = Context {
+        let manifest = Manifest {
             schema: SCHEMA,
             material: Default::default(),
             number: 1,
@@ -46,7 +46,7 @@ impl World {
             expected: expected.collect(),
         };
         let iterations = vec![iteration(1, &[])];
-        let mut world = World { context, facts: BTreeMap::new(), iterations };
+        let mut world = World { manifest, facts: BTreeMap::new(), iterations };
         for scale in scales {
             for &seed in &seeds {
                 for model in [GROUNDTHINK, GPT2] {
@@ -95,7 +95,7 @@ impl World {
     }
 
     pub fn lines(&self) -> Vec<Line> {
-        let mut lines = vec![Line::Context(self.context.clone())];
+        let mut lines = vec![Line::Manifest(self.manifest.clone())];
         lines.extend(self.facts.iter().map(|(key, fact)| Line::Measurement(measured(key, fact))));
         lines.extend(self.iterations.iter().cloned().map(Line::Iteration));
         lines
@@ -113,9 +113,9 @@ pub fn measured(key: &Key, fact: &Fact) -> Measurement {
     Measurement::new(subject, metric, fact.value, n, fact.interval, fact.provenance.clone())
 }
 
-fn expected(scale: &str, seed: u64) -> Expected {
+fn expected(scale: &str, seed: u64) -> ExpectedRun {
     let p = provenance(scale, seed);
-    Expected {
+    ExpectedRun {
         scale: scale.to_owned(),
         seed,
         recipe: p.recipe,
@@ -169,9 +169,9 @@ fn is_accuracy(metric: Metric) -> bool {
 }
 
 fn good(scale: &str, model: &str, condition: Condition, metric: Metric, seed: u64) -> Option<f64> {
-    let ours = model == GROUNDTHINK;
+    let is_candidate = model == GROUNDTHINK;
     // Scatter that differs between trials and a little between the models.
-    let jitter = 0.01 * (seed % 3) as f64 + if ours { 0.001 * (seed % 2) as f64 } else { 0.0 };
+    let jitter = 0.01 * (seed % 3) as f64 + if is_candidate { 0.001 * (seed % 2) as f64 } else { 0.0 };
     let canary = matches!(metric, Metric::Canary(_));
     let recall = canary || matches!(metric, Metric::Recall(_, RecallScore::Accuracy));
     let score = metric == Metric::StatefulnessScore;
@@ -179,17 +179,21 @@ fn good(scale: &str, model: &str, condition: Condition, metric: Metric, seed: u6
         return Some(CHANCE);
     }
     match condition {
-        Condition::Published => published(ours, metric),
+        Condition::Published => published(is_candidate, metric),
         Condition::Uniform | Condition::StateReset => (recall || score).then_some(CHANCE),
         Condition::CopyOracle => (recall || score).then_some(1.0),
-        Condition::WindowMatched => (!ours && (recall || score)).then_some(0.3 + jitter),
+        Condition::WindowMatched => (!is_candidate && (recall || score)).then_some(0.3 + jitter),
         Condition::Untrained => untrained(metric, recall || score),
-        Condition::Trained if is_accuracy(metric) => Some(if ours { 0.95 + jitter } else { 0.3 + jitter }),
-        Condition::Trained => sized(scale, ours, metric, jitter).or_else(|| trained(ours, metric, jitter)),
+        Condition::Trained if is_accuracy(metric) => {
+            Some(if is_candidate { 0.95 + jitter } else { 0.3 + jitter })
+        }
+        Condition::Trained => {
+            sized(scale, is_candidate, metric, jitter).or_else(|| trained(is_candidate, metric, jitter))
+        }
     }
 }
 
-fn published(ours: bool, metric: Metric) -> Option<f64> {
+fn published(is_candidate: bool, metric: Metric) -> Option<f64> {
     let value = match metric {
         Metric::LambadaAccuracy => 0.3256,
         Metric::LambadaLoss => 40.06_f64.ln(),
@@ -198,7 +202,7 @@ fn published(ours: bool, metric: Metric) -> Option<f64> {
         Metric::WikitextLoss => 37.37_f64.ln(),
         _ => return None,
     };
-    (!ours).then_some(value)
+    (!is_candidate).then_some(value)
 }
 
 fn untrained(metric: Metric, recall: bool) -> Option<f64> {
@@ -211,7 +215,7 @@ fn untrained(metric: Metric, recall: bool) -> Option<f64> {
 }
 
 /// What depends on the size: both models follow laws of nearly the same exponent.
-fn sized(scale: &str, ours: bool, metric: Metric, jitter: f64) -> Option<f64> {
+fn sized(scale: &str, is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
     use Metric as M;
     let size: f64 = match scale {
         "smoke" => 1e5,
@@ -228,10 +232,11 @@ fn sized(scale: &str, ours: bool, metric: Metric, jitter: f64) -> Option<f64> {
         "125M" => 124_439_808.0,
         _ => 2.0 * size,
     };
-    let loss = if ours { 8.0 * size.powf(-0.105) + 0.95 } else { 8.0 * size.powf(-0.1) + 1.0 } + jitter;
+    let loss =
+        if is_candidate { 8.0 * size.powf(-0.105) + 0.95 } else { 8.0 * size.powf(-0.1) + 1.0 } + jitter;
     let value = match metric {
-        M::TotalParameters => total + if ours { 1_000.0 } else { 0.0 },
-        M::NonEmbeddingParameters => size + if ours { 1_000.0 } else { 0.0 },
+        M::TotalParameters => total + if is_candidate { 1_000.0 } else { 0.0 },
+        M::NonEmbeddingParameters => size + if is_candidate { 1_000.0 } else { 0.0 },
         M::EmbeddingParameters => size,
         M::Compute6nd => 1.2e7 * size,
         M::ForwardFlopsPerToken => 2.5 * size,
@@ -246,13 +251,13 @@ fn sized(scale: &str, ours: bool, metric: Metric, jitter: f64) -> Option<f64> {
     Some(value)
 }
 
-fn trained(ours: bool, metric: Metric, jitter: f64) -> Option<f64> {
+fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
     use Metric as M;
     // Better for GroundThink by `factor`, and scattering by about one per cent.
-    let better = |base: f64, factor: f64| base * if ours { factor } else { 1.0 } * (1.0 + jitter);
+    let better = |base: f64, factor: f64| base * if is_candidate { factor } else { 1.0 } * (1.0 + jitter);
     let value = match metric {
         M::PositionalParameters => {
-            if ours {
+            if is_candidate {
                 0.0
             } else {
                 100_000.0
@@ -293,15 +298,15 @@ fn trained(ours: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::AblationSmallerShare => 0.4,
         M::RunCompleted | M::ResumeIdentical | M::StateShapesRight | M::StateFinite => 1.0,
         M::StateRepeats | M::ForwardFinite | M::Causal => 1.0,
-        M::Sps => better(10.0, 4.0),
-        M::Ucw => better(1_024.0, 16.0),
+        M::StatePersistence => better(10.0, 4.0),
+        M::UsefulContext => better(1_024.0, 16.0),
         M::LongContextRise => -0.03,
         M::CostTimeGrowth | M::CostMemoryGrowth => better(3.0, 0.33),
         M::PrefillSeconds | M::TokenLatency => better(0.1, 0.4),
-        M::GenerationTokensPerSecond | M::Cer => better(100.0, 2.5),
+        M::GenerationTokensPerSecond | M::ComputeEfficiency => better(100.0, 2.5),
         M::PeakBytes => better(1e8, 0.4),
         M::TimeExponent => better(1.6, 0.6),
-        M::CerAsWritten => 28.0,
+        M::ComputeEfficiencyAsWritten => 28.0,
         _ => return None,
     };
     Some(value)

@@ -10,7 +10,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use libtest_mimic::Failed;
 use v5gate::collect::{REVISION, Trial};
-use v5gate::evidence::{Condition, Context, Expected, Ledger, Line, Measurement, Metric, SCHEMA};
+use v5gate::evidence::{Condition, ExpectedRun, Ledger, Line, Manifest, Measurement, Metric, SCHEMA};
 use v5gate::files::sha256;
 use v5gate::gate::{
     AgreementRule, CRITERIA, ContrastRule, Criterion, GPT2, GROUNDTHINK, PairedRule, RatioThreshold, Rule,
@@ -107,12 +107,17 @@ impl Pool {
     }
 
     /// The judge's word on a comparison: per criterion its status, and whether GroundThink "exceeds".
-    pub fn judged(&self, picks: &[Pick], ours: Handicap, theirs: Handicap) -> Result<Vec<Word>, Failed> {
+    pub fn judged(
+        &self,
+        picks: &[Pick],
+        candidate: Handicap,
+        baseline: Handicap,
+    ) -> Result<Vec<Word>, Failed> {
         let mut lines = Vec::new();
         let mut expected = Vec::new();
         for (k, &(pair, turned)) in picks.iter().enumerate() {
             let (a, b) = (2 * pair + usize::from(turned), 2 * pair + usize::from(!turned));
-            for (run, name, handicap) in [(a, GROUNDTHINK, ours), (b, GPT2, theirs)] {
+            for (run, name, handicap) in [(a, GROUNDTHINK, candidate), (b, GPT2, baseline)] {
                 lines.extend(self.runs[run].iter().map(|m| {
                     let value = match (handicap, m.metric()) {
                         (Handicap::Perplexity(ratio), Metric::ValidationLoss) => m.value().raw() + ratio.ln(),
@@ -125,11 +130,11 @@ impl Pool {
                     Line::Measurement(Measurement::new(subject, m.metric(), value, m.n(), None, source))
                 }));
             }
-            expected.push(promised(&self.runs[a], k)?);
+            expected.push(expected_run(&self.runs[a], k)?);
         }
         let revision = REVISION.to_owned();
         let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect();
-        lines.push(Line::Context(Context {
+        lines.push(Line::Manifest(Manifest {
             schema: SCHEMA,
             material: Default::default(),
             number: 0,
@@ -210,9 +215,9 @@ pub fn verdict(rule: Rule) -> Option<(Status, bool)> {
     }
 }
 
-fn promised(run: &[Measurement], k: usize) -> Result<Expected, Failed> {
+fn expected_run(run: &[Measurement], k: usize) -> Result<ExpectedRun, Failed> {
     let source = run.first().ok_or("a run without answers")?.provenance().clone();
-    Ok(Expected {
+    Ok(ExpectedRun {
         scale: SCALE.to_owned(),
         seed: k as u64,
         recipe: source.recipe,

@@ -64,8 +64,9 @@ fn share(asked: &[Asked], criterion: &Criterion, handicap: Handicap) -> f64 {
 fn ask_all(pool: &Pool, n: usize) -> Result<Vec<Asked>, Failed> {
     let losses = RATIOS.iter().map(|&ratio| Handicap::Perplexity(ratio));
     let scores = (0..LOWERED.len()).map(Handicap::Score);
-    let sides = losses.chain(scores).flat_map(|handicap| [true, false].map(|ours| (handicap, ours)));
-    sides.map(|(handicap, ours)| ask(pool, handicap, ours, n)).collect()
+    let sides =
+        losses.chain(scores).flat_map(|handicap| [true, false].map(|of_candidate| (handicap, of_candidate)));
+    sides.map(|(handicap, of_candidate)| ask(pool, handicap, of_candidate, n)).collect()
 }
 
 /// The table, and what is not as it must be.

@@ -57,7 +57,7 @@ fn claimed(rule: Rule, n: usize) -> Option<f64> {
     use ContrastRule::{NotSignificantlyWorse, Ratio, SignificantlyBetter};
     match rule {
         Rule::Paired(PairedRule::Trials(SignificantlyBetter(_) | NotSignificantlyWorse(_))) => {
-            Some(document_rule(n))
+            Some(separation_rule(n))
         }
         Rule::Paired(PairedRule::Trials(Ratio(_))) => None,
         _ => Some(0.025),
@@ -66,7 +66,7 @@ fn claimed(rule: Rule, n: usize) -> Option<f64> {
 
 /// How often |m₁ − m₂| > 2·√(s₁² + s₂²) in one direction between equal normal distributions, from a
 /// seeded simulation.
-fn document_rule(n: usize) -> f64 {
+fn separation_rule(n: usize) -> f64 {
     const TIMES: usize = 100_000;
     let mut normal = normals(Random::new(2024, n as u64));
     let mut sample = || {

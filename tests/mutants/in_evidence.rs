@@ -1,11 +1,11 @@
-//! Defects of the evidence itself: what is in the ledger is not what was promised.
+//! Defects of the evidence itself: what is in the ledger is not what the manifest says.
 
 use libtest_mimic::Failed;
 use v5gate::collect::{Candidate, manifest, measure_interleaved};
 use v5gate::evidence::{Condition, Line, Measurement, Metric, Subject};
 
 use crate::faulty::{Fault, faulty};
-use crate::lab::{Lab, SCALE, context, fail, measurements, relabel};
+use crate::lab::{Lab, SCALE, fail, governing_manifest, measurements, relabel};
 use crate::table::Case;
 
 fn validation_loss(m: &Measurement) -> bool {
@@ -39,33 +39,33 @@ pub fn contradiction(lab: &Lab) -> Result<Case, Failed> {
 /// The code has moved on since the evidence was collected.
 pub fn stale(lab: &Lab) -> Result<Case, Failed> {
     let sound = lab.evidence()?;
-    let mut promised = context(&sound)?;
-    promised.revision = promised.revision.chars().rev().collect();
-    promised.number += 1;
-    let broken = [sound.clone(), vec![Line::Context(promised)]].concat();
+    let mut governing = governing_manifest(&sound)?;
+    governing.revision = governing.revision.chars().rev().collect();
+    governing.number += 1;
+    let broken = [sound.clone(), vec![Line::Manifest(governing)]].concat();
     Ok(Case { sound, broken })
 }
 
-/// What was promised is another recipe.
+/// The manifest names another recipe.
 pub fn other_recipe(lab: &Lab) -> Result<Case, Failed> {
     let sound = lab.evidence()?;
     let mut other = lab.protocol().clone();
     other.recipe.max_lr *= 2.0;
-    let mut promised =
+    let mut governing =
         manifest(&other, lab.smoke()?.dataset(), None, v5gate::device::current()).map_err(fail)?;
-    promised.number = context(&sound)?.number + 1;
-    let broken = [sound.clone(), vec![Line::Context(promised)]].concat();
+    governing.number = governing_manifest(&sound)?.number + 1;
+    let broken = [sound.clone(), vec![Line::Manifest(governing)]].concat();
     Ok(Case { sound, broken })
 }
 
-/// Ten trials are promised, and the first is handed in ten times with ten orders' names.
+/// The manifest names ten trials, and the first is handed in ten times with ten orders' names.
 pub fn one_seed_ten_times(lab: &Lab) -> Result<Case, Failed> {
     let sound = lab.evidence()?;
     let mut ten = lab.protocol().clone();
     ten.seeds = (1..=10).collect();
-    let promised = manifest(&ten, lab.smoke()?.dataset(), None, v5gate::device::current()).map_err(fail)?;
+    let governing = manifest(&ten, lab.smoke()?.dataset(), None, v5gate::device::current()).map_err(fail)?;
     let mut broken = Vec::new();
-    for expected in &promised.expected {
+    for expected in &governing.expected {
         let first = measurements(&sound).filter(|m| m.subject().seed == 1);
         broken.extend(first.map(|m| {
             relabel(m, |subject, source| {
@@ -74,7 +74,7 @@ pub fn one_seed_ten_times(lab: &Lab) -> Result<Case, Failed> {
             })
         }));
     }
-    broken.push(Line::Context(promised));
+    broken.push(Line::Manifest(governing));
     Ok(Case { sound, broken })
 }
 
@@ -82,26 +82,26 @@ pub fn one_seed_ten_times(lab: &Lab) -> Result<Case, Failed> {
 /// number of rounds.
 pub fn slower_twin(lab: &Lab) -> Result<Case, Failed> {
     let lines = lab.evidence()?;
-    let promised = Line::Context(context(&lines)?);
-    let (mut sound, mut broken) = (vec![promised.clone()], vec![promised]);
+    let governing = Line::Manifest(governing_manifest(&lines)?);
+    let (mut sound, mut broken) = (vec![governing.clone()], vec![governing]);
     for &seed in &lab.protocol().seeds {
-        let ours = lab.trained("groundthink", seed)?;
-        let slow = faulty(ours.model.as_ref(), Fault::Dawdles);
+        let sound_run = lab.trained("groundthink", seed)?;
+        let slow = faulty(sound_run.model.as_ref(), Fault::Dawdles);
         let entrant = |name: &str, model| {
             let (name, scale) = (name.to_owned(), SCALE.to_owned());
             let of = Subject { model: name, scale, seed, condition: Condition::Trained };
-            Candidate { of, source: &ours.source, model, perplexity: None }
+            Candidate { of, source: &sound_run.source, model, perplexity: None }
         };
         let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| (0..3).for_each(|_| round());
         let mut against = |twin| {
             measure_interleaved(
                 v5gate::device::current(),
-                &[entrant("gpt2", ours.model.as_ref()), entrant("groundthink", twin)],
+                &[entrant("gpt2", sound_run.model.as_ref()), entrant("groundthink", twin)],
                 &mut few,
             )
             .map_err(fail)
         };
-        sound.extend(against(ours.model.as_ref())?);
+        sound.extend(against(sound_run.model.as_ref())?);
         broken.extend(against(slow.as_ref())?);
     }
     Ok(Case { sound, broken })

@@ -119,11 +119,11 @@ pub fn decay_on_norms(lab: &Lab) -> Result<Case, Failed> {
 /// GPT-2's answers under GroundThink's name and with GroundThink's papers.
 pub fn other_models_answers(lab: &Lab) -> Result<Case, Failed> {
     let sound = lab.evidence()?;
-    let ours = lab.trained("groundthink", 1)?;
-    let theirs = Finished { source: ours.source.clone(), ..lab.trained("gpt2", 1)? };
+    let candidate = lab.trained("groundthink", 1)?;
+    let baseline = Finished { source: candidate.source.clone(), ..lab.trained("gpt2", 1)? };
     let mut broken = sound.clone();
     for id in ["language-modeling", "recall"] {
-        let answers = theirs.put(crate::lab::probe(id)?, "groundthink")?;
+        let answers = baseline.put(crate::lab::probe(id)?, "groundthink")?;
         broken = swap(&broken, "groundthink", 1, id, answers);
     }
     Ok(Case { sound, broken })

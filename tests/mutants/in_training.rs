@@ -175,7 +175,7 @@ pub fn leaked_text(lab: &Lab) -> Result<Case, Failed> {
             tokenizer: "train:400".to_owned(),
         };
         let Setup { protocol, dataset } = lab.setup_under(&data, 4, Some(folder.path()))?;
-        let mut lines = vec![Line::Context(
+        let mut lines = vec![Line::Manifest(
             manifest(&protocol, &dataset, None, v5gate::device::current()).map_err(fail)?,
         )];
         for model in ["gpt2", "groundthink"] {

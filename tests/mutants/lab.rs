@@ -10,7 +10,7 @@ use libtest_mimic::Failed;
 use v5gate::collect::{Collector, Options, Trial, job, manifest, provenance, question};
 use v5gate::data::batches::{Order, window_count};
 use v5gate::data::dataset::{DataSpec, Dataset, prepare};
-use v5gate::evidence::{Context, Ledger, Line, Measurement, Provenance, Subject as Of};
+use v5gate::evidence::{Ledger, Line, Manifest, Measurement, Provenance, Subject as Of};
 use v5gate::gate::{Status, judge};
 use v5gate::models::{self, LanguageModel};
 use v5gate::ops::on_worker;
@@ -142,7 +142,7 @@ impl Lab {
     pub fn pair(&self) -> Result<&[Line], Failed> {
         let lines = once(&self.pair, || {
             let Setup { protocol, dataset } = self.small()?;
-            let mut lines = vec![Line::Context(
+            let mut lines = vec![Line::Manifest(
                 manifest(protocol, dataset, None, v5gate::device::current()).map_err(fail)?,
             )];
             for model in ["gpt2", "groundthink"] {
@@ -165,7 +165,7 @@ impl Lab {
     pub fn short(&self) -> Result<&[Line], Failed> {
         let lines = once(&self.short, || {
             let (protocol, dataset, _) = self.short_training("gpt2")?;
-            let mut lines = vec![Line::Context(
+            let mut lines = vec![Line::Manifest(
                 manifest(&protocol, dataset, None, v5gate::device::current()).map_err(fail)?,
             )];
             for model in ["gpt2", "groundthink"] {
@@ -368,9 +368,9 @@ pub fn measurements(lines: &[Line]) -> impl Iterator<Item = &Measurement> {
     })
 }
 
-/// The context that governs lines.
-pub fn context(lines: &[Line]) -> Result<Context, Failed> {
-    Ok(Ledger::from_lines(lines.to_vec()).context().ok_or("no context")?.clone())
+/// The manifest that governs lines.
+pub fn governing_manifest(lines: &[Line]) -> Result<Manifest, Failed> {
+    Ok(Ledger::from_lines(lines.to_vec()).manifest().ok_or("no manifest")?.clone())
 }
 
 /// The status of a criterion at the scale of everything here.

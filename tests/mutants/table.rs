@@ -416,7 +416,7 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     row(
         "other-recipe-promised",
-        "The evidence comes from another recipe than the one promised.",
+        "The evidence comes from another recipe than the one that the manifest names.",
         EVIDENCE,
         "losses-finite",
         Unproven,

@@ -372,7 +372,7 @@ fn train(model: &str, scale: &str, seed: u64, recipe: &str, data: Option<&Path>,
     let windows = window_count(dataset.train.len(), protocol.recipe.context_length);
     let needed = protocol.recipe.steps() as usize * protocol.recipe.batch_size;
     let path = out.join(format!("order-seed-{seed}.npy"));
-    let order = Order::draw(windows, needed, seed)?.through_file(&path)?;
+    let order = Order::draw(windows, needed, seed)?.save_or_verify(&path)?;
     let job = collect::job(&protocol, &dataset, spec, size, (seed, order), device::current())?;
     let run = RunDir(out).train(&job, &Screen::default(), &|_| stop.load(Ordering::Relaxed))?;
     let loss = run.curve.last().map_or(f64::NAN, |r| r.loss);

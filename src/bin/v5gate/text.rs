@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
-use v5gate::data::tokenizer::Tokenizer;
 use v5gate::device;
+use v5gate::evaluate::Checkpoint;
 use v5gate::train::{Precision, load_model};
 
 use super::list::pretty;
@@ -43,8 +43,7 @@ pub fn score(checkpoint: &Path, tokens: &Path, as_json: bool) -> Result<String> 
 
 /// The likeliest continuation of a prompt.
 pub fn generate(checkpoint: &Path, prompt: &str, tokens: usize) -> Result<String> {
-    let model = load_model(checkpoint)?.to_device(device::current(), Precision::Float32)?;
-    let tokenizer = Tokenizer::from_file(&checkpoint.join("tokenizer.json"))?;
+    let Checkpoint { model, tokenizer, .. } = Checkpoint::load(checkpoint, device::current(), "generate")?;
     let mut input = tokenizer.encode(prompt)?;
     if input.is_empty() {
         input.push(tokenizer.eot());

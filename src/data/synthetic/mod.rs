@@ -6,7 +6,6 @@ pub mod canaries;
 pub mod cloze;
 pub mod conversations;
 pub mod grammar;
-pub mod held_out;
 pub mod item;
 pub mod mqar;
 mod script;

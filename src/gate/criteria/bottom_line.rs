@@ -130,7 +130,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GroundThink remembers over a measurably larger distance",
         why: "A clear state retention advantage.",
         source: &[R(19), Test("Iterations"), Section("The Red Line")],
-        metrics: &[M::Sps],
+        metrics: &[M::StatePersistence],
         rule: Rule::MEASURABLY_BETTER,
         ..DECISION
     },

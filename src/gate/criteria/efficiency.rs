@@ -76,7 +76,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GroundThink's compute-efficiency ratio is measurably better",
         why: "1 / (perplexity × seconds): higher is better in both factors.",
         source: &[R(10), Section("Compute-Efficiency Ratio")],
-        metrics: &[M::Cer],
+        metrics: &[M::ComputeEfficiency],
         rule: Rule::MEASURABLY_BETTER,
         ..EFFICIENCY
     },
@@ -86,7 +86,7 @@ pub(super) const ROWS: &[Criterion] = &[
         why: "Perplexity ÷ time rewards being worse: printed once, for traceability.",
         source: &[R(10), Section("Compute-Efficiency Ratio")],
         scope: ModelScope::Each,
-        metrics: &[M::CerAsWritten],
+        metrics: &[M::ComputeEfficiencyAsWritten],
         rule: Rule::FINITE,
         ..EFFICIENCY
     },

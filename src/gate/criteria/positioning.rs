@@ -14,7 +14,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GroundThink uses longer contexts",
         why: "X or Y: long context. Useful context window.",
         source: &[R(19), R(21), Section("Find Our X or Y")],
-        metrics: &[M::Ucw],
+        metrics: &[M::UsefulContext],
         rule: Rule::MEASURABLY_BETTER,
         ..POSITION
     },
@@ -41,7 +41,7 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "GroundThink remembers over longer distances",
         why: "X or Y: state persistence. State persistence score.",
         source: &[R(19), R(21), Section("Find Our X or Y")],
-        metrics: &[M::Sps],
+        metrics: &[M::StatePersistence],
         rule: Rule::MEASURABLY_BETTER,
         ..POSITION
     },

@@ -20,10 +20,10 @@ pub(in crate::gate) fn evaluate(
     let parts = ids.iter().filter(|id| asked.contains(*id));
     let parts: Option<Vec<&Finding>> = parts.map(|id| findings.iter().find(|f| f.criterion == *id)).collect();
     let parts = parts?;
-    let Some(context) = ledger.context() else { return Some(Outcome::default()) };
+    let Some(manifest) = ledger.manifest() else { return Some(Outcome::default()) };
     // The present code is the last iteration, whatever was recorded of it.
     let lacks = |i: &Iteration| !ids.iter().all(|id| i.met.iter().any(|met| met == id));
-    let earlier = earlier(ledger, &context.revision, &context.protocol);
+    let earlier = earlier(ledger, &manifest.revision, &manifest.protocol);
     let before = earlier.values().rev().take_while(|i| lacks(i)).count();
     let unmet: Vec<&'static str> =
         parts.iter().filter(|f| f.status == Status::Unmet).map(|f| f.criterion).collect();
@@ -61,17 +61,17 @@ fn earlier<'a>(ledger: &'a Ledger, revision: &str, protocol: &str) -> BTreeMap<u
 
 /// What to record of a judgement at a scale, so that later iterations know of it.
 pub(in crate::gate) fn iteration(ledger: &Ledger, findings: &[Finding], scale: &str) -> Option<Iteration> {
-    let context = ledger.context()?;
+    let manifest = ledger.manifest()?;
     let here = |f: &&Finding| f.scale == scale && f.status != Status::Outside;
     findings.iter().find(here)?;
     let met = findings.iter().filter(here).filter(|f| f.status == Status::Met);
-    let same = |i: &&Iteration| i.revision == context.revision && i.protocol == context.protocol;
+    let same = |i: &&Iteration| i.revision == manifest.revision && i.protocol == manifest.protocol;
     let last = ledger.iterations().map(|i| i.number).max().unwrap_or(0);
     Some(Iteration {
         number: ledger.iterations().find(same).map_or(last.saturating_add(1), |i| i.number),
         measurements: ledger.measurements().count() as u64,
-        revision: context.revision.clone(),
-        protocol: context.protocol.clone(),
+        revision: manifest.revision.clone(),
+        protocol: manifest.protocol.clone(),
         met: met.map(|f| f.criterion.to_owned()).collect(),
     })
 }

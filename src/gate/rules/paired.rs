@@ -1,16 +1,16 @@
 //! Rules that compare GroundThink with GPT-2, trial by trial: trial k of both models has the same
 //! seed, data order and evaluation items (ruling R7). A comparison over trials needs every
-//! promised trial of both, so that none can be left out because it disappoints.
+//! trial of the manifest, of both models, so that none can be left out because it disappoints.
 
 use crate::evidence::{Condition, Direction, Metric, Value};
 use crate::gate::criterion::{Criterion, GPT2, GROUNDTHINK};
-use crate::gate::evidence_index::Evidence;
+use crate::gate::evidence_index::{Evidence, Query};
 use crate::gate::fact::{Decisive, Estimate, Fact, Spread};
 use crate::gate::gap::{Gap, ModelTrial};
+use crate::gate::manifest::least_trials;
 use crate::gate::outcome::{Outcome, SeedValue, Status};
-use crate::gate::promise::least_trials;
 use crate::gate::rule::{AgreementRule, ContrastRule, Effect, PairedRule, RatioThreshold, Threshold};
-use crate::statistics::{detectable, document_rule, mean, sd, t_interval, trials_needed};
+use crate::statistics::{detectable, mean, sd, separation_rule, t_interval, trials_needed};
 
 /// What a rule that compares the models comes to.
 pub(in crate::gate) fn evaluate(
@@ -55,7 +55,7 @@ impl<'s> Pairs<'s> {
         let seeds = evidence.seeds().to_vec();
         for &seed in &seeds {
             let both = [GROUNDTHINK, GPT2].map(|model| {
-                let found = evidence.find(scale, seed, model, condition, metric);
+                let found = evidence.find(Query { scale, seed, model, condition, metric });
                 let found = found.map_err(|reason| {
                     let trial = ModelTrial { model, seed, scale: None };
                     outcome.gaps.push(Gap::Measurement { trial, condition, metric, reason: reason.owned() });
@@ -202,7 +202,7 @@ impl<'s> Pairs<'s> {
         (one, other): (f64, f64),
         outcome: &mut Outcome,
     ) -> Option<bool> {
-        let (difference, limit) = document_rule(&self.candidate, &self.baseline)?;
+        let (difference, limit) = separation_rule(&self.candidate, &self.baseline)?;
         let (gain, least) = self.gain(effect, one, other);
         let good = Threshold::Above(self.least_gain(effect, other));
         outcome.facts.push(self.difference(paired, good, Decisive::Value));
@@ -218,7 +218,7 @@ impl<'s> Pairs<'s> {
         (one, other): (f64, f64),
         outcome: &mut Outcome,
     ) -> Option<bool> {
-        let (difference, limit) = document_rule(&self.candidate, &self.baseline)?;
+        let (difference, limit) = separation_rule(&self.candidate, &self.baseline)?;
         let (loss, least) = self.gain(effect, other, one);
         let good = Threshold::AtLeast(-self.least_loss(effect, one, other));
         outcome.facts.push(self.difference(paired, good, Decisive::Value));
@@ -310,13 +310,17 @@ impl<'s> Pairs<'s> {
         for (model, scores) in [(GROUNDTHINK, &self.candidate), (GPT2, &self.baseline)] {
             let mut margins = Vec::new();
             for (&seed, score) in self.seeds.iter().zip(scores) {
-                let metric = Metric::StatefulnessChance;
-                match evidence.find(self.scale, seed, model, self.condition, metric) {
+                let (scale, condition, metric) = (self.scale, self.condition, Metric::StatefulnessChance);
+                match evidence.find(Query { scale, seed, model, condition, metric }) {
                     Ok(chance) => margins.push(score - chance.value().raw()),
                     Err(reason) => {
                         let trial = ModelTrial { model, seed, scale: None };
-                        let (condition, reason) = (self.condition, reason.owned());
-                        outcome.gaps.push(Gap::Measurement { trial, condition, metric, reason });
+                        outcome.gaps.push(Gap::Measurement {
+                            trial,
+                            condition,
+                            metric,
+                            reason: reason.owned(),
+                        });
                         return None;
                     }
                 }

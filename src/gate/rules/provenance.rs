@@ -1,12 +1,12 @@
-//! Rules about where numbers come from. What counts as evidence already shares the promised
-//! fields, so these look further: a difference between the models must show as unmet and not be
+//! Rules about where numbers come from. What counts as evidence already agrees with the
+//! manifest, so these look further: a difference between the models must show as unmet and not be
 //! filtered away as evidence from elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::{Condition, Field, Measurement, Metric};
 use crate::gate::criterion::{Criterion, GPT2, GROUNDTHINK};
-use crate::gate::evidence_index::Evidence;
+use crate::gate::evidence_index::{Evidence, Query};
 use crate::gate::fact::Fact;
 use crate::gate::gap::{Gap, ModelTrial};
 use crate::gate::outcome::{Outcome, Status};
@@ -43,7 +43,8 @@ struct Origins<'e, 'a> {
 /// What the evidence of one model in one trial names.
 struct Sources<'a> {
     names: BTreeSet<&'a str>,
-    promised: bool,
+    /// Whether they come from evidence that counts.
+    counted: bool,
 }
 
 impl<'a> Origins<'_, 'a> {
@@ -73,7 +74,7 @@ impl<'a> Origins<'_, 'a> {
             for &seed in self.evidence.seeds() {
                 let trial = ModelTrial { model, seed, scale: None };
                 let sources = self.sources(metric, field, seed, model);
-                if !sources.promised || sources.names.contains("") {
+                if !sources.counted || sources.names.contains("") {
                     outcome.gaps.push(Gap::SourceOf { trial, metric, field });
                     outcome.statuses.push(Status::Unproven);
                     continue;
@@ -118,7 +119,7 @@ impl<'a> Origins<'_, 'a> {
                 let counted = self.evidence.trial(self.scale, seed, model, OF_TRAINED);
                 let names: BTreeSet<&str> = counted.map(|m| field.of(m.provenance())).collect();
                 let sources = self.sources(metric, field, seed, model);
-                if !sources.promised || names.contains("") {
+                if !sources.counted || names.contains("") {
                     outcome.gaps.push(Gap::SourceOf { trial, metric, field });
                     outcome.statuses.push(Status::Unproven);
                     continue;
@@ -138,17 +139,18 @@ impl<'a> Origins<'_, 'a> {
         let finite = |m: &&&'a Measurement| m.value().finite().is_some();
         let named = |m: &&'a Measurement| field.of(m.provenance());
         // A number that is not finite proves nothing, not even where it comes from.
-        let usable = self.evidence.usable(self.scale, seed, model, self.condition, metric);
+        let query = Query { scale: self.scale, seed, model, condition: self.condition, metric };
+        let usable = self.evidence.usable(query);
         let names: BTreeSet<&str> = usable.iter().filter(finite).map(named).collect();
         if !names.is_empty() {
-            return Sources { names, promised: true };
+            return Sources { names, counted: true };
         }
-        let revision = self.evidence.context().map(|c| c.revision.as_str());
-        let all = self.evidence.all(self.scale, seed, model, self.condition, metric);
+        let revision = self.evidence.manifest().map(|m| m.revision.as_str());
+        let all = self.evidence.all(query);
         let current = |m: &&&Measurement| {
             field == Field::Revision || Some(m.provenance().revision.as_str()) == revision
         };
-        Sources { names: all.iter().filter(finite).filter(current).map(named).collect(), promised: false }
+        Sources { names: all.iter().filter(finite).filter(current).map(named).collect(), counted: false }
     }
 }
 
@@ -156,7 +158,7 @@ fn compare(candidate: &Sources<'_>, baseline: &Sources<'_>) -> Status {
     let stated = |s: &Sources<'_>| !s.names.is_empty() && !s.names.contains("");
     if !stated(candidate) || !stated(baseline) {
         Status::Unproven
-    } else if candidate.promised && baseline.promised {
+    } else if candidate.counted && baseline.counted {
         Status::of(candidate.names.len() == 1 && candidate.names == baseline.names)
     } else if candidate.names.is_disjoint(&baseline.names) {
         Status::Unmet

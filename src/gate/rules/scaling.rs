@@ -3,11 +3,11 @@
 
 use crate::evidence::{Condition, Metric, Value};
 use crate::gate::criterion::{Criterion, GPT2, GROUNDTHINK};
-use crate::gate::evidence_index::Evidence;
+use crate::gate::evidence_index::{Evidence, Query};
 use crate::gate::fact::{Decisive, Estimate, Fact, FittedLaw};
 use crate::gate::gap::{Gap, ModelTrial};
+use crate::gate::manifest::least_trials;
 use crate::gate::outcome::{Outcome, Status};
-use crate::gate::promise::least_trials;
 use crate::gate::rule::{LawRule, ScalingRule, Threshold};
 use crate::scale::{SCALES, Tier};
 use crate::statistics::{Law, fit, mean};
@@ -38,11 +38,11 @@ struct MeansByScale<'e, 'a> {
 }
 
 impl MeansByScale<'_, '_> {
-    /// The mean over all promised trials; not a number if one of them diverged.
+    /// The mean over all trials of the manifest; not a number if one of them diverged.
     fn mean(&self, scale: &'static str, model: &'static str, metric: Metric) -> Result<f64, Gap> {
         let condition = self.condition;
         let one = |&seed: &u64| {
-            let found = self.evidence.find(scale, seed, model, condition, metric);
+            let found = self.evidence.find(Query { scale, seed, model, condition, metric });
             found.map(|m| m.value().raw()).map_err(|reason| {
                 let trial = ModelTrial { model, seed, scale: Some(scale) };
                 Gap::Measurement { trial, condition, metric, reason: reason.owned() }

@@ -1,15 +1,15 @@
-//! Rules about one model by itself: every promised trial of every model asked must satisfy them.
+//! Rules about one model by itself: every trial of the manifest, of every model asked, must satisfy them.
 //! Each comparison is written so that NaN falls on the failing side.
 
 use std::f64::consts::SQRT_2;
 
 use crate::evidence::{Condition, Measurement, Metric, Value};
 use crate::gate::criterion::Criterion;
-use crate::gate::evidence_index::{Evidence, Missing};
+use crate::gate::evidence_index::{Evidence, Missing, Query};
 use crate::gate::fact::{Decisive, Estimate, Fact};
 use crate::gate::gap::{Gap, ModelTrial};
+use crate::gate::manifest::least_trials;
 use crate::gate::outcome::{Outcome, SeedValue, Status, TrialResult};
-use crate::gate::promise::least_trials;
 use crate::gate::rule::{EXACT, MeanRule, SingleRule, Threshold, TrialRule, TrialsRule};
 use crate::statistics::{equivalence, mean, sd};
 
@@ -64,7 +64,8 @@ struct ModelAtSeed<'e, 'a> {
 
 impl<'a> ModelAtSeed<'_, 'a> {
     fn find(&self, metric: Metric) -> Result<&'a Measurement, Missing<&'a str>> {
-        self.evidence.find(self.scale, self.seed, self.model, self.condition, metric)
+        let Self { scale, seed, model, condition, .. } = *self;
+        self.evidence.find(Query { scale, seed, model, condition, metric })
     }
 
     /// What one number comes to.

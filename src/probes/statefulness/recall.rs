@@ -28,7 +28,8 @@ pub(in crate::probes) const PROBE: Probe = Probe {
 
 /// Every figure of every recall test, and what follows from them.
 const METRICS: &[M] = &{
-    let beside = [M::StatefulnessScore, M::StatefulnessChance, M::DocumentWordingAccuracy, M::Sps];
+    let beside =
+        [M::StatefulnessScore, M::StatefulnessChance, M::DocumentWordingAccuracy, M::StatePersistence];
     let scores = RecallScore::ALL;
     let (mut metrics, mut i) = ([beside[0]; RecallTest::ALL.len() * RecallScore::ALL.len() + 4], 0);
     while i < metrics.len() {
@@ -172,7 +173,7 @@ fn persistence(readings: &[Reading]) -> Option<Reading> {
         }
         distance = turns;
     }
-    Some(Reading::new(M::Sps, distance))
+    Some(Reading::new(M::StatePersistence, distance))
 }
 
 /// The items of a test whose candidates are all single tokens (ruling R16); `None` if none are.

@@ -1,10 +1,10 @@
-//! What a ledger must promise before it may pass: the protocol, its recipes and its trials
-//! (rulings R7 and R12), one promise and all of it.
+//! What the manifest of a ledger must name before the ledger may pass: the protocol, its recipes and its trials
+//! (rulings R7 and R12), one manifest and all of it.
 
 use std::collections::{BTreeSet, HashSet};
 
 use super::evidence_index::{Evidence, MOST_TRIALS};
-use crate::evidence::{Context, Field, Ledger, Measurement, SCHEMA};
+use crate::evidence::{Field, Ledger, Manifest, Measurement, SCHEMA};
 use crate::scale::SCALES;
 
 /// The only protocol that may pass: rulings R7 and R12 say what it takes.
@@ -32,17 +32,17 @@ pub enum Problem {
     Fault(String),
     /// So many more such lines.
     MoreFaults(usize),
-    /// Nothing says what was promised.
-    NoContext,
-    /// Two different promises have this number.
-    TwoPromises(u64),
-    /// The promise has another schema.
+    /// Nothing says what was to be collected.
+    NoManifest,
+    /// Two different manifests have this number.
+    TwoManifests(u64),
+    /// The manifest has another schema.
     OtherSchema(u32),
-    /// The promise is of another protocol than the only one that can pass.
+    /// The manifest is of another protocol than the only one that can pass.
     OtherProtocol(String),
-    /// The promise names a scale that there is not.
+    /// The manifest names a scale that there is not.
     UnknownScale(String),
-    /// The promise names several where it must name one.
+    /// The manifest names several where it must name one.
     Several {
         /// Of what.
         field: Field,
@@ -51,20 +51,20 @@ pub enum Problem {
         /// How many.
         count: usize,
     },
-    /// The recipe that is promised at this scale is not FULL's.
+    /// The recipe that the manifest names at this scale is not FULL's.
     OtherRecipe(&'static str),
-    /// More trials are promised than are looked at.
+    /// The manifest names more trials than are looked at.
     TooManyTrials(usize),
-    /// Fewer trials are promised than FULL needs.
+    /// The manifest names fewer trials than FULL needs.
     TooFewTrials(usize),
-    /// Trials that were measured by the promised recipes and are not among the promised ones.
+    /// Trials that were measured by the recipes of the manifest and that it does not name.
     LeftOut(Vec<u64>),
 }
 
 /// How many trials a comparison over trials needs (ruling R7).
 pub(super) fn least_trials(evidence: &Evidence<'_>) -> usize {
-    match evidence.context() {
-        Some(context) if context.protocol == FULL => FULL_TRIALS,
+    match evidence.manifest() {
+        Some(manifest) if manifest.protocol == FULL => FULL_TRIALS,
         _ => FEWEST_TRIALS,
     }
 }
@@ -76,55 +76,55 @@ pub(super) fn problems(ledger: &Ledger) -> Vec<Problem> {
     if ledger.faults().len() > MOST_NAMED {
         problems.push(Problem::MoreFaults(ledger.faults().len() - MOST_NAMED));
     }
-    let Some(context) = ledger.context() else {
-        problems.push(Problem::NoContext);
+    let Some(manifest) = ledger.manifest() else {
+        problems.push(Problem::NoManifest);
         return problems;
     };
-    if ledger.contexts().any(|c| c.number == context.number && c != context) {
-        problems.push(Problem::TwoPromises(context.number));
+    if ledger.manifests().any(|m| m.number == manifest.number && m != manifest) {
+        problems.push(Problem::TwoManifests(manifest.number));
     }
-    promise_problems(context, &mut problems);
-    problems.extend(left_out(ledger, context));
+    manifest_problems(manifest, &mut problems);
+    problems.extend(left_out(ledger, manifest));
     problems
 }
 
-/// Trials that were measured by the promised recipes and are not among the promised ones: whoever
+/// Trials that were measured by the recipes of the manifest and that it does not name: whoever
 /// chooses trials after seeing them chooses the result.
-fn left_out(ledger: &Ledger, context: &Context) -> Option<Problem> {
-    let trials: HashSet<u64> = context.seeds.iter().copied().collect();
+fn left_out(ledger: &Ledger, manifest: &Manifest) -> Option<Problem> {
+    let trials: HashSet<u64> = manifest.seeds.iter().copied().collect();
     let recipes: HashSet<(&str, &str)> =
-        context.expected.iter().map(|e| (e.scale.as_str(), e.recipe.as_str())).collect();
-    let promised = |m: &&Measurement| {
+        manifest.expected.iter().map(|e| (e.scale.as_str(), e.recipe.as_str())).collect();
+    let by_manifest = |m: &&Measurement| {
         let of = (m.subject().scale.as_str(), m.provenance().recipe.as_str());
-        m.provenance().revision == context.revision && recipes.contains(&of)
+        m.provenance().revision == manifest.revision && recipes.contains(&of)
     };
     let seeds: BTreeSet<u64> = ledger
         .measurements()
         .filter(|m| !trials.contains(&m.subject().seed))
-        .filter(promised)
+        .filter(by_manifest)
         .map(|m| m.subject().seed)
         .collect();
     (!seeds.is_empty()).then(|| Problem::LeftOut(seeds.into_iter().take(MOST_NAMED).collect()))
 }
 
-fn promise_problems(context: &Context, problems: &mut Vec<Problem>) {
-    if context.schema != SCHEMA {
-        problems.push(Problem::OtherSchema(context.schema));
+fn manifest_problems(manifest: &Manifest, problems: &mut Vec<Problem>) {
+    if manifest.schema != SCHEMA {
+        problems.push(Problem::OtherSchema(manifest.schema));
     }
-    if context.protocol != FULL {
-        problems.push(Problem::OtherProtocol(context.protocol.clone()));
+    if manifest.protocol != FULL {
+        problems.push(Problem::OtherProtocol(manifest.protocol.clone()));
     }
     let unknown = |name: &&String| crate::scale::find(name).is_none();
-    let unknown: BTreeSet<&String> = context.scales.iter().filter(unknown).collect();
+    let unknown: BTreeSet<&String> = manifest.scales.iter().filter(unknown).collect();
     problems.extend(unknown.into_iter().take(MOST_NAMED).cloned().map(Problem::UnknownScale));
     for field in [Field::Data, Field::Tokenizer, Field::Device, Field::Precision] {
-        let all: BTreeSet<_> = context.expected.iter().map(|e| e.promised(field)).collect();
+        let all: BTreeSet<_> = manifest.expected.iter().map(|e| e.of(field)).collect();
         if all.len() > 1 {
             problems.push(Problem::Several { field, scale: None, count: all.len() });
         }
     }
     for scale in SCALES.iter().map(|scale| scale.name) {
-        let here = context.expected.iter().filter(|e| e.scale == scale);
+        let here = manifest.expected.iter().filter(|e| e.scale == scale);
         let recipes: BTreeSet<&str> = here.map(|e| e.recipe.as_str()).collect();
         if recipes.len() > 1 {
             problems.push(Problem::Several {
@@ -134,15 +134,15 @@ fn promise_problems(context: &Context, problems: &mut Vec<Problem>) {
             });
         }
         let is_full = |recipe: &&str| FULL_RECIPES.contains(&(scale, *recipe));
-        if context.protocol == FULL && !recipes.iter().all(is_full) {
+        if manifest.protocol == FULL && !recipes.iter().all(is_full) {
             problems.push(Problem::OtherRecipe(scale));
         }
     }
-    let seeds = context.seeds.iter().collect::<HashSet<_>>().len();
+    let seeds = manifest.seeds.iter().collect::<HashSet<_>>().len();
     if seeds > MOST_TRIALS {
         problems.push(Problem::TooManyTrials(seeds));
     }
-    if context.protocol == FULL && seeds < FULL_TRIALS {
+    if manifest.protocol == FULL && seeds < FULL_TRIALS {
         problems.push(Problem::TooFewTrials(seeds));
     }
 }

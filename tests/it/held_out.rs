@@ -5,11 +5,11 @@
 
 use std::collections::HashSet;
 
-use super::grammar::{
+use v5gate::data::synthetic::grammar::{
     COMPARISONS, FILLERS, HELD_OUT, NAMES, POOL_SIZE, POOLS, REPLIES, TIMES, TOPICS, WORDINGS, held_out,
     second_person,
 };
-use super::{canaries, cloze};
+use v5gate::data::synthetic::{canaries, cloze};
 
 /// Every place where a text states a pair, or uses a wording, that belongs to evaluation.
 pub fn leaks(text: &str) -> Vec<String> {
