@@ -1,12 +1,11 @@
 //! Layouts of published checkpoints that are not read here, told by the names of their tensors.
 
 /// Why a checkpoint with such tensors is refused, and what to do instead; nothing where no other layout is known.
-pub fn foreign_layout<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'static str> {
+pub fn foreign_layout<'a>(mut names: impl Iterator<Item = &'a str>) -> Option<&'static str> {
     let layout = |name: &str| {
         let (first, rest) = name.split_once('.')?;
-        let rest = rest.split_once('.').map_or(rest, |(_, rest)| rest);
         Some(match (first, rest) {
-            ("rwkv", rest) if rest.contains(".attention.") => RWKV_PORT,
+            ("rwkv", rest) if rest.contains(".attention") => RWKV_PORT,
             ("model", rest) if rest.contains(".attn.x_proj.") || rest.ends_with(".attn.bonus") => FLA_RWKV,
             ("backbone", rest) if rest.ends_with(".mixer.x_proj.weight") => {
                 "Mamba-1, which is none of the architectures here"
@@ -18,7 +17,7 @@ pub fn foreign_layout<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'stat
             _ => return None,
         })
     };
-    names.into_iter().find_map(layout)
+    names.find_map(layout)
 }
 
 /// RWKV's own port of RWKV-6 to transformers.

@@ -172,8 +172,8 @@ fn other_layouts_are_refused_by_name() {
         ("blocks.1.att.time_maa_k", "blocks.1.att.time_mix_k", "RWKV-4 or RWKV-5"),
         ("blocks.1.ffn.time_maa_k", "rwkv.blocks.0.attention", "RWKV's port"),
         ("blocks.1.att.receptance.weight", "model.layers.1.attn.x_proj.x.w", "flash-linear-attention"),
-        ("blocks.1.att.receptance.weight", "backbone.la.mixer.x_proj.weigh", "x_proj"),
-        ("blocks.1.att.ln_x.weight", "blocks.1.att.lx_x.weight", "lx_x"),
+        ("blocks.1.att.receptance.weight", "backbone.l.mixer.x_proj.weight", "Mamba-1"),
+        ("blocks.1.att.ln_x.weight", "blocks.1.att.lx_x.weight", "ln_x"),
     ] {
         let error = refusal(renamed(from, to).path());
         assert!(error.contains(said), "{to}: {error}");

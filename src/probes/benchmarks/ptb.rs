@@ -28,7 +28,7 @@ fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
     let encoded = lines.iter().map(|line| exam.tokenizer.encode(&line.text));
     let encoded: Vec<Vec<u32>> = encoded.collect::<std::result::Result<_, _>>()?;
     let stream = encoded.concat();
-    let requests = windows(&stream, exam.tokenizer.eot(), exam.window, exam.window);
+    let requests = windows(&stream, exam.tokenizer.bos(), exam.window, exam.window);
     let how = ScoringOptions { window: exam.window, carry: false, greedy: false };
     let answers = exam.scorer.loglikelihood(&requests, how)?;
     let losses: Vec<f64> = answers.into_iter().flat_map(|answer| answer.losses).collect();

@@ -80,15 +80,21 @@ pub trait Scorer {
 }
 
 impl Request {
-    /// A continuation of a text. White space at the end of the context begins the continuation, and both
-    /// are made tokens together; an empty context is the end of some other text.
+    /// A continuation of a text, as the EleutherAI harness 0.4.13 cuts it. White space at the end of the context begins
+    /// the continuation, and both are made tokens together, with the special tokens that the tokenizer puts before
+    /// every text; an empty context is the token before a text.
     pub fn pair(tokenizer: &Tokenizer, context: &str, continuation: &str) -> Result<Self> {
         let body = context.trim_end_matches(is_space);
-        let mut whole = tokenizer.encode(&format!("{context}{continuation}"))?;
+        let text = format!("{context}{continuation}");
         if body.is_empty() {
-            return Ok(Self { context: vec![tokenizer.eot()], continuation: whole });
+            let (mut continuation, bos) = (tokenizer.encode(&text)?, tokenizer.bos());
+            if continuation.first() == Some(&bos) {
+                continuation.remove(0);
+            }
+            return Ok(Self { context: vec![bos], continuation });
         }
-        let context = tokenizer.encode(body)?;
+        let mut whole = tokenizer.encode_with_special_tokens(&text)?;
+        let context = tokenizer.encode_with_special_tokens(body)?;
         let continuation = whole.split_off(context.len().min(whole.len()));
         Ok(Self { context, continuation })
     }
