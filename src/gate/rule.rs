@@ -158,7 +158,8 @@ pub enum AgreementRule {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ContrastRule {
-    /// The upper 95 % bound of the perplexity ratio is at most this (ruling R6; asked of losses).
+    /// The upper 95 % bound of the perplexity ratio is at most this (ruling R6). For losses in nats alone: the ratio
+    /// is the exponential of their difference. A ratio of anything else is a [`RatioThreshold`].
     NonInferior(f64),
     /// GroundThink is better by ruling R7: both statistically and practically.
     SignificantlyBetter(Effect),

@@ -1,26 +1,23 @@
-//! A chart as SVG. Data are brought to the unit square here, so that no number of a ledger reaches
-//! the drawing library: what an axis cannot show (not finite, or not positive on a logarithmic one)
-//! is a gap. Colours are classes, so that the page's style decides them, in light and in dark.
+//! A chart as SVG. Data are brought to the unit square first: what an axis cannot show (not finite, or not
+//! positive on a logarithmic one) is a gap, and no other number of a ledger reaches the drawing. Colours and
+//! widths are classes, so that the page's style decides them, in light and in dark.
 
-use std::fmt::Write;
-use std::ops::Range;
-
-use plotters::coord::Shift;
-use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
-use plotters::prelude::{
-    ChartBuilder, Circle, Color, DrawingArea, DrawingAreaErrorKind, IntoDrawingArea, IntoFont, PathElement,
-    RGBColor, SVGBackend, ShapeStyle, Text, TextStyle,
-};
+use maud::{Markup, html};
 
 use crate::evidence::Value;
 
-/// The canvas. Coordinates are whole numbers, so it is four times as fine as it is meant to be seen.
-const SIZE: (u32, u32) = (1920, 1220);
-/// Size of letters; the page's style may choose another up to a quarter larger.
-const LETTER: u32 = 60;
-const INK: RGBColor = RGBColor(1, 1, 1);
-const AXIS: RGBColor = RGBColor(1, 1, 2);
-const GRID: RGBColor = RGBColor(1, 1, 3);
+/// The canvas, about as many pixels as it takes on the page.
+const WIDTH: f64 = 560.0;
+const HEIGHT: f64 = 356.0;
+/// The square within it that the axes frame.
+const LEFT: f64 = 72.0;
+const RIGHT: f64 = 540.0;
+const TOP: f64 = 34.0;
+const BOTTOM: f64 = 304.0;
+/// Length of a tick.
+const TICK: f64 = 4.0;
+/// Half the width of an interval's cap, relative to the width of the square.
+const CAP: f64 = 0.008;
 /// Width of a character relative to the width of the square, with room to spare.
 const CHARACTER: f64 = 0.024;
 /// Colours of models, and the neutral one after them.
@@ -58,12 +55,6 @@ impl Paint {
         class.push_str(if self.faint { " faint" } else { "" });
         class
     }
-
-    /// A colour that stands for the class until the drawing is done.
-    fn stand_in(self) -> RGBColor {
-        let colour = u8::try_from(self.colour.min(COLOURS)).unwrap_or(u8::MAX);
-        RGBColor(2, colour, 2 * u8::from(self.dashed) + u8::from(self.faint))
-    }
 }
 
 /// What is drawn.
@@ -90,109 +81,117 @@ pub(super) struct Chart {
 
 impl Chart {
     /// The chart as an SVG element; none where there is nothing to show.
-    pub(super) fn svg(&self) -> Option<String> {
+    pub(super) fn svg(&self) -> Option<Markup> {
         let points = self.shapes.iter().flat_map(|(_, shape)| match shape {
             Shape::Line(points) | Shape::Points(points) => points.clone(),
             Shape::Bars(bars) => bars.iter().flat_map(|&[x, low, high]| [[x, low], [x, high]]).collect(),
         });
         let shown = |p: &[f64; 2]| self.x.place(p[0]).is_some() && self.y.place(p[1]).is_some();
         let (xs, ys): (Vec<f64>, Vec<f64>) = points.filter(shown).map(|[x, y]| (x, y)).unzip();
-        let (x, y) = (Fitted::new(&self.x, &xs, 6, true)?, Fitted::new(&self.y, &ys, 6, false)?);
-        let mut text = String::new();
-        self.draw(SVGBackend::with_string(&mut text, SIZE).into_drawing_area(), &x, &y).ok()?;
-        Some(self.painted(text))
-    }
-
-    fn draw(
-        &self,
-        area: DrawingArea<SVGBackend<'_>, Shift>,
-        x: &Fitted<'_>,
-        y: &Fitted<'_>,
-    ) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
-        let letters = || TextStyle::from(("sans-serif", f64::from(LETTER) * 1.24).into_font()).color(&INK);
-        area.draw(&Text::new(self.y.title.clone(), (16, 10), letters()))?;
-        let mut chart = ChartBuilder::on(&area)
-            .margin_top(120)
-            .margin_right(70)
-            .x_label_area_size(180)
-            .y_label_area_size(250)
-            .build_cartesian_2d(Ruler(x.ticks.clone()), Ruler(y.ticks.clone()))?;
-        chart
-            .configure_mesh()
-            .axis_style(AXIS.stroke_width(4))
-            .bold_line_style(GRID.stroke_width(3))
-            .label_style(letters())
-            .axis_desc_style(letters())
-            .set_all_tick_mark_size(14)
-            .x_desc(self.x.title.clone())
-            .draw()?;
-        for (paint, shape) in &self.shapes {
-            let colour = paint.stand_in();
-            let thin = ShapeStyle { color: colour.to_rgba(), filled: false, stroke_width: 6 };
-            let line = thin.stroke_width(if paint.faint { 4 } else { 8 });
-            let dot = |at: (f64, f64)| Circle::new(at, if paint.faint { 9 } else { 17 }, colour.filled());
-            let place = |[px, py]: [f64; 2]| x.unit(px).zip(y.unit(py));
-            match shape {
-                Shape::Line(points) => {
-                    for run in runs(points.iter().map(|&p| place(p))) {
-                        match run[..] {
-                            [alone] => chart.draw_series([dot(alone)]).map(drop)?,
-                            _ => chart.draw_series([PathElement::new(run, line)]).map(drop)?,
-                        }
-                    }
-                }
-                Shape::Points(points) => {
-                    chart.draw_series(points.iter().filter_map(|&p| place(p)).map(dot))?;
-                }
-                Shape::Bars(bars) => {
-                    let bar = |&[px, low, high]: &[f64; 3]| {
-                        let (px, high) = place([px, high])?;
-                        // An end that a logarithmic axis cannot show lies below it.
-                        let low = y.unit(low).or_else(|| low.is_finite().then_some(0.0))?;
-                        let cap = |py| vec![(px - 0.008, py), (px + 0.008, py)];
-                        Some([vec![(px, low), (px, high)], cap(low), cap(high)])
-                    };
-                    let strokes = bars.iter().filter_map(bar).flatten();
-                    chart.draw_series(strokes.map(|path| PathElement::new(path, thin)))?;
-                }
+        let scaled =
+            Scaled { x: Fitted::new(&self.x, &xs, 6, true)?, y: Fitted::new(&self.y, &ys, 6, false)? };
+        Some(html! {
+            svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } xmlns="http://www.w3.org/2000/svg" {
+                (scaled.frame())
+                @for (paint, shape) in &self.shapes { (scaled.shape(*paint, shape)) }
             }
-        }
-        area.present()
-    }
-
-    /// Classes in the place of the colours that stood in for them.
-    fn painted(&self, mut text: String) -> String {
-        let mut swap = |colour: RGBColor, stroke: &str, fill: &str| {
-            let RGBColor(r, g, b) = colour;
-            let hex = format!("#{r:02X}{g:02X}{b:02X}");
-            text = text.replace(&format!("stroke=\"{hex}\""), &format!("class=\"{stroke}\""));
-            text = text.replace(&format!("fill=\"{hex}\""), &format!("class=\"{fill}\""));
-        };
-        swap(INK, "ink", "ink");
-        swap(AXIS, "axis", "axis");
-        swap(GRID, "grid", "grid");
-        let mut paints: Vec<Paint> = self.shapes.iter().map(|(paint, _)| *paint).collect();
-        paints.sort_unstable();
-        paints.dedup();
-        for paint in paints {
-            let class = paint.class();
-            swap(paint.stand_in(), &format!("line {class}"), &format!("dot {class}"));
-        }
-        text.replace(" opacity=\"1\"", "").trim_end().to_owned()
+        })
     }
 }
 
-/// The runs of points between the gaps.
-fn runs(points: impl Iterator<Item = Option<(f64, f64)>>) -> Vec<Vec<(f64, f64)>> {
-    let mut runs = vec![Vec::new()];
-    for point in points {
-        match (point, runs.last_mut()) {
-            (Some(point), Some(run)) => run.push(point),
-            _ => runs.push(Vec::new()),
+/// Both axes of a chart with the ranges of what it shows.
+struct Scaled<'a> {
+    x: Fitted<'a>,
+    y: Fitted<'a>,
+}
+
+impl Scaled<'_> {
+    /// The axes with their ticks, titles and the lines across.
+    fn frame(&self) -> Markup {
+        html! {
+            text.ink x="4" y="0" dy="0.95em" { (self.y.axis.title) }
+            text.ink x=(tenths((LEFT + RIGHT) / 2.0)) y=(HEIGHT - 6.0) text-anchor="middle" { (self.x.axis.title) }
+            @for (at, label) in &self.x.ticks {
+                @let x = across(*at);
+                line.grid x1=(x) x2=(x) y1=(TOP) y2=(BOTTOM) {}
+                line.axis x1=(x) x2=(x) y1=(BOTTOM) y2=(BOTTOM + TICK) {}
+                text.ink x=(x) y=(BOTTOM + TICK) dy="1.05em" text-anchor="middle" { (label) }
+            }
+            @for (at, label) in &self.y.ticks {
+                @let y = upwards(*at);
+                line.grid x1=(LEFT) x2=(RIGHT) y1=(y) y2=(y) {}
+                line.axis x1=(LEFT - TICK) x2=(LEFT) y1=(y) y2=(y) {}
+                text.ink x=(LEFT - 2.0 * TICK) y=(y) dy="0.35em" text-anchor="end" { (label) }
+            }
+            line.axis x1=(LEFT) x2=(LEFT) y1=(TOP) y2=(BOTTOM) {}
+            line.axis x1=(LEFT) x2=(RIGHT) y1=(BOTTOM) y2=(BOTTOM) {}
         }
     }
-    runs.retain(|run| !run.is_empty());
-    runs
+
+    fn shape(&self, paint: Paint, shape: &Shape) -> Markup {
+        let class = paint.class();
+        let dot = |[x, y]: [f64; 2]| {
+            html! { circle class={ "dot " (class) } cx=(across(x)) cy=(upwards(y)) r=(if paint.faint { 2.6 } else { 5.0 }) {} }
+        };
+        let stroke = |kind: &str, places: String| {
+            html! { polyline class={ "line " (kind) (class) } fill="none" points=(places) {} }
+        };
+        match shape {
+            Shape::Line(points) => html! {
+                @for run in runs(points.iter().map(|&p| self.place(p))) {
+                    @if let [alone] = run[..] { (dot(alone)) } @else { (stroke("", joined(&run))) }
+                }
+            },
+            Shape::Points(points) => {
+                html! { @for place in points.iter().filter_map(|&p| self.place(p)) { (dot(place)) } }
+            }
+            Shape::Bars(bars) => {
+                html! { @for bar in bars.iter().filter_map(|&bar| self.bar(bar)) { (stroke("bar ", bar)) } }
+            }
+        }
+    }
+
+    /// Where in the unit square a point lies.
+    fn place(&self, [x, y]: [f64; 2]) -> Option<[f64; 2]> {
+        Some([self.x.unit(x)?, self.y.unit(y)?])
+    }
+
+    /// An interval as one stroke, with a cap at either end.
+    fn bar(&self, [x, low, high]: [f64; 3]) -> Option<String> {
+        let [x, high] = self.place([x, high])?;
+        // An end that a logarithmic axis cannot show lies below it.
+        let low = self.y.unit(low).or_else(|| low.is_finite().then_some(0.0))?;
+        let ends = |y: f64| [[x - CAP, y], [x + CAP, y], [x, y]];
+        let [a, b, c] = ends(low);
+        let [d, e, f] = ends(high);
+        Some(joined(&[a, b, c, f, d, e]))
+    }
+}
+
+/// Places in the unit square as the points of a line on the canvas.
+fn joined(places: &[[f64; 2]]) -> String {
+    let places = places.iter().map(|&[x, y]| format!("{},{}", across(x), upwards(y)));
+    places.collect::<Vec<_>>().join(" ")
+}
+
+fn across(x: f64) -> f64 {
+    tenths(LEFT + x * (RIGHT - LEFT))
+}
+
+fn upwards(y: f64) -> f64 {
+    tenths(BOTTOM - y * (BOTTOM - TOP))
+}
+
+/// No coordinate needs to be finer.
+fn tenths(x: f64) -> f64 {
+    (x * 10.0).round() / 10.0
+}
+
+/// The runs of points between the gaps.
+fn runs(points: impl Iterator<Item = Option<[f64; 2]>>) -> Vec<Vec<[f64; 2]>> {
+    let points: Vec<Option<[f64; 2]>> = points.collect();
+    let runs = points.split(Option::is_none).map(|run| run.iter().copied().flatten().collect());
+    runs.filter(|run: &Vec<_>| !run.is_empty()).collect()
 }
 
 impl Axis {
@@ -272,33 +271,6 @@ impl<'a> Fitted<'a> {
     }
 }
 
-/// The unit interval with ticks: all that the drawing library knows of an axis.
-struct Ruler(Vec<(f64, String)>);
-
-impl Ranged for Ruler {
-    type FormatOption = NoDefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        limit.0 + (value * f64::from(limit.1 - limit.0)).round() as i32
-    }
-
-    fn key_points<H: KeyPointHint>(&self, hint: H) -> Vec<f64> {
-        let bold = !hint.weight().allow_light_points();
-        self.0.iter().filter(|_| bold).map(|tick| tick.0).collect()
-    }
-
-    fn range(&self) -> Range<f64> {
-        0.0..1.0
-    }
-}
-
-impl ValueFormatter<f64> for Ruler {
-    fn format_ext(&self, value: &f64) -> String {
-        self.0.iter().find(|tick| tick.0 == *value).map(|tick| tick.1.clone()).unwrap_or_default()
-    }
-}
-
 /// Half of the way from one number to another: unlike the whole way always a number.
 fn half(from: f64, to: f64) -> f64 {
     to / 2.0 - from / 2.0
@@ -336,10 +308,7 @@ fn label(value: f64, step: f64) -> String {
     }
     for (unit, letter) in [(1e12, 'T'), (1e9, 'G'), (1e6, 'M'), (1e3, 'k')] {
         if size >= unit && step >= unit / 1000.0 {
-            let mut text = String::new();
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{}{letter}", (value / unit * 1000.0).round() / 1000.0);
-            return text;
+            return format!("{}{letter}", (value / unit * 1000.0).round() / 1000.0);
         }
     }
     let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
@@ -371,7 +340,7 @@ mod tests {
             let paint = Paint { colour: 0, dashed: false, faint: false };
             let axis = Axis { log, ..Axis::default() };
             let shapes = vec![(paint, Shape::Line(points.to_vec()))];
-            Chart { x: Axis::default(), y: axis, shapes }.svg()
+            Chart { x: Axis::default(), y: axis, shapes }.svg().map(Markup::into_string)
         };
         let count = |svg: Option<String>| {
             let svg = svg.expect("a chart");

@@ -1,6 +1,6 @@
 //! The report as one HTML page that needs nothing else: no network, no fonts; its one script searches, and the page
-//! reads fully without it. Text is escaped by the template library; only the drawn plots, the style sheet and the
-//! script go in as they are.
+//! reads fully without it. Text is escaped by the template library; only the style sheet and the script go in as
+//! they are.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -122,8 +122,13 @@ fn header(ledger: &Ledger, judgement: &Judgement) -> Markup {
     let count = |status| judgement.count(Role::Required, status);
     html! {
         header class=(class) {
-            p.kicker { "V5 gate" }
-            h1 { span.glyph aria-hidden="true" { (glyph) } " " (judgement.verdict.name()) }
+            div.verdict {
+                div {
+                    p.kicker { "V5 gate" }
+                    h1 { span.glyph aria-hidden="true" { (glyph) } " " (judgement.verdict.name()) }
+                }
+                (about(ledger))
+            }
             p.sentence { (sentence) }
             div.bar role="img" aria-label=(tally(judgement)) {
                 @for status in STATUSES {
@@ -138,7 +143,6 @@ fn header(ledger: &Ledger, judgement: &Judgement) -> Markup {
                     li { (badge(status)) " " strong { (count(status)) } }
                 }
             }
-            (about(ledger))
         }
     }
 }
@@ -222,7 +226,7 @@ fn scale(i: usize, findings: &[Finding]) -> Markup {
                 details {
                     summary { "Outside this protocol: " (findings.len()) " criteria are not asked" }
                     ul.claims {
-                        @for f in findings { li id=(anchor(f)) { (f.claim) " " code { (f.criterion) } (informs(f)) } }
+                        @for f in findings { li id=(anchor(f.scale, f.criterion)) { (f.claim) " " code { (f.criterion) } (informs(f)) } }
                     }
                 }
             } @else {
@@ -281,7 +285,7 @@ fn findings_of(group: &[&Finding]) -> Markup {
             thead { tr { th scope="col" { "Status" } th scope="col" { "Claim" } th scope="col" { "Found" } th scope="col" { "Demanded" } th scope="col" { "Why" } } }
             tbody {
                 @for f in group {
-                    tr id=(anchor(f)) class={ "finding " (f.status.name()) @if f.role == Role::Required { " required" } @else { " informing" } } {
+                    tr id=(anchor(f.scale, f.criterion)) class={ "finding " (f.status.name()) @if f.role == Role::Required { " required" } @else { " informing" } } {
                         td.is { (badge(f.status)) (informs(f)) }
                         td.claim { (f.claim) " " code { (f.criterion) } }
                         td data-label="Found" { @if is_unmeasured_info(f) { "not measured" } @else { (said(f)) } }
@@ -309,7 +313,7 @@ fn gallery(figures: &[Figure]) -> Markup {
                         }
                     }
                     div.plot role="img" aria-label={ (f.title) @if let Some(scale) = scale { ", scale " (scale) } } {
-                        (PreEscaped(&f.svg))
+                        (f.svg)
                     }
                     figcaption { (f.note) }
                 }

@@ -3,21 +3,19 @@
 
 use maud::{Markup, html};
 
-use super::by_scale;
 use super::demands::demanded;
 use super::words::found;
+use super::{by_scale, summary};
 use crate::evidence::Value;
 use crate::gate::{Decisive, Estimate, Fact, Finding, Judgement, Role, Status, Threshold};
 
-/// The lines of the V5 document: five that a PASS needs, two that a FAIL follows from.
-const LINES: [&str; 7] = ["PASS-1", "PASS-2", "PASS-3", "PASS-4", "PASS-5", "FAIL-1", "FAIL-2"];
 /// Width and height of a row of the forest plot, in its own units.
-const WIDTH: f64 = 240.0;
-const HEIGHT: f64 = 20.0;
+const WIDTH: f64 = 200.0;
+const HEIGHT: f64 = 16.0;
 
-/// The place of a finding on the page.
-pub(super) fn anchor(finding: &Finding) -> String {
-    format!("at-{}-{}", finding.scale, finding.criterion)
+/// The place on the page of what was found of a criterion at a scale.
+pub(super) fn anchor(scale: &str, criterion: &str) -> String {
+    format!("at-{scale}-{criterion}")
 }
 
 /// A status by glyph, colour and word.
@@ -33,38 +31,32 @@ pub(super) fn badge(status: Status) -> Markup {
 
 /// The seven lines by scale; each cell leads to its row.
 pub(super) fn matrix(judgement: &Judgement) -> Markup {
-    let scales: Vec<&[Finding]> = by_scale(judgement).collect();
-    let line = |findings: &[Finding], id: &str| findings.iter().find(|f| f.criterion == id).cloned();
+    let summary::VerdictMatrix { scales, rows } = summary::matrix(judgement);
+    let of_lines = |f: &&Finding| rows.iter().any(|row| row.id == f.criterion);
+    let informs = |f: &&Finding| f.role == Role::Informational && f.status != Status::Outside;
+    let mut informing: Vec<&str> =
+        judgement.findings.iter().filter(of_lines).filter(informs).map(|f| f.scale).collect();
+    informing.dedup();
     html! {
         section id="matrix" {
             h2 { "The seven lines of the V5 gate" }
-            div.scroll tabindex="0" role="region" aria-label="The seven lines by scale" {
-                table.matrix {
-                    thead {
+            table.matrix {
+                thead { tr { th scope="col" { "Line" } @for scale in &scales { th scope="col" { (scale) } } } }
+                tbody {
+                    @for row in &rows {
                         tr {
-                            th scope="col" { "Line" }
-                            @for findings in &scales { th scope="col" { (findings.first().map_or("", |f| f.scale)) } }
-                        }
-                    }
-                    tbody {
-                        @for id in LINES {
-                            tr {
-                                th scope="row" {
-                                    code { (id) } " "
-                                    (scales.iter().find_map(|s| line(s, id)).map_or("", |f| f.claim))
-                                }
-                                @for findings in &scales {
-                                    td {
-                                        @match line(findings, id) {
-                                            Some(f) => a href={ "#" (anchor(&f)) } aria-label={ (id) " at " (f.scale) ": " (f.status.name()) } { (badge(f.status)) },
-                                            None => span.soft { "not asked" },
-                                        }
-                                    }
+                            th scope="row" { code { (row.id) } " " (row.claim) }
+                            @for (scale, status) in scales.iter().zip(&row.cells) {
+                                td data-label=(scale) {
+                                    a href={ "#" (anchor(scale, row.id)) } aria-label={ (row.id) " at " (scale) ": " (status.name()) } { (badge(*status)) }
                                 }
                             }
                         }
                     }
                 }
+            }
+            @if !informing.is_empty() {
+                p.lead { "At " (informing.join(", ")) " the lines inform only: whatever they are there, the verdict stays." }
             }
         }
     }
@@ -102,25 +94,31 @@ pub(super) fn forest(judgement: &Judgement) -> Markup {
                 h2 { "GroundThink against GPT-2" }
                 p.lead {
                     "Each comparison on an axis of its own: the point is what was found, the bar its 95 % interval, the \
-                     upright line the limit, the shaded side what is good."
+                     upright line the limit, the shaded side what is good. A claim leads to all that was found and demanded."
                 }
                 @for (i, (findings, rows)) in scales.iter().enumerate() {
-                    details open=[(i == 0).then_some("open")] {
-                        summary { h3 { "Scale " (findings.first().map_or("", |f| f.scale)) } " " span.soft { (rows.len()) " comparisons" } }
-                        div.scroll tabindex="0" role="region" aria-label="Comparisons" {
-                            table.forest {
-                                thead { tr { th scope="col" { "Comparison" } th scope="col" { "Found against its limit" } th scope="col" { "In numbers" } th scope="col" { "Status" } } }
-                                tbody {
-                                    @for (finding, estimate) in rows {
-                                        tr {
-                                            th scope="row" { a href={ "#" (anchor(finding)) } { (finding.claim) } }
-                                            td { (drawn(estimate)) }
-                                            td title=(found(finding)) { (numbers(estimate)) " " span.soft { (demanded(finding.rule)) } }
-                                            td { (badge(finding.status)) }
-                                        }
-                                    }
-                                }
-                            }
+                    (forest_of(findings.first().map_or("", |f| f.scale), rows, i == 0))
+                }
+            }
+        }
+    }
+}
+
+/// The comparisons of a scale, a line each.
+fn forest_of(scale: &str, rows: &[(&Finding, &Estimate)], open: bool) -> Markup {
+    html! {
+        details open=[open.then_some("open")] {
+            summary { h3 { "Scale " (scale) } " " span.soft { (rows.len()) " comparisons" } }
+            table.forest {
+                thead { tr { th scope="col" { "Comparison" } th scope="col" { "Against its limit" } th scope="col" { "Found" } th scope="col" { "Limit" } th scope="col" { "Status" } } }
+                tbody {
+                    @for (finding, estimate) in rows {
+                        tr {
+                            th scope="row" { a href={ "#" (anchor(finding.scale, finding.criterion)) } { (finding.claim) } }
+                            td { (drawn(estimate)) }
+                            td title=(found(finding)) { (numbers(estimate)) }
+                            td.soft data-label="limit" title=(demanded(finding.rule)) { (estimate.good.map(limit).unwrap_or_default()) }
+                            td { (badge(finding.status)) }
                         }
                     }
                 }
@@ -132,19 +130,20 @@ pub(super) fn forest(judgement: &Judgement) -> Markup {
 /// The number and its interval.
 fn numbers(estimate: &Estimate) -> Markup {
     html! {
-        strong { (short(estimate.value)) }
-        @if let Some([low, high]) = estimate.interval { " [" (short(low)) ", " (short(high)) "]" }
+        strong { (estimate.value) }
+        @if let Some([low, high]) = estimate.interval { " [" (low) ", " (high) "]" }
     }
 }
 
-/// Four significant digits.
-fn short(value: Value) -> String {
-    let x = value.raw();
-    if !x.is_finite() {
-        return value.to_string();
+/// What is good, in short.
+fn limit(good: Threshold) -> String {
+    match good {
+        Threshold::AtLeast(least) => format!("≥ {}", Value::from(least)),
+        Threshold::Above(least) => format!("> {}", Value::from(least)),
+        Threshold::AtMost(most) => format!("≤ {}", Value::from(most)),
+        Threshold::Below(most) => format!("< {}", Value::from(most)),
+        Threshold::Within(least, most) => format!("{} to {}", Value::from(least), Value::from(most)),
     }
-    let digits = (3.0 - x.abs().max(1e-12).log10().floor()).clamp(0.0, 6.0) as usize;
-    format!("{x:.digits$}")
 }
 
 /// The ends of what is good.
@@ -178,7 +177,7 @@ fn drawn(estimate: &Estimate) -> Markup {
             @if estimate.interval.is_some() {
                 line.interval.decides[decisive] x1=(at(ends[0])) x2=(at(ends[1])) y1=(middle) y2=(middle) {}
             }
-            circle.point cx=(at(value)) cy=(middle) r="4" {}
+            circle.point cx=(at(value)) cy=(middle) r="3.5" {}
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use maud::Markup;
+
 use super::chart::{Axis, COLOURS, Chart, Paint, Shape};
 use super::tables::{foremost, models};
 use super::words::law_text;
@@ -25,7 +27,7 @@ pub(super) struct Figure {
     /// Names of what is drawn.
     pub legend: Vec<(Paint, String)>,
     /// The picture.
-    pub svg: String,
+    pub svg: Markup,
     /// Whether it shows a time, which another run of the same code does not repeat.
     pub time: bool,
 }
@@ -165,7 +167,7 @@ impl<'e> Plots<'e> {
         for (model, &name) in self.names.iter().enumerate() {
             for condition in conditions {
                 let paint = self.paint(model, condition);
-                let shift = 1.0 + 0.02 * (model as f64 - 0.5) + if paint.dashed { 0.01 } else { 0.0 };
+                let shift = 1.0 + 0.05 * (model as f64 - 0.5) + if paint.dashed { 0.025 } else { 0.0 };
                 let (mut line, mut bars) = (Vec::new(), Vec::new());
                 for (test, turns) in RecallTest::retention() {
                     let (turns, metric) = (f64::from(turns), Metric::Recall(test, RecallScore::Accuracy));
@@ -331,7 +333,7 @@ impl Layers {
         self.middle.iter().any(|(_, shape)| matches!(shape, Shape::Bars(bars) if !bars.is_empty()))
     }
 
-    fn svg(self, x: Axis, y: Axis) -> Option<(Vec<(Paint, String)>, String)> {
+    fn svg(self, x: Axis, y: Axis) -> Option<(Vec<(Paint, String)>, Markup)> {
         let shapes = self.back.into_iter().chain(self.middle).chain(self.front).collect();
         Some((self.legend, Chart { x, y, shapes }.svg()?))
     }

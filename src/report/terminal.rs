@@ -1,6 +1,9 @@
 //! The report for a terminal: aligned, wrapped to its width, and readable without colour.
 
+use comfy_table::ContentArrangement;
+use comfy_table::presets::NOTHING;
 use console::{Style, Term, measure_text_width, strip_ansi_codes};
+use textwrap::WordSplitter;
 
 use super::demands::demanded;
 use super::summary::summary_tables;
@@ -163,50 +166,32 @@ impl TerminalPage {
 
     fn table(&mut self, table: &Table) {
         self.heading(&table.title);
-        let rows: Vec<&Vec<String>> = std::iter::once(&table.head).chain(&table.rows).collect();
-        let used = |column: usize| {
-            column == 0 || table.rows.iter().any(|row| row.get(column).is_some_and(|c| c != "–"))
+        let used = |column: &usize| {
+            *column == 0 || table.rows.iter().any(|row| row.get(*column).is_some_and(|c| c != "–"))
         };
-        let columns: Vec<(usize, usize)> = (0..table.head.len())
-            .filter(|&c| used(c))
-            .map(|c| {
-                let cells = rows.iter().filter_map(|row| row.get(c));
-                (c, cells.map(|cell| measure_text_width(cell)).max().unwrap_or(0))
-            })
-            .collect();
-        for row in rows {
-            let mut line = "  ".to_owned();
-            for &(column, width) in &columns {
-                let cell = row.get(column).map_or("", String::as_str);
-                let gap = " ".repeat(width.saturating_sub(measure_text_width(cell)) + 2);
-                line.push_str(&plain(cell));
-                line.push_str(&gap);
-            }
-            self.line(&line);
+        let columns: Vec<usize> = (0..table.head.len()).filter(used).collect();
+        let mut grid = comfy_table::Table::new();
+        grid.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        grid.set_width(u16::try_from(self.style.width).unwrap_or(u16::MAX));
+        for row in std::iter::once(&table.head).chain(&table.rows) {
+            grid.add_row(columns.iter().map(|&c| plain(row.get(c).map_or("", String::as_str))));
         }
+        for column in grid.column_iter_mut() {
+            column.set_padding((2, 0));
+        }
+        grid.lines().for_each(|line| self.line(&line));
     }
 
     /// Text after a prefix, its further lines indented as far as the prefix reaches.
     fn wrapped(&mut self, prefix: &str, text: &str) {
-        let indent = measure_text_width(prefix);
-        let room = self.style.width.saturating_sub(indent).max(20);
-        let mut line = prefix.to_owned();
-        let mut used = 0;
-        for word in plain(text).split_whitespace() {
-            let width = measure_text_width(word);
-            if used > 0 && used + 1 + width > room {
-                self.line(&line);
-                line = " ".repeat(indent);
-                used = 0;
-            }
-            if used > 0 {
-                line.push(' ');
-                used += 1;
-            }
-            line.push_str(word);
-            used += width;
-        }
-        self.line(&line);
+        let indent = " ".repeat(measure_text_width(prefix));
+        let options = textwrap::Options::new(self.style.width.max(indent.len() + 20))
+            .initial_indent(prefix)
+            .subsequent_indent(&indent)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .break_words(false);
+        let text = plain(text).split_whitespace().collect::<Vec<_>>().join(" ");
+        textwrap::wrap(&text, options).iter().for_each(|line| self.line(line));
     }
 }
 

@@ -189,7 +189,9 @@ fn a_dead_link_is_seen() {
 #[test]
 fn every_ruling_that_is_cited_is_defined() {
     let defined = anchors(&read(RULINGS).expect("the page of rulings"));
-    assert!((1..=28).all(|n| defined.contains(&format!("r{n}"))), "rulings are missing");
+    let numbers = defined.iter().filter_map(|anchor| anchor.strip_prefix('r')?.parse::<usize>().ok());
+    let count = numbers.clone().count();
+    assert!(count > 0 && numbers.max() == Some(count), "a ruling between R1 and the last is missing");
     let paths = CITING.iter().flat_map(|folder| files_below(&root().join(folder)));
     let top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name));
     let check = |path: PathBuf| {

@@ -1,7 +1,7 @@
 //! The V5 document's worked examples as tests, with the rulings' corrections visible, and every
 //! ruling cited somewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -196,7 +196,7 @@ fn diagnostic_matrix() {
     assert_eq!(all(0.93), [false, true, false], "to be explained");
 }
 
-/// Every ruling R1 to R21 is cited in code or data.
+/// Every ruling is cited in code or data, or its entry says that it is not in the code yet.
 #[test]
 fn every_ruling_is_cited() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -216,9 +216,15 @@ fn every_ruling_is_cited() {
     for citation in CRITERIA.iter().flat_map(|c| c.source) {
         cited.extend(citations(&citation.to_string()));
     }
-    let missing: Vec<u32> = (1..=21).filter(|n| !cited.contains(n)).collect();
+    let rulings = fs::read_to_string(root.join("docs/rulings.md")).unwrap();
+    let entries = rulings.split("\n### R").skip(1);
+    let number = |entry: &str| entry.split(':').next().and_then(|n| n.parse::<u32>().ok());
+    let defined: BTreeMap<u32, &str> = entries.filter_map(|entry| Some((number(entry)?, entry))).collect();
+    let ahead = |n: &u32| defined[n].contains("*Not yet in the code:*");
+    let missing: Vec<&u32> = defined.keys().filter(|n| !cited.contains(n) && !ahead(n)).collect();
     assert!(missing.is_empty(), "no code or data cites rulings {missing:?}");
-    assert!(cited.iter().all(|n| (1..=21).contains(n)), "there are 21 rulings: {cited:?}");
+    let unknown: Vec<&u32> = cited.iter().filter(|n| !defined.contains_key(n)).collect();
+    assert!(unknown.is_empty(), "docs/rulings.md does not have rulings {unknown:?}");
 }
 
 /// Numbers behind an R that stands by itself.

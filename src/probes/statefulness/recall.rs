@@ -1,4 +1,4 @@
-//! What does it remember of a conversation? (Rulings R16–R18.)
+//! What does it remember of a conversation? (Rulings R16, R17 and R18.)
 //!
 //! A stem is scored over its closed set of candidates by likelihood. Every template comes with each
 //! candidate as the truth, so a model without memory scores exactly 1/K. Ties share their credit.
