@@ -9,7 +9,8 @@ use super::error::CollectError;
 use super::measure::{curves, question, source_for};
 use super::trial::{Trained, Trial, folder_name, job, manifest, order, provenance, trials};
 use crate::data::batches::Order;
-use crate::data::dataset::{Dataset, prepare};
+use crate::data::dataset::{Dataset, prepare_with};
+use crate::data::vocabulary::Patience;
 use crate::device::Compute;
 use crate::evidence::{Condition, Ledger, Line, Measurement};
 use crate::files::FileLock;
@@ -72,7 +73,10 @@ impl<'a> Collector<'a> {
     /// Prepares the data set, opens the ledger and writes down the manifest.
     pub fn open(protocol: &'a Protocol, options: &'a Options<'a>) -> Result<Self, CollectError> {
         let mut ledger = Ledger::open_or_empty(options.out.join("ledger.jsonl"))?;
-        let dataset = prepare(&protocol.data, options.data, &options.out.join("cache"))?;
+        let stopping = || options.stop.load(Ordering::Relaxed);
+        let screen = options.screen.clone();
+        let patience = Patience { screen, stopping: &stopping, limit: Patience::LIMIT };
+        let dataset = prepare_with(&protocol.data, options.data, &options.out.join("cache"), &patience)?;
         dataset.expect_windows(protocol.recipe.context_length)?;
         let questions = protocol.eval_data(options.data);
         for task in TASKS {

@@ -13,6 +13,7 @@ use super::corpora::{self, CorpusError};
 use super::synthetic::cloze;
 use super::synthetic::conversations::{self, Amount, Split};
 use super::tokenizer::{Tokenizer, TokenizerError};
+use super::vocabulary::Patience;
 use crate::files::{FileLock, digest_of_texts, sha256};
 
 /// What to prepare. Unknown fields are refused, so that a typing error cannot go unnoticed.
@@ -175,6 +176,16 @@ enum Vocabulary {
 /// Reads or generates the text, then makes or reuses tokenizer and token files under `cache_dir`.
 /// `data` is the folder that paths in the specification start from.
 pub fn prepare(spec: &DataSpec, data: Option<&Path>, cache_dir: &Path) -> Result<Dataset, DatasetError> {
+    prepare_with(spec, data, cache_dir, &Patience::endless())
+}
+
+/// The same, as long as there is patience for learning a vocabulary.
+pub fn prepare_with(
+    spec: &DataSpec,
+    data: Option<&Path>,
+    cache_dir: &Path,
+    patience: &Patience<'_>,
+) -> Result<Dataset, DatasetError> {
     let (source, vocabulary) = read(spec, data)?;
     refuse_overlap(&source)?;
     let (train, valid) = (digest_of_texts(&source.train), digest_of_texts(&source.valid));
@@ -184,10 +195,11 @@ pub fn prepare(spec: &DataSpec, data: Option<&Path>, cache_dir: &Path) -> Result
         Vocabulary::Load(path) => format!("{train} {valid} load {}", load(path)?.digest()),
     };
     let folder = cache_dir.join(format!("{}-{}", source.name, &sha256(made_of.as_bytes())[..16]));
-    let (purpose, say) = (format!("preparing {}", source.name), |line: &str| eprintln!("{line}"));
-    let lock = FileLock::acquire(&folder.join(".lock"), &purpose, &say, &|| false);
+    let purpose = format!("preparing {}", source.name);
+    let say = |line: &str| patience.screen.say(line);
+    let lock = FileLock::acquire(&folder.join(".lock"), &purpose, &say, patience.stopping);
     let _lock = lock.map_err(|error| CacheError::Io { path: folder.clone(), source: error })?;
-    let tokenizer = tokenizer(&vocabulary, &source.train, &folder)?;
+    let tokenizer = tokenizer(&vocabulary, &source.train, &folder, patience)?;
     let train = TokenFile::build_or_open(&folder.join("train.tokens"), &train, &tokenizer, &source.train)?;
     let valid = TokenFile::build_or_open(&folder.join("valid.tokens"), &valid, &tokenizer, &source.valid)?;
     let digest = digest_of_texts(&[tokenizer.digest(), train.digest(), valid.digest()]);
@@ -235,13 +247,18 @@ fn refuse_overlap(source: &Source) -> Result<(), DatasetError> {
 }
 
 /// The tokenizer of the folder: the one an earlier preparation left, or a new one.
-fn tokenizer(vocabulary: &Vocabulary, text: &[String], folder: &Path) -> Result<Tokenizer, DatasetError> {
+fn tokenizer(
+    vocabulary: &Vocabulary,
+    text: &[String],
+    folder: &Path,
+    patience: &Patience<'_>,
+) -> Result<Tokenizer, DatasetError> {
     let kept = folder.join("tokenizer.json");
     if kept.is_file() {
         return Ok(Tokenizer::from_file(&kept)?);
     }
     let tokenizer = match vocabulary {
-        Vocabulary::Learn(size) => Tokenizer::train(text, *size)?,
+        Vocabulary::Learn(size) => Tokenizer::learn(text, *size, patience)?,
         Vocabulary::LearnValues(size) => whole_values(conversations::tokenizer(text, *size)?)?,
         Vocabulary::Load(path) => load(path)?,
     };

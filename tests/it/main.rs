@@ -15,6 +15,8 @@ mod held_out;
 mod hostile;
 mod human;
 mod inputs;
+mod keys;
+mod layouts;
 mod ledger;
 mod long_context;
 mod models;

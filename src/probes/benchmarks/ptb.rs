@@ -27,7 +27,7 @@ fn examine(exam: &EvalContext<'_>, file: &TextFile) -> Result<TaskResult> {
     let encoded = lines.iter().map(|line| exam.tokenizer.encode(&line.text));
     let encoded: Vec<Vec<u32>> = encoded.collect::<std::result::Result<_, _>>()?;
     let stream = encoded.concat();
-    let requests = windows(&stream, exam.tokenizer.eot(), exam.window, exam.window);
+    let requests = windows(&stream, exam.tokenizer.bos(), exam.window, exam.window);
     let how = ScoringOptions { window: exam.window, carry: false, greedy: false };
     let answers = exam.scorer.loglikelihood(&requests, how)?;
     let note = not_finite(&answers);

@@ -32,10 +32,10 @@ pub(in crate::probes) const TASK: Task = Task {
 
 fn examine(exam: &EvalContext<'_>, file: &TextFile) -> Result<TaskResult> {
     let (original, pages) = first(pages(file)?, exam.limit);
-    let texts: Vec<Vec<u32>> =
-        pages.iter().map(|page| exam.tokenizer.encode(&page.text)).collect::<std::result::Result<_, _>>()?;
-    let eot = exam.tokenizer.eot();
-    let disjoint = |text: &Vec<u32>| windows(text, eot, exam.window, exam.window);
+    let texts = pages.iter().map(|page| exam.tokenizer.encode_with_special_tokens(&page.text));
+    let texts: Vec<Vec<u32>> = texts.collect::<std::result::Result<_, _>>()?;
+    let bos = exam.tokenizer.bos();
+    let disjoint = |text: &Vec<u32>| windows(text, bos, exam.window, exam.window);
     let how = ScoringOptions { window: exam.window, carry: false, greedy: false };
     let losses = by_page(exam, &texts, how, disjoint)?;
     let notes = not_finite_losses(&losses).into_iter().collect();
@@ -47,13 +47,13 @@ fn examine(exam: &EvalContext<'_>, file: &TextFile) -> Result<TaskResult> {
         per_token("token_perplexity", &texts, &losses),
     ];
     if exam.variants {
-        let strided = |text: &Vec<u32>| windows(text, eot, exam.window, exam.window.div_ceil(2));
+        let strided = |text: &Vec<u32>| windows(text, bos, exam.window, exam.window.div_ceil(2));
         let losses = by_page(exam, &texts, how, strided)?;
         figures.push(per_token("token_perplexity_strided", &texts, &losses));
     }
     if exam.variants && exam.scorer.carries() {
         let carried = ScoringOptions { carry: true, ..how };
-        let losses = by_page(exam, &texts, carried, |text| vec![whole(text, eot)])?;
+        let losses = by_page(exam, &texts, carried, |text| vec![whole(text, bos)])?;
         let [words, bytes, bits] = per_word_and_byte(&pages, &losses);
         figures.push(words.through("word_perplexity_recurrent", f64::exp));
         figures.push(bytes.through("byte_perplexity_recurrent", f64::exp));
