@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use clap::Parser;
 use criterion::{Criterion, SamplingMode};
 use v5gate::collect::{Collector, Options, archive_timings, collect};
 use v5gate::gate::{CRITERIA, Criterion as Row, Judgement, judge};
@@ -50,8 +51,70 @@ fn about_efficiency(row: &Row) -> bool {
     row.metrics.iter().any(|metric| EFFICIENCY.contains(metric)) || parts.into_iter().any(about_efficiency)
 }
 
+/// Times and memory of every trial of a protocol, and what the gate finds in them. V5_PROTOCOL names the protocol
+/// (smoke where unset), V5_OUT the folder of its evidence, V5_DATA that of its data; V5_FRESH=1 measures anew.
+#[derive(Parser)]
+#[command(name = "gate")]
+struct Arguments {
+    /// Measures only if this is part of the name that --list shows: all models are measured together.
+    filter: Option<String>,
+    /// Prints the name of what is measured, and does nothing else.
+    #[arg(long)]
+    list: bool,
+    /// FILTER is the whole name.
+    #[arg(long)]
+    exact: bool,
+    /// Saves Criterion's rounds under this name.
+    #[arg(long, value_name = "NAME")]
+    save_baseline: Option<String>,
+    /// Compares Criterion's rounds with those saved under this name, and leaves them as they are.
+    #[arg(long, value_name = "NAME", conflicts_with = "save_baseline")]
+    baseline: Option<String>,
+    /// Measures; `cargo bench` gives it, and `cargo test` does not.
+    #[arg(long)]
+    bench: bool,
+    /// Measures nothing.
+    #[arg(long)]
+    test: bool,
+    // What whoever lists or runs tests may add.
+    #[arg(long, hide = true)]
+    format: Option<String>,
+    #[arg(long, hide = true)]
+    ignored: bool,
+    #[arg(long, hide = true)]
+    nocapture: bool,
+    #[arg(long, hide = true)]
+    no_capture: bool,
+}
+
+impl Arguments {
+    fn wants(&self, name: &str) -> bool {
+        let fits = |filter: &String| if self.exact { name == filter } else { name.contains(filter.as_str()) };
+        self.bench && !self.test && self.filter.as_ref().is_none_or(fits)
+    }
+
+    fn criterion(&self) -> Criterion {
+        let criterion = Criterion::default().without_plots();
+        match (&self.save_baseline, &self.baseline) {
+            (Some(name), _) => criterion.save_baseline(name.clone()),
+            (None, Some(name)) => criterion.retain_baseline(name.clone(), true),
+            (None, None) => criterion,
+        }
+    }
+}
+
 fn run() -> Result<u8> {
+    let arguments = Arguments::parse();
     let protocol = Protocol::load(&std::env::var("V5_PROTOCOL").unwrap_or_else(|_| "smoke".to_owned()))?;
+    let name = format!("gate/{}", protocol.name);
+    if arguments.list {
+        // Nothing here is ignored, so a list of what is ignored is empty.
+        (!arguments.ignored).then(|| println!("{name}: benchmark"));
+        return Ok(0);
+    }
+    if !arguments.wants(&name) {
+        return Ok(0);
+    }
     v5gate::device::choose()?;
     let beside =
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("out").join(protocol.folder(v5gate::device::current()));
@@ -73,7 +136,7 @@ fn run() -> Result<u8> {
     };
     collect(&protocol, &options)?;
     let collector = Collector::open(&protocol, &options)?;
-    let mut criterion = Criterion::default().without_plots();
+    let mut criterion = arguments.criterion();
     collector.efficiency(&mut |name: &str, times: usize, round: &mut dyn FnMut()| {
         drive(&mut criterion, name, times, round);
     })?;

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Trains once without interruption and once killed with SIGKILL at KILLS random moments and resumed
-# each time; the loss curve, the digest of what was fed and the weights must be the same bit for bit.
-# Usage: scripts/kill-resume.sh [BINARY] [KILLS]
+# Trains once without interruption, then again and again in one folder where PROCESSES start at once and each is
+# killed with SIGKILL at a random moment, KILLS times; whenever a training ends all the same, the loss curve, the digest
+# of what was fed and the weights must be the same bit for bit, and nothing may be left of the killed.
+# Usage: scripts/kill-resume.sh [BINARY] [KILLS] [PROCESSES]
 set -euo pipefail
 binary=$(realpath "${1:-target/release/v5gate}")
 kills=${2:-20}
+processes=${3:-1}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cat >"$folder/recipe.toml" <<'TOML'
@@ -43,32 +45,62 @@ start=$(date +%s%N)
 took=$(( ($(date +%s%N) - start) / 1000000 ))
 RANDOM=${SEED:-$$}
 landed=0
+ended=0
 echo "uninterrupted: ${took} ms; random seed ${SEED:-$$}"
+without_time() { grep -v '"seconds"' "$folder/$1/run.json"; }
+# Compares the run in the folder "killed" with the whole one, and removes it.
+check() {
+  if ! cmp -s <(without_time whole) <(without_time killed) ||
+    ! cmp -s "$folder/whole/final/model.safetensors" "$folder/killed/final/model.safetensors"; then
+    echo "FAIL: the resumed run differs after $landed kills"
+    exit 1
+  fi
+  left=$(find "$folder/killed" -name '.lock' -o -name '.writing-*' -o -name 'step-*')
+  if [ -n "$left" ]; then
+    echo "FAIL: left behind: $left"
+    exit 1
+  fi
+  ended=$((ended + 1))
+  rm -rf "$folder/killed"
+}
 for i in $(seq "$kills"); do
-  if [ -e "$folder/killed/run.json" ]; then break; fi
-  "$binary" "${arguments[@]}" "$folder/killed" 2>"$folder/log" &
-  job=$!
-  # Moments so early that all kills fit into one training.
-  wait_ms=$(( 30 + RANDOM % (2 * took / (kills + 14) + 1) ))
-  sleep "$(printf '%d.%03d' $((wait_ms / 1000)) $((wait_ms % 1000)))"
-  kill -KILL "$job" 2>/dev/null || true
-  status=0
-  { wait "$job" || status=$?; } 2>/dev/null
-  # 137 is death by SIGKILL: one that had already ended was not hit.
-  if [ "$status" -eq 137 ]; then landed=$((landed + 1)); fi
+  jobs=()
+  killers=()
+  waits=()
+  for _ in $(seq "$processes"); do
+    "$binary" "${arguments[@]}" "$folder/killed" 2>>"$folder/log" &
+    jobs+=("$!")
+  done
+  for job in "${jobs[@]}"; do
+    # Moments so early that several kills fit into one training.
+    wait_ms=$((30 + RANDOM % (took / 3 + 1)))
+    waits+=("$wait_ms")
+    (sleep "$(printf '%d.%03d' $((wait_ms / 1000)) $((wait_ms % 1000)))" && kill -KILL "$job" 2>/dev/null) &
+    killers+=("$!")
+  done
+  for job in "${jobs[@]}"; do
+    status=0
+    { wait "$job" || status=$?; } 2>/dev/null
+    # 137 is death by SIGKILL: one that had already ended was not hit.
+    case "$status" in
+      0) ;;
+      137) landed=$((landed + 1)) ;;
+      *)
+        echo "FAIL: exit code $status"
+        tail -n 5 "$folder/log"
+        exit 1
+        ;;
+    esac
+  done
+  wait "${killers[@]}" 2>/dev/null || true
   at=$(find "$folder/killed" -maxdepth 1 -name 'step-*' -printf '%f ' 2>/dev/null || true)
-  echo "kill $i after ${wait_ms} ms: ${at:-no checkpoint yet}"
+  echo "kill $i after ${waits[*]} ms: ${at:-no checkpoint}"
+  if [ -e "$folder/killed/run.json" ]; then check; fi
 done
-"$binary" "${arguments[@]}" "$folder/killed" 2>"$folder/log"
+"$binary" "${arguments[@]}" "$folder/killed" 2>>"$folder/log"
+check
 if [ "$landed" -eq 0 ]; then
   echo "FAIL: no kill landed, so nothing is shown"
   exit 1
 fi
-without_time() { grep -v '"seconds"' "$folder/$1/run.json"; }
-if cmp -s <(without_time whole) <(without_time killed) &&
-  cmp -s "$folder/whole/final/model.safetensors" "$folder/killed/final/model.safetensors"; then
-  echo "PASS: $landed of $kills kills landed mid-run; curve and weights are bit-identical ($(grep -c '"step"' "$folder/killed/run.json") steps)"
-else
-  echo "FAIL: the resumed run differs after $landed kills"
-  exit 1
-fi
+echo "PASS: $landed of $((kills * processes)) processes were killed mid-run; $ended trainings ended, curve and weights bit-identical ($(grep -c '"step"' "$folder/whole/run.json") steps)"

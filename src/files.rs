@@ -1,26 +1,34 @@
-//! Files that are either complete or absent, and digests as text.
+//! Files that are either complete or absent, locks between processes, and digests as text.
 //!
 //! Invariant: nobody ever reads a half-written file, because a file gets its name only when its
-//! last byte is on disk.
+//! last byte is on disk. What a link points to is replaced, not the link; a pipe or a device is
+//! written to.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufWriter, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// Writes a file under a temporary name beside `path`, then renames it; on failure `path` is as it
-/// was. `io` makes the caller's error from the system's.
+/// Writes a file under a temporary name beside it, then renames it; on failure it is as it was.
+/// What is no plain file, such as a pipe, is written to as it stands. `io` makes the caller's error
+/// from the system's.
 pub fn write_atomically<E>(
     path: &Path,
     io: impl Fn(io::Error) -> E,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+    let path = match destination(path).map_err(&io)? {
+        Destination::Plain(path) => path,
+        Destination::Special => {
+            let mut open = BufWriter::new(File::options().write(true).open(path).map_err(&io)?);
+            write(&mut open)?;
+            return open.flush().map_err(io);
+        }
     };
+    let folder = folder_of(&path);
     fs::create_dir_all(folder).map_err(&io)?;
     // A temporary file would be private to its user; this one is an ordinary file in the end.
     let ordinary = fs::Permissions::from_mode(0o666);
@@ -31,6 +39,136 @@ pub fn write_atomically<E>(
     let file = buffered.into_inner().map_err(|error| io(error.into_error()))?;
     file.sync_all().map_err(&io)?;
     temporary.persist(path).map_err(|error| io(error.error))
+}
+
+/// The folder that a path names a file in.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// What writing to a path means.
+pub enum Destination {
+    /// The file at this path, behind all links, is made or replaced.
+    Plain(PathBuf),
+    /// A pipe, a device or an open file of a process, which cannot be replaced.
+    Special,
+}
+
+/// Follows links to what is written to, whether it is there yet or not.
+pub fn destination(path: &Path) -> io::Result<Destination> {
+    /// The links that Linux follows.
+    const LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        // Below /proc a link may stand for a file that has no name, or whose name is of no use.
+        if path.starts_with("/proc") || path.starts_with("/dev/fd") {
+            return Ok(Destination::Special);
+        }
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_symlink() => path = folder_of(&path).join(fs::read_link(&path)?),
+            Ok(found) if found.is_file() || found.is_dir() => return Ok(Destination::Plain(path)),
+            Ok(_) => return Ok(Destination::Special),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Destination::Plain(path)),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(ErrorKind::InvalidInput, format!("more than {LINKS} links")))
+}
+
+/// A file whose lock one process holds at a time. It is there while it is held, and says by whom and for what;
+/// the system drops the lock of a process that is killed, and the next one takes the file over.
+#[derive(Debug)]
+pub struct FileLock {
+    path: PathBuf,
+    /// None where the file system has no locks or nothing can be written: there is nothing to wait for.
+    held: Option<File>,
+}
+
+impl FileLock {
+    /// Waits until nobody else holds the lock at that path, after one line to `say` that tells whom it waits for.
+    /// `purpose` follows "process N, which is" in that line of others. Where `stop` says yes, waiting ends in an error.
+    pub fn acquire(
+        path: &Path,
+        purpose: &str,
+        say: &dyn Fn(&str),
+        stop: &dyn Fn() -> bool,
+    ) -> io::Result<Self> {
+        /// Between two attempts.
+        const PAUSE: Duration = Duration::from_millis(50);
+        let lock = |held| Self { path: path.to_owned(), held };
+        let mut told = false;
+        loop {
+            let mut file = match open_lock(path) {
+                Ok(file) => file,
+                Err(error) if is_read_only(&error) => return Ok(lock(None)),
+                Err(error) => return Err(error),
+            };
+            match file.try_lock() {
+                Ok(()) if is_at(&file, path)? => {
+                    // Only for people: on a full disk others wait for "another process".
+                    let holder = format!("process {}, which is {purpose}", std::process::id());
+                    drop(file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())));
+                    return Ok(lock(Some(file)));
+                }
+                // Whoever held it has removed it meanwhile.
+                Ok(()) => continue,
+                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                    return Ok(lock(None));
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            std::thread::sleep(PAUSE);
+            if stop() {
+                let what = format!("interrupted while waiting for {}", holder(&mut file));
+                return Err(io::Error::other(what));
+            }
+            if !told {
+                say(&format!("{}: waiting for {}", folder_of(path).display(), holder(&mut file)));
+                told = true;
+            }
+        }
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        if self.held.is_some() {
+            // Before it is let go, so that nobody else's is removed. One that stays does no harm.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    fs::create_dir_all(folder_of(path))?;
+    File::options().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+}
+
+/// Whether this open file is still the one at that path.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Who holds the lock of this file, as it says itself.
+fn holder(file: &mut File) -> String {
+    let mut said = String::new();
+    match file.read_to_string(&mut said) {
+        Ok(_) if !said.is_empty() => said,
+        _ => "another process".to_owned(),
+    }
 }
 
 /// A finished SHA-256 as lower-case hexadecimal digits.
@@ -54,4 +192,76 @@ pub fn digest_of_texts<S: AsRef<str>>(texts: &[S]) -> String {
         hash.update(text.as_bytes());
     }
     hex(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn add_one(lock: &Path, counter: &Path, lines: &Mutex<Vec<String>>) {
+        let say = |line: &str| lines.lock().unwrap().push(line.to_owned());
+        let _held = FileLock::acquire(lock, "counting", &say, &|| false).unwrap();
+        let count: u32 = fs::read_to_string(counter).unwrap().parse().unwrap();
+        fs::write(counter, (count + 1).to_string()).unwrap();
+    }
+
+    /// Although each removes the file when it lets go.
+    #[test]
+    fn one_at_a_time_holds_a_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let (lock, counter) = (folder.path().join("below/.lock"), folder.path().join("counter"));
+        fs::write(&counter, "0").unwrap();
+        let lines = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..50).for_each(|_| add_one(&lock, &counter, &lines)));
+            }
+        });
+        assert_eq!(fs::read_to_string(&counter).unwrap(), "200");
+        assert!(!lock.exists());
+        let own = format!("waiting for process {}, which is counting", std::process::id());
+        let lines = lines.into_inner().unwrap();
+        assert!(lines.iter().all(|line| line.contains(&own) || line.contains("another")), "{lines:?}");
+    }
+
+    #[test]
+    fn waiting_ends_when_asked_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        let _held = FileLock::acquire(&path, "holding", &|_| (), &|| false).unwrap();
+        let error = FileLock::acquire(&path, "waiting", &|_| (), &|| true).unwrap_err().to_string();
+        let own = format!("process {}, which is holding", std::process::id());
+        assert!(error.starts_with("interrupted while waiting for ") && error.ends_with(&own), "{error}");
+    }
+
+    /// A file that a killed process left is nobody's.
+    #[test]
+    fn a_lock_that_was_left_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".lock");
+        fs::write(&path, "process 1, which is gone").unwrap();
+        drop(FileLock::acquire(&path, "next", &|line| panic!("{line}"), &|| false).unwrap());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn links_stay_and_their_targets_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link, second) =
+            (folder.path().join("file"), folder.path().join("link"), folder.path().join("second"));
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        std::os::unix::fs::symlink(&link, &second).unwrap();
+        // First a link to nothing, then to a file.
+        for text in ["one", "two"] {
+            write_atomically(&second, |e| e, |out| out.write_all(text.as_bytes())).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+            assert!(link.is_symlink() && second.is_symlink());
+        }
+        write_atomically(Path::new("/dev/null"), |e| e, |out| out.write_all(b"gone")).unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+        std::os::unix::fs::symlink("circle", folder.path().join("circle")).unwrap();
+        assert!(destination(&folder.path().join("circle")).is_err());
+    }
 }

@@ -78,12 +78,18 @@ pub enum ProtocolError {
         error: std::io::Error,
     },
     /// Not a protocol.
-    #[error("{path}: {error}")]
+    #[error("{path}: TOML parse error at line {line}, column {column}, in `{text}`: {message}")]
     Syntax {
         /// Where.
         path: String,
-        /// What is wrong, with line and column.
-        error: toml::de::Error,
+        /// The line, counted from 1.
+        line: usize,
+        /// The column, counted from 1.
+        column: usize,
+        /// What stands in that line.
+        text: String,
+        /// What is wrong with it.
+        message: String,
     },
     /// A recipe that no run can follow.
     #[error("{path}: {error}")]
@@ -106,6 +112,9 @@ pub enum ProtocolError {
         got: String,
     },
 }
+
+/// Most long documents: their tokens take about 1 GiB.
+const MOST_LONG_DOCUMENTS: usize = 10_000;
 
 const BUILT_IN: &[(&str, &str)] = &[
     ("smoke", include_str!("../protocols/smoke.toml")),
@@ -162,8 +171,7 @@ impl Protocol {
 
     /// A protocol from its text; `path` is for messages.
     pub fn parse(path: &str, text: &str) -> Result<Self, ProtocolError> {
-        let protocol: Self =
-            toml::from_str(text).map_err(|error| ProtocolError::Syntax { path: path.to_owned(), error })?;
+        let protocol: Self = toml::from_str(text).map_err(|error| syntax(path, text, &error))?;
         protocol.check(path)?;
         Ok(protocol)
     }
@@ -208,6 +216,13 @@ impl Protocol {
         if self.checkpoint_every == 0 {
             return unknown("checkpoint_every", "at least 1".to_owned(), "0");
         }
+        if let Some(documents) = self.long_documents.filter(|n| *n > MOST_LONG_DOCUMENTS) {
+            let expected = format!("at most {MOST_LONG_DOCUMENTS}");
+            return unknown("long_documents", expected, &documents.to_string());
+        }
+        if let Some((field, expected, got)) = self.data.out_of_range() {
+            return unknown(field, expected, &got);
+        }
         self.recipe.check().map_err(|error| ProtocolError::Recipe { path: path.to_owned(), error })
     }
 
@@ -236,6 +251,17 @@ impl Protocol {
         // Names and numbers: serialising them cannot fail.
         sha256(serde_json::to_string(&self.data).unwrap_or_default().as_bytes())
     }
+}
+
+/// What the parser says, on one line.
+fn syntax(path: &str, text: &str, error: &toml::de::Error) -> ProtocolError {
+    let at = error.span().map_or(0, |span| span.start);
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count();
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
+    let message = error.message().lines().collect::<Vec<_>>().join("; ");
+    let shown = text.lines().nth(line).unwrap_or_default().trim().chars().take(80).collect();
+    ProtocolError::Syntax { path: path.to_owned(), line: line + 1, column: column + 1, text: shown, message }
 }
 
 /// Digest of these hyper-parameters at a scale.

@@ -9,14 +9,19 @@ use super::error::CollectError;
 use super::measure::{curves, question, source_for};
 use super::trial::{Trained, Trial, folder_name, job, manifest, order, provenance, trials};
 use crate::data::batches::Order;
-use crate::data::dataset::{Dataset, prepare};
+use crate::data::dataset::{Dataset, prepare_with};
+use crate::data::vocabulary::Patience;
 use crate::device::Compute;
 use crate::evidence::{Condition, Ledger, Line, Measurement};
+use crate::files::FileLock;
 use crate::models::LanguageModel;
-use crate::probes::{EvalData, PROBES, Probe, TrainedModel};
+use crate::probes::{EvalData, PROBES, Probe, TASKS, TrainedModel, overfit_needs};
 use crate::progress::Screen;
 use crate::protocol::Protocol;
 use crate::train::{Ending, RunDir};
+
+/// Held, below `out`, by the process that collects.
+pub(super) const LOCK: &str = ".lock";
 
 /// Where and how to collect. None of it changes a number.
 pub struct Options<'a> {
@@ -68,7 +73,17 @@ impl<'a> Collector<'a> {
     /// Prepares the data set, opens the ledger and writes down the manifest.
     pub fn open(protocol: &'a Protocol, options: &'a Options<'a>) -> Result<Self, CollectError> {
         let mut ledger = Ledger::open_or_empty(options.out.join("ledger.jsonl"))?;
-        let dataset = prepare(&protocol.data, options.data, &options.out.join("cache"))?;
+        let stopping = || options.stop.load(Ordering::Relaxed);
+        let screen = options.screen.clone();
+        let patience = Patience { screen, stopping: &stopping, limit: Patience::LIMIT };
+        let dataset = prepare_with(&protocol.data, options.data, &options.out.join("cache"), &patience)?;
+        dataset.expect_windows(protocol.recipe.context_length)?;
+        let questions = protocol.eval_data(options.data);
+        for task in TASKS {
+            let rehearsed = task.rehearse(&questions, &dataset.tokenizer, protocol.recipe.context_length);
+            let subject = protocol.name.clone();
+            rehearsed.map_err(|e| CollectError::Probe { probe: task.id, subject, error: Box::new(e) })?;
+        }
         ledger.append(&[Line::Manifest(manifest(protocol, &dataset, options.data, options.compute)?)])?;
         Ok(Self { protocol, options, dataset, ledger: Mutex::new(ledger) })
     }
@@ -78,8 +93,22 @@ impl<'a> Collector<'a> {
         &self.dataset
     }
 
+    /// Waits while another process collects in this folder, then reads what it added to the ledger. Times would be
+    /// wrong beside other work, and a probe that two ask at once would be asked twice.
+    pub(super) fn exclusively(&self) -> Result<FileLock, CollectError> {
+        let (out, screen) = (self.options.out, self.options.screen);
+        let purpose = format!("collecting {}", self.protocol.name);
+        let stop = || self.options.stop.load(Ordering::Relaxed);
+        let held = FileLock::acquire(&out.join(LOCK), &purpose, &|line| screen.say(line), &stop);
+        let held = held.map_err(|error| CollectError::Lock { path: out.to_owned(), error })?;
+        lock(&self.ledger).append(&[])?;
+        Ok(held)
+    }
+
     /// Runs every trial and returns the ledger.
     pub fn all(self) -> Result<Ledger, CollectError> {
+        self.expect_enough()?;
+        let held = self.exclusively()?;
         let queue = Mutex::new(trials(self.protocol));
         let jobs = self.jobs();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -96,11 +125,33 @@ impl<'a> Collector<'a> {
                 });
             }
         });
+        drop(held);
         let first = lock(&failures).drain(..).next();
         match first {
             Some(error) => Err(error),
             None => Ok(self.close()),
         }
+    }
+
+    /// Refuses a context or a training text that a probe could not use once everything is trained.
+    fn expect_enough(&self) -> Result<(), CollectError> {
+        let (context, tokens) = (self.protocol.recipe.context_length, self.dataset.train.len());
+        for scale in self.protocol.scales() {
+            let [least_context, least_tokens] = overfit_needs(scale);
+            let what = if context < least_context {
+                format!(
+                    "context_length: expected at least {least_context} for the probe overfit, got {context}"
+                )
+            } else if tokens < least_tokens {
+                format!(
+                    "training text: expected at least {least_tokens} tokens for the probe overfit, got {tokens}"
+                )
+            } else {
+                continue;
+            };
+            return Err(CollectError::Unfit { path: self.protocol.name.clone().into(), what });
+        }
+        Ok(())
     }
 
     /// Small models leave cores idle, so several train at once.

@@ -7,12 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use super::collector::{Collector, lock};
+use super::collector::{Collector, LOCK, lock};
 use super::error::CollectError;
 use super::measure::to_lines;
 use super::trial::{Trained, Trial, job};
 use crate::device::Compute;
 use crate::evidence::{Condition, Ledger, Line, Measurement, Metric, Provenance, Subject};
+use crate::files::FileLock;
 use crate::models::{self, LanguageModel, with_positions};
 use crate::probes::efficiency::{Driver, TimedModel, compare, training_peak};
 use crate::probes::{ProbeError, Reading};
@@ -88,6 +89,7 @@ impl Collector<'_> {
     /// Measures time and memory of every trial of which the ledger lacks them; trains what was not trained.
     /// For a process that does nothing else meanwhile.
     pub fn efficiency(&self, drive: &mut Driver<'_>) -> Result<(), CollectError> {
+        let _held = self.exclusively()?;
         for scale in self.protocol.scales() {
             for &seed in &self.protocol.seeds {
                 let specs = self.protocol.models.iter().filter_map(|name| models::find(name));
@@ -180,7 +182,9 @@ fn whose(trained: &Trained<'_>) -> String {
 /// Sets a ledger aside and begins a new one with all of it but times and memory. Returns where the old one
 /// is, if there was one: a ledger is only ever added to.
 pub fn archive_timings(out: &Path) -> Result<Option<PathBuf>, CollectError> {
-    let path = out.join("ledger.jsonl");
+    let (path, say) = (out.join("ledger.jsonl"), |line: &str| eprintln!("{line}"));
+    let held = FileLock::acquire(&out.join(LOCK), "setting the old ledger aside", &say, &|| false);
+    let _held = held.map_err(|error| CollectError::Lock { path: out.to_owned(), error })?;
     let old = Ledger::open_or_empty(&path)?;
     if old.lines().is_empty() {
         return Ok(None);

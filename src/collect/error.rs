@@ -61,6 +61,14 @@ pub enum CollectError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The folder could not be locked, or waiting for it was interrupted.
+    #[error("{path}: {error}", path = .path.display())]
+    Lock {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// Things that do not belong together.
     #[error("{path}: {what}", path = .path.display())]
     Unfit {

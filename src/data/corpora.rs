@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::files::sha256;
+
 /// Separates documents in plain text, on a line of its own, and is the token between documents.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
@@ -35,6 +37,14 @@ pub enum Format {
 /// Why a corpus could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
+    /// Something that stands for the text.
+    #[error("{path}: expected a text, got {what}, not the text", path = path.display())]
+    StandIn {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// The file could not be opened or read.
     #[error("cannot read corpus {path}: {source}", path = path.display())]
     Unreadable {
@@ -97,7 +107,7 @@ pub fn read(path: &Path, format: Option<Format>) -> Result<Corpus, CorpusError> 
         Some(format) => format,
         None => Format::detect(path)?,
     };
-    let text = read_text(path)?;
+    let text = TextFile::read(path)?.text;
     let documents = match format {
         Format::Text => split_at(&text, |lines, at| lines[at].trim() == END_OF_TEXT, false),
         Format::WikiText => split_at(&text, is_article_heading, true),
@@ -111,9 +121,28 @@ pub fn read(path: &Path, format: Option<Format>) -> Result<Corpus, CorpusError> 
     Ok(Corpus { name, documents })
 }
 
-/// The text of a file, without the byte-order mark that some editors put before it.
-pub(super) fn read_text(path: &Path) -> Result<String, CorpusError> {
-    let bytes = fs::read(path).map_err(|source| CorpusError::Unreadable { path: path.to_owned(), source })?;
+/// A file of text, read once: a pipe cannot be read again.
+#[derive(Clone, Debug)]
+pub struct TextFile {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// Its text, without the byte-order mark that some editors put before it.
+    pub text: String,
+}
+
+impl TextFile {
+    /// Reads a file, which must be text.
+    pub fn read(path: &Path) -> Result<Self, CorpusError> {
+        let bytes =
+            fs::read(path).map_err(|source| CorpusError::Unreadable { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), sha256: sha256(&bytes), text: text_of(path, bytes)? })
+    }
+}
+
+fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, CorpusError> {
+    refuse_stand_in(path, &bytes)?;
     let marked = bytes.starts_with("\u{feff}".as_bytes());
     let bytes = if marked { bytes["\u{feff}".len()..].to_vec() } else { bytes };
     String::from_utf8(bytes).map_err(|error| {
@@ -122,6 +151,21 @@ pub(super) fn read_text(path: &Path) -> Result<String, CorpusError> {
         let line = 1 + bytes[..good].iter().filter(|&&byte| byte == b'\n').count();
         CorpusError::NotText { path: path.to_owned(), line, byte: bytes[good] }
     })
+}
+
+/// Refuses what is often found in the place of a text that was not fetched: a pointer, or a page about it.
+fn refuse_stand_in(path: &Path, bytes: &[u8]) -> Result<(), CorpusError> {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).to_lowercase();
+    let start = start.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    let stand_ins = [
+        ("version https://git-lfs.github.com/spec/", "a Git LFS pointer"),
+        ("<!doctype html", "an HTML page"),
+        ("<html", "an HTML page"),
+    ];
+    match stand_ins.iter().find(|(mark, _)| start.starts_with(mark)) {
+        Some((_, what)) => Err(CorpusError::StandIn { path: path.to_owned(), what }),
+        None => Ok(()),
+    }
 }
 
 /// Cuts a text before every boundary line; the line itself is kept only if it belongs to what follows.

@@ -13,7 +13,8 @@ use super::corpora::{self, CorpusError};
 use super::synthetic::cloze;
 use super::synthetic::conversations::{self, Amount, Split};
 use super::tokenizer::{Tokenizer, TokenizerError};
-use crate::files::{digest_of_texts, sha256};
+use super::vocabulary::Patience;
+use crate::files::{FileLock, digest_of_texts, sha256};
 
 /// What to prepare. Unknown fields are refused, so that a typing error cannot go unnoticed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,33 @@ pub enum DataSpec {
     },
 }
 
+/// Most tokens of conversations to train on: as text and tokens they take some GB.
+const MOST_TOKENS: usize = 1_000_000_000;
+/// Most conversations to validate on.
+const MOST_DOCUMENTS: usize = 1_000_000;
+/// Most tokens of a vocabulary to be learnt.
+const MOST_VOCABULARY: usize = 1 << 20;
+
+impl DataSpec {
+    /// The key of a number that nothing can be made of, what is possible, and the number.
+    pub fn out_of_range(&self) -> Option<(&'static str, String, String)> {
+        let above = |field, got: usize, most: usize| {
+            (got > most).then(|| (field, format!("at most {most}"), got.to_string()))
+        };
+        match self {
+            Self::Conversations { seed: _, train_tokens, valid_documents, vocab_size } => {
+                above("data.train_tokens", *train_tokens, MOST_TOKENS)
+                    .or_else(|| above("data.valid_documents", *valid_documents, MOST_DOCUMENTS))
+                    .or_else(|| above("data.vocab_size", *vocab_size, MOST_VOCABULARY))
+            }
+            Self::Text { tokenizer, .. } => {
+                let size = tokenizer.strip_prefix("train:")?.parse().ok()?;
+                above("data.tokenizer", size, MOST_VOCABULARY)
+            }
+        }
+    }
+}
+
 /// A prepared data set.
 #[derive(Debug)]
 pub struct Dataset {
@@ -54,6 +82,22 @@ pub struct Dataset {
     pub valid: TokenFile,
     /// Digest of tokenizer, training and validation tokens.
     pub digest: String,
+    /// Where the training and the validation text come from.
+    origins: [String; 2],
+}
+
+impl Dataset {
+    /// Refuses a data set whose training or validation text is shorter than a window of so many tokens and the token
+    /// after it.
+    pub fn expect_windows(&self, context: usize) -> Result<(), DatasetError> {
+        for (file, origin) in [&self.train, &self.valid].into_iter().zip(&self.origins) {
+            let (expected, got) = (context.saturating_add(1), file.len());
+            if got < expected {
+                return Err(DatasetError::TooShort { origin: origin.clone(), expected, context, got });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Why a data set could not be prepared.
@@ -77,6 +121,18 @@ pub enum DatasetError {
     /// A split of the generator was asked to be empty.
     #[error("data set {0}: expected at least one document to train on and one to validate on, got none")]
     NoDocuments(String),
+    /// Not even one window.
+    #[error("{origin}: expected at least {expected} tokens, one more than a context of {context}, got {got}")]
+    TooShort {
+        /// A file, or the key that says how much is generated.
+        origin: String,
+        /// Tokens that are needed.
+        expected: usize,
+        /// Tokens of a window.
+        context: usize,
+        /// Tokens that there are.
+        got: usize,
+    },
     /// The vocabulary is too small for the evaluation items.
     #[error(
         "conversations: expected a vocabulary with every value as one token, got {vocab_size} tokens and these split: {split:?}"
@@ -106,6 +162,7 @@ struct Source {
     name: String,
     train: Vec<String>,
     valid: Vec<String>,
+    origins: [String; 2],
 }
 
 /// Where the vocabulary comes from.
@@ -119,6 +176,16 @@ enum Vocabulary {
 /// Reads or generates the text, then makes or reuses tokenizer and token files under `cache_dir`.
 /// `data` is the folder that paths in the specification start from.
 pub fn prepare(spec: &DataSpec, data: Option<&Path>, cache_dir: &Path) -> Result<Dataset, DatasetError> {
+    prepare_with(spec, data, cache_dir, &Patience::endless())
+}
+
+/// The same, as long as there is patience for learning a vocabulary.
+pub fn prepare_with(
+    spec: &DataSpec,
+    data: Option<&Path>,
+    cache_dir: &Path,
+    patience: &Patience<'_>,
+) -> Result<Dataset, DatasetError> {
     let (source, vocabulary) = read(spec, data)?;
     refuse_overlap(&source)?;
     let (train, valid) = (digest_of_texts(&source.train), digest_of_texts(&source.valid));
@@ -128,11 +195,15 @@ pub fn prepare(spec: &DataSpec, data: Option<&Path>, cache_dir: &Path) -> Result
         Vocabulary::Load(path) => format!("{train} {valid} load {}", load(path)?.digest()),
     };
     let folder = cache_dir.join(format!("{}-{}", source.name, &sha256(made_of.as_bytes())[..16]));
-    let tokenizer = tokenizer(&vocabulary, &source.train, &folder)?;
+    let purpose = format!("preparing {}", source.name);
+    let say = |line: &str| patience.screen.say(line);
+    let lock = FileLock::acquire(&folder.join(".lock"), &purpose, &say, patience.stopping);
+    let _lock = lock.map_err(|error| CacheError::Io { path: folder.clone(), source: error })?;
+    let tokenizer = tokenizer(&vocabulary, &source.train, &folder, patience)?;
     let train = TokenFile::build_or_open(&folder.join("train.tokens"), &train, &tokenizer, &source.train)?;
     let valid = TokenFile::build_or_open(&folder.join("valid.tokens"), &valid, &tokenizer, &source.valid)?;
     let digest = digest_of_texts(&[tokenizer.digest(), train.digest(), valid.digest()]);
-    Ok(Dataset { name: source.name, tokenizer, train, valid, digest })
+    Ok(Dataset { name: source.name, tokenizer, train, valid, digest, origins: source.origins })
 }
 
 fn read(spec: &DataSpec, data: Option<&Path>) -> Result<(Source, Vocabulary), DatasetError> {
@@ -145,7 +216,8 @@ fn read(spec: &DataSpec, data: Option<&Path>) -> Result<(Source, Vocabulary), Da
             if train.is_empty() || valid.is_empty() {
                 return Err(DatasetError::NoDocuments(name));
             }
-            Ok((Source { name, train, valid }, Vocabulary::LearnValues(*vocab_size)))
+            let origins = ["data.train_tokens", "data.valid_documents"].map(str::to_owned);
+            Ok((Source { name, train, valid, origins }, Vocabulary::LearnValues(*vocab_size)))
         }
         DataSpec::Text { train, valid, tokenizer } => {
             let folder = data.ok_or_else(|| DatasetError::NoDataFolder(train.clone()))?;
@@ -155,9 +227,11 @@ fn read(spec: &DataSpec, data: Option<&Path>) -> Result<(Source, Vocabulary), Da
                 ),
                 None => Vocabulary::Load(folder.join(tokenizer)),
             };
-            let train = corpora::read(&folder.join(train), None)?;
-            let valid = corpora::read(&folder.join(valid), None)?.documents;
-            Ok((Source { name: train.name, train: train.documents, valid }, vocabulary))
+            let files = [folder.join(train), folder.join(valid)];
+            let origins = files.each_ref().map(|path| path.display().to_string());
+            let train = corpora::read(&files[0], None)?;
+            let valid = corpora::read(&files[1], None)?.documents;
+            Ok((Source { name: train.name, train: train.documents, valid, origins }, vocabulary))
         }
     }
 }
@@ -173,13 +247,18 @@ fn refuse_overlap(source: &Source) -> Result<(), DatasetError> {
 }
 
 /// The tokenizer of the folder: the one an earlier preparation left, or a new one.
-fn tokenizer(vocabulary: &Vocabulary, text: &[String], folder: &Path) -> Result<Tokenizer, DatasetError> {
+fn tokenizer(
+    vocabulary: &Vocabulary,
+    text: &[String],
+    folder: &Path,
+    patience: &Patience<'_>,
+) -> Result<Tokenizer, DatasetError> {
     let kept = folder.join("tokenizer.json");
     if kept.is_file() {
         return Ok(Tokenizer::from_file(&kept)?);
     }
     let tokenizer = match vocabulary {
-        Vocabulary::Learn(size) => Tokenizer::train(text, *size)?,
+        Vocabulary::Learn(size) => Tokenizer::learn(text, *size, patience)?,
         Vocabulary::LearnValues(size) => whole_values(conversations::tokenizer(text, *size)?)?,
         Vocabulary::Load(path) => load(path)?,
     };

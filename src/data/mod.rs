@@ -41,3 +41,4 @@ pub mod published;
 pub mod synthetic;
 mod token_format;
 pub mod tokenizer;
+pub mod vocabulary;

@@ -3,16 +3,18 @@
 //! Invariant: encoding loses nothing (any text comes back from `decode(encode(text))`), and two
 //! tokenizers with the same digest give the same ids.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
-use tokenizers::models::bpe::{BPE, BpeTrainer};
-use tokenizers::models::{ModelWrapper, TrainerWrapper};
+use tokenizers::models::ModelWrapper;
+use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, Tokenizer as Inner};
+use tokenizers::{AddedToken, PostProcessor, Tokenizer as Inner};
 
 use super::corpora::END_OF_TEXT;
+use super::vocabulary::{Patience, Unlearnt, learn};
 use crate::files::{sha256, write_atomically};
 
 /// Every byte has a token and so has the end of a text: no vocabulary can be smaller.
@@ -23,6 +25,8 @@ pub const SMALLEST_VOCABULARY: usize = 257;
 pub struct Tokenizer {
     inner: Inner,
     eot: u32,
+    /// The `bos_token` of transformers, or else the end of a text.
+    bos: u32,
     digest: String,
 }
 
@@ -51,6 +55,20 @@ pub enum TokenizerError {
     /// A vocabulary too small to hold every byte was asked for.
     #[error("expected a vocabulary of at least {SMALLEST_VOCABULARY} (all bytes and {END_OF_TEXT}), got {0}")]
     TooSmall(usize),
+    /// Somebody asked to stop.
+    #[error("interrupted while learning a vocabulary of {0} tokens")]
+    Interrupted(usize),
+    /// It took too long.
+    #[error(
+        "learning a vocabulary of {asked} tokens was not done after {seconds} s: expected text with words and spaces, \
+         or less of it; or take a tokenizer.json that there is"
+    )]
+    TooLong {
+        /// The vocabulary asked for.
+        asked: usize,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// The text ran out of pairs to merge before the vocabulary was full.
     #[error("expected text varied enough for {asked} tokens, got only {got}")]
     TooLittleText {
@@ -85,10 +103,25 @@ impl Tokenizer {
     /// Loads `tokenizer.json` from a folder, or else `vocab.json` with `merges.txt`.
     pub fn from_dir(folder: &Path) -> Result<Self, TokenizerError> {
         let whole = folder.join("tokenizer.json");
-        let (vocab, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
         if whole.is_file() {
             return Self::from_file(&whole);
         }
+        Self::from_vocabulary(folder)?.with_bos_of(folder)
+    }
+
+    /// Loads a `tokenizer.json`, and what a `tokenizer_config.json` beside it says of the beginning of a text.
+    pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
+        let inner = Inner::from_file(path).map_err(|error| TokenizerError::Unreadable {
+            path: path.to_owned(),
+            message: error.to_string(),
+        })?;
+        let tokenizer = Self::finish(inner, &path.to_string_lossy())?;
+        tokenizer.with_bos_of(path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// Loads `vocab.json` with `merges.txt`, whatever else lies beside them.
+    pub fn from_vocabulary(folder: &Path) -> Result<Self, TokenizerError> {
+        let (vocab, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
         if !(vocab.is_file() && merges.is_file()) {
             return Err(TokenizerError::NoFiles(folder.to_owned()));
         }
@@ -100,13 +133,21 @@ impl Tokenizer {
         Self::finish(byte_level(files.build().map_err(unreadable)?)?, &folder.to_string_lossy())
     }
 
-    /// Loads a `tokenizer.json`.
-    pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
-        let inner = Inner::from_file(path).map_err(|error| TokenizerError::Unreadable {
-            path: path.to_owned(),
-            message: error.to_string(),
-        })?;
-        Self::finish(inner, &path.to_string_lossy())
+    /// The same with the `bos_token` of a folder's `tokenizer_config.json`, where there is one.
+    fn with_bos_of(self, folder: &Path) -> Result<Self, TokenizerError> {
+        let path = folder.join("tokenizer_config.json");
+        let unreadable = |message| TokenizerError::Unreadable { path: path.clone(), message };
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(self),
+            read => read.map_err(|error| unreadable(error.to_string()))?,
+        };
+        let config: Value = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+        let bos = &config["bos_token"];
+        let Some(bos) = bos.as_str().or_else(|| bos["content"].as_str()) else { return Ok(self) };
+        match self.inner.token_to_id(bos) {
+            Some(bos) => Ok(Self { bos, ..self }),
+            None => Err(unreadable(format!("bos_token {bos:?}, which the vocabulary lacks"))),
+        }
     }
 
     /// Learns a vocabulary of exactly that size; the same documents give the same vocabulary.
@@ -114,18 +155,30 @@ impl Tokenizer {
     where
         S: AsRef<str> + Sync,
     {
+        Self::learn(documents, vocab_size, &Patience::endless())
+    }
+
+    /// The same, as long as there is patience for it.
+    pub fn learn<S>(
+        documents: &[S],
+        vocab_size: usize,
+        patience: &Patience<'_>,
+    ) -> Result<Self, TokenizerError>
+    where
+        S: AsRef<str> + Sync,
+    {
         if vocab_size < SMALLEST_VOCABULARY {
             return Err(TokenizerError::TooSmall(vocab_size));
         }
-        let trainer = BpeTrainer::builder()
-            .vocab_size(vocab_size)
-            .show_progress(false)
-            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-            .special_tokens(vec![AddedToken::from(END_OF_TEXT, true)])
-            .build();
-        let mut inner = byte_level(BPE::default())?;
-        let texts = documents.iter().map(AsRef::as_ref);
-        inner.train(&mut TrainerWrapper::BpeTrainer(trainer), texts).map_err(failed("learn a vocabulary"))?;
+        let learnt = learn(documents, vocab_size, patience).map_err(|reason| match reason {
+            Unlearnt::Stopped => TokenizerError::Interrupted(vocab_size),
+            Unlearnt::TooLong => {
+                TokenizerError::TooLong { asked: vocab_size, seconds: patience.limit.as_secs() }
+            }
+            Unlearnt::Failed(error) => failed("learn a vocabulary")(error),
+        })?;
+        let mut inner = byte_level(learnt)?;
+        inner.add_special_tokens([AddedToken::from(END_OF_TEXT, true)]).map_err(failed("add tokens"))?;
         let got = inner.get_vocab_size(true);
         if got != vocab_size {
             return Err(TokenizerError::TooLittleText { asked: vocab_size, got });
@@ -147,12 +200,21 @@ impl Tokenizer {
         // The library writes fields in a fixed order, the vocabulary by id and merges by rank, so
         // its compact form is canonical whatever file the tokenizer came from.
         let json = inner.to_string(false).map_err(failed("serialise it"))?;
-        Ok(Self { inner, eot, digest: sha256(json.as_bytes()) })
+        Ok(Self { inner, eot, bos: eot, digest: sha256(json.as_bytes()) })
     }
 
     /// The ids of a text. The text `<|endoftext|>` inside it becomes the token of that name.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.inner.encode_fast(text, false).map_err(failed("encode"))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of a text as transformers' tokenizers give them unless told otherwise, and so the EleutherAI harness:
+    /// with the special tokens that the file's post-processor puts around it, unless the text begins with that of
+    /// [`Self::bos`].
+    pub fn encode_with_special_tokens(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let begins = text.starts_with(&self.decode(&[self.bos])?);
+        let encoding = self.inner.encode_fast(text, !begins).map_err(failed("encode"))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -169,6 +231,34 @@ impl Tokenizer {
     /// The token that ends a document.
     pub fn eot(&self) -> u32 {
         self.eot
+    }
+
+    /// The token before a text of which nothing precedes: transformers' `bos_token`, or else the end of another text.
+    pub fn bos(&self) -> u32 {
+        self.bos
+    }
+
+    /// Whether both turn every text into the same ids, as far as their files tell: vocabulary, merges, how text is
+    /// prepared and split, and which tokens are put around it or found in it as a whole.
+    pub fn encodes_like(&self, other: &Self) -> Result<bool, TokenizerError> {
+        Ok(self.rules()? == other.rules()?)
+    }
+
+    /// What ids depend on; empty affixes and switches that are off are as if they were absent.
+    fn rules(&self) -> Result<Value, TokenizerError> {
+        let json = self.inner.to_string(false).map_err(failed("serialise it"))?;
+        let mut file: Value = serde_json::from_str(&json).unwrap_or_default();
+        let absent = |value: &Value| matches!(value, Value::Null | Value::Bool(false)) || value == "";
+        if let Value::Object(model) = &mut file["model"] {
+            model.retain(|_, value| !absent(value));
+        }
+        if let Value::Object(split) = &mut file["pre_tokenizer"] {
+            split.remove("trim_offsets");
+        }
+        let around = self.inner.get_post_processor().map_or(0, |p| p.added_tokens(false));
+        let mut added: Vec<_> = self.inner.get_added_vocabulary().get_vocab().iter().collect();
+        added.sort();
+        Ok(json!([file["model"], file["pre_tokenizer"], file["normalizer"], around, added]))
     }
 
     /// SHA-256 of the canonical JSON.

@@ -8,13 +8,15 @@ use serde_json::{Map, Value as Json, json};
 use super::checkpoint::Checkpoint;
 use crate::collect::CollectError;
 use crate::data::cache::TokenFile;
+use crate::data::corpora::TextFile;
+use crate::data::published::benchmarks::BenchmarkError;
+use crate::data::published::catalogue::recognise;
 use crate::data::tokenizer::Tokenizer;
 use crate::device::Compute;
 use crate::evidence::Value;
-use crate::files::sha256;
 use crate::models::LanguageModel;
 use crate::probes::{
-    CachedScorer, EvalContext, ModelScorer, ProbeError, Task, TaskMetric, TaskResult, overlap,
+    CachedScorer, EvalContext, ModelScorer, NOT_FINITE, Task, TaskMetric, TaskResult, overlap,
 };
 use crate::progress::Screen;
 
@@ -30,7 +32,7 @@ pub struct Evaluation<'a> {
     pub limit: Option<usize>,
     /// Positions that are seen at a time; the model's own where absent.
     pub window: Option<usize>,
-    /// Requests in a forward pass; changes no number.
+    /// Requests in a forward pass; changes numbers no more than the order of float32's sums does.
     pub batch: usize,
     /// Where answers are kept.
     pub cache: Option<&'a Path>,
@@ -69,14 +71,13 @@ impl Evaluation<'_> {
         let failed = checkpoint.failed(self.task.id);
         let training = self.training.map(|path| training(path, tokenizer)).transpose()?;
         let path = self.task.file_at(self.data);
-        let data =
-            std::fs::read(&path).map_err(|error| failed(ProbeError::File { path: path.clone(), error }))?;
+        let file = TextFile::read(&path).map_err(|error| failed(BenchmarkError::from(error).into()))?;
         let asked =
             ModelScorer { model: model.as_ref(), batch: self.batch, screen: self.screen, stop: self.stop };
         let mut identity = checkpoint.identity(self.compute)?;
         identity["task"] = self.task.id.into();
         identity["version"] = self.task.version.into();
-        identity["data"] = sha256(&data).into();
+        identity["data"] = file.sha256.clone().into();
         let kept =
             self.cache.map(|folder| CachedScorer { scorer: &asked, folder, identity: identity.clone() });
         let exam = EvalContext {
@@ -86,7 +87,11 @@ impl Evaluation<'_> {
             limit: self.limit,
             variants: true,
         };
-        let outcome = (self.task.examine)(&exam, &path).map_err(&failed)?;
+        let mut outcome = (self.task.examine)(&exam, &file).map_err(&failed)?;
+        outcome.notes.push(("data", origin(&file)));
+        for (_, note) in outcome.notes.iter().filter(|(name, _)| *name == NOT_FINITE) {
+            self.screen.say(&format!("{}: {note}", self.checkpoint.display()));
+        }
         let overlap = training.and_then(|file| overlap(&file, &outcome.texts));
         let document = self.document(model.as_ref(), window, &identity, &outcome, overlap);
         let TaskResult { samples, figures, truncated, notes, .. } = outcome;
@@ -137,6 +142,14 @@ impl Evaluation<'_> {
                 "identity": identity,
             },
         })
+    }
+}
+
+/// What is known of a benchmark's file.
+fn origin(file: &TextFile) -> String {
+    match recognise(&file.sha256) {
+        Some((set, published)) => format!("{}: {}", published.path, set.about),
+        None => format!("not a published file that is known here, SHA-256 {}", file.sha256),
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::checkpoint::Checkpoint;
 use crate::collect::{CollectError, to_measurement};
+use crate::data::corpora::TextFile;
+use crate::data::published::benchmarks::BenchmarkError;
 use crate::data::published::dialogues::{Dialogue, dialogues};
 use crate::device::Compute;
 use crate::evidence::{
@@ -57,11 +59,10 @@ impl ReplyComparison<'_> {
     pub fn run(&self) -> Result<(Vec<Pair>, Key), CollectError> {
         let path = self.task.file_at(self.data);
         let unfit = |what: String| CollectError::Unfit { path: path.clone(), what };
-        let all = dialogues(self.task.id, &path)
+        let file = TextFile::read(&path).map_err(|e| self.failed(&path, BenchmarkError::from(e).into()))?;
+        let all = dialogues(self.task.id, &file)
             .ok_or_else(|| unfit(format!("expected a task of dialogue, got {}", self.task.id)))?
             .map_err(|error| self.failed(&path, error.into()))?;
-        let file = std::fs::read(&path)
-            .map_err(|error| self.failed(&path, ProbeError::File { path: path.clone(), error }))?;
         if self.pairs == 0 || self.pairs > all.len() {
             return Err(unfit(format!("expected 1 to {} pairs, got {}", all.len(), self.pairs)));
         }
@@ -87,7 +88,7 @@ impl ReplyComparison<'_> {
         }
         // Texts alone: serialising them cannot fail.
         let page = sha256(serde_json::to_string(&pairs).unwrap_or_default().as_bytes());
-        let (task, data) = (self.task.id.to_owned(), sha256(&file));
+        let (task, data) = (self.task.id.to_owned(), file.sha256);
         let key = Key { page, task, data, seed: self.seed, top_p: self.top_p, a, b, a_is_left };
         Ok((pairs, key))
     }

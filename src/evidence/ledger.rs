@@ -195,18 +195,23 @@ impl Ledger {
     /// Adds what the file does not hold yet and returns how many lines that was. The file is
     /// read again first, under a lock, so that two writers do not lose each other's lines.
     pub fn append(&mut self, lines: &[Line]) -> Result<usize, LedgerError> {
-        let path = self.path.clone();
-        let failed = |source| LedgerError::Write { path: path.clone(), source };
+        // What a link points to is replaced, not the link.
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let failed = |source| LedgerError::Write { path: self.path.clone(), source };
+        if path.exists() && !path.is_file() {
+            return Err(failed(io::Error::new(ErrorKind::InvalidInput, "expected a plain file")));
+        }
         let folder = folder_of(&path);
         let _lock = lock(folder).map_err(failed)?;
         let mut bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
             Err(source) => {
-                return Err(LedgerError::Read { path: path.clone(), source });
+                return Err(LedgerError::Read { path: self.path.clone(), source });
             }
         };
-        let mut current = Ledger { lines: parse(&path, &bytes)?, path: path.clone(), ..Ledger::default() };
+        let there = parse(&self.path, &bytes)?;
+        let mut current = Ledger { lines: there, path: self.path.clone(), ..Ledger::default() };
         let added = current.lacking(lines).map_err(failed)?;
         if !added.is_empty() {
             if bytes.last().is_some_and(|&b| b != b'\n') {

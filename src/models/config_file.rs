@@ -4,13 +4,15 @@ use candle_core::{Result, bail};
 use serde_json::{Map, Value};
 
 use super::architectures::{Config, MODELS};
-use super::keys;
+use super::keys::{self, ConfigKey};
+use super::mamba_ssm::{self, MAMBA_SSM};
 
 /// A configuration as it was read, with the keys that it came from.
 pub struct ConfigFile {
     /// The configuration.
     pub config: Config,
     keys: Map<String, Value>,
+    table: &'static [ConfigKey],
 }
 
 /// Deeper than this no configuration is nested; the parser calls itself once a level.
@@ -28,11 +30,10 @@ impl ConfigFile {
         let name = match keys.get("model_type") {
             Some(Value::String(name)) => name.as_str(),
             Some(other) => bail!("model_type {other}"),
-            None if keys.contains_key("ssm_cfg") => bail!(
-                "mamba-ssm's own layout (\"ssm_cfg\", no \"model_type\"): convert it with transformers' \
-                 convert_mamba2_ssm_checkpoint_to_pytorch.py"
-            ),
-            None => bail!("no key \"model_type\""),
+            None => match mamba_ssm::flattened(&keys) {
+                Some(keys) => return Self::of_mamba_ssm(keys, text),
+                None => bail!("no key \"model_type\""),
+            },
         };
         let Some(table) = Config::keys(name) else {
             let known: Vec<_> = MODELS.iter().map(|m| m.name).collect();
@@ -40,15 +41,32 @@ impl ConfigFile {
         };
         keys::check(table, &keys)?;
         match json5::from_str(text) {
-            Ok(config) => Ok(Self { config, keys }),
+            Ok(config) => Ok(Self { config, keys, table }),
             Err(error) => bail!("{}{error}", culprit(&keys, &error.to_string())),
         }
     }
 
+    /// The configuration that mamba-ssm writes, whose file knows no `model_type`.
+    fn of_mamba_ssm(keys: Map<String, Value>, text: &str) -> Result<Self> {
+        if text.contains("NaN") {
+            bail!("a number that is none");
+        }
+        let translated = mamba_ssm::translated(&keys)?;
+        match serde_json::from_value(Value::Object(translated.clone())) {
+            Ok(config) => Ok(Self { config, keys, table: MAMBA_SSM }),
+            Err(error) => bail!("mamba-ssm's {}{error}", culprit(&translated, &error.to_string())),
+        }
+    }
+
+    /// The key and the name of a type of two bytes to which transformers rounds the tensors that it loads.
+    pub fn rounding(&self) -> Option<(&'static str, &str)> {
+        let short = |key| Some((key, self.keys.get(key)?.as_str()?));
+        keys::TYPES.into_iter().filter_map(short).find(|(_, name)| matches!(*name, "float16" | "bfloat16"))
+    }
+
     /// Refuses sizes beyond what a file with so many tensors, of at most this extent, can hold.
     pub fn check_sizes(&self, tensors: usize, extent: usize) -> Result<()> {
-        let table = Config::keys(self.config.name()).unwrap_or_default();
-        keys::check_sizes(table, &self.keys, tensors, extent)
+        keys::check_sizes(self.table, &self.keys, tensors, extent)
     }
 }
 

@@ -24,6 +24,9 @@ pub enum KeyEffect {
     Nothing(&'static str),
     /// Others compute something else where it has another value than these, given as JSON.
     Only(&'static [&'static str]),
+    /// The same, but only for transformers: in another program's configuration, which is known by a key that is
+    /// [`KeyEffect::Foreign`], any value is without effect.
+    OnlyInTransformers(&'static [&'static str]),
     /// Always refused, and why.
     Refused(&'static str),
 }
@@ -54,8 +57,8 @@ pub const COMMON: &[ConfigKey] = &[
     ("id2label", DESCRIPTION),
     ("label2id", DESCRIPTION),
     ("num_labels", DESCRIPTION),
-    ("dtype", KeyEffect::Nothing("the tensors have types, and are computed with in float32")),
-    ("torch_dtype", KeyEffect::Nothing("the tensors have types, and are computed with in float32")),
+    ("dtype", KeyEffect::Setting),
+    ("torch_dtype", KeyEffect::Setting),
     ("bos_token_id", GENERATION),
     ("eos_token_id", GENERATION),
     ("pad_token_id", GENERATION),
@@ -114,11 +117,15 @@ pub const COMMON: &[ConfigKey] = &[
 pub fn check(table: &[ConfigKey], config: &Map<String, Value>) -> Result<()> {
     let effect =
         |key: &str| table.iter().chain(COMMON).find(|(name, _)| *name == key).map(|(_, effect)| *effect);
+    let foreign = config.keys().any(|key| matches!(effect(key), Some(KeyEffect::Foreign(..))));
     for (key, value) in config {
         match effect(key) {
             None => bail!("the key {key:?}, whose meaning is not known here"),
             Some(KeyEffect::Refused(why)) => bail!("the key {key:?}: {why}"),
-            Some(KeyEffect::Only(values)) if !values.contains(&value.to_string().as_str()) => {
+            Some(KeyEffect::OnlyInTransformers(_)) if foreign => (),
+            Some(KeyEffect::Only(values) | KeyEffect::OnlyInTransformers(values))
+                if !values.contains(&value.to_string().as_str()) =>
+            {
                 bail!("{key} {value}, and only {} is implemented", values.join(" or "))
             }
             Some(KeyEffect::Alias(name) | KeyEffect::Foreign(name, _)) if config.contains_key(name) => {
@@ -128,7 +135,20 @@ pub fn check(table: &[ConfigKey], config: &Map<String, Value>) -> Result<()> {
             Some(_) => (),
         }
     }
-    Ok(())
+    check_types(config)
+}
+
+/// The keys that say in which type transformers loads the tensors.
+pub(super) const TYPES: [&str; 2] = ["dtype", "torch_dtype"];
+
+/// Refuses types in which no tensors are read.
+fn check_types(config: &Map<String, Value>) -> Result<()> {
+    const READ: [&str; 4] = ["float64", "float32", "float16", "bfloat16"];
+    let known = |value: &Value| value.is_null() || value.as_str().is_some_and(|name| READ.contains(&name));
+    match TYPES.iter().find_map(|key| Some((key, config.get(*key).filter(|value| !known(value))?))) {
+        Some((key, value)) => bail!("{key} {value}, and known are {}", READ.join(", ")),
+        None => Ok(()),
+    }
 }
 
 /// Refuses what another program's key must stand beside and does not.

@@ -122,7 +122,11 @@ fn read_limits<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<(f64, 
         Limit::None(()) => Ok(f64::INFINITY),
     };
     let (low, high) = <(Limit, Limit)>::deserialize(from)?;
-    Ok((limit(low)?, limit(high)?))
+    let (low, high) = (limit(low)?, limit(high)?);
+    match low.is_finite() && low <= high {
+        true => Ok((low, high)),
+        false => Err(serde::de::Error::custom(format!("time steps from {low} to {high}"))),
+    }
 }
 
 /// Infinities as transformers 5 writes and reads them.
@@ -172,7 +176,8 @@ impl Architecture for Mamba2Config {
         ("residual_in_fp32", KeyEffect::Nothing("everything is float32")),
         ("chunk_size", RUNTIME),
         ("initializer_range", INITIALISATION),
-        ("rescale_prenorm_residual", INITIALISATION),
+        // transformers 5.24 divides the weights of out_proj by the root of the layers when it has loaded them.
+        ("rescale_prenorm_residual", KeyEffect::OnlyInTransformers(&["false"])),
         ("time_step_rank", INITIALISATION),
         ("time_step_min", INITIALISATION),
         ("time_step_max", INITIALISATION),
@@ -273,6 +278,11 @@ impl Architecture for Mamba2Config {
 
     fn tied(&self) -> Option<(&'static str, &'static str)> {
         self.tie_word_embeddings.then_some(("lm_head.weight", "backbone.embeddings.weight"))
+    }
+
+    /// mamba-ssm has its own name for the embedding, which transformers also reads.
+    fn public_name<'a>(&self, name: &'a str) -> &'a str {
+        if name == "backbone.embedding.weight" { "backbone.embeddings.weight" } else { name }
     }
 
     fn network(&self, params: Params) -> Box<dyn Network> {

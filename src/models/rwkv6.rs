@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::architecture::{Architecture, DimsOf};
 use super::gpt2::Gpt2Config;
 use super::keys::{ConfigKey, KeyEffect};
+use super::layouts::{FLA_RWKV, RWKV_PORT};
 use super::model_stats::{ModelStats, count, layers_to_match};
 use super::network::{MixerOutput, Network};
 use super::params::{Declared, Init, Params, Scope};
@@ -70,6 +71,31 @@ mod published {
 }
 
 impl Rwkv6Config {
+    /// The configuration of a file of the authors, which has none: dimensions are those of its tensors, and the rest
+    /// is as in all their releases.
+    pub fn of_tensors(dims: DimsOf<'_>) -> Result<Self> {
+        let matrix = |name: &str| match dims(name).as_deref() {
+            Some([rows, columns]) => Ok((*rows, *columns)),
+            Some(other) => bail!("tensor {name:?} of shape {other:?}, which is no matrix"),
+            None => bail!("no tensor {name:?}, which every RWKV-6 (x060) of the authors has"),
+        };
+        let (vocab_size, hidden_size) = matrix("emb.weight")?;
+        let (heads, head_size) = matrix("blocks.0.att.time_faaaa")?;
+        let block = |i: &usize| dims(&format!("blocks.{i}.ln1.weight")).is_some();
+        Ok(Self {
+            vocab_size,
+            hidden_size,
+            attention_hidden_size: Some(heads * head_size),
+            num_hidden_layers: (0..).take_while(block).count(),
+            head_size,
+            head_size_divisor: published::head_size_divisor(),
+            intermediate_size: Some(matrix("blocks.0.ffn.key.weight")?.0),
+            layer_norm_epsilon: published::eps(),
+            mix_rank: None,
+            decay_rank: None,
+        })
+    }
+
     fn inner(&self) -> usize {
         self.attention_hidden_size.unwrap_or(self.hidden_size)
     }
@@ -102,6 +128,19 @@ impl Architecture for Rwkv6Config {
         ("decay_rank", KeyEffect::Extent),
         ("tie_word_embeddings", KeyEffect::Only(&["false"])),
         ("rescale_every", KeyEffect::Nothing("halves weights and values alike, against overflow of float16")),
+        ("auto_map", KeyEffect::Refused(RWKV_PORT)),
+        // flash-linear-attention's, under the same model_type.
+        ("attn", KeyEffect::Refused(FLA_RWKV)),
+        ("attn_mode", KeyEffect::Refused(FLA_RWKV)),
+        ("expand_k", KeyEffect::Refused(FLA_RWKV)),
+        ("expand_v", KeyEffect::Refused(FLA_RWKV)),
+        ("fuse_norm", KeyEffect::Refused(FLA_RWKV)),
+        ("gate_low_rank_dim", KeyEffect::Refused(FLA_RWKV)),
+        ("hidden_ratio", KeyEffect::Refused(FLA_RWKV)),
+        ("norm_bias", KeyEffect::Refused(FLA_RWKV)),
+        ("norm_eps", KeyEffect::Refused(FLA_RWKV)),
+        ("norm_first", KeyEffect::Refused(FLA_RWKV)),
+        ("proj_low_rank_dim", KeyEffect::Refused(FLA_RWKV)),
     ];
 
     /// At the width of a scale, with as many blocks as GPT-2's parameters allow. Its head is not tied.

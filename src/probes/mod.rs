@@ -22,11 +22,12 @@ mod table;
 mod training;
 
 pub use benchmarks::dialogue::{one_turn, prompt};
-pub use benchmarks::task::{EvalContext, Task, TaskMetric, TaskResult, overlap};
+pub use benchmarks::task::{EvalContext, NOT_FINITE, Task, TaskMetric, TaskResult, overlap};
 pub use benchmarks::tasks::{TASKS, find_task};
 pub use contrast::Contrast;
 pub use eval_data::{EvalData, Grid, LongTexts};
 pub use long_context::{long_context_readings, losses_by_token};
+pub use overfit::overfit_needs;
 pub use probe::{Probe, ProbeData, ProbeError, Reading, TrainedModel};
 pub use scoring::bleu::{BLEU_SIGNATURE, BleuCounts, distinct, tokens_13a};
 pub use scoring::cache::CachedScorer;

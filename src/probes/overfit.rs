@@ -34,6 +34,12 @@ struct OverfitTask {
 const TINY: OverfitTask = OverfitTask { samples: 10, length: 64, batch: 10, steps: 500, learnt: 0.25 };
 const TEXT: OverfitTask = OverfitTask { samples: 100, length: 100, batch: 20, steps: 3_000, learnt: 0.05 };
 
+/// The context and the tokens of training text that a scale needs at least.
+pub fn overfit_needs(scale: &Scale) -> [usize; 2] {
+    let largest = if is_smallest_gated(scale) { TEXT } else { TINY };
+    [largest.length, largest.samples * largest.length + 1]
+}
+
 fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let mut readings = vec![by_heart(s, &TINY, M::OverfitLoss)?];
     if is_smallest_gated(s.scale) {

@@ -95,6 +95,12 @@ pub enum ProbeError {
     Answers { expected: usize, got: usize },
     #[error("expected a scorer that generates replies, got one that only gives their likelihood")]
     CannotGenerate,
+    #[error(
+        "{what}: expected at least one token to score after {context:?}, got none: the vocabulary joins {continuation:?} to what stands before"
+    )]
+    NothingToScore { what: String, context: String, continuation: String },
+    #[error("{what}: expected at most {window} tokens to score, which is the window, got {got}")]
+    LongerThanWindow { what: String, window: usize, got: usize },
     #[error("interrupted")]
     Interrupted,
 }

@@ -3,10 +3,13 @@
 
 mod checkpoint;
 mod optimizer;
+mod pickle;
 mod published;
 mod recipe;
 mod run;
 mod run_dir;
+mod tensor_files;
+mod torch_file;
 mod trainer;
 
 pub use crate::device::Precision;

@@ -4,90 +4,47 @@
 //! named in the error; and no size is believed beyond what the files hold.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 
 use candle_core::safetensors::Load;
-use candle_core::{DType, Device};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde::Deserialize;
+use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, tensor::TensorView};
 
-use super::checkpoint::{CheckpointError, read_json};
-use crate::models::{Config, ConfigFile, LanguageModel, Params};
+use super::checkpoint::CheckpointError;
+use super::tensor_files::TensorFiles;
+use super::torch_file::StoredTensor;
+use crate::models::{Config, ConfigFile, LanguageModel, Params, Rwkv6Config, foreign_layout};
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// What the index of a sharded checkpoint says: which file holds which tensor.
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
-/// The bytes of a checkpoint's tensor files.
-struct Files {
-    /// The file to name when a tensor is wrong or missing.
-    named: PathBuf,
-    parts: Vec<(PathBuf, Vec<u8>)>,
-}
-
-impl Files {
-    fn read(folder: &Path) -> Result<Self> {
-        let (whole, index) = (folder.join("model.safetensors"), folder.join("model.safetensors.index.json"));
-        let sharded = !whole.exists() && index.exists();
-        let (named, paths) = match sharded {
-            false => (whole.clone(), BTreeSet::from([whole])),
-            true => {
-                let map = read_json::<Index>(&index, "the index of a sharded checkpoint")?.weight_map;
-                if let Some(file) = map.values().find(|file| Path::new(file).components().count() != 1) {
-                    return Err(CheckpointError::unreadable(&index, "names of files beside it", file));
-                }
-                let paths = map.values().map(|file| folder.join(file)).collect();
-                (index, paths)
-            }
-        };
-        let read = |path: PathBuf| {
-            let bytes = fs::read(&path).map_err(CheckpointError::io(&path))?;
-            Ok((path, bytes))
-        };
-        Ok(Self { named, parts: paths.into_iter().map(read).collect::<Result<_>>()? })
-    }
-
-    /// The tensors under the names that the architecture declares.
-    fn tensors(&self, config: &Config) -> Result<Tensors<'_>> {
-        let mut all = BTreeMap::new();
-        for (path, bytes) in &self.parts {
-            let bad = |e: &dyn Display| CheckpointError::unreadable(path, "a complete safetensors file", e);
-            let file = SafeTensors::deserialize(bytes).map_err(|e| bad(&e))?;
-            for (name, view) in file.tensors() {
-                let public = config.public_name(&name).to_owned();
-                if all.insert(public, view).is_some() {
-                    return Err(CheckpointError::unreadable(
-                        path,
-                        "every tensor once",
-                        format!("{name:?} again"),
-                    ));
-                }
-            }
-        }
-        Ok(Tensors { named: &self.named, all })
-    }
-}
-
-/// The tensors of a checkpoint, where they lie in its files.
+/// The tensors of a checkpoint, under the names that the architecture declares.
 struct Tensors<'a> {
     named: &'a Path,
-    all: BTreeMap<String, TensorView<'a>>,
+    all: BTreeMap<String, StoredTensor<'a>>,
 }
 
-impl Tensors<'_> {
+impl<'a> Tensors<'a> {
+    fn of(files: &'a TensorFiles, own: BTreeMap<String, StoredTensor<'a>>, config: &Config) -> Result<Self> {
+        let mut all = BTreeMap::new();
+        for (name, tensor) in own {
+            if all.insert(config.public_name(&name).to_owned(), tensor).is_some() {
+                let again = format!("{name:?} again");
+                return Err(CheckpointError::unreadable(files.named(), "every tensor once", again));
+            }
+        }
+        Ok(Self { named: files.named(), all })
+    }
+
     fn error(&self, expected: &'static str, got: impl ToString) -> CheckpointError {
         CheckpointError::unreadable(self.named, expected, got)
     }
 
-    /// The largest extent of any of them.
+    /// The largest extent of any that has elements.
     fn extent(&self) -> usize {
-        self.all.values().flat_map(|t| t.shape().iter().copied()).max().unwrap_or(0)
+        let full = self.all.values().filter(|t| !t.bytes.is_empty());
+        full.flat_map(|t| t.shape.iter().copied()).max().unwrap_or(0)
     }
 
     /// The parameters that the configuration declares, in float32; every tensor is one of them, or changes nothing.
@@ -96,8 +53,8 @@ impl Tensors<'_> {
         let declared = config.declare();
         let known: BTreeSet<&str> = declared.iter().map(|d| d.name.as_str()).collect();
         for name in &known {
-            if let Some(t) = self.all.get(*name).filter(|t| !is_float(t.dtype())) {
-                let got = format!("tensor {name:?} has type {:?}, expected F32, F16, BF16 or F64", t.dtype());
+            if let Some(t) = self.all.get(*name).filter(|t| !is_float(t.dtype)) {
+                let got = format!("tensor {name:?} has type {:?}, expected F32, F16, BF16 or F64", t.dtype);
                 return Err(self.error(EXPECTED, got));
             }
         }
@@ -106,13 +63,26 @@ impl Tensors<'_> {
         let left: Vec<&str> = self.all.keys().map(String::as_str).filter(left).collect();
         let mut broken = None;
         let params = Params::from_tensors(&declared, DType::F32, |name| {
-            let loaded = self.all.get(name)?.load(&Device::Cpu);
+            let loaded = load(self.all.get(name)?);
             loaded.map_err(|e| broken = Some(e)).ok()
         });
         let params = params.map_err(|e| self.error(EXPECTED, broken.unwrap_or(e)))?;
         match left.is_empty() {
             true => Ok(params),
             false => Err(self.error(EXPECTED, left_over(&left))),
+        }
+    }
+
+    /// Refuses tensors that transformers would round as it loads them, and other programs would not.
+    fn check_rounding(&self, file: &ConfigFile) -> candle_core::Result<()> {
+        let Some((key, short)) = file.rounding() else { return Ok(()) };
+        let kept = if short == "float16" { Dtype::F16 } else { Dtype::BF16 };
+        let rounded = |(_, t): &(&String, &StoredTensor<'_>)| is_float(t.dtype) && t.dtype != kept;
+        match self.all.iter().find(rounded) {
+            Some((name, t)) => {
+                candle_core::bail!("{key} {short:?} beside tensor {name:?} of type {:?}", t.dtype)
+            }
+            None => Ok(()),
         }
     }
 
@@ -123,8 +93,7 @@ impl Tensors<'_> {
         let (Some(second), Some(first)) = (self.all.get(head), self.all.get(embedding)) else {
             return Ok(None);
         };
-        match (second.dtype(), second.shape(), second.data()) == (first.dtype(), first.shape(), first.data())
-        {
+        match (second.dtype, &second.shape, &second.bytes) == (first.dtype, &first.shape, &first.bytes) {
             true => Ok(Some(head)),
             false => Err(self.error(
                 "one matrix as embedding and head (tie_word_embeddings)",
@@ -149,18 +118,47 @@ fn is_float(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 
+/// The shape of a tensor that has elements: a size that stands beside a zero is nothing to believe.
+fn dims(all: &BTreeMap<String, StoredTensor<'_>>, name: &str) -> Option<Vec<usize>> {
+    all.get(name).filter(|tensor| !tensor.bytes.is_empty()).map(|tensor| tensor.shape.clone())
+}
+
+fn load(tensor: &StoredTensor<'_>) -> candle_core::Result<Tensor> {
+    TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes)?.load(&Device::Cpu)
+}
+
 /// Reads a model from a checkpoint directory, in float32.
 pub fn load_model(folder: &Path) -> Result<Box<dyn LanguageModel>> {
     let path = folder.join("config.json");
-    let text = fs::read_to_string(&path).map_err(CheckpointError::io(&path))?;
-    let file = ConfigFile::parse(&text)
-        .map_err(|e| CheckpointError::unreadable(&path, "a model configuration", e))?;
-    let files = Files::read(folder)?;
-    let mut config = file.config.clone();
-    let tensors = files.tensors(&config)?;
-    let misfit = |e| CheckpointError::unreadable(&path, "a model configuration", e);
-    file.check_sizes(tensors.all.len(), tensors.extent()).map_err(misfit)?;
-    config.complete(&|name| Some(tensors.all.get(name)?.shape().to_vec()));
+    let expected = "a model configuration";
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        read => Some(read.map_err(CheckpointError::io(&path))?),
+    };
+    let file = text.map(|text| ConfigFile::parse(&text)).transpose();
+    let file = file.map_err(|e| CheckpointError::unreadable(&path, expected, e))?;
+    let files = TensorFiles::read(folder)?;
+    let own = files.tensors()?;
+    if let Some(layout) = foreign_layout(own.keys().map(String::as_str)) {
+        return Err(CheckpointError::unreadable(files.named(), "a layout that can be read", layout));
+    }
+    let (mut config, source) = match &file {
+        Some(file) => (file.config.clone(), &*path),
+        None if files.is_pth() => {
+            let config = Rwkv6Config::of_tensors(&|name| dims(&own, name));
+            let config =
+                config.map_err(|e| CheckpointError::unreadable(files.named(), "RWKV-6 of the authors", e))?;
+            (Config::Rwkv6(config), files.named())
+        }
+        None => return Err(CheckpointError::io(&path)(ErrorKind::NotFound.into())),
+    };
+    let misfit = |e| CheckpointError::unreadable(source, expected, e);
+    let tensors = Tensors::of(&files, own, &config)?;
+    if let Some(file) = &file {
+        file.check_sizes(tensors.all.len(), tensors.extent()).map_err(misfit)?;
+        tensors.check_rounding(file).map_err(misfit)?;
+    }
+    config.complete(&|name| dims(&tensors.all, name));
     config.check().map_err(misfit)?;
     let params = tensors.params(&config)?;
     Ok(config.build(params))

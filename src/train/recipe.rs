@@ -1,7 +1,8 @@
 //! Every hyper-parameter of a run (ruling R12). There is no default: a recipe says everything, and
 //! its digest says which recipe it was. Names are the V5 document's (§Config Alignment).
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::device::Precision;
 use crate::files::sha256;
@@ -78,6 +79,7 @@ pub struct Recipe {
     /// The optimizer.
     pub optimizer: Optimizer,
     /// Decay of the first and second moment.
+    #[serde(deserialize_with = "exactly_two")]
     pub betas: [f64; 2],
     /// Added to the root of the second moment.
     pub eps: f64,
@@ -87,12 +89,26 @@ pub struct Recipe {
     pub precision: Precision,
 }
 
+/// Reading a list as an array of two would drop what follows.
+fn exactly_two<'de, D: Deserializer<'de>>(from: D) -> Result<[f64; 2], D::Error> {
+    let all = Vec::<f64>::deserialize(from)?;
+    let count = all.len();
+    all.try_into().map_err(|_| D::Error::custom(format!("expected two numbers, got {count}")))
+}
+
+/// Most tokens of a sequence: longer ones are no longer trained on in one piece.
+const LONGEST: usize = 1 << 20;
+/// Most tokens of a forward pass: their activations fill the largest memory.
+const MOST_AT_ONCE: usize = 1 << 22;
+/// Most sequences of a training: the order of so many takes 1 GiB.
+const MOST_SEQUENCES: u64 = 1 << 28;
+
 /// Why a recipe cannot be followed.
 #[derive(Debug, thiserror::Error)]
 #[error("recipe: {field}: expected {expected}, got {got}")]
 pub struct RecipeError {
     field: &'static str,
-    expected: &'static str,
+    expected: String,
     got: String,
 }
 
@@ -104,7 +120,7 @@ impl Recipe {
 
     /// Tokens of one step.
     pub fn tokens_per_step(&self) -> u64 {
-        (self.batch_size * self.context_length) as u64
+        (self.batch_size as u64).saturating_mul(self.context_length as u64)
     }
 
     /// Learning rate of `step`, counted from zero.
@@ -127,22 +143,44 @@ impl Recipe {
 
     /// Refuses what no run can follow.
     pub fn check(&self) -> Result<(), RecipeError> {
-        let rule = |ok: bool, field, expected, got: String| {
+        let rule = |ok: bool, field, expected: String, got: String| {
+            if ok { Ok(()) } else { Err(RecipeError { field, expected, got }) }
+        };
+        let (context, batch, micro) = (self.context_length, self.batch_size, self.micro_batch_size);
+        let within = |n: usize, most: u64| n > 0 && n as u64 <= most;
+        let range = |most: u64| format!("1 to {most}");
+        rule(within(context, LONGEST as u64), "context_length", range(LONGEST as u64), context.to_string())?;
+        rule(within(batch, MOST_SEQUENCES), "batch_size", range(MOST_SEQUENCES), batch.to_string())?;
+        let divides = micro > 0 && batch.is_multiple_of(micro);
+        rule(divides, "micro_batch_size", "a divisor of batch_size".to_owned(), micro.to_string())?;
+        let most = MOST_AT_ONCE / context;
+        let expected = format!("at most {most} sequences of {context} tokens in a forward pass");
+        rule(micro <= most, "micro_batch_size", expected, micro.to_string())?;
+        let (tokens, got) = (self.token_count, self.token_count.to_string());
+        let expected = format!("at least one step of {} tokens", self.tokens_per_step());
+        rule(self.steps() > 0, "token_count", expected, got.clone())?;
+        let most = MOST_SEQUENCES * context as u64;
+        let expected = format!("at most {most}, {MOST_SEQUENCES} sequences of {context} tokens");
+        rule(tokens <= most, "token_count", expected, got)?;
+        self.check_numbers()
+    }
+
+    /// The numbers that are not counts; JSON, of which the digest is made, has none that is not finite.
+    fn check_numbers(&self) -> Result<(), RecipeError> {
+        let rule = |ok: bool, field, expected: &str, got: String| {
+            let expected = expected.to_owned();
             if ok { Ok(()) } else { Err(RecipeError { field, expected, got }) }
         };
         let text = |x: f64| x.to_string();
-        rule(self.context_length > 0, "context_length", "at least 1", self.context_length.to_string())?;
-        rule(self.batch_size > 0, "batch_size", "at least 1", self.batch_size.to_string())?;
-        let micro = self.micro_batch_size;
-        let divides = micro > 0 && self.batch_size.is_multiple_of(micro);
-        rule(divides, "micro_batch_size", "a divisor of batch_size", micro.to_string())?;
-        rule(self.steps() > 0, "token_count", "at least one step", self.token_count.to_string())?;
-        rule(self.max_lr > 0.0, "max_lr", "a positive number", text(self.max_lr))?;
+        let positive =
+            |field, x: f64| rule(x > 0.0 && x.is_finite(), field, "a positive finite number", text(x));
+        positive("max_lr", self.max_lr)?;
         let low = self.min_lr >= 0.0 && self.min_lr <= self.max_lr;
         rule(low, "min_lr", "between 0 and max_lr", text(self.min_lr))?;
-        rule(self.weight_decay >= 0.0, "weight_decay", "not negative", text(self.weight_decay))?;
-        rule(self.eps > 0.0, "eps", "a positive number", text(self.eps))?;
-        rule(self.grad_clip > 0.0, "grad_clip", "a positive number", text(self.grad_clip))?;
+        let decay = self.weight_decay >= 0.0 && self.weight_decay.is_finite();
+        rule(decay, "weight_decay", "a finite number, not negative", text(self.weight_decay))?;
+        positive("eps", self.eps)?;
+        positive("grad_clip", self.grad_clip)?;
         let betas = self.betas.iter().all(|b| (0.0..1.0).contains(b));
         rule(betas, "betas", "two numbers in [0, 1)", format!("{:?}", self.betas))
     }

@@ -1,6 +1,6 @@
 //! The folder of a run, and training in it: checkpoints on the way, from which it goes on.
 //!
-//! Invariant: a folder has its name only when all of it is written.
+//! Invariant: a folder has its name only when all of it is written, and one process at a time trains in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::checkpoint::{CheckpointError, read_json, save_model, write_json, write_tensors};
 use super::run::{Ending, Run};
 use super::trainer::{TrainError, TrainJob, Trainer};
+use crate::files::FileLock;
 use crate::progress::Screen;
 
 /// The folder of one run: `step-N` checkpoints while it goes on, `final` and `run.json` when it
@@ -23,6 +24,8 @@ fn before_last_tenth(steps: u64) -> u64 {
 
 /// Half-written checkpoints start with this.
 const WRITING: &str = ".writing-";
+/// Held by the process that trains.
+const LOCK: &str = ".lock";
 
 impl RunDir {
     /// The checkpoint of an ended run.
@@ -45,7 +48,7 @@ impl RunDir {
     }
 
     /// Trains to the end, from the last checkpoint if there is one, unless it was done before.
-    /// `stop` is asked before every step, with the steps made so far; where it says yes, the run
+    /// Waits while another process trains here, and then goes on from what that one left. `stop` is asked before every step, with the steps made so far; where it says yes, the run
     /// is saved as it stands.
     pub fn train(
         &self,
@@ -54,8 +57,14 @@ impl RunDir {
         stop: &dyn Fn(u64) -> bool,
     ) -> Result<Run, TrainError> {
         job.recipe.check()?;
-        if let Some(run) = self.ended()? {
-            self.refuse_other(job, &run)?;
+        if let Some(run) = self.found(job)? {
+            return Ok(run);
+        }
+        let purpose = format!("training {}", job.label);
+        let lock = FileLock::acquire(&self.0.join(LOCK), &purpose, &|line| screen.say(line), &|| stop(0));
+        let _lock = lock.map_err(CheckpointError::io(&self.0))?;
+        // What another process ended while this one waited.
+        if let Some(run) = self.found(job)? {
             return Ok(run);
         }
         let mut trainer = match self.latest()? {
@@ -65,6 +74,13 @@ impl RunDir {
         self.refuse_other(job, &trainer.run)?;
         self.advance(&mut trainer, screen, stop)?;
         self.save(&mut trainer)
+    }
+
+    /// The ended run, which must be this one.
+    fn found(&self, job: &TrainJob<'_>) -> Result<Option<Run>, TrainError> {
+        let run = self.ended()?;
+        run.iter().try_for_each(|run| self.refuse_other(job, run))?;
+        Ok(run)
     }
 
     fn refuse_other(&self, job: &TrainJob<'_>, run: &Run) -> Result<(), TrainError> {

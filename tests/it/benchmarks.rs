@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use v5gate::collect::{Collector, Options, Trial, question};
 use v5gate::data::cache::TokenFile;
+use v5gate::data::corpora::TextFile;
 use v5gate::data::published::benchmarks::{Passage, Question, hellaswag, lambada};
 use v5gate::data::published::wikitext::{WikiPage, pages};
 use v5gate::data::synthetic::conversations::{Amount, Split, conversations};
@@ -258,7 +259,7 @@ pub fn examine(
     limit: Option<usize>,
 ) -> TaskResult {
     let exam = EvalContext { scorer, tokenizer, window, limit, variants: true };
-    (find_task(task).unwrap().examine)(&exam, path).unwrap()
+    (find_task(task).unwrap().examine)(&exam, &TextFile::read(path).unwrap()).unwrap()
 }
 
 pub fn figure(outcome: &TaskResult, name: &str) -> f64 {
@@ -328,10 +329,10 @@ fn an_oracle_is_perfect_and_shuffled_labels_are_chance() {
     }
     assert_eq!(figure(&files.ask("lambada_openai", &known, &tokenizer), "acc"), 1.0);
 
-    let questions = hellaswag(&files.path("hellaswag")).unwrap();
+    let questions = hellaswag(&TextFile::read(&files.path("hellaswag")).unwrap()).unwrap();
     let truth = |q: &Question| {
         let ending = format!(" {}", q.endings[q.truth]);
-        Request::pair(&tokenizer, &q.query, &ending).unwrap().continuation
+        Request::pair(&tokenizer, (&q.query, &ending), 64, String::new).unwrap().continuation
     };
     let truths: HashSet<Vec<u32>> = questions.iter().map(truth).collect();
     let oracle = By(|r: &Request| (if truths.contains(&r.continuation) { 0.1 } else { 9.0 }, false));
@@ -425,7 +426,7 @@ fn no_answer_stands_in_its_context() {
             .collect();
         assert_eq!(given_away(&leaking), asked.len(), "{task}");
     }
-    let passages = lambada(&files.path("lambada_openai")).unwrap();
+    let passages = lambada(&TextFile::read(&files.path("lambada_openai")).unwrap()).unwrap();
     for (request, passage) in asked(&files, "lambada_openai", &tokenizer).iter().zip(passages) {
         assert_eq!(tokenizer.decode(&request.context).unwrap(), passage.context);
         assert_eq!(tokenizer.decode(&request.continuation).unwrap(), passage.target);
@@ -690,7 +691,7 @@ fn harness() -> Option<(PathBuf, Value)> {
 #[test]
 fn every_text_is_the_harness_s() {
     let Some((data, golden)) = harness() else { return };
-    let file = |task: &str| data.join(find_task(task).unwrap().file);
+    let file = |task: &str| TextFile::read(&data.join(find_task(task).unwrap().file)).unwrap();
     let texts = &golden["texts"];
     let found = pages(&file("wikitext")).unwrap();
     let sum = |of: fn(&WikiPage) -> usize| found.iter().map(of).sum::<usize>();
@@ -762,7 +763,7 @@ fn assert_item(sample: &Value, reference: &Value) {
 
 /// Passages whose last word is said twice: a model that echoes gets some of them right.
 fn twice(path: &Path, folder: &Path) -> PathBuf {
-    let all = lambada(path).unwrap();
+    let all = lambada(&TextFile::read(path).unwrap()).unwrap();
     let item =
         |p: &Passage| format!("{}\n", json!({"text": format!("{}{}{}", p.context, p.target, p.target)}));
     let file = folder.join("twice.jsonl");

@@ -8,6 +8,7 @@ use std::path::Path;
 use approx::assert_relative_eq;
 use proptest::prelude::*;
 use serde_json::json;
+use v5gate::data::corpora::TextFile;
 use v5gate::data::published::dialogues::{Dialogue, dailydialog, personachat};
 use v5gate::data::tokenizer::Tokenizer;
 use v5gate::models::{Config, LanguageModel};
@@ -29,7 +30,7 @@ const TASKS: [&str; 2] = ["dailydialog", "personachat"];
 
 fn dialogues(files: &Files, task: &str) -> Vec<Dialogue> {
     let read = if task == "dailydialog" { dailydialog } else { personachat };
-    read(&files.path(task)).unwrap()
+    read(&TextFile::read(&files.path(task)).unwrap()).unwrap()
 }
 
 /// Every reply with the lines before it, by the definition.

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use v5gate::files::FileLock;
 
 use crate::world::World;
 
@@ -163,13 +164,22 @@ impl Shared {
         static SHARED: OnceLock<Shared> = OnceLock::new();
         SHARED.get_or_init(|| {
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli");
-            drop(fs::remove_dir_all(&folder));
-            fs::create_dir_all(&folder).unwrap();
+            // Made once by each build of the program, whether tests are threads or processes.
+            let lock = folder.with_extension("lock");
+            let _held = FileLock::acquire(&lock, "making what tests share", &|_| (), &|| false).unwrap();
+            let built = fs::metadata(program().get_program()).unwrap().modified().unwrap();
+            let (stamp, built) = (folder.join("built"), format!("{built:?}"));
             let shared = Shared { folder };
+            if fs::read_to_string(&stamp).is_ok_and(|of| of == built) {
+                return shared;
+            }
+            drop(fs::remove_dir_all(&shared.folder));
+            fs::create_dir_all(&shared.folder).unwrap();
             fs::write(shared.short(), protocol(4, 3)).unwrap();
             fs::write(shared.long(), protocol(100_000, 2)).unwrap();
             train(&shared.short(), &shared.folder.join("ended"));
             shared.interrupt();
+            fs::write(stamp, built).unwrap();
             shared
         })
     }

@@ -41,7 +41,6 @@ fn checkpoint(config: &Value, change: impl FnOnce(&mut HashMap<String, Tensor>))
     let model = parsed(config).unwrap().init(5).unwrap();
     let params = model.params();
     let named = (0..params.entries().len()).map(|i| {
-        // Normal everywhere, so that no weight is without effect.
         let t = params.view(i).unwrap().contiguous().unwrap();
         (params.entries()[i].name.clone(), t)
     });
@@ -117,7 +116,7 @@ fn every_key_of_the_tables_is_obeyed_or_refused() {
                         assert_eq!(parsed(&with(&config, key, value)).unwrap(), own, "{key}");
                     }
                 }
-                KeyEffect::Only(values) => {
+                KeyEffect::Only(values) | KeyEffect::OnlyInTransformers(values) => {
                     for value in *values {
                         let value: Value = serde_json::from_str(value).unwrap();
                         assert_eq!(parsed(&with(&config, key, value)).unwrap(), own, "{key}");
@@ -353,10 +352,10 @@ fn small_tokenizer() -> Tokenizer {
     Tokenizer::train(&["one word and another word, and one more word and another"], 270).unwrap()
 }
 
-/// transformers resets the first two at every call; the third is for training.
-/// A change to a configuration.
+/// A change to a tokenizer's file.
 type Edit<'a> = &'a dyn Fn(&mut Value);
 
+/// transformers resets the first two at every call; the third is for training.
 #[test]
 fn saved_truncation_padding_and_dropout_have_no_effect() {
     let own = small_tokenizer();

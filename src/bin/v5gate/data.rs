@@ -7,6 +7,7 @@ use clap::Subcommand;
 use serde_json::json;
 use v5gate::data::published::catalogue::{DataSet, Presence, SETS, find_set};
 use v5gate::data::published::fetch::fetch;
+use v5gate::data::tokenizer::Tokenizer;
 use v5gate::progress::Screen;
 
 /// What to do about data.
@@ -65,10 +66,14 @@ fn check(folder: &Path, as_json: bool) -> Result<(String, u8)> {
             let path = file.below(folder);
             states.push(file.look(folder).with_context(|| path.display().to_string())?);
         }
-        let (said, this) = judge(&states);
+        let stranger = another_tokenizer(set, folder)?;
+        let (said, this) = if stranger { ("other", OTHER) } else { judge(&states) };
         // What is wrong outweighs what is missing.
         code = if code == OTHER || this == GOOD { code } else { this };
         text += &line(set, said, &states);
+        if stranger {
+            text += &format!("{:16} {}\n", "", STRANGER);
+        }
         let files = set.files.iter().zip(&states);
         let files: Vec<_> = files.map(|(file, state)| json!({"file": file, "is": state})).collect();
         rows.push(json!({
@@ -78,6 +83,28 @@ fn check(folder: &Path, as_json: bool) -> Result<(String, u8)> {
     }
     drop(task);
     Ok((if as_json { serde_json::to_string_pretty(&rows)? + "\n" } else { text }, code))
+}
+
+/// What is said of a file that is no part of the set and would be used in its place.
+const STRANGER: &str = "tokenizer.json: expected the same as vocab.json and merges.txt or no such file, got another \
+    tokenizer, which would be used";
+
+/// Whether a `tokenizer.json` lies beside a vocabulary and its merges and is another tokenizer than they are.
+fn another_tokenizer(set: &DataSet, folder: &Path) -> Result<bool> {
+    let is_vocabulary = set.files.iter().any(|file| file.path.ends_with("/vocab.json"));
+    let Some(first) = set.files.first().filter(|_| is_vocabulary) else { return Ok(false) };
+    let path = first.below(folder);
+    let folder = path.parent().unwrap_or(folder);
+    let whole = folder.join("tokenizer.json");
+    if !whole.is_file() {
+        return Ok(false);
+    }
+    match (Tokenizer::from_file(&whole), Tokenizer::from_vocabulary(folder)) {
+        // Whatever the vocabulary is, its files are judged by their digests.
+        (_, Err(_)) => Ok(false),
+        (Err(_), Ok(_)) => Ok(true),
+        (Ok(whole), Ok(own)) => Ok(!whole.encodes_like(&own)?),
+    }
 }
 
 fn judge(states: &[Presence]) -> (&'static str, u8) {

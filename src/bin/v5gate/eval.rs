@@ -18,17 +18,17 @@ pub struct Arguments {
     /// A checkpoint directory, with its tokenizer.
     #[arg(long)]
     checkpoint: PathBuf,
-    /// wikitext, ptb, lambada_openai, hellaswag, dailydialog, personachat; or recall or canaries, which need no
+    /// wikitext, ptb, lambada_openai (or lambada), hellaswag, dailydialog, personachat; or recall or canaries, which need no
     /// data.
     #[arg(long)]
     task: String,
-    /// The benchmark's file, or a data folder; recall and canaries need none.
+    /// The benchmark's file, which may be a pipe, or a data folder; recall and canaries need none.
     #[arg(long, env = "V5_DATA")]
     data: Option<PathBuf>,
     /// One JSON document on stdout, in the layout of the EleutherAI harness.
     #[arg(long)]
     json: bool,
-    /// Write one JSON object per item to this file.
+    /// Write one JSON object per item to this file; a pipe or a device is written to.
     #[arg(long)]
     samples: Option<PathBuf>,
     /// Only so many items, from the first.
@@ -37,7 +37,8 @@ pub struct Arguments {
     /// Positions seen at a time; the model's own where absent, 1024 where it has no limit.
     #[arg(long)]
     window: Option<usize>,
-    /// Requests in a forward pass; changes no number.
+    /// Requests in a forward pass. Another batch sums in another order: losses agree to about six digits, and an
+    /// accuracy changes only where two likelihoods agree as closely.
     #[arg(long, default_value_t = 8)]
     batch: usize,
     /// Keep answers in this folder, and give those again that are there.

@@ -19,7 +19,8 @@ use serde_json::json;
 
 use v5gate::collect::{self, Options, collect};
 use v5gate::data::batches::{Order, window_count};
-use v5gate::data::dataset::prepare;
+use v5gate::data::dataset::prepare_with;
+use v5gate::data::vocabulary::Patience;
 use v5gate::device;
 use v5gate::evidence::{Ledger, Line};
 use v5gate::gate::{self, Judgement, judge};
@@ -368,7 +369,10 @@ fn train(model: &str, scale: &str, seed: u64, recipe: &str, data: Option<&Path>,
     let Some(size) = scale::find(scale) else {
         bail!("--scale: expected one of {}, got {scale:?}", names(SCALES.iter().map(|s| s.name).collect()))
     };
-    let dataset = prepare(&protocol.data, data, &out.join("cache"))?;
+    let stopping = || stop.load(Ordering::Relaxed);
+    let patience = Patience { screen: Screen::default(), stopping: &stopping, limit: Patience::LIMIT };
+    let dataset = prepare_with(&protocol.data, data, &out.join("cache"), &patience)?;
+    dataset.expect_windows(protocol.recipe.context_length)?;
     let windows = window_count(dataset.train.len(), protocol.recipe.context_length);
     let needed = protocol.recipe.steps() as usize * protocol.recipe.batch_size;
     let path = out.join(format!("order-seed-{seed}.npy"));

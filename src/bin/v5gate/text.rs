@@ -48,6 +48,17 @@ pub fn generate(checkpoint: &Path, prompt: &str, tokens: usize) -> Result<String
     if input.is_empty() {
         input.push(tokenizer.eot());
     }
+    if let Some(window) = model.window() {
+        let room = (window + 1).saturating_sub(input.len());
+        if input.len() > window {
+            bail!("--prompt: expected at most {window} tokens, the model's window, got {}", input.len());
+        }
+        if room < tokens {
+            eprintln!(
+                "the window of {window} tokens has room for {room} of {tokens} tokens after this prompt"
+            );
+        }
+    }
     let new = model.continue_greedily(&input, tokens, Some(tokenizer.eot()))?;
     Ok(format!("{prompt}{}\n", tokenizer.decode(&new)?))
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::data::corpora::{CorpusError, read_text};
+use crate::data::corpora::{CorpusError, TextFile};
 
 /// Why a benchmark could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -65,26 +65,25 @@ pub struct Question {
 }
 
 /// The lines of a file of the Penn Treebank.
-pub fn ptb(path: &Path) -> Result<Vec<PtbLine>, BenchmarkError> {
-    let text = read_text(path)?;
+pub fn ptb(file: &TextFile) -> Result<Vec<PtbLine>, BenchmarkError> {
     let line = |text: &str| PtbLine { text: text.to_owned(), words: 1 + text.split_whitespace().count() };
-    not_empty(path, text.split_inclusive('\n').map(line).collect())
+    not_empty(&file.path, file.text.split_inclusive('\n').map(line).collect())
 }
 
 /// The passages of a file of LAMBADA: JSON lines with a field `text`.
-pub fn lambada(path: &Path) -> Result<Vec<Passage>, BenchmarkError> {
+pub fn lambada(file: &TextFile) -> Result<Vec<Passage>, BenchmarkError> {
     #[derive(Deserialize)]
     struct LambadaLine {
         text: String,
     }
-    json_lines(path, "LAMBADA", |item: LambadaLine| match item.text.rsplit_once(' ') {
+    json_lines(file, "LAMBADA", |item: LambadaLine| match item.text.rsplit_once(' ') {
         Some((context, word)) => Ok(Passage { context: context.to_owned(), target: format!(" {word}") }),
         None => Ok(Passage { context: String::new(), target: format!(" {}", item.text) }),
     })
 }
 
 /// The questions of a file of HellaSwag: JSON lines.
-pub fn hellaswag(path: &Path) -> Result<Vec<Question>, BenchmarkError> {
+pub fn hellaswag(file: &TextFile) -> Result<Vec<Question>, BenchmarkError> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Label {
@@ -99,7 +98,7 @@ pub fn hellaswag(path: &Path) -> Result<Vec<Question>, BenchmarkError> {
         endings: Vec<String>,
         label: Label,
     }
-    json_lines(path, "HellaSwag", |item: HellaswagLine| {
+    json_lines(file, "HellaSwag", |item: HellaswagLine| {
         let context = format!("{}: {} {}", item.activity_label, item.ctx_a, capitalised(&item.ctx_b));
         let truth = match item.label {
             Label::Number(truth) => truth,
@@ -117,22 +116,21 @@ pub fn hellaswag(path: &Path) -> Result<Vec<Question>, BenchmarkError> {
 }
 
 fn json_lines<T: DeserializeOwned, U>(
-    path: &Path,
+    file: &TextFile,
     benchmark: &'static str,
     item: impl Fn(T) -> Result<U, String>,
 ) -> Result<Vec<U>, BenchmarkError> {
-    let text = read_text(path)?;
-    let filled = text.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let filled = file.text.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty());
     let read = |(index, line): (usize, &str)| {
         let parsed = serde_json::from_str(line).map_err(|error| error.to_string());
         parsed.and_then(&item).map_err(|reason| BenchmarkError::BadItem {
-            path: path.to_owned(),
+            path: file.path.clone(),
             line: index + 1,
             benchmark,
             reason,
         })
     };
-    not_empty(path, filled.map(read).collect::<Result<_, _>>()?)
+    not_empty(&file.path, filled.map(read).collect::<Result<_, _>>()?)
 }
 
 pub(super) fn not_empty<T>(path: &Path, items: Vec<T>) -> Result<Vec<T>, BenchmarkError> {
@@ -178,26 +176,23 @@ fn without_brackets(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        std::fs::write(&path, text).unwrap();
-        (folder, path)
+    fn file(text: &str) -> TextFile {
+        TextFile { path: "file".into(), sha256: String::new(), text: text.to_owned() }
     }
 
     #[test]
     fn passages_end_at_the_last_space() {
-        let (_folder, path) = file("{\"text\": \"one two\\nthree four\"}\n\n{\"text\": \"word\"}\n");
+        let file = file("{\"text\": \"one two\\nthree four\"}\n\n{\"text\": \"word\"}\n");
         let passage =
             |context: &str, target: &str| Passage { context: context.to_owned(), target: target.to_owned() };
-        assert_eq!(lambada(&path).unwrap(), [passage("one two\nthree", " four"), passage("", " word")]);
+        assert_eq!(lambada(&file).unwrap(), [passage("one two\nthree", " four"), passage("", " word")]);
     }
 
     #[test]
     fn questions_are_cleaned() {
         let item = r#"{"activity_label": "Hair", "ctx_a": " [header] How to  cut [title] Wash.", "ctx_b": "the LADY", "endings": [" go [step] on ", "[x", "b]"], "label": "1"}"#;
-        let (_folder, path) = file(item);
-        let got = hellaswag(&path).unwrap().remove(0);
+        let file = file(item);
+        let got = hellaswag(&file).unwrap().remove(0);
         // Of three spaces two are left, as there.
         assert_eq!(got.query, "Hair:  How to cut. Wash. The lady");
         assert_eq!(got.endings, ["go on", "[x", "b]"]);
@@ -217,18 +212,18 @@ mod tests {
             (&good.replace("\"label\": 0", "\"label\": \"x\""), "is no number"),
             (&good.replace("\"x\"", "\"[x]\""), "without text"),
         ] {
-            let (_folder, path) = file(&format!("{good}\n{bad}\n"));
-            let error = hellaswag(&path).unwrap_err().to_string();
+            let file = file(&format!("{good}\n{bad}\n"));
+            let error = hellaswag(&file).unwrap_err().to_string();
             assert!(error.contains("line 2") && error.contains(says), "{error}");
         }
-        let (_folder, path) = file("\n");
-        assert!(lambada(&path).unwrap_err().to_string().contains("at least one"));
+        let file = file("\n");
+        assert!(lambada(&file).unwrap_err().to_string().contains("at least one"));
     }
 
     #[test]
     fn sentences_end_in_a_word() {
-        let (_folder, path) = file(" a b c \n d \n");
-        let lines = ptb(&path).unwrap();
+        let file = file(" a b c \n d \n");
+        let lines = ptb(&file).unwrap();
         assert_eq!(lines.iter().map(|line| line.words).collect::<Vec<_>>(), [4, 2]);
         assert_eq!(lines.iter().map(|line| line.text.as_str()).collect::<String>(), " a b c \n d \n");
     }

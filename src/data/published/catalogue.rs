@@ -183,6 +183,12 @@ pub enum Presence {
     Missing,
 }
 
+/// The set and the file whose bytes have that SHA-256, if they were published.
+pub fn recognise(sha256: &str) -> Option<(&'static DataSet, &'static Published)> {
+    let files = SETS.iter().flat_map(|set| set.files.iter().map(move |file| (set, file)));
+    files.into_iter().find(|(_, file)| file.sha256 == sha256)
+}
+
 /// The set of that name.
 pub fn find_set(name: &str) -> Option<&'static DataSet> {
     SETS.iter().find(|set| set.name == name)

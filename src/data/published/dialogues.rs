@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::benchmarks::{BenchmarkError, is_space, not_empty};
-use crate::data::corpora::read_text;
+use crate::data::corpora::TextFile;
 
 /// A conversation of two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,19 +19,19 @@ pub struct Dialogue {
 }
 
 /// The dialogues of a benchmark's file; nothing where its task is not one of dialogue.
-pub fn dialogues(task: &str, path: &Path) -> Option<Result<Vec<Dialogue>, BenchmarkError>> {
+pub fn dialogues(task: &str, file: &TextFile) -> Option<Result<Vec<Dialogue>, BenchmarkError>> {
     match task {
-        "dailydialog" => Some(dailydialog(path)),
-        "personachat" => Some(personachat(path)),
+        "dailydialog" => Some(dailydialog(file)),
+        "personachat" => Some(personachat(file)),
         _ => None,
     }
 }
 
 /// The dialogues of a file of DailyDialog: one a line, each turn ended by `__eou__`. Every turn but the
 /// first is a reply.
-pub fn dailydialog(path: &Path) -> Result<Vec<Dialogue>, BenchmarkError> {
+pub fn dailydialog(file: &TextFile) -> Result<Vec<Dialogue>, BenchmarkError> {
     const END: &str = "__eou__";
-    let text = read_text(path)?;
+    let TextFile { path, text, .. } = file;
     let filled = text.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty());
     let read = |(index, line): (usize, &str)| {
         let bad = |reason: &str| bad(path, index, "DailyDialog", reason);
@@ -53,9 +53,9 @@ pub fn dailydialog(path: &Path) -> Result<Vec<Dialogue>, BenchmarkError> {
 /// The dialogues of a file of PersonaChat as ConvAI2 distributed it ("self", no candidates): numbered lines,
 /// number 1 begins a dialogue; lines of the persona, then what the other one says and, after a tab, the
 /// reply of the one with the persona.
-pub fn personachat(path: &Path) -> Result<Vec<Dialogue>, BenchmarkError> {
+pub fn personachat(file: &TextFile) -> Result<Vec<Dialogue>, BenchmarkError> {
     const PERSONA: &str = "your persona:";
-    let text = read_text(path)?;
+    let TextFile { path, text, .. } = file;
     let mut dialogues: Vec<Dialogue> = Vec::new();
     for (index, line) in text.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let bad = |reason: &str| bad(path, index, "PersonaChat", reason);
@@ -94,21 +94,16 @@ fn bad(path: &Path, index: usize, benchmark: &'static str, reason: &str) -> Benc
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
-    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        std::fs::write(&path, text).unwrap();
-        (folder, path)
+    fn file(text: &str) -> TextFile {
+        TextFile { path: "file".into(), sha256: String::new(), text: text.to_owned() }
     }
 
     #[test]
     fn every_turn_but_the_first_is_a_reply() {
-        let (_folder, path) = file("One . __eou__ Two ? __eou__Three __eou__ \r\n\na __eou__ b __eou__\n");
-        let found = dailydialog(&path).unwrap();
+        let file = file("One . __eou__ Two ? __eou__Three __eou__ \r\n\na __eou__ b __eou__\n");
+        let found = dailydialog(&file).unwrap();
         assert_eq!(found[0].turns, ["One .", "Two ?", "Three"]);
         assert_eq!((&found[0].replies[..], &found[1].replies[..]), (&[1, 2][..], &[1][..]));
     }
@@ -116,8 +111,8 @@ mod tests {
     #[test]
     fn a_persona_belongs_to_whom_replies() {
         let text = "1 your persona: i knit.\n2 hi\thello !\n3 so\tyes\n1 hm\t well \n";
-        let (_folder, path) = file(text);
-        let found = personachat(&path).unwrap();
+        let file = file(text);
+        let found = personachat(&file).unwrap();
         assert_eq!(found[0].opening, ["your persona: i knit."]);
         assert_eq!(found[0].turns, ["hi", "hello !", "so", "yes"]);
         assert_eq!(found[0].replies, [1, 3]);
@@ -130,18 +125,18 @@ mod tests {
         for (line, says) in
             [("a __eou__ b", "end in"), ("a __eou__ __eou__", "text"), ("a __eou__", "no reply")]
         {
-            let (_folder, path) = file(&format!("{good}{line}\n"));
-            let error = dailydialog(&path).unwrap_err().to_string();
+            let file = file(&format!("{good}{line}\n"));
+            let error = dailydialog(&file).unwrap_err().to_string();
             assert!(error.contains("line 2") && error.contains(says), "{error}");
         }
         for (line, says) in
             [("x", "number"), ("3 a\tb", "follow"), ("2 a b", "tab"), ("2 a\t", "tab"), ("2  \tb", "text")]
         {
-            let (_folder, path) = file(&format!("1 a\tb\n{line}\n"));
-            let error = personachat(&path).unwrap_err().to_string();
+            let file = file(&format!("1 a\tb\n{line}\n"));
+            let error = personachat(&file).unwrap_err().to_string();
             assert!(error.contains("line 2") && error.contains(says), "{error}");
         }
-        let (_folder, path) = file("1 your persona: x\n1 a\tb\n");
-        assert!(personachat(&path).unwrap_err().to_string().contains("without a reply"));
+        let file = file("1 your persona: x\n1 a\tb\n");
+        assert!(personachat(&file).unwrap_err().to_string().contains("without a reply"));
     }
 }

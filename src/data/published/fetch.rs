@@ -13,7 +13,7 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Repo, RepoType};
 
 use super::catalogue::{DataSet, Hub, Presence, Published, digest};
-use crate::files::write_atomically;
+use crate::files::{FileLock, write_atomically};
 use crate::progress::{ProgressTask, Screen};
 
 /// Why a set could not be had.
@@ -82,6 +82,8 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> FetchError + use<> {
 
 /// Parts of files while they arrive, below the data folder.
 const PARTS: &str = ".hub";
+/// Held by the process that fetches.
+const LOCK: &str = ".hub.lock";
 /// Transfers before giving up; each goes on where the last one broke off. The client's own count of retries
 /// ends in an error even if the last one succeeds.
 const ATTEMPTS: usize = 3;
@@ -94,6 +96,13 @@ pub fn fetch(
     endpoint: Option<&str>,
     screen: &Screen,
 ) -> Result<Vec<&'static str>, FetchError> {
+    let lock = FileLock::acquire(
+        &folder.join(LOCK),
+        &format!("fetching {}", set.name),
+        &|line| screen.say(line),
+        &|| false,
+    );
+    let _lock = lock.map_err(io(folder))?;
     let mut lacking = Vec::new();
     for file in set.files {
         let path = file.below(folder);

@@ -3,10 +3,8 @@
 //! Invariant: pages and rules are those of the EleutherAI harness (task `wikitext`, version 2), odd
 //! ones included, so that numbers can be compared. WikiText-2 and WikiText-103 have the same test text.
 
-use std::path::Path;
-
 use super::benchmarks::{BenchmarkError, is_space, not_empty};
-use crate::data::corpora::read_text;
+use crate::data::corpora::TextFile;
 
 /// A page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +18,8 @@ pub struct WikiPage {
 }
 
 /// The pages of a file of WikiText.
-pub fn pages(path: &Path) -> Result<Vec<WikiPage>, BenchmarkError> {
-    not_empty(path, split(&read_text(path)?).iter().map(|page| WikiPage::of(page)).collect())
+pub fn pages(file: &TextFile) -> Result<Vec<WikiPage>, BenchmarkError> {
+    not_empty(&file.path, split(&file.text).iter().map(|page| WikiPage::of(page)).collect())
 }
 
 impl WikiPage {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::task::{
-    EvalContext, Task, TaskMetric, TaskResult, expect_all, first, interval_over, ratio, run_task,
+    EvalContext, Task, TaskMetric, TaskResult, expect_all, first, interval_over, not_finite, ratio, run_task,
 };
 use crate::data::published::dialogues::{Dialogue, dailydialog, personachat};
 use crate::data::tokenizer::Tokenizer;
@@ -39,7 +39,7 @@ pub(super) const DAILYDIALOG_TASK: Task = Task {
     version: 1.0,
     file: "dailydialog/dialogues_test.txt",
     overlap: M::DailydialogOverlap,
-    examine: |exam, path| examine_replies(exam, dailydialog(path)?, [M::DailydialogLoss, M::DailydialogBleu]),
+    examine: |exam, file| examine_replies(exam, dailydialog(file)?, [M::DailydialogLoss, M::DailydialogBleu]),
 };
 
 /// PersonaChat (ConvAI2's validation split), the persona of whom replies given.
@@ -61,7 +61,7 @@ pub(super) const PERSONACHAT_TASK: Task = Task {
     version: 1.0,
     file: "personachat/valid_self_original_no_cands.txt",
     overlap: M::PersonachatOverlap,
-    examine: |exam, path| examine_replies(exam, personachat(path)?, [M::PersonachatLoss, M::PersonachatBleu]),
+    examine: |exam, file| examine_replies(exam, personachat(file)?, [M::PersonachatLoss, M::PersonachatBleu]),
 };
 
 /// Most tokens of a generated reply, and at most half of the window.
@@ -95,6 +95,12 @@ fn examine_replies(exam: &EvalContext<'_>, dialogues: Vec<Dialogue>, metrics: [M
     let answers = exam.scorer.loglikelihood(&requests, how)?;
     expect_all(&answers, requests.len())?;
     let losses: Vec<f64> = answers.iter().map(|answer| -answer.log_likelihood()).collect();
+    let note = not_finite(&answers);
+    // Who has no numbers says nothing, which must not look like a bad reply.
+    let known = |metric: TaskMetric| match note {
+        None => metric,
+        Some(_) => TaskMetric { value: f64::NAN, interval: None, ..metric },
+    };
     let loss = TaskMetric { name: "loss", ..per_token(&replies, &answers, |_| true) };
     let mut figures = vec![loss, loss.through("token_perplexity", f64::exp)];
     let mut least = 0;
@@ -107,15 +113,16 @@ fn examine_replies(exam: &EvalContext<'_>, dialogues: Vec<Dialogue>, metrics: [M
     }
     let greedy = one_turn(exam.tokenizer, exam.window, None)?;
     let said = generated(exam, &requests, &greedy)?;
-    let bleu = bleu("bleu", &replies, &said, n);
-    figures.extend([bleu, share("distinct_1", &said, 1), share("distinct_2", &said, 2)]);
+    let bleu = known(bleu("bleu", &replies, &said, n));
+    figures.extend([bleu, known(share("distinct_1", &said, 1)), known(share("distinct_2", &said, 2))]);
     let drawn = match exam.variants {
         true => generated(exam, &requests, &Decoding { nucleus: Some(NUCLEUS), ..greedy.clone() })?,
         false => Vec::new(),
     };
     if exam.variants {
-        figures.push(self::bleu("bleu_nucleus", &replies, &drawn, n));
-        figures.extend([share("distinct_1_nucleus", &drawn, 1), share("distinct_2_nucleus", &drawn, 2)]);
+        figures.push(known(self::bleu("bleu_nucleus", &replies, &drawn, n)));
+        let shares = [share("distinct_1_nucleus", &drawn, 1), share("distinct_2_nucleus", &drawn, 2)];
+        figures.extend(shares.map(known));
     }
     let cut = requests.iter().filter(|request| request.context.len() > greedy.most()).count();
     Ok(TaskResult {
@@ -126,17 +133,19 @@ fn examine_replies(exam: &EvalContext<'_>, dialogues: Vec<Dialogue>, metrics: [M
         samples: samples(&replies, &losses, &said, &drawn, n),
         figures,
         texts,
-        notes: vec![
-            ("bleu_signature", BLEU_SIGNATURE.to_owned()),
-            ("replies", replies.len().to_string()),
-            ("turns", "one a line, ended by a line break".to_owned()),
-            (
-                "generation",
-                format!("at most {} tokens, to the end of the turn; greedy, {NUCLEUS:?}", greedy.limit),
-            ),
-            ("generation_truncated", cut.to_string()),
-        ],
+        notes: notes(replies.len(), greedy.limit, cut).into_iter().chain(note).collect(),
     })
+}
+
+/// What the numbers depend on, by name.
+fn notes(replies: usize, limit: usize, cut: usize) -> [(&'static str, String); 5] {
+    [
+        ("bleu_signature", BLEU_SIGNATURE.to_owned()),
+        ("replies", replies.to_string()),
+        ("turns", "one a line, ended by a line break".to_owned()),
+        ("generation", format!("at most {limit} tokens, to the end of the turn; greedy, {NUCLEUS:?}")),
+        ("generation_truncated", cut.to_string()),
+    ]
 }
 
 /// A reply of one turn.

@@ -2,12 +2,11 @@
 //! by the largest log-likelihood, and by the largest per character. Small models sit at the floor of
 //! both, so the margin of the true ending per byte stands beside them.
 
-use std::path::Path;
-
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::task::{EvalContext, Task, TaskMetric, TaskResult, expect_all, first, run_task};
+use super::task::{EvalContext, Task, TaskMetric, TaskResult, expect_all, first, not_finite, run_task};
+use crate::data::corpora::TextFile;
 use crate::data::published::benchmarks::{Question, hellaswag};
 use crate::evidence::Metric as M;
 use crate::probes::probe::{Probe, ProbeData, Result};
@@ -38,12 +37,18 @@ struct EndingScore {
     margin: f64,
 }
 
-fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
-    let (original, questions) = first(hellaswag(path)?, exam.limit);
+fn examine(exam: &EvalContext<'_>, file: &TextFile) -> Result<TaskResult> {
+    let (original, questions) = first(hellaswag(file)?, exam.limit);
+    let places = questions.iter().enumerate();
     let pairs: Vec<_> =
-        questions.iter().flat_map(|q| q.endings.iter().map(move |ending| (&q.query, ending))).collect();
-    let pair =
-        |&(query, ending): &(&String, &String)| Request::pair(exam.tokenizer, query, &format!(" {ending}"));
+        places.flat_map(|(q, question)| (0..question.endings.len()).map(move |e| (q, e))).collect();
+    let (tokenizer, window) = (exam.tokenizer, exam.window);
+    let pair = |&(q, e): &(usize, usize)| {
+        let (question, what) =
+            (&questions[q], || format!("{}, question {}, ending {}", file.path.display(), q + 1, e + 1));
+        let ending = format!(" {}", question.endings[e]);
+        Request::pair(tokenizer, (&question.query, &ending), window, what)
+    };
     let requests: Vec<Request> = pairs.par_iter().map(pair).collect::<Result<_>>()?;
     let answers = exam
         .scorer
@@ -82,7 +87,7 @@ fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
         ],
         samples,
         texts,
-        notes: Vec::new(),
+        notes: not_finite(&answers).into_iter().collect(),
     })
 }
 
@@ -91,7 +96,11 @@ fn mark(question: &Question, scores: &[f64]) -> EndingScore {
         let pairs = scores.iter().zip(&question.endings);
         pairs.map(|(score, ending)| score / length(ending) as f64).collect::<Vec<_>>()
     };
-    let right = |scores: &[f64]| if first_largest(scores) == Some(question.truth) { 1.0 } else { 0.0 };
+    // Who has no numbers is neither right nor wrong.
+    let right = |scores: &[f64]| match first_largest(scores) {
+        _ if scores.iter().any(|score| !score.is_finite()) => f64::NAN,
+        likeliest => f64::from(u8::from(likeliest == Some(question.truth))),
+    };
     let per_byte = per(str::len);
     let others = per_byte.iter().enumerate().filter(|(i, _)| *i != question.truth).map(|(_, x)| *x);
     EndingScore {

@@ -1,15 +1,16 @@
 //! Does it know the last word of a passage? LAMBADA, OpenAI's variant: the word is right when each of
 //! its tokens is the likeliest; perplexity is the exponential of the mean loss per word.
 
-use std::path::Path;
-
 use serde_json::json;
 
-use super::task::{EvalContext, Task, TaskMetric, TaskResult, expect_all, first, ratio, run_task};
+use super::task::{
+    EvalContext, Task, TaskMetric, TaskResult, expect_all, first, not_finite, ratio, run_task,
+};
+use crate::data::corpora::TextFile;
 use crate::data::published::benchmarks::lambada;
-use crate::evidence::Metric as M;
+use crate::evidence::{Metric as M, Value};
 use crate::probes::probe::{Probe, ProbeData, Result};
-use crate::probes::scoring::likelihood::{Request, ScoringOptions};
+use crate::probes::scoring::likelihood::{Request, ScoringOptions, TokenLosses};
 
 pub(in crate::probes) const PROBE: Probe = Probe {
     id: TASK.id,
@@ -28,22 +29,28 @@ pub(in crate::probes) const TASK: Task = Task {
     examine,
 };
 
-fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
-    let (original, passages) = first(lambada(path)?, exam.limit);
-    let requests = passages.iter().map(|p| Request::pair(exam.tokenizer, &p.context, &p.target));
+fn examine(exam: &EvalContext<'_>, file: &TextFile) -> Result<TaskResult> {
+    let (original, passages) = first(lambada(file)?, exam.limit);
+    let requests = passages.iter().enumerate().map(|(i, p)| {
+        let what = || format!("{}, passage {}", file.path.display(), i + 1);
+        Request::pair(exam.tokenizer, (&p.context, &p.target), exam.window, what)
+    });
     let requests: Vec<Request> = requests.collect::<Result<_>>()?;
     let answers = exam
         .scorer
         .loglikelihood(&requests, ScoringOptions { window: exam.window, carry: false, greedy: true })?;
     expect_all(&answers, requests.len())?;
-    let right: Vec<f64> = answers.iter().map(|a| if a.greedy { 1.0 } else { 0.0 }).collect();
+    // Who has no numbers is neither right nor wrong.
+    let mark = |a: &TokenLosses| if a.is_finite() { f64::from(u8::from(a.greedy)) } else { f64::NAN };
+    let right: Vec<f64> = answers.iter().map(mark).collect();
     let losses: Vec<(f64, f64)> = answers.iter().map(|a| (-a.log_likelihood(), 1.0)).collect();
     let (loss, accuracy) = (ratio(&losses), TaskMetric::share("acc", &right));
     let n = passages.len();
     let samples = answers.iter().zip(&passages);
     let sample = samples.map(|(a, p)| {
+        let right = if a.is_finite() { json!(i32::from(a.greedy)) } else { json!(Value::from(f64::NAN)) };
         json!({"target": p.target, "resps": [[a.log_likelihood(), a.greedy]],
-               "acc": i32::from(a.greedy), "perplexity": a.log_likelihood()})
+               "acc": right, "perplexity": a.log_likelihood()})
     });
     Ok(TaskResult {
         original,
@@ -53,6 +60,6 @@ fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
         readings: vec![accuracy.reading(M::LambadaAccuracy, n), loss.reading(M::LambadaLoss, n)],
         samples: sample.collect(),
         texts: requests.into_iter().map(|r| [r.context, r.continuation].concat()).collect(),
-        notes: Vec::new(),
+        notes: not_finite(&answers).into_iter().collect(),
     })
 }

@@ -1,11 +1,10 @@
 //! How well does it predict the Penn Treebank as Mikolov distributed it? One stream of sentences, in the
 //! windows of WikiText; words are counted with the end of each sentence, as the published counts are.
 
-use std::path::Path;
-
 use serde_json::json;
 
-use super::task::{EvalContext, Task, TaskResult, expect_all, first, ratio, run_task};
+use super::task::{EvalContext, Task, TaskResult, expect_all, first, not_finite, ratio, run_task};
+use crate::data::corpora::TextFile;
 use crate::data::published::benchmarks::ptb;
 use crate::evidence::Metric as M;
 use crate::probes::probe::{Probe, ProbeData, Result};
@@ -23,14 +22,15 @@ pub(in crate::probes) const PROBE: Probe = Probe {
 pub(in crate::probes) const TASK: Task =
     Task { id: "ptb", version: 1.0, file: "ptb/ptb.test.txt", overlap: M::PtbOverlap, examine };
 
-fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
-    let (original, lines) = first(ptb(path)?, exam.limit);
+fn examine(exam: &EvalContext<'_>, file: &TextFile) -> Result<TaskResult> {
+    let (original, lines) = first(ptb(file)?, exam.limit);
     let encoded = lines.iter().map(|line| exam.tokenizer.encode(&line.text));
     let encoded: Vec<Vec<u32>> = encoded.collect::<std::result::Result<_, _>>()?;
     let stream = encoded.concat();
-    let requests = windows(&stream, exam.tokenizer.eot(), exam.window, exam.window);
+    let requests = windows(&stream, exam.tokenizer.bos(), exam.window, exam.window);
     let how = ScoringOptions { window: exam.window, carry: false, greedy: false };
     let answers = exam.scorer.loglikelihood(&requests, how)?;
+    let note = not_finite(&answers);
     let losses: Vec<f64> = answers.into_iter().flat_map(|answer| answer.losses).collect();
     expect_all(&losses, stream.len())?;
     // Sentences are the documents of this corpus: each has the losses of its own tokens.
@@ -58,6 +58,6 @@ fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
         readings: vec![words.reading(M::PtbLoss, lines.len())],
         samples: (0..lines.len()).map(sample).collect(),
         texts: vec![stream],
-        notes: Vec::new(),
+        notes: note.into_iter().collect(),
     })
 }

@@ -9,13 +9,15 @@ use std::sync::atomic::AtomicBool;
 use serde_json::Value;
 
 use crate::data::cache::TokenFile;
+use crate::data::corpora::TextFile;
+use crate::data::published::benchmarks::BenchmarkError;
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::Metric;
 use crate::files::sha256;
 use crate::probes::eval_data::EvalData;
 use crate::probes::overlap::shared_ngrams;
 use crate::probes::probe::{ProbeError, Reading, Result, TrainedModel};
-use crate::probes::scoring::likelihood::Scorer;
+use crate::probes::scoring::likelihood::{Request, Scorer, ScoringOptions, TokenLosses};
 use crate::probes::scoring::model::ModelScorer;
 use crate::progress::Screen;
 use crate::statistics::{bootstrap_interval, mean, percentile_interval, ratio_bootstrap_interval};
@@ -31,7 +33,7 @@ pub struct Task {
     /// The share of its n-grams that training text contains.
     pub overlap: Metric,
     /// Asks.
-    pub examine: fn(&EvalContext<'_>, &Path) -> Result<TaskResult>,
+    pub examine: fn(&EvalContext<'_>, &TextFile) -> Result<TaskResult>,
 }
 
 /// The model that is asked, and how it is asked.
@@ -85,6 +87,8 @@ pub struct TaskResult {
 
 impl TaskMetric {
     pub(in crate::probes) fn new(name: &'static str, value: f64, interval: Option<[f64; 2]>) -> Self {
+        // Resamples may miss what is not a number; the number itself does not.
+        let interval = interval.filter(|_| !value.is_nan());
         Self { name, value, interval, standard_error: None, higher_is_better: false }
     }
 
@@ -181,9 +185,50 @@ pub(in crate::probes) fn run_task(s: &TrainedModel<'_>, task: &Task) -> Result<V
         limit: s.data.items,
         variants: false,
     };
-    let outcome = (task.examine)(&exam, &path)?;
+    let outcome = (task.examine)(&exam, &TextFile::read(&path).map_err(BenchmarkError::from)?)?;
     let share = overlap(&s.dataset.train, &outcome.texts).map(|share| Reading::new(task.overlap, share));
     Ok(outcome.readings.into_iter().chain(share).collect())
+}
+
+/// The name of [`not_finite`]'s note.
+pub const NOT_FINITE: &str = "not_finite";
+
+/// Says how many answers are no finite numbers, if any: every figure of theirs is `nan` then.
+pub(in crate::probes) fn not_finite(answers: &[TokenLosses]) -> Option<(&'static str, String)> {
+    not_finite_losses(&answers.iter().map(|a| -a.log_likelihood()).collect::<Vec<_>>())
+}
+
+/// The same of the sums of losses.
+pub(in crate::probes) fn not_finite_losses(losses: &[f64]) -> Option<(&'static str, String)> {
+    let bad = losses.iter().filter(|loss| !loss.is_finite()).count();
+    (bad > 0).then(|| (NOT_FINITE, format!("{bad} of {} likelihoods are not finite numbers", losses.len())))
+}
+
+/// A scorer that is asked and has no answer.
+struct Silent;
+
+impl Scorer for Silent {
+    fn loglikelihood(&self, _: &[Request], _: ScoringOptions) -> Result<Vec<TokenLosses>> {
+        Ok(Vec::new())
+    }
+
+    fn carries(&self) -> bool {
+        false
+    }
+}
+
+impl Task {
+    /// Reads the task's file, if a protocol has it, and makes every request of it: whatever is wrong with the file, or
+    /// does not fit the vocabulary or the window, is found without a model.
+    pub fn rehearse(&self, data: &EvalData, tokenizer: &Tokenizer, window: usize) -> Result<()> {
+        let Some(path) = self.file_in(data) else { return Ok(()) };
+        let file = TextFile::read(&path).map_err(BenchmarkError::from)?;
+        let exam = EvalContext { scorer: &Silent, tokenizer, window, limit: data.items, variants: false };
+        match (self.examine)(&exam, &file) {
+            Ok(_) | Err(ProbeError::Answers { got: 0, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// As many answers as requests.

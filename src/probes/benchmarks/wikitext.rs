@@ -2,11 +2,12 @@
 //! as a reader sees it is scored, and words and bytes are those of the page as it was distributed.
 //! Ratios are of the whole corpus. The test text is the same in WikiText-2 and WikiText-103.
 
-use std::path::Path;
-
 use serde_json::json;
 
-use super::task::{EvalContext, Task, TaskMetric, TaskResult, expect_all, first, ratio, run_task};
+use super::task::{
+    EvalContext, Task, TaskMetric, TaskResult, expect_all, first, not_finite_losses, ratio, run_task,
+};
+use crate::data::corpora::TextFile;
 use crate::data::published::wikitext::{WikiPage, pages};
 use crate::evidence::Metric as M;
 use crate::probes::probe::{Probe, ProbeData, Result};
@@ -29,14 +30,15 @@ pub(in crate::probes) const TASK: Task = Task {
     examine,
 };
 
-fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
-    let (original, pages) = first(pages(path)?, exam.limit);
-    let texts: Vec<Vec<u32>> =
-        pages.iter().map(|page| exam.tokenizer.encode(&page.text)).collect::<std::result::Result<_, _>>()?;
-    let eot = exam.tokenizer.eot();
-    let disjoint = |text: &Vec<u32>| windows(text, eot, exam.window, exam.window);
+fn examine(exam: &EvalContext<'_>, file: &TextFile) -> Result<TaskResult> {
+    let (original, pages) = first(pages(file)?, exam.limit);
+    let texts = pages.iter().map(|page| exam.tokenizer.encode_with_special_tokens(&page.text));
+    let texts: Vec<Vec<u32>> = texts.collect::<std::result::Result<_, _>>()?;
+    let bos = exam.tokenizer.bos();
+    let disjoint = |text: &Vec<u32>| windows(text, bos, exam.window, exam.window);
     let how = ScoringOptions { window: exam.window, carry: false, greedy: false };
     let losses = by_page(exam, &texts, how, disjoint)?;
+    let notes = not_finite_losses(&losses).into_iter().collect();
     let [words, bytes, bits] = per_word_and_byte(&pages, &losses);
     let mut figures = vec![
         words.through("word_perplexity", f64::exp),
@@ -45,13 +47,13 @@ fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
         per_token("token_perplexity", &texts, &losses),
     ];
     if exam.variants {
-        let strided = |text: &Vec<u32>| windows(text, eot, exam.window, exam.window.div_ceil(2));
+        let strided = |text: &Vec<u32>| windows(text, bos, exam.window, exam.window.div_ceil(2));
         let losses = by_page(exam, &texts, how, strided)?;
         figures.push(per_token("token_perplexity_strided", &texts, &losses));
     }
     if exam.variants && exam.scorer.carries() {
         let carried = ScoringOptions { carry: true, ..how };
-        let losses = by_page(exam, &texts, carried, |text| vec![whole(text, eot)])?;
+        let losses = by_page(exam, &texts, carried, |text| vec![whole(text, bos)])?;
         let [words, bytes, bits] = per_word_and_byte(&pages, &losses);
         figures.push(words.through("word_perplexity_recurrent", f64::exp));
         figures.push(bytes.through("byte_perplexity_recurrent", f64::exp));
@@ -70,7 +72,7 @@ fn examine(exam: &EvalContext<'_>, path: &Path) -> Result<TaskResult> {
         samples: pages.iter().zip(&texts).zip(&losses).map(sample).collect(),
         figures,
         texts,
-        notes: Vec::new(),
+        notes,
     })
 }
 

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::likelihood::{Decoding, Request, Scorer, ScoringOptions, TokenLosses};
 use crate::evidence::Value;
-use crate::files::{hex, sha256, write_atomically};
+use crate::files::{FileLock, hex, sha256, write_atomically};
 use crate::probes::probe::{ProbeError, Result};
 
 /// A scorer whose answers are kept in files.
@@ -76,14 +76,22 @@ impl CachedScorer<'_> {
     ) -> Result<Vec<T>> {
         let name = sha256(format!("{}\n{how}\n{requests}", self.identity).as_bytes());
         let path = self.folder.join(format!("{name}.json"));
-        if let Some(record) = read::<T>(&path)?
-            && record.identity == self.identity
-            && record.how == how
-            && record.requests == requests
-            && record.answers.len() == asked
-            && seal(&path, &record.answers)? == record.seal
-        {
-            return Ok(record.answers);
+        let found = || -> Result<Option<Vec<T>>> {
+            let Some(record) = read::<T>(&path)? else { return Ok(None) };
+            let asked_so = record.identity == self.identity && record.how == how;
+            let same = asked_so && record.requests == requests && record.answers.len() == asked;
+            let whole = same && seal(&path, &record.answers)? == record.seal;
+            Ok(whole.then_some(record.answers))
+        };
+        if let Some(answers) = found()? {
+            return Ok(answers);
+        }
+        let (lock, say) = (self.folder.join(format!("{name}.lock")), |line: &str| eprintln!("{line}"));
+        let _lock =
+            FileLock::acquire(&lock, "asking the same", &say, &|| false).map_err(file(self.folder))?;
+        // What another process asked while this one waited.
+        if let Some(answers) = found()? {
+            return Ok(answers);
         }
         let answers = ask()?;
         let (identity, seal) = (self.identity.clone(), seal(&path, &answers)?);

@@ -23,6 +23,11 @@ pub struct TokenLosses {
 }
 
 impl TokenLosses {
+    /// Whether all of it is made of finite numbers.
+    pub fn is_finite(&self) -> bool {
+        self.losses.iter().all(|loss| loss.is_finite())
+    }
+
     /// Log-likelihood of the whole.
     pub fn log_likelihood(&self) -> f64 {
         self.losses.iter().fold(0.0, |sum, loss| sum - loss)
@@ -80,15 +85,40 @@ pub trait Scorer {
 }
 
 impl Request {
-    /// A continuation of a text. White space at the end of the context begins the continuation, and both
-    /// are made tokens together; an empty context is the end of some other text.
-    pub fn pair(tokenizer: &Tokenizer, context: &str, continuation: &str) -> Result<Self> {
-        let body = context.trim_end_matches(is_space);
-        let mut whole = tokenizer.encode(&format!("{context}{continuation}"))?;
-        if body.is_empty() {
-            return Ok(Self { context: vec![tokenizer.eot()], continuation: whole });
+    /// A continuation of a text, as the EleutherAI harness 0.4.13 cuts it. White space at the end of the context begins
+    /// the continuation, and both are made tokens together, with the special tokens that the tokenizer puts before
+    /// every text; an empty context is the token before a text. It is an error, as there, if no token is left to score
+    /// or more are than a window has positions; `what` names the item in it.
+    pub fn pair(
+        tokenizer: &Tokenizer,
+        (context, continuation): (&str, &str),
+        window: usize,
+        what: impl Fn() -> String,
+    ) -> Result<Self> {
+        let request = Self::cut(tokenizer, context, &format!("{context}{continuation}"))?;
+        match request.continuation.len() {
+            0 => {
+                let shown: String = context.chars().rev().take(40).collect();
+                let (context, continuation) = (shown.chars().rev().collect(), continuation.to_owned());
+                Err(ProbeError::NothingToScore { what: what(), context, continuation })
+            }
+            got if got > window => Err(ProbeError::LongerThanWindow { what: what(), window, got }),
+            _ => Ok(request),
         }
-        let context = tokenizer.encode(body)?;
+    }
+
+    /// A text that begins with the context.
+    fn cut(tokenizer: &Tokenizer, context: &str, text: &str) -> Result<Self> {
+        let body = context.trim_end_matches(is_space);
+        if body.is_empty() {
+            let (mut continuation, bos) = (tokenizer.encode(text)?, tokenizer.bos());
+            if continuation.first() == Some(&bos) {
+                continuation.remove(0);
+            }
+            return Ok(Self { context: vec![bos], continuation });
+        }
+        let mut whole = tokenizer.encode_with_special_tokens(text)?;
+        let context = tokenizer.encode_with_special_tokens(body)?;
         let continuation = whole.split_off(context.len().min(whole.len()));
         Ok(Self { context, continuation })
     }

@@ -1,7 +1,8 @@
 //! A model that scores requests in batches, and replies.
 //!
-//! Invariant: what it says of a request depends on the request and the model alone, not on the batch that it was read
-//! in: every request begins with an empty state, and what fills a batch up stands behind what is scored.
+//! Invariant: what it says of a request depends on the request and the model alone, not on the requests that are read
+//! with it: every request begins with an empty state, and what fills a batch up stands behind what is scored. But the
+//! shape of a batch decides in what order products are summed, and so how they are rounded.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

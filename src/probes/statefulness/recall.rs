@@ -199,10 +199,12 @@ fn mark(items: &[ClozeItem], scores: &[Scores]) -> Vec<ItemScore> {
         let above = p.iter().filter(|x| **x > truth).count();
         let tied = p.iter().filter(|x| **x == truth).count();
         // A tie for the first place shares the credit; a tie for a rank shares the rank.
-        // NaN equals nothing, itself included, and gets neither.
-        let credit = if above == 0 && tied > 0 { 1.0 / tied as f64 } else { 0.0 };
+        let first = if above == 0 { 1.0 / tied as f64 } else { 0.0 };
         let ranks = (above + 1..=above + tied).map(|r| 1.0 / r as f64);
-        let reciprocal_rank = if tied > 0 { ranks.sum::<f64>() / tied as f64 } else { 0.0 };
+        let reciprocal_rank = ranks.sum::<f64>() / tied as f64;
+        // Who has no numbers is neither right nor wrong.
+        let known = |x: f64| if p.iter().all(|x| x.is_finite()) { x } else { f64::NAN };
+        let (credit, reciprocal_rank) = (known(first), known(reciprocal_rank));
         ItemScore { credit, reciprocal_rank, bits: (p.len() as f64).log2() + truth.log2() }
     };
     items.iter().zip(scores).map(one).collect()
