@@ -2,6 +2,7 @@
 
 mod benchmarks;
 mod bleu;
+mod bos;
 mod cli;
 mod cli_answers;
 mod data;
