@@ -56,7 +56,7 @@ pub(super) fn matrix(judgement: &Judgement) -> Markup {
                 }
             }
             @if !informing.is_empty() {
-                p.lead { "At " (informing.join(", ")) " the lines inform only: whatever they are there, the verdict stays." }
+                p.lead { "At " (informing.join(", ")) " the seven lines only inform; they do not decide the verdict." }
             }
         }
     }
@@ -93,8 +93,8 @@ pub(super) fn forest(judgement: &Judgement) -> Markup {
             section id="comparisons" {
                 h2 { "GroundThink against GPT-2" }
                 p.lead {
-                    "Each comparison on an axis of its own: the point is what was found, the bar its 95 % interval, the \
-                     upright line the limit, the shaded side what is good. A claim leads to all that was found and demanded."
+                    "Point: what was found; bar: its 95 % interval; upright line: the limit; shaded: what is good. Each row \
+                     has an axis of its own; its claim leads to the details."
                 }
                 @for (i, (findings, rows)) in scales.iter().enumerate() {
                     (forest_of(findings.first().map_or("", |f| f.scale), rows, i == 0))
