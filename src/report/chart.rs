@@ -89,7 +89,7 @@ impl Chart {
         let shown = |p: &[f64; 2]| self.x.place(p[0]).is_some() && self.y.place(p[1]).is_some();
         let (xs, ys): (Vec<f64>, Vec<f64>) = points.filter(shown).map(|[x, y]| (x, y)).unzip();
         let scaled =
-            Scaled { x: Fitted::new(&self.x, &xs, 6, true)?, y: Fitted::new(&self.y, &ys, 6, false)? };
+            ScaledChart { x: Fitted::new(&self.x, &xs, 6, true)?, y: Fitted::new(&self.y, &ys, 6, false)? };
         Some(html! {
             svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } xmlns="http://www.w3.org/2000/svg" {
                 (scaled.frame())
@@ -100,12 +100,12 @@ impl Chart {
 }
 
 /// Both axes of a chart with the ranges of what it shows.
-struct Scaled<'a> {
+struct ScaledChart<'a> {
     x: Fitted<'a>,
     y: Fitted<'a>,
 }
 
-impl Scaled<'_> {
+impl ScaledChart<'_> {
     /// The axes with their ticks, titles and the lines across.
     fn frame(&self) -> Markup {
         html! {

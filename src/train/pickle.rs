@@ -99,7 +99,7 @@ impl<'a> Pickle<'a> {
 
 /// What the stack holds: an object, or the mark before the items of a sequence.
 #[derive(Clone, Copy)]
-enum Slot {
+enum StackItem {
     Mark,
     Object(Place),
 }
@@ -108,7 +108,7 @@ enum Slot {
 struct Machine<'a> {
     rest: &'a [u8],
     objects: Vec<Object<'a>>,
-    stack: Vec<Slot>,
+    stack: Vec<StackItem>,
     memo: HashMap<u32, Place>,
 }
 
@@ -122,7 +122,7 @@ impl<'a> Machine<'a> {
                 other => return Err(format!("pickle protocol {other}, and torch writes 2")),
             },
             b'.' => return Ok(false),
-            b'(' => self.stack.push(Slot::Mark),
+            b'(' => self.stack.push(StackItem::Mark),
             b'N' => self.push(Object::Other),
             b'G' => {
                 self.take(8)?;
@@ -154,7 +154,7 @@ impl<'a> Machine<'a> {
             b'h' | b'j' => {
                 let key = self.key(opcode == b'h')?;
                 let place = *self.memo.get(&key).ok_or("a reference to no object")?;
-                self.stack.push(Slot::Object(place));
+                self.stack.push(StackItem::Object(place));
             }
             b')' | b']' => self.push(Object::Sequence(Vec::new())),
             b'}' => self.push(Object::Dict(Vec::new())),
@@ -269,7 +269,7 @@ impl<'a> Machine<'a> {
     }
 
     fn push(&mut self, object: Object<'a>) {
-        self.stack.push(Slot::Object(self.objects.len()));
+        self.stack.push(StackItem::Object(self.objects.len()));
         self.objects.push(object);
     }
 
@@ -281,17 +281,20 @@ impl<'a> Machine<'a> {
 
     fn last(&self) -> Result<Place, String> {
         match self.stack.last() {
-            Some(Slot::Object(place)) => Ok(*place),
+            Some(StackItem::Object(place)) => Ok(*place),
             _ => Err("an instruction without its object".to_owned()),
         }
     }
 
     fn since_mark(&mut self) -> Result<Vec<Place>, String> {
-        let mark =
-            self.stack.iter().rposition(|slot| matches!(slot, Slot::Mark)).ok_or("items without a mark")?;
+        let mark = self
+            .stack
+            .iter()
+            .rposition(|slot| matches!(slot, StackItem::Mark))
+            .ok_or("items without a mark")?;
         let places = self.stack.drain(mark..).filter_map(|slot| match slot {
-            Slot::Object(place) => Some(place),
-            Slot::Mark => None,
+            StackItem::Object(place) => Some(place),
+            StackItem::Mark => None,
         });
         Ok(places.collect())
     }

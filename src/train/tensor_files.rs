@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
@@ -105,7 +104,8 @@ fn find(folder: &Path) -> Result<(PathBuf, BTreeSet<PathBuf>)> {
         Ok([path]) => Ok((path.clone(), BTreeSet::from([path]))),
         Err(none) if none.is_empty() => {
             let missing = folder.join("model.safetensors");
-            Err(CheckpointError::io(&missing)(ErrorKind::NotFound.into()))
+            let bytes = fs::read(&missing).map_err(CheckpointError::io(&missing))?;
+            Err(CheckpointError::unreadable(&missing, "a file that was there before", bytes.len()))
         }
         Err(several) => Err(CheckpointError::unreadable(
             folder,

@@ -140,7 +140,7 @@ fn a_full_stdout_is_an_error() {
         &["judge", text(&ledger)],
         &["judge", "--json", text(&ledger)],
         &score_arguments(&checkpoint, &path),
-        &["generate", "--prompt", "x", "--checkpoint", text(&checkpoint)],
+        &["generate", "--prompt", "x", "--tokens", "4", "--checkpoint", text(&checkpoint)],
     ];
     for arguments in commands {
         let full = File::options().write(true).open("/dev/full").unwrap();

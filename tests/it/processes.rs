@@ -107,7 +107,8 @@ fn two_runs_on_one_folder_make_one_set_of_runs() {
     let out = folder.path().join("out");
     let arguments = collect_arguments("run", &protocol, &out);
     let pair = [begin(&arguments), begin(&arguments)];
-    let said = pair.map(|child| stderr(&end(child, 11)));
+    // FAIL, both times: four steps teach nothing.
+    let said = pair.map(|child| stderr(&end(child, 10)));
     assert!(said.iter().any(|said| said.contains("waiting for process")), "{said:?}");
     let runs: Vec<_> = fs::read_dir(out.join("runs")).unwrap().map(|run| run.unwrap().path()).collect();
     assert_eq!(runs.len(), 1, "{runs:?}");
