@@ -190,7 +190,7 @@ pub(in crate::probes) fn run_task(s: &TrainedModel<'_>, task: &Task) -> Result<V
     Ok(outcome.readings.into_iter().chain(share).collect())
 }
 
-/// The name of [`not_finite`]'s note.
+/// The name of `not_finite`'s note.
 pub const NOT_FINITE: &str = "not_finite";
 
 /// Says how many answers are no finite numbers, if any: every figure of theirs is `nan` then.
