@@ -2,7 +2,7 @@
 # candle computes GELU of bfloat16 in bfloat16, step by step.
 #
 # Guess:  gelu of a bfloat16 tensor is the function in float32, rounded once: off by at most 2^-9 of its value.
-# Seen:   candle-core 0.11.1 on a CPU: at -3 it gives -0.00586 where the function is -0.00364 (61 % off), at -4 it gives 0
+# Seen:   candle-core@0.11.1 on a CPU: at -3 it gives -0.00586 where the function is -0.00364 (61 % off), at -4 it gives 0
 #         where it is -0.00007: 1 + tanh cancels in eight bits. PyTorch 2.15.0 computes it in float32.
 # Matters for models scored in bfloat16 on a CPU.
 set -euo pipefail

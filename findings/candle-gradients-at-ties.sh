@@ -2,7 +2,7 @@
 # candle gives every one of several equal maxima the whole gradient.
 #
 # Guess:  the gradients of a maximum sum to the one that came in: PyTorch divides it among equal maxima (amax).
-# Seen:   candle-core 0.11.1: the maximum of [2, 2, 1] has gradients 1, 1, 0. At 0, relu and abs have slope 1 (PyTorch
+# Seen:   candle-core@0.11.1: the maximum of [2, 2, 1] has gradients 1, 1, 0. At 0, relu and abs have slope 1 (PyTorch
 #         2.15.0: 0 both).
 # Matters for references built with candle's backward pass: data with ties or exact zeros prove another function right.
 set -euo pipefail

@@ -2,7 +2,7 @@
 # candle drops NaN in max, argmax and relu, depending on where it stands.
 #
 # Guess:  a maximum with a NaN in it is NaN (PyTorch, numpy), and relu of NaN is NaN.
-# Seen:   candle-core 0.11.1 on a CPU: max of [1, NaN, 3, 2] is 3 and argmax 2; of [NaN, 1, 3, 2] they are NaN and 0.
+# Seen:   candle-core@0.11.1 on a CPU: max of [1, NaN, 3, 2] is 3 and argmax 2; of [NaN, 1, 3, 2] they are NaN and 0.
 #         relu of NaN is 0, while clamp and maximum keep it. PyTorch 2.15.0: NaN, and the index of the NaN, both times.
 # Matters because a model with NaN weights answers, and a network with relu even gives finite losses.
 set -euo pipefail
