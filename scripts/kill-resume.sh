@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Trains once without interruption, then again and again in one folder where PROCESSES start at once and each is
 # killed with SIGKILL at a random moment, KILLS times; whenever a training ends all the same, the loss curve, the digest
-# of what was fed and the weights must be the same bit for bit, and nothing may be left of the killed.
+# of what was fed and the weights must be the same bit for bit; and where the last one was not killed, nothing of the
+# others may be left.
 # Usage: scripts/kill-resume.sh [BINARY] [KILLS] [PROCESSES]
 set -euo pipefail
 binary=$(realpath "${1:-target/release/v5gate}")
@@ -55,8 +56,9 @@ check() {
     echo "FAIL: the resumed run differs after $landed kills"
     exit 1
   fi
+  # A kill between the record and the tidying-up leaves a lock file and steps that nobody reads.
   left=$(find "$folder/killed" -name '.lock' -o -name '.writing-*' -o -name 'step-*')
-  if [ -n "$left" ]; then
+  if [ "$1" = undisturbed ] && [ -n "$left" ]; then
     echo "FAIL: left behind: $left"
     exit 1
   fi
@@ -95,10 +97,10 @@ for i in $(seq "$kills"); do
   wait "${killers[@]}" 2>/dev/null || true
   at=$(find "$folder/killed" -maxdepth 1 -name 'step-*' -printf '%f ' 2>/dev/null || true)
   echo "kill $i after ${waits[*]} ms: ${at:-no checkpoint}"
-  if [ -e "$folder/killed/run.json" ]; then check; fi
+  if [ -e "$folder/killed/run.json" ]; then check killed; fi
 done
 "$binary" "${arguments[@]}" "$folder/killed" 2>>"$folder/log"
-check
+check undisturbed
 if [ "$landed" -eq 0 ]; then
   echo "FAIL: no kill landed, so nothing is shown"
   exit 1
