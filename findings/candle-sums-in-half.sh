@@ -4,7 +4,7 @@
 # Guess:  a sum over bfloat16 is accumulated in float32 and rounded once, as PyTorch does and as candle's own products do.
 # Seen:   candle-core@0.11.1 on a CPU: 4,096 ones sum to 256 in bfloat16 and to 2,048 in float16, where adding one more
 #         changes nothing; their mean in bfloat16 is 0.0625. PyTorch 2.15.0 gives 4,096. The product with a vector of ones
-#         is right. In float32 the mean of 2^24 times 0.1 is 0.1004 (PyTorch: 0.1000001).
+#         is right. In float32 the mean of 2^24 times 0.1 is 0.1004 (PyTorch: 0.1 to 1e-7).
 # Matters for every norm, loss and softmax that is written with sum or mean over half precision.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
