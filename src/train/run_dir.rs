@@ -22,6 +22,11 @@ fn before_last_tenth(steps: u64) -> u64 {
     steps - steps / 10
 }
 
+/// The steps after which a checkpoint was written, by its name.
+fn step_of(checkpoint: &Path) -> Option<u64> {
+    checkpoint.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
+}
+
 /// Half-written checkpoints start with this.
 const WRITING: &str = ".writing-";
 /// Held by the process that trains.
@@ -45,6 +50,28 @@ impl RunDir {
             return Ok(None);
         }
         Ok(Some(read_json(&path, "the record of a run")?))
+    }
+
+    /// Whether there is an ended run.
+    pub fn has_ended(&self) -> bool {
+        self.0.join("run.json").exists()
+    }
+
+    /// The steps of the last checkpoint of a training that has not ended; looks and touches nothing.
+    pub fn stored_steps(&self) -> Option<u64> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        entries.filter_map(|entry| step_of(&entry.path())).max()
+    }
+
+    /// The record beside that checkpoint.
+    pub fn stored(&self) -> Result<Option<Run>, TrainError> {
+        let Some(steps) = self.stored_steps() else { return Ok(None) };
+        let path = self.step(steps).join("trainer.json");
+        Ok(Some(read_json(&path, "the state of a training")?))
+    }
+
+    fn step(&self, steps: u64) -> PathBuf {
+        self.0.join(format!("step-{steps:08}"))
     }
 
     /// Trains to the end, from the last checkpoint if there is one, unless it was done before.
@@ -148,7 +175,7 @@ impl RunDir {
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
             if name.starts_with(WRITING) {
                 fs::remove_dir_all(&path).map_err(CheckpointError::io(&path))?;
-            } else if let Some(step) = name.strip_prefix("step-").and_then(|n| n.parse().ok()) {
+            } else if let Some(step) = step_of(&path) {
                 found.push((step, path));
             }
         }
@@ -182,7 +209,7 @@ impl RunDir {
         let older = self.checkpoints()?;
         let name = match ended {
             true => self.checkpoint(),
-            false => self.0.join(format!("step-{:08}", trainer.run.curve.len())),
+            false => self.step(trainer.run.curve.len() as u64),
         };
         if !ended && name.exists() {
             // Stopped before its first step: the checkpoint it came from is this one.
