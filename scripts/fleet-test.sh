@@ -3,11 +3,13 @@
 # task is preempted, one node dies and a time limit strikes; then a job judges, and its evidence must be that of a
 # plain `v5gate run`, number for number but for times. Needs root and Debian's packages slurm-wlm and munge, which it
 # installs where they are missing; leaves nothing running.
-# Usage: scripts/fleet-test.sh [BINARY] [PROTOCOL] [PREEMPTIONS]
+# Usage: scripts/fleet-test.sh [BINARY] [PROTOCOL] [PREEMPTIONS] [MINUTES]
+# MINUTES is the time limit of a task, which gets its signal a minute before.
 set -euo pipefail
 binary=$(realpath "${1:-target/release/v5gate}")
 protocol=${2:-smoke}
 preemptions=${3:-1}
+minutes=${4:-2}
 folder=$(mktemp -d)
 host=$(hostname -s)
 start=$(date +%s)
@@ -34,6 +36,7 @@ end() {
   exit "$status"
 }
 trap end EXIT
+trap 'exit 143' TERM INT HUP
 
 mkdir -p "$folder/slurm" /run/munge
 export SLURM_CONF="$folder/slurm.conf"
@@ -87,7 +90,7 @@ say "Slurm $(sinfo --version | cut -d' ' -f2), nodes: $(sinfo -h -N -p low -o '%
 
 # One thread each, so that two tasks share the machine as two machines would not.
 export RAYON_NUM_THREADS=1
-"$binary" fleet --protocol "$protocol" --out "$folder/out" --submit --sbatch=--time=2 2>"$folder/costs"
+"$binary" fleet --protocol "$protocol" --out "$folder/out" --submit --sbatch=--time="$minutes" 2>"$folder/costs"
 cat "$folder/costs"
 running() { squeue -h -t R -o '%i %N' | grep _ || true; }
 # A process that trains or measures, not one that has just begun.
