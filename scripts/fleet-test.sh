@@ -26,8 +26,7 @@ end() {
   for pid in "$folder"/slurm/*.pid; do
     if [ -e "$pid" ]; then kill "$(cat "$pid")" 2>/dev/null || true; fi
   done
-  pkill -f "slurmstepd.*" 2>/dev/null || true
-  pkill -KILL -f "$folder/out" 2>/dev/null || true
+  pkill -KILL -f "$folder/" 2>/dev/null || true
   if [ -e "$folder/munged.pid" ]; then kill "$(cat "$folder/munged.pid")" 2>/dev/null || true; fi
   if [ "$status" -ne 0 ]; then
     tail -n 5 "$folder"/slurm/*.log "$folder"/out/slurm/*.log 2>/dev/null || true
@@ -35,11 +34,15 @@ end() {
   rm -rf "$folder"
   exit "$status"
 }
-trap end EXIT
-trap 'exit 143' TERM INT HUP
 
 mkdir -p "$folder/slurm" /run/munge
+if pgrep -x slurmd >/dev/null || pgrep -x slurmctld >/dev/null; then
+  echo "a Slurm is running here already: this test is for a machine without one" >&2
+  exit 1
+fi
 export SLURM_CONF="$folder/slurm.conf"
+trap end EXIT
+trap 'exit 143' TERM INT HUP
 cat >"$SLURM_CONF" <<CONF
 ClusterName=v5
 SlurmctldHost=$host(127.0.0.1)
@@ -118,7 +121,7 @@ for task in $(running | awk '$2 == "vm2" {print $1}'); do
   pid=$(scontrol listpids "$task" 2>/dev/null | awk 'NR > 1 {print $1}' | head -n 1 || true)
   if [ -n "$pid" ]; then kill -KILL "$pid" 2>/dev/null || true; fi
 done
-pkill -KILL -f 'slurmstepd: .*vm2' 2>/dev/null || true
+pkill -KILL -f "$folder/slurm/spool.vm2" 2>/dev/null || true
 sleep 15
 say "nodes: $(sinfo -h -N -p low -o '%n %t' | tr '\n' ' ')"
 slurmd -N vm2

@@ -93,7 +93,10 @@ impl<'a> Collector<'a> {
 
     /// The same, but what is added goes to a ledger of its own, which has the promise too.
     pub(super) fn with_own_ledger(self, path: PathBuf) -> Result<Self, CollectError> {
-        let mut own = Ledger::open_or_empty(path)?;
+        let folder = folder_of(&path);
+        let failed = |error| CollectError::Lock { path: folder.to_owned(), error };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let mut own = Ledger::open_or_empty(&path)?;
         let common = self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
         own.append(&common.manifest().cloned().map(Line::Manifest).into_iter().collect::<Vec<_>>())?;
         let others = self.others.joined(common);

@@ -234,7 +234,7 @@ impl Ledger {
         Ok(count)
     }
 
-    /// The lines that are new, with their text. A manifest without a number gets the next one unless it already
+    /// The lines that are new, with their text. A manifest gets the next number unless it already
     /// governs: otherwise going back to an earlier one would leave the later one in force.
     fn lacking(&self, lines: &[Line]) -> io::Result<Vec<(Line, String)>> {
         let mut known = HashSet::new();
@@ -245,7 +245,7 @@ impl Ledger {
         let mut added = Vec::new();
         for line in lines {
             let line = match line {
-                Line::Manifest(manifest) if manifest.number == 0 => {
+                Line::Manifest(manifest) => {
                     let number = governing.as_ref().map_or(0, |g| g.number);
                     let same = Manifest { number, ..manifest.clone() };
                     if governing.as_ref() == Some(&same) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::{Ledger, LedgerError, Line};
+use super::{Ledger, LedgerError, Line, Manifest};
 
 /// The name of a ledger in its folder.
 pub const LEDGER: &str = "ledger.jsonl";
@@ -56,8 +56,11 @@ impl Ledger {
     }
 
     fn add(&mut self, other: Self) {
-        let known: BTreeSet<_> = self.manifests().cloned().collect();
-        let is_new = |line: &Line| !matches!(line, Line::Manifest(manifest) if known.contains(manifest));
+        // Each ledger counts its own promises.
+        let content = |manifest: &Manifest| Manifest { number: 0, ..manifest.clone() };
+        let known: BTreeSet<_> = self.manifests().map(content).collect();
+        let is_new =
+            |line: &Line| !matches!(line, Line::Manifest(manifest) if known.contains(&content(manifest)));
         self.lines.extend(other.lines.into_iter().filter(is_new));
         self.faults.extend(other.faults);
     }

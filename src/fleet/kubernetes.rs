@@ -67,11 +67,16 @@ fn job(site: &Site, cluster: &Cluster, part: &str, command: &str, count: usize, 
                 "metadata": {"labels": {"app": name(&site.name, part)}},
                 "spec": {
                     "restartPolicy": "Never",
+                    "automountServiceAccountToken": false,
                     "terminationGracePeriodSeconds": 2 * GRACE_SECONDS,
                     "containers": [{
                         "name": container,
                         "image": cluster.image,
-                        "command": ["/bin/sh", "-c", command],
+                        // Kubernetes replaces $(NAME) before the shell sees it, and $$ by $.
+                        "command": ["/bin/sh", "-c", command.replace('$', "$$")],
+                        "securityContext": {
+                            "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}
+                        },
                         "volumeMounts": [{"name": "evidence", "mountPath": cluster.mount}],
                     }],
                     "volumes": [{
@@ -87,7 +92,7 @@ fn job(site: &Site, cluster: &Cluster, part: &str, command: &str, count: usize, 
 /// A name as Kubernetes allows it: lower case, digits and hyphens.
 fn name(protocol: &str, part: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-    // 63 characters, of which "v5gate-" and the part with its hyphen take up to 13.
-    let protocol: String = protocol.chars().map(plain).take(48).collect();
+    // 63 characters, of which "v5gate-", the part and the number of a pod, with their hyphens, take up to 20.
+    let protocol: String = protocol.chars().map(plain).take(40).collect();
     format!("v5gate-{}-{part}", protocol.trim_matches('-'))
 }

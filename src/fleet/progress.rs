@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::cost::{Cost, Rate};
-use crate::collect::{FleetTask, REVISION, TIMES, Trial, tasks, times_folder};
+use crate::collect::{self, FleetTask, REVISION, TIMES, Trial, times_folder};
 use crate::evidence::{Ledger, LedgerError, RUNS};
 use crate::files::FileLock;
 use crate::probes::PROBES;
@@ -96,75 +96,12 @@ impl Fleet {
         rate: impl FnOnce() -> Rate,
     ) -> Result<(Self, Ledger), LedgerError> {
         let ledger = Ledger::open_below(out)?;
-        let answered = answers(&ledger);
-        let eval_data = protocol.eval_data(data);
-        let wanted: Vec<&str> = PROBES.iter().filter(|p| p.is_available(&eval_data)).map(|p| p.id).collect();
-        let folders = run_folders(out);
-        let all = tasks(protocol);
-        let mut tasks = Vec::with_capacity(all.len());
-        let (mut work, mut seconds, mut asked) = (0.0, 0.0, 0);
-        for (number, task) in all.iter().enumerate() {
-            let (found, cost) = match task {
-                FleetTask::Trial(trial) => (newest(&folders, trial), Cost::of(protocol, trial)),
-                FleetTask::Times { .. } => (None, Cost::default()),
-            };
-            if let Some(found) = found.as_ref().filter(|found| found.ended && asked < MOST_ASKED)
-                && let Ok(Some(run)) = found.run.ended()
-            {
-                asked += 1;
-                (work, seconds) = (work + cost.flops, seconds + run.seconds);
-            }
-            let proven = match task {
-                FleetTask::Trial(trial) => {
-                    let recipe = protocol.recipe_digest(trial.scale);
-                    let has = |probe: &&str| answered.has(trial, &recipe, probe);
-                    wanted.iter().all(has)
-                }
-                FleetTask::Times { scale, seed } => {
-                    let has = |model: &String| answered.timed(model, scale.name, *seed);
-                    protocol.models.iter().all(has)
-                }
-            };
-            let of_steps = if cost.tokens > 0 { protocol.recipe.steps() } else { 0 };
-            let steps = found.as_ref().map_or(0, |found| if found.ended { of_steps } else { found.steps });
-            let state = match (&found, task) {
-                _ if proven => TaskState::Proven,
-                (Some(found), _) if is_worked_on(&found.run.0) => TaskState::Running,
-                (Some(found), _) if found.ended => TaskState::Trained,
-                (Some(_), _) => TaskState::Begun,
-                (None, FleetTask::Times { scale, seed })
-                    if is_worked_on(&out.join(RUNS).join(times_folder(scale, *seed))) =>
-                {
-                    TaskState::Running
-                }
-                (None, _) => TaskState::Waiting,
-            };
-            // Its own machine's pace, once a step has been saved.
-            let pace =
-                found.as_ref().filter(|found| !found.ended).and_then(|found| found.run.stored().ok()?);
-            let left = of_steps.saturating_sub(steps) as f64;
-            let own = pace.map(|run| run.seconds / run.curve.len().max(1) as f64 * left);
-            let done = matches!(state, TaskState::Proven | TaskState::Trained);
-            let hours_left = if done { 0.0 } else { own.map_or(f64::NAN, |seconds| seconds / 3600.0) };
-            let scale = task.scale().name;
-            tasks.push(Progress {
-                number,
-                task: task.label(),
-                scale,
-                state,
-                steps,
-                of_steps,
-                cost,
-                hours_left,
-            });
+        let scene = Scene::of(protocol, out, data, &ledger);
+        let (mut tasks, mut pace) = (Vec::new(), Pace::default());
+        for (number, task) in collect::tasks(protocol).iter().enumerate() {
+            tasks.push(scene.progress(number, task, &mut pace));
         }
-        let rate = match seconds > 0.0 {
-            true => Rate {
-                flops_per_second: work / seconds,
-                source: "as the trainings that have ended took".to_owned(),
-            },
-            false => rate(),
-        };
+        let rate = pace.rate().unwrap_or_else(rate);
         for task in tasks.iter_mut().filter(|task| task.hours_left.is_nan()) {
             task.hours_left = rate.hours(task.cost.flops);
         }
@@ -197,23 +134,117 @@ impl Fleet {
     }
 }
 
+/// What ended trainings tell of how fast they go.
+#[derive(Default)]
+struct Pace {
+    flops: f64,
+    seconds: f64,
+    asked: usize,
+}
+
+impl Pace {
+    fn learn(&mut self, run: &RunDir, cost: &Cost) {
+        if self.asked < MOST_ASKED
+            && let Ok(Some(run)) = run.ended()
+        {
+            self.asked += 1;
+            (self.flops, self.seconds) = (self.flops + cost.flops, self.seconds + run.seconds);
+        }
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        let source = || "as the trainings that have ended took".to_owned();
+        let flops_per_second = self.flops / self.seconds;
+        (self.seconds > 0.0).then(|| Rate { flops_per_second, source: source() })
+    }
+}
+
+/// What is there, ready to be asked about a task.
+struct Scene<'a> {
+    protocol: &'a Protocol,
+    out: &'a Path,
+    /// The probes that are put to every trial.
+    wanted: Vec<&'static str>,
+    answered: AnsweredProbes<'a>,
+    folders: BTreeMap<String, Vec<PathBuf>>,
+}
+
+impl<'a> Scene<'a> {
+    fn of(protocol: &'a Protocol, out: &'a Path, data: Option<&Path>, ledger: &'a Ledger) -> Self {
+        let data = protocol.eval_data(data);
+        let wanted = PROBES.iter().filter(|p| p.is_available(&data)).map(|p| p.id).collect();
+        Self { protocol, out, wanted, answered: answers(ledger), folders: run_folders(out) }
+    }
+
+    fn progress(&self, number: usize, task: &FleetTask, pace: &mut Pace) -> Progress {
+        let (label, scale) = (task.label(), task.scale().name);
+        match task {
+            FleetTask::Times { scale: size, seed } => {
+                let has = |model: &String| self.answered.timed(model, scale, *seed);
+                let state = if self.protocol.models.iter().all(has) {
+                    TaskState::Proven
+                } else if is_worked_on(&self.out.join(RUNS).join(times_folder(size, *seed))) {
+                    TaskState::Running
+                } else {
+                    TaskState::Waiting
+                };
+                let (steps, of_steps, cost, hours_left) = (0, 0, Cost::default(), 0.0);
+                Progress { number, task: label, scale, state, steps, of_steps, cost, hours_left }
+            }
+            FleetTask::Trial(trial) => {
+                let (cost, of_steps) = (Cost::of(self.protocol, trial), self.protocol.recipe.steps());
+                let found = newest(&self.folders, trial);
+                let state = self.state(trial, found.as_ref());
+                let (mut steps, mut hours_left) = (0, f64::NAN);
+                if let Some(Found { run, ended, steps: saved }) = &found {
+                    steps = if *ended { of_steps } else { *saved };
+                    if *ended {
+                        pace.learn(run, &cost);
+                    } else if let Ok(Some(stored)) = run.stored() {
+                        // Its own machine's pace, once a step has been saved.
+                        let each = stored.seconds / stored.curve.len().max(1) as f64;
+                        hours_left = each * of_steps.saturating_sub(steps) as f64 / 3600.0;
+                    }
+                }
+                if matches!(state, TaskState::Proven | TaskState::Trained) || steps == of_steps {
+                    hours_left = 0.0;
+                }
+                Progress { number, task: label, scale, state, steps, of_steps, cost, hours_left }
+            }
+        }
+    }
+
+    fn state(&self, trial: &Trial, found: Option<&Found>) -> TaskState {
+        let recipe = self.protocol.recipe_digest(trial.scale);
+        if self.wanted.iter().all(|probe| self.answered.has(trial, &recipe, probe)) {
+            return TaskState::Proven;
+        }
+        match found {
+            None => TaskState::Waiting,
+            Some(found) if is_worked_on(&found.run.0) => TaskState::Running,
+            Some(found) if found.ended => TaskState::Trained,
+            Some(_) => TaskState::Begun,
+        }
+    }
+}
+
 /// Who has answered which probe.
-struct Answers<'a> {
+struct AnsweredProbes<'a> {
     /// By model, scale and seed: recipe and probe.
     by_trial: HashMap<(&'a str, &'a str, u64), HashSet<(&'a str, &'a str)>>,
 }
 
-fn answers(ledger: &Ledger) -> Answers<'_> {
+fn answers(ledger: &Ledger) -> AnsweredProbes<'_> {
     let mut by_trial: HashMap<_, HashSet<_>> = HashMap::new();
     for m in ledger.measurements().filter(|m| m.provenance().revision == REVISION) {
         let (of, from) = (m.subject(), m.provenance());
         let key = (of.model.as_str(), of.scale.as_str(), of.seed);
         by_trial.entry(key).or_default().insert((from.recipe.as_str(), from.probe.as_str()));
     }
-    Answers { by_trial }
+    AnsweredProbes { by_trial }
 }
 
-impl Answers<'_> {
+impl AnsweredProbes<'_> {
     fn has(&self, trial: &Trial, recipe: &str, probe: &str) -> bool {
         let of = (trial.spec.name, trial.scale.name, trial.seed);
         self.by_trial.get(&of).is_some_and(|known| known.contains(&(recipe, probe)))

@@ -25,6 +25,8 @@ pub fn indices(numbers: &[usize]) -> String {
 pub fn slurm(site: &Site, arrays: &[Vec<usize>], extra: &[String]) -> String {
     let (program, options) = (quoted_path(&site.program), site.options());
     let (name, out) = (quoted(&site.name), quoted_path(&site.out));
+    // A per cent sign begins a pattern there.
+    let logs = out.replace('%', "%%") + "/slurm";
     let extra: String = extra.iter().map(|word| format!(" {}", quoted(word))).collect();
     let mut text = format!(
         "#!/bin/sh
@@ -39,7 +41,7 @@ mkdir -p {out}/slurm
         let array = format!("array{i}");
         text += &format!(
             r#"{array}=$(sbatch --parsable --job-name=v5gate-{name} --array={list} --requeue --open-mode=append \
-  --signal=B:TERM@{notice} --output={out}/slurm/%A_%a.log{after}{extra} <<'TASK'
+  --signal=B:TERM@{notice} --output={logs}/%A_%a.log{after}{extra} <<'TASK'
 #!/bin/bash
 {program} run {options} --task "$SLURM_ARRAY_TASK_ID" &
 task=$!
@@ -66,12 +68,12 @@ echo "tasks: job ${array}"
         after = format!(" --dependency=afterany:\"${array}\"");
     }
     text += &format!(
-        r#"judge=$(sbatch --parsable --job-name=v5gate-{name}-judge --output={out}/slurm/judge-%j.log{after}{extra} <<'JUDGE'
+        r#"judge=$(sbatch --parsable --job-name=v5gate-{name}-judge --output={logs}/judge-%j.log{after}{extra} <<'JUDGE'
 #!/bin/sh
 exec {program} report {out}
 JUDGE
 )
-echo "verdict: job ${{judge%%;*}}, which writes {out}/report.html"
+echo "verdict: job ${{judge%%;*}}, which writes" {out}/report.html
 "#
     );
     text
@@ -103,6 +105,19 @@ mod tests {
         let script = slurm(&site, &[vec![0, 1]], &["--partition=a b".to_owned()]);
         assert!(script.contains(r"'a'\''; rm -rf x; '\'''"), "{script}");
         assert!(script.contains("'/opt/my tools/v5gate' run") && script.contains("'--partition=a b'"));
-        assert!(!script.replace("'/scratch/$(out)'", "").contains("$(out)"), "{script}");
+        // A shell that is told so does nothing but what it says: `sbatch` swallows its script and names a job.
+        let folder = tempfile::tempdir().unwrap();
+        let made = folder.path().join("$(touch made)`touch made`%a \"");
+        let site = Site { out: made.clone(), ..site };
+        let fake = "sbatch() { cat >/dev/null; echo 7; }\n";
+        let script = fake.to_owned() + &slurm(&site, &[vec![0, 1], vec![2]], &[]);
+        let ran = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ran.stdout).unwrap();
+        assert!(ran.status.success() && said.contains(&format!("{}/report.html", made.display())), "{said}");
+        assert!(!folder.path().join("made").exists() && made.join("slurm").is_dir());
     }
 }

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use v5gate::models::MODELS;
 
 /// Above the waist, in order: a module names those before it, and the waist.
-const ABOVE: &[&str] =
-    &["data", "launch", "device", "ops", "models", "train", "probes", "protocol", "collect", "evaluate"];
+const ABOVE: &[&str] = &[
+    "data", "launch", "device", "ops", "models", "train", "probes", "protocol", "collect", "fleet",
+    "evaluate",
+];
 /// Plain numbers, in order.
 const WAIST: &[&str] = &["statistics", "scale", "evidence"];
 /// Knows no tensors, in order.

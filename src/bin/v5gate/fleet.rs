@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::output::print;
 use v5gate::collect::{Options, run_task};
 use v5gate::evidence::Ledger;
 use v5gate::fleet::{
@@ -98,11 +99,11 @@ pub fn run(a: &FleetArguments) -> Result<u8> {
             "hours_left": fleet.hours_left(|_| true),
             "forecast": foretold,
         });
-        super::print(&super::list::pretty(&document)?)?;
+        print(&super::list::pretty(&document)?)?;
         return Ok(0);
     }
     if a.status {
-        super::print(&status(&fleet))?;
+        print(&status(&fleet))?;
         return Ok(0);
     }
     eprint!("{}", costs(&protocol, &fleet, &foretold));
@@ -111,7 +112,7 @@ pub fn run(a: &FleetArguments) -> Result<u8> {
     match a.engine {
         Engine::Slurm => {
             let script = slurm(&site, &arrays(&fleet, a.stop_for_futility), &a.sbatch);
-            if a.submit { submit(&script)? } else { super::print(&script)? }
+            if a.submit { submit(&script)? } else { print(&script)? }
         }
         _ if a.submit => bail!("--submit: expected --engine slurm; the others read what is printed"),
         Engine::Kubernetes => {
@@ -119,9 +120,9 @@ pub fn run(a: &FleetArguments) -> Result<u8> {
             let (image, claim, mount) = (a.image.clone(), a.claim.clone(), a.mount.clone());
             let cluster = Cluster { image, claim, mount, parallelism: a.parallelism.max(1) };
             let list = kubernetes(&site, &cluster, trainings, fleet.tasks.len() - trainings);
-            super::print(&super::list::pretty(&list)?)?;
+            print(&super::list::pretty(&list)?)?;
         }
-        Engine::Skypilot => super::print(&super::list::pretty(&skypilot(&site))?)?,
+        Engine::Skypilot => print(&super::list::pretty(&skypilot(&site))?)?,
     }
     Ok(0)
 }
@@ -141,12 +142,25 @@ fn site(a: &FleetArguments, protocol: &Protocol, out: &Path) -> Result<Site> {
         Engine::Slurm => std::env::current_exe().context("the program's own path")?,
         Engine::Kubernetes | Engine::Skypilot => PathBuf::from("v5gate"),
     };
+    let data = a.data.as_deref().map(absolute).transpose()?;
+    let out = absolute(out)?;
+    for path in [Some(&program), Some(&out), data.as_ref()].into_iter().flatten() {
+        let plain = path.to_str().is_some_and(|text| !text.contains(|c: char| c.is_control() || c == '\\'));
+        if !plain {
+            bail!(
+                "fleet: expected a path that a script can name, without line breaks and backslashes, got {path:?}"
+            );
+        }
+    }
+    if let Some(odd) = a.sbatch.iter().chain([&named]).find(|word| word.contains(char::is_control)) {
+        bail!("fleet: expected words without line breaks, got {odd:?}");
+    }
     Ok(Site {
         program,
         protocol: named,
         name: protocol.name.clone(),
-        out: absolute(out)?,
-        data: a.data.as_deref().map(absolute).transpose()?,
+        out,
+        data,
         stop_for_futility: a.stop_for_futility,
     })
 }

@@ -6,6 +6,7 @@ mod eval;
 mod fleet;
 mod human;
 mod list;
+mod output;
 mod text;
 mod verdict;
 
@@ -18,6 +19,7 @@ use anyhow::{Context as _, Result, bail};
 
 use clap::{Parser, Subcommand};
 
+use output::print;
 use v5gate::collect::{self, Options, collect};
 use v5gate::data::batches::{Order, window_count};
 use v5gate::data::dataset::prepare_with;
@@ -194,12 +196,6 @@ fn message(error: &anyhow::Error) -> String {
         }
     }
     text
-}
-
-/// Writes to stdout; a full disk or a closed pipe is an error like any other.
-fn print(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("stdout")
 }
 
 /// Is set when somebody asks for an end.

@@ -12,7 +12,7 @@ use v5gate::gate::{Judgement, judge};
 use v5gate::probes::produced_by;
 use v5gate::report;
 
-use super::{list, print};
+use super::output::{print, print_json, write};
 
 /// A ledger, or all those of a folder of evidence.
 pub fn open(path: &Path) -> Result<Ledger> {
@@ -92,13 +92,4 @@ pub fn diff(old: &Path, new: &Path, as_json: bool) -> Result<u8> {
     }
     let screen = report::TerminalStyle::of(&console::Term::stdout());
     print(&report::show_tables(&difference.tables(), screen)).map(|()| 0)
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    let io = |e: io::Error| anyhow::anyhow!("{}: {e}", path.display());
-    v5gate::files::write_atomically(path, io, |file| file.write_all(text.as_bytes()).map_err(io))
-}
-
-fn print_json(value: &serde_json::Value) -> Result<u8> {
-    print(&list::pretty(value)?).map(|()| 0)
 }

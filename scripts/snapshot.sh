@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Copies what is judged of a folder of evidence, its ledger and those of its runs, so that nothing changes any more
+# and nothing else comes along: plain files only, links are not followed.
+# Usage: scripts/snapshot.sh EVIDENCE NEW_FOLDER
+set -euo pipefail
+from=${1:?the folder of evidence}
+to=${2:?a folder that is not there yet}
+mkdir "$to"
+to=$(realpath "$to")
+cd "$from"
+find . -maxdepth 3 -type f \( -path ./ledger.jsonl -o -path './runs/*/ledger.jsonl' \) -print0 |
+  sort -z | tar --null --files-from=- --create --file=- | tar --extract --file=- --directory="$to"
+test -n "$(find "$to" -name ledger.jsonl -print -quit)" || { echo "$from: expected a ledger.jsonl, got none" >&2; exit 1; }
