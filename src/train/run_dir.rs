@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::checkpoint::{CheckpointError, read_json, save_model, write_json, write_tensors};
 use super::run::{Ending, Run};
 use super::trainer::{TrainError, TrainJob, Trainer};
-use crate::files::FileLock;
+use crate::files::{FileLock, WRITING, sweep};
 use crate::progress::Screen;
 
 /// The folder of one run: `step-N` checkpoints while it goes on, `final` and `run.json` when it
@@ -22,10 +22,17 @@ fn before_last_tenth(steps: u64) -> u64 {
     steps - steps / 10
 }
 
-/// Half-written checkpoints start with this.
-const WRITING: &str = ".writing-";
 /// Held by the process that trains.
 const LOCK: &str = ".lock";
+
+/// The step of a checkpoint's name.
+fn step_of(name: &str) -> Option<u64> {
+    name.strip_prefix("step-")?.parse().ok()
+}
+
+fn remove(folder: &Path) -> Result<(), CheckpointError> {
+    fs::remove_dir_all(folder).map_err(CheckpointError::io(folder))
+}
 
 impl RunDir {
     /// The checkpoint of an ended run.
@@ -48,8 +55,9 @@ impl RunDir {
     }
 
     /// Trains to the end, from the last checkpoint if there is one, unless it was done before.
-    /// Waits while another process trains here, and then goes on from what that one left. `stop` is asked before every step, with the steps made so far; where it says yes, the run
-    /// is saved as it stands.
+    /// Waits while another process trains here, and then goes on from what that one left, or tidies up
+    /// what it left when it was killed. `stop` is asked before every step, with the steps made so far;
+    /// where it says yes, the run is saved as it stands.
     pub fn train(
         &self,
         job: &TrainJob<'_>,
@@ -57,14 +65,23 @@ impl RunDir {
         stop: &dyn Fn(u64) -> bool,
     ) -> Result<Run, TrainError> {
         job.recipe.check()?;
-        if let Some(run) = self.found(job)? {
+        if let Some(run) = self.found(job)?
+            && self.is_tidy()?
+        {
             return Ok(run);
         }
         let purpose = format!("training {}", job.label);
         let lock = FileLock::acquire(&self.0.join(LOCK), &purpose, &|line| screen.say(line), &|| stop(0));
-        let _lock = lock.map_err(CheckpointError::io(&self.0))?;
-        // What another process ended while this one waited.
+        let lock = lock.map_err(CheckpointError::io(&self.0))?;
+        // Without a lock, what lies here may be somebody's who is at work.
+        if lock.is_held() {
+            sweep(&self.0).map_err(CheckpointError::io(&self.0))?;
+        }
+        // What another process ended while this one waited, or before it was killed.
         if let Some(run) = self.found(job)? {
+            if lock.is_held() {
+                self.checkpoints()?.iter().try_for_each(|(_, path)| remove(path))?;
+            }
             return Ok(run);
         }
         let mut trainer = match self.latest()? {
@@ -81,6 +98,12 @@ impl RunDir {
         let run = self.ended()?;
         run.iter().try_for_each(|run| self.refuse_other(job, run))?;
         Ok(run)
+    }
+
+    /// Whether nothing is left but what an ended run keeps.
+    fn is_tidy(&self) -> Result<bool, CheckpointError> {
+        let names = self.names()?;
+        Ok(!names.iter().any(|name| name == LOCK || name.starts_with(WRITING) || step_of(name).is_some()))
     }
 
     fn refuse_other(&self, job: &TrainJob<'_>, run: &Run) -> Result<(), TrainError> {
@@ -139,21 +162,23 @@ impl RunDir {
 
     /// Checkpoints by step, newest last.
     fn checkpoints(&self) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
-        let mut found = Vec::new();
-        if !self.0.exists() {
-            return Ok(found);
-        }
-        for entry in fs::read_dir(&self.0).map_err(CheckpointError::io(&self.0))? {
-            let path = entry.map_err(CheckpointError::io(&self.0))?.path();
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            if name.starts_with(WRITING) {
-                fs::remove_dir_all(&path).map_err(CheckpointError::io(&path))?;
-            } else if let Some(step) = name.strip_prefix("step-").and_then(|n| n.parse().ok()) {
-                found.push((step, path));
-            }
-        }
+        let names = self.names()?;
+        let mut found: Vec<_> =
+            names.iter().filter_map(|name| Some((step_of(name)?, self.0.join(name)))).collect();
         found.sort();
         Ok(found)
+    }
+
+    /// What lies in the folder.
+    fn names(&self) -> Result<Vec<String>, CheckpointError> {
+        if !self.0.exists() {
+            return Ok(Vec::new());
+        }
+        let entries = fs::read_dir(&self.0).map_err(CheckpointError::io(&self.0))?;
+        let name = |entry: std::io::Result<fs::DirEntry>| {
+            Ok(entry.map_err(CheckpointError::io(&self.0))?.file_name().to_string_lossy().into_owned())
+        };
+        entries.map(name).collect()
     }
 
     fn latest(&self) -> Result<Option<PathBuf>, CheckpointError> {
@@ -171,7 +196,7 @@ impl RunDir {
         let folder = made.map_err(CheckpointError::io(&self.0))?;
         write(folder.path())?;
         if name.exists() {
-            fs::remove_dir_all(name).map_err(CheckpointError::io(name))?;
+            remove(name)?;
         }
         fs::rename(folder.keep(), name).map_err(CheckpointError::io(name))
     }
@@ -202,7 +227,7 @@ impl RunDir {
             write_json(&self.0.join("run.json"), &trainer.run)?;
         }
         for (_, path) in older.into_iter().filter(|(_, path)| *path != name) {
-            fs::remove_dir_all(&path).map_err(CheckpointError::io(&path))?;
+            remove(&path)?;
         }
         Ok(trainer.run.clone())
     }

@@ -84,6 +84,9 @@ fn a_corpus_that_cannot_be_read_says_where_and_why() {
         read(&written(&folder, "bad.jsonl", "{\"text\": \"one\"}\n{\"txt\": 1}\n"))
             .contains("bad.jsonl, line 2")
     );
+    let no_heading = "Once upon a time .\n\n = = Part = = \n\n There was . \n";
+    assert!(read(&written(&folder, "wiki.x.raw", no_heading)).contains("wiki.x.raw: expected WikiText"));
+    assert!(read(&written(&folder, "wiki.y.raw", " \n")).contains("at least one document"));
     assert!(read(&written(&folder, "bad.txt", b"fine\nfine\n\xff\n")).contains("bad.txt, line 3"));
     let stated = corpora::read(&written(&folder, "b.bin", "x"), Some(Format::Text));
     assert_eq!(stated.unwrap().documents, ["x\n"]);
