@@ -157,7 +157,7 @@ metrics! {
     WarmupShare, "warmup_share", "share", Neither, "Steps of warm-up divided by all steps (ruling R12).";
     DecayOnVectors, "decay_on_vectors", "share", Lower, "Largest relative change that weight decay alone makes to a bias, norm or per-channel vector.";
     LeastMovement, "least_movement", "share", Neither, "Smallest relative change of a parameter tensor from its initial values to its trained ones.";
-    ValidationOverlap, "validation_overlap", "share", Lower, "Share of the held-out split's 64-token windows that training text contains word for word.";
+    ValidationOverlap, "validation_overlap", "share", Lower, "Share of the 64-token windows of the held-out (validation) split that training text contains word for word.";
     TrainLoss, "train_loss", "nats/token", Lower, "Mean training loss of the last 100 steps.";
     LossFell, "loss_fell", "ratio", Lower, "Final training loss divided by the mean of the first steps.";
     GradientNorm, "gradient_norm", "norm", Neither, "Mean gradient norm before clipping over the last 100 steps.";
@@ -172,7 +172,7 @@ metrics! {
     PlateauImprovement, "plateau_improvement", "share", Neither, "Relative fall of the validation loss over the last 10 % of tokens.";
     ReferenceLossRatio, "reference_loss_ratio", "ratio", Neither, "Final loss of GPT-2 trained here divided by that of a reference GPT-2 trained elsewhere from the same weights and batches.";
 
-    ValidationLoss, "validation_loss", "nats/token", Lower, "Mean negative log-likelihood on the held-out split.";
+    ValidationLoss, "validation_loss", "nats/token", Lower, "Mean negative log-likelihood on the held-out split, which is the validation split.";
     ValidationPerplexity, "validation_perplexity", "perplexity", Lower, "Exponential of the validation loss.";
     UniformLoss, "uniform_loss", "nats/token", Neither, "ln V: the loss of a uniform guess.";
     UnigramLoss, "unigram_loss", "nats/token", Neither, "Held-out loss of a unigram model of the training text.";

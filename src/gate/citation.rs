@@ -47,9 +47,9 @@ impl fmt::Display for Citation {
         match self {
             Citation::R(number) => write!(f, "R{number}"),
             Citation::Pass(number) => write!(f, "PASS {number}"),
-            Citation::Test(name) => write!(f, "§4 of the rulings, {name}"),
-            Citation::Canaries => f.write_str("§4 of the rulings, canaries"),
-            Citation::Suites => f.write_str("§4 of the rulings, suites"),
+            Citation::Test(name) => write!(f, "test {name} of the rulings"),
+            Citation::Canaries => f.write_str("canaries of the rulings"),
+            Citation::Suites => f.write_str("suites of canaries of the rulings"),
             Citation::Section(title) => write!(f, "§{title}"),
             Citation::Pillar(number) => write!(f, "§Three Pillars of Fair Comparison, pillar {number}"),
         }
@@ -64,17 +64,7 @@ fn slug(title: &str) -> String {
 
 /// Several sources in a line.
 pub fn cited(sources: &[Citation]) -> String {
-    let mut text = String::new();
-    for (i, source) in sources.iter().enumerate() {
-        text += match (i.checked_sub(1).map(|before| sources[before]), source) {
-            (None, _) => "",
-            // A test is named after a comma already.
-            (Some(Citation::Test(_)), Citation::Section(_)) => "; ",
-            (Some(_), _) => ", ",
-        };
-        text += &source.to_string();
-    }
-    text
+    sources.iter().map(Citation::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Sources as their line, where a criterion is written as a document.

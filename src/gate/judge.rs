@@ -133,8 +133,8 @@ pub fn judge(ledger: &Ledger) -> Judgement {
     Judgement { verdict, problems, findings }
 }
 
-/// What to record of a judgement, so that later iterations at 8M know of it (§4 of the rulings,
-/// Iterations); nothing where the protocol does not ask about 8M.
+/// What to record of a judgement, so that later iterations at 8M know of it (test Iterations of the
+/// rulings); nothing where the protocol does not ask about 8M.
 pub fn iteration(ledger: &Ledger, judgement: &Judgement) -> Option<Iteration> {
     history::iteration(ledger, &judgement.findings, "8M")
 }

@@ -1,5 +1,6 @@
 //! The table of criteria, for `v5gate list criteria`, and by groups for the README.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
@@ -29,6 +30,24 @@ pub fn criteria_page() -> String {
             text += &page_row(c);
         }
     }
+    text + &by_ruling()
+}
+
+/// Which criteria cite which ruling, in the order of the rulings.
+fn by_ruling() -> String {
+    let mut cited: BTreeMap<u8, Vec<&str>> = BTreeMap::new();
+    for c in CRITERIA {
+        for source in c.source {
+            if let Citation::R(number) = source {
+                cited.entry(*number).or_default().push(c.id);
+            }
+        }
+    }
+    let mut text = "\n## By ruling\n\n| ruling | criteria that cite it |\n|---|---|\n".to_owned();
+    for (number, ids) in cited {
+        let ids: Vec<String> = ids.iter().map(|id| format!("`{id}`")).collect();
+        text += &format!("| {} | {} |\n", linked(&[Citation::R(number)]), ids.join(", "));
+    }
     text
 }
 
@@ -36,7 +55,7 @@ const PAGE_HEAD: &str = "# Criteria
 
 Every criterion of the gate, in the order of the reports. This page is written from the table in
 `src/gate/criteria/`; a test compares the two. Of a row that is made of other rows, the demand names them:
-`v5gate explain ID` says more of any row.
+`v5gate explain ID` says more of any row. Which criteria a ruling has led to is [at the end](#by-ruling).
 ";
 
 fn page_row(c: &Criterion) -> String {

@@ -76,9 +76,9 @@ fn manifests(old: &Ledger, new: &Ledger) -> Vec<[String; 3]> {
         let mut said = BTreeMap::from([
             ("protocol".to_owned(), m.protocol.clone()),
             ("revision".to_owned(), m.revision.clone()),
-            ("models".to_owned(), super::elide(&m.models)),
-            ("scales".to_owned(), super::elide(&m.scales)),
-            ("trials".to_owned(), super::elide(&m.seeds)),
+            ("models".to_owned(), super::shared::elide(&m.models)),
+            ("scales".to_owned(), super::shared::elide(&m.scales)),
+            ("trials".to_owned(), super::shared::elide(&m.seeds)),
         ]);
         for e in &m.expected {
             let fields = [

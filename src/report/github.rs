@@ -5,9 +5,9 @@ use std::fmt::Write;
 
 use super::demands::demanded;
 use super::markdown::{escaped, table};
+use super::shared::{about, escape_controls, glyph, not_met, tally};
 use super::summary::summary_tables;
 use super::words::{problem, render};
-use super::{about, escape_controls, glyph, not_met, tally};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Verdict, cited};
 

@@ -9,9 +9,9 @@ use sha2::{Digest as _, Sha256};
 use super::demands::demanded;
 use super::overview::{anchor, badge, forest, matrix};
 use super::plots::{Figure, figures};
+use super::shared::{by_group, by_scale, escape_controls, is_outside, is_unmeasured_info, not_met, tally};
 use super::tables::{Table, tables};
 use super::words::{lacking, problem, render};
-use super::{by_group, by_scale, escape_controls, is_outside, is_unmeasured_info, not_met, tally};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Role, Status, Verdict, cited};
 
@@ -154,9 +154,9 @@ fn about(ledger: &Ledger) -> Markup {
     let revision: String = manifest.revision.chars().take(DIGEST).collect();
     let lines = [
         ("Protocol", manifest.protocol.as_str()),
-        ("Models", &super::elide(&manifest.models)),
-        ("Scales", &super::elide(&manifest.scales)),
-        ("Trials", &super::elide(&manifest.seeds)),
+        ("Models", &super::shared::elide(&manifest.models)),
+        ("Scales", &super::shared::elide(&manifest.scales)),
+        ("Trials", &super::shared::elide(&manifest.seeds)),
     ];
     html! {
         dl.about {

@@ -3,7 +3,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::escape_controls;
+use super::shared::escape_controls;
 use crate::evidence::Pair;
 
 const STYLE: &str = include_str!("human.css");

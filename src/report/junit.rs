@@ -4,8 +4,8 @@
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 use super::demands::demanded;
+use super::shared::{by_scale, escape_controls};
 use super::words::{problem, render};
-use super::{by_scale, escape_controls};
 use crate::gate::{Finding, Judgement, Role, Status, cited};
 
 /// The report as JUnit XML.

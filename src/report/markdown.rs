@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::demands::demanded;
+use super::shared::{LEGEND, about, by_group, by_scale, escape_controls, glyph, is_outside, not_met, tally};
 use super::tables::{Table, tables};
 use super::words::{problem, render};
-use super::{LEGEND, about, by_group, by_scale, escape_controls, glyph, is_outside, not_met, tally};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Role, cited};
 

@@ -4,8 +4,9 @@
 use maud::{Markup, html};
 
 use super::demands::demanded;
+use super::shared::by_scale;
+use super::summary;
 use super::words::found;
-use super::{by_scale, summary};
 use crate::evidence::Value;
 use crate::gate::{Decisive, Estimate, Fact, Finding, Judgement, Role, Status, Threshold};
 

@@ -1,9 +1,9 @@
 //! The verdict on one screen: the seven lines of the V5 document by scale, and the numbers that matter
 //! most. Both are read off the findings, and the terminal and GitHub show them alike.
 
+use super::shared::{by_scale, is_outside};
 use super::tables::Table;
 use super::words::{interval, range};
-use super::{by_scale, is_outside};
 use crate::evidence::Value;
 use crate::gate::{Estimate, Fact, Finding, Judgement, Status};
 

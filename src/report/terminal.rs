@@ -6,10 +6,12 @@ use console::{Style, Term, measure_text_width, strip_ansi_codes};
 use textwrap::WordSplitter;
 
 use super::demands::demanded;
+use super::shared::{
+    LEGEND, about, by_group, by_scale, glyph, is_outside, is_unmeasured_info, not_met, tally,
+};
 use super::summary::summary_tables;
 use super::tables::{Table, tables};
 use super::words::{problem, render};
-use super::{LEGEND, about, by_group, by_scale, glyph, is_outside, is_unmeasured_info, not_met, tally};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Role, Status, Verdict, cited};
 

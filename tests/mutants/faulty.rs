@@ -29,7 +29,8 @@ pub enum Fault {
     DropsTail,
     /// One word is missing from the head.
     Narrow,
-    /// So many nats are added to every loss.
+    /// So many nats are added to every loss that is asked for as such; benchmarks and recall, which score from
+    /// logits, are left alone.
     Worse(f64),
     /// Instead of an answer a shrug, in so many cases of a thousand.
     Shrugs(u64),

@@ -203,6 +203,32 @@ static NEEDLE_HIDDEN: Probe = Probe {
     measure: |s| recall_over(s, &|test| Some(items(test)?.into_iter().map(hidden).collect())),
 };
 
+/// Questions to which no conversation belongs.
+static UNTOLD: Probe = Probe {
+    id: "recall",
+    about: "recall of what was never told",
+    metrics: &[],
+    data: ProbeData::HeldOut,
+    measure_checkpoint: None,
+    measure: |s| {
+        recall_over(s, &|test| {
+            let untold = |item| ClozeItem { context: String::new(), evidence: 0, ..item };
+            Some(items(test)?.into_iter().map(untold).collect())
+        })
+    },
+};
+
+/// In every trial GroundThink is asked without the conversation, GPT-2 with it.
+pub fn untold(lab: &Lab) -> Result<Case, Failed> {
+    let sound = lab.evidence()?;
+    let mut broken = sound.clone();
+    for &seed in &lab.protocol().seeds {
+        let answers = lab.trained("groundthink", seed)?.put(&UNTOLD, "groundthink")?;
+        broken = swap(&broken, "groundthink", seed, UNTOLD.id, answers);
+    }
+    Ok(Case { sound, broken })
+}
+
 /// The label of another item of the template; every candidate is once the truth, as before.
 fn relabelled(mut item: ClozeItem) -> ClozeItem {
     item.truth = (5 * item.truth + item.template) % item.candidates.len();

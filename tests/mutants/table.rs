@@ -143,6 +143,14 @@ pub const MUTANTS: &[Mutant] = &[
         in_models::needle_hidden,
     ),
     row(
+        "conversation-not-shown",
+        "GroundThink is asked about conversations that only GPT-2 is shown.",
+        EVALUATION,
+        "statefulness-not-below",
+        Unmet,
+        in_models::untold,
+    ),
+    row(
         "labels-shuffled",
         "The items of a test have each other's labels.",
         EVALUATION,

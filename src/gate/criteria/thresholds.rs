@@ -40,7 +40,7 @@ pub(super) const ROWS: &[Criterion] = &[
         id: "statefulness-good-enough",
         claim: "GroundThink's statefulness score is 10 % better",
         why: "\"Good Enough\" in the table of practical thresholds.",
-        source: &[R(9), Section("Practical Thresholds")],
+        source: &[R(9), R(17), Section("Practical Thresholds")],
         metrics: &[M::StatefulnessScore],
         rule: Rule::ratio_at_least(1.10),
         ..BAND
@@ -49,7 +49,7 @@ pub(super) const ROWS: &[Criterion] = &[
         id: "statefulness-promising",
         claim: "GroundThink's statefulness score is 25 % better",
         why: "\"Promising\" in the table of practical thresholds.",
-        source: &[R(9), Section("Practical Thresholds")],
+        source: &[R(9), R(17), Section("Practical Thresholds")],
         metrics: &[M::StatefulnessScore],
         rule: Rule::ratio_at_least(1.25),
         ..BAND
@@ -58,7 +58,7 @@ pub(super) const ROWS: &[Criterion] = &[
         id: "statefulness-excellent",
         claim: "GroundThink's statefulness score is 50 % better",
         why: "\"Excellent\" in the table of practical thresholds.",
-        source: &[R(9), Section("Practical Thresholds")],
+        source: &[R(9), R(17), Section("Practical Thresholds")],
         metrics: &[M::StatefulnessScore],
         rule: Rule::ratio_at_least(1.50),
         ..BAND

@@ -11,7 +11,7 @@ pub(super) const ROWS: &[Criterion] = &[
     Criterion {
         id: "PASS-1",
         claim: "The model passes its graduation tests",
-        why: "PASS requirement 1: all V4 models pass graduation.",
+        why: "PASS requirement 1: the models of all four sizes pass graduation.",
         source: &[R(14), Pass(1), Section("V5 Gate Criteria")],
         rule: Rule::all(&[
             "state-tests",

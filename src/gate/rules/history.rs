@@ -1,4 +1,4 @@
-//! Rules about earlier iterations of the architecture and the present one (§4 of the rulings, Iterations).
+//! Rules about earlier iterations of the architecture and the present one (test Iterations of the rulings).
 
 use std::collections::BTreeMap;
 

@@ -320,4 +320,22 @@ mod tests {
         assert_eq!(sps([[f64::NAN, f64::NAN]; 5]), Some(0.0));
         assert!(persistence(&retained([[3.0, 2.9]; 5])[..4]).is_none());
     }
+
+    /// Ruling R17: what does not fit is cut on the left, between two tokens, and the question stays whole.
+    #[test]
+    fn a_conversation_too_long_is_cut_on_the_left() {
+        let text = "A: My favorite color is blue.\nB: I see.\n";
+        let tokenizer = Tokenizer::train(&[text], 280).unwrap();
+        let item = ClozeItem { context: text.repeat(3), ..items("three_turn_memory").unwrap().remove(0) };
+        let (context, stem) =
+            (tokenizer.encode(&item.context).unwrap(), tokenizer.encode(&item.stem).unwrap());
+        let whole = [context.as_slice(), &stem].concat();
+        let with = |memory, window| prompt(&tokenizer, &item, memory, window).unwrap();
+        assert_eq!(with(usize::MAX, None), whole);
+        assert_eq!(with(usize::MAX, Some(whole.len())), whole);
+        for window in [stem.len() + 1, stem.len() + 7, whole.len() - 1] {
+            assert_eq!(with(usize::MAX, Some(window)), whole[whole.len() - window..], "window {window}");
+        }
+        assert_eq!(with(0, Some(whole.len())), stem, "a state that was reset knows the stem alone");
+    }
 }
