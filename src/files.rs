@@ -152,7 +152,7 @@ impl FileLock {
     }
 
     /// Whether others are kept out.
-    pub fn is_held(&self) -> bool {
+    pub fn holds(&self) -> bool {
         self.held.is_some()
     }
 }

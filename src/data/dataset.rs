@@ -200,7 +200,7 @@ pub fn prepare_with(
     let lock = FileLock::acquire(&folder.join(".lock"), &purpose, &say, patience.stopping);
     let io = |error| CacheError::Io { path: folder.clone(), source: error };
     let lock = lock.map_err(io)?;
-    if lock.is_held() {
+    if lock.holds() {
         sweep(&folder).map_err(io)?;
     }
     let tokenizer = tokenizer(&vocabulary, &source.train, &folder, patience)?;

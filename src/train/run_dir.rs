@@ -22,13 +22,13 @@ fn before_last_tenth(steps: u64) -> u64 {
     steps - steps / 10
 }
 
+/// The steps after which a checkpoint was written, by its name.
+fn step_of(checkpoint: &Path) -> Option<u64> {
+    checkpoint.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
+}
+
 /// Held by the process that trains.
 const LOCK: &str = ".lock";
-
-/// The step of a checkpoint's name.
-fn step_of(name: &str) -> Option<u64> {
-    name.strip_prefix("step-")?.parse().ok()
-}
 
 fn remove(folder: &Path) -> Result<(), CheckpointError> {
     fs::remove_dir_all(folder).map_err(CheckpointError::io(folder))
@@ -74,12 +74,12 @@ impl RunDir {
         let lock = FileLock::acquire(&self.0.join(LOCK), &purpose, &|line| screen.say(line), &|| stop(0));
         let lock = lock.map_err(CheckpointError::io(&self.0))?;
         // Without a lock, what lies here may be somebody's who is at work.
-        if lock.is_held() {
+        if lock.holds() {
             sweep(&self.0).map_err(CheckpointError::io(&self.0))?;
         }
         // What another process ended while this one waited, or before it was killed.
         if let Some(run) = self.found(job)? {
-            if lock.is_held() {
+            if lock.holds() {
                 self.checkpoints()?.iter().try_for_each(|(_, path)| remove(path))?;
             }
             return Ok(run);
@@ -102,8 +102,11 @@ impl RunDir {
 
     /// Whether nothing is left but what an ended run keeps.
     fn is_tidy(&self) -> Result<bool, CheckpointError> {
-        let names = self.names()?;
-        Ok(!names.iter().any(|name| name == LOCK || name.starts_with(WRITING) || step_of(name).is_some()))
+        let passing = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name == LOCK || name.starts_with(WRITING) || step_of(path).is_some()
+        };
+        Ok(!self.paths()?.iter().any(passing))
     }
 
     fn refuse_other(&self, job: &TrainJob<'_>, run: &Run) -> Result<(), TrainError> {
@@ -162,23 +165,19 @@ impl RunDir {
 
     /// Checkpoints by step, newest last.
     fn checkpoints(&self) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
-        let names = self.names()?;
-        let mut found: Vec<_> =
-            names.iter().filter_map(|name| Some((step_of(name)?, self.0.join(name)))).collect();
+        let paths = self.paths()?;
+        let mut found: Vec<_> = paths.into_iter().filter_map(|path| Some((step_of(&path)?, path))).collect();
         found.sort();
         Ok(found)
     }
 
     /// What lies in the folder.
-    fn names(&self) -> Result<Vec<String>, CheckpointError> {
+    fn paths(&self) -> Result<Vec<PathBuf>, CheckpointError> {
         if !self.0.exists() {
             return Ok(Vec::new());
         }
         let entries = fs::read_dir(&self.0).map_err(CheckpointError::io(&self.0))?;
-        let name = |entry: std::io::Result<fs::DirEntry>| {
-            Ok(entry.map_err(CheckpointError::io(&self.0))?.file_name().to_string_lossy().into_owned())
-        };
-        entries.map(name).collect()
+        entries.map(|entry| Ok(entry.map_err(CheckpointError::io(&self.0))?.path())).collect()
     }
 
     fn latest(&self) -> Result<Option<PathBuf>, CheckpointError> {
