@@ -157,6 +157,14 @@ impl FileLock {
     }
 }
 
+impl FileLock {
+    /// Whether a process holds the lock at that path.
+    pub fn is_held(path: &Path) -> bool {
+        let file = File::options().read(true).open(path);
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+}
+
 impl Drop for FileLock {
     fn drop(&mut self) {
         if self.held.is_some() {

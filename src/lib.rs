@@ -15,7 +15,8 @@
 //! 7. [`probes`]: what is measured of a trained model; no probe knows a threshold.
 //! 8. [`protocol`]: which models, scales, seeds, data and recipe are to be collected.
 //! 9. [`collect`]: from a protocol to a ledger; the only code that makes a measurement.
-//! 10. [`evaluate`]: the same questions put to one checkpoint.
+//! 10. [`fleet`]: the same on many machines: its tasks, what they cost, and what engines read.
+//! 11. [`evaluate`]: the same questions put to one checkpoint.
 //!
 //! At the waist, plain numbers:
 //!
@@ -65,6 +66,7 @@ pub mod device;
 pub mod evaluate;
 pub mod evidence;
 pub mod files;
+pub mod fleet;
 pub mod gate;
 pub mod heap;
 pub mod launch;

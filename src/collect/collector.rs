@@ -1,7 +1,7 @@
 //! A protocol being collected: trials are trained or found trained, and probes put to them whose answers are lacking.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -12,13 +12,13 @@ use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, prepare_with};
 use crate::data::vocabulary::Patience;
 use crate::device::Compute;
-use crate::evidence::{Condition, Ledger, Line, Measurement};
-use crate::files::FileLock;
+use crate::evidence::{Condition, LEDGER, Ledger, Line, Measurement, RUNS};
+use crate::files::{FileLock, folder_of};
 use crate::models::LanguageModel;
 use crate::probes::{EvalData, PROBES, Probe, TASKS, TrainedModel, overfit_needs};
 use crate::progress::Screen;
 use crate::protocol::Protocol;
-use crate::train::{Ending, RunDir};
+use crate::train::{Ending, RunDir, TrainJob};
 
 /// Held, below `out`, by the process that collects.
 pub(super) const LOCK: &str = ".lock";
@@ -45,6 +45,8 @@ pub struct Collector<'a> {
     pub(super) options: &'a Options<'a>,
     pub(super) dataset: Dataset,
     pub(super) ledger: Mutex<Ledger>,
+    /// What other processes have in ledgers of their own.
+    others: Ledger,
 }
 
 /// Brings the ledger under `options.out` to where the protocol wants it, and returns it.
@@ -72,7 +74,7 @@ fn work(collector: &Collector<'_>, queue: &Mutex<VecDeque<Trial>>, failures: &Mu
 impl<'a> Collector<'a> {
     /// Prepares the data set, opens the ledger and writes down the manifest.
     pub fn open(protocol: &'a Protocol, options: &'a Options<'a>) -> Result<Self, CollectError> {
-        let mut ledger = Ledger::open_or_empty(options.out.join("ledger.jsonl"))?;
+        let mut ledger = Ledger::open_or_empty(options.out.join(LEDGER))?;
         let stopping = || options.stop.load(Ordering::Relaxed);
         let screen = options.screen.clone();
         let patience = Patience { screen, stopping: &stopping, limit: Patience::LIMIT };
@@ -85,7 +87,17 @@ impl<'a> Collector<'a> {
             rehearsed.map_err(|e| CollectError::Probe { probe: task.id, subject, error: Box::new(e) })?;
         }
         ledger.append(&[Line::Manifest(manifest(protocol, &dataset, options.data, options.compute)?)])?;
-        Ok(Self { protocol, options, dataset, ledger: Mutex::new(ledger) })
+        let others = Ledger::of_runs(options.out)?;
+        Ok(Self { protocol, options, dataset, ledger: Mutex::new(ledger), others })
+    }
+
+    /// The same, but what is added goes to a ledger of its own, which has the promise too.
+    pub(super) fn with_own_ledger(self, path: PathBuf) -> Result<Self, CollectError> {
+        let mut own = Ledger::open_or_empty(path)?;
+        let common = self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
+        own.append(&common.manifest().cloned().map(Line::Manifest).into_iter().collect::<Vec<_>>())?;
+        let others = self.others.joined(common);
+        Ok(Self { ledger: Mutex::new(own), others, ..self })
     }
 
     /// The data set.
@@ -95,12 +107,12 @@ impl<'a> Collector<'a> {
 
     /// Waits while another process collects in this folder, then reads what it added to the ledger. Times would be
     /// wrong beside other work, and a probe that two ask at once would be asked twice.
-    pub(super) fn exclusively(&self) -> Result<FileLock, CollectError> {
-        let (out, screen) = (self.options.out, self.options.screen);
+    pub(super) fn exclusively(&self, path: &Path) -> Result<FileLock, CollectError> {
+        let screen = self.options.screen;
         let purpose = format!("collecting {}", self.protocol.name);
         let stop = || self.options.stop.load(Ordering::Relaxed);
-        let held = FileLock::acquire(&out.join(LOCK), &purpose, &|line| screen.say(line), &stop);
-        let held = held.map_err(|error| CollectError::Lock { path: out.to_owned(), error })?;
+        let held = FileLock::acquire(path, &purpose, &|line| screen.say(line), &stop);
+        let held = held.map_err(|error| CollectError::Lock { path: folder_of(path).to_owned(), error })?;
         lock(&self.ledger).append(&[])?;
         Ok(held)
     }
@@ -108,7 +120,7 @@ impl<'a> Collector<'a> {
     /// Runs every trial and returns the ledger.
     pub fn all(self) -> Result<Ledger, CollectError> {
         self.expect_enough()?;
-        let held = self.exclusively()?;
+        let held = self.exclusively(&self.options.out.join(LOCK))?;
         let queue = Mutex::new(trials(self.protocol));
         let jobs = self.jobs();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -134,7 +146,7 @@ impl<'a> Collector<'a> {
     }
 
     /// Refuses a context or a training text that a probe could not use once everything is trained.
-    fn expect_enough(&self) -> Result<(), CollectError> {
+    pub(super) fn expect_enough(&self) -> Result<(), CollectError> {
         let (context, tokens) = (self.protocol.recipe.context_length, self.dataset.train.len());
         for scale in self.protocol.scales() {
             let [least_context, least_tokens] = overfit_needs(scale);
@@ -171,13 +183,35 @@ impl<'a> Collector<'a> {
         self.options.jobs.unwrap_or(if small { cores } else { 1 }).max(1)
     }
 
-    /// The ledger as it stands.
+    /// Everything that the folder of evidence has.
     pub fn close(self) -> Ledger {
-        self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner).joined(self.others)
+    }
+
+    /// The first measurement of any ledger that tells something.
+    pub(super) fn told<T>(&self, tell: impl Fn(&Measurement) -> Option<T>) -> Option<T> {
+        let ledger = lock(&self.ledger);
+        ledger.measurements().chain(self.others.measurements()).find_map(tell)
+    }
+
+    /// A trial that was trained before.
+    pub(super) fn trained(&self, trial: Trial) -> Result<Trained<'_>, CollectError> {
+        let (job, folder) = self.place(trial)?;
+        if folder.ended()?.is_none() {
+            let what = format!("expected the trained {}, got none: its task comes first", trial.label());
+            return Err(CollectError::Unfit { path: folder.0, what });
+        }
+        self.train_in(trial, job, folder)
     }
 
     /// Trains a trial, or finds that it was trained before.
     pub fn train(&self, trial: Trial) -> Result<Trained<'_>, CollectError> {
+        let (job, folder) = self.place(trial)?;
+        self.train_in(trial, job, folder)
+    }
+
+    /// What a trial's training is, and where it happens.
+    fn place(&self, trial: Trial) -> Result<(TrainJob<'_>, RunDir), CollectError> {
         let order = self.saved_order(trial.seed)?;
         let job = job(
             self.protocol,
@@ -187,7 +221,16 @@ impl<'a> Collector<'a> {
             (trial.seed, order),
             self.options.compute,
         )?;
-        let folder = RunDir(self.options.out.join("runs").join(folder_name(&trial, &job)));
+        let folder = RunDir(self.options.out.join(RUNS).join(folder_name(&trial, &job)));
+        Ok((job, folder))
+    }
+
+    fn train_in<'b>(
+        &'b self,
+        trial: Trial,
+        job: TrainJob<'b>,
+        folder: RunDir,
+    ) -> Result<Trained<'b>, CollectError> {
         let stop = |_| self.options.stop.load(Ordering::Relaxed);
         let run = folder.train(&job, self.options.screen, &stop)?;
         if run.ending == Ending::Interrupted {
@@ -223,10 +266,15 @@ impl<'a> Collector<'a> {
     }
 
     fn run(&self, trial: Trial) -> Result<(), CollectError> {
-        let trained = self.train(trial)?;
+        self.question(&self.train(trial)?)
+    }
+
+    /// Puts to a trained trial every probe whose answers are lacking.
+    pub(super) fn question(&self, trained: &Trained<'_>) -> Result<(), CollectError> {
+        let trial = trained.trial;
         let (mut lacking, data) = (Vec::new(), self.eval_data());
         for probe in PROBES.iter().filter(|probe| probe.is_available(&data)) {
-            if !self.answered(&trained, probe)? {
+            if !self.answered(trained, probe)? {
                 lacking.push(probe);
             }
         }
@@ -234,7 +282,7 @@ impl<'a> Collector<'a> {
             return Ok(());
         }
         let (model, untrained) = (trained.model()?, trained.untrained()?);
-        let subject = self.subject(&trained, model.as_ref(), untrained.as_ref());
+        let subject = self.subject(trained, model.as_ref(), untrained.as_ref());
         self.append(&curves(&trial.of(Condition::Trained), &trained.run, &trained.source)?)?;
         let task = self.options.screen.task(&format!("{}: probes", trial.label()), 0, lacking.len() as u64);
         for (i, probe) in lacking.into_iter().enumerate() {
@@ -257,16 +305,16 @@ impl<'a> Collector<'a> {
         let trial = &trained.trial;
         let failed = CollectError::of(probe, || trial.label());
         let data_digest = probe.data_digest(&self.eval_data()).map_err(failed)?;
-        let ledger = lock(&self.ledger);
         let wanted = source_for(probe, &trained.source, data_digest);
         let matches = |m: &Measurement| {
             let of = m.subject();
-            of.model == trial.spec.name
+            let same = of.model == trial.spec.name
                 && of.scale == trial.scale.name
                 && of.seed == trial.seed
-                && *m.provenance() == wanted
+                && *m.provenance() == wanted;
+            same.then_some(())
         };
-        Ok(ledger.measurements().any(matches))
+        Ok(self.told(matches).is_some())
     }
 
     /// Drawn once, saved, and read back: the file is what both models read.

@@ -20,7 +20,7 @@ use crate::probes::{ProbeError, Reading};
 use crate::statistics::{compute_efficiency, compute_efficiency_as_written};
 
 /// Who asked, in provenances.
-const NAME: &str = "efficiency";
+pub const TIMES: &str = "efficiency";
 
 /// A model that is measured beside others.
 pub struct Candidate<'a> {
@@ -41,7 +41,7 @@ pub fn measure_interleaved(
     drive: &mut Driver<'_>,
 ) -> Result<Vec<Line>, CollectError> {
     let failed = |error| CollectError::Probe {
-        probe: NAME,
+        probe: TIMES,
         subject: candidates.iter().map(|e| e.of.model.clone()).collect::<Vec<_>>().join(" and "),
         error: Box::new(error),
     };
@@ -82,29 +82,35 @@ fn stamped(readings: &[Reading], of: &Subject, source: &Provenance) -> Result<Ve
 }
 
 fn measured_by_us(source: &Provenance) -> Provenance {
-    Provenance { probe: NAME.to_owned(), ..source.clone() }
+    Provenance { probe: TIMES.to_owned(), ..source.clone() }
 }
 
 impl Collector<'_> {
     /// Measures time and memory of every trial of which the ledger lacks them; trains what was not trained.
     /// For a process that does nothing else meanwhile.
     pub fn efficiency(&self, drive: &mut Driver<'_>) -> Result<(), CollectError> {
-        let _held = self.exclusively()?;
+        let _held = self.exclusively(&self.options.out.join(LOCK))?;
         for scale in self.protocol.scales() {
             for &seed in &self.protocol.seeds {
                 let specs = self.protocol.models.iter().filter_map(|name| models::find(name));
                 let trained = specs.map(|spec| self.train(Trial { spec, scale, seed }));
-                let trained = trained.collect::<Result<Vec<_>, _>>()?;
-                let known = trained.iter().filter(|t| self.has_times(t)).count();
-                if known == 0 {
-                    self.append(&self.measure(&trained, drive)?)?;
-                } else if known < trained.len() {
-                    // Measuring the others again would contradict what is there; alone, they take no turns.
-                    let what = "expected times of all models of a trial or of none; V5_FRESH=1 measures anew";
-                    let path = lock(&self.ledger).path().to_owned();
-                    return Err(CollectError::Unfit { path, what: what.to_owned() });
-                }
+                self.times(&trained.collect::<Result<Vec<_>, _>>()?, drive)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Measures the models of a trial in turns, unless that was done before.
+    pub(super) fn times(&self, trained: &[Trained<'_>], drive: &mut Driver<'_>) -> Result<(), CollectError> {
+        let known = trained.iter().filter(|t| self.has_times(t)).count();
+        if known == 0 {
+            return self.append(&self.measure(trained, drive)?);
+        }
+        if known < trained.len() {
+            // Measuring the others again would contradict what is there; alone, they take no turns.
+            let what = "expected times of all models of a trial or of none; V5_FRESH=1 measures anew";
+            let path = lock(&self.ledger).path().to_owned();
+            return Err(CollectError::Unfit { path, what: what.to_owned() });
         }
         Ok(())
     }
@@ -122,8 +128,11 @@ impl Collector<'_> {
                 (seed, self.saved_order(seed)?),
                 self.options.compute,
             )?;
-            let failed =
-                |error| CollectError::Probe { probe: NAME, subject: t.trial.label(), error: Box::new(error) };
+            let failed = |error| CollectError::Probe {
+                probe: TIMES,
+                subject: t.trial.label(),
+                error: Box::new(error),
+            };
             let peak = training_peak(job).map_err(failed)?;
             told.extend(stamped(&[peak], &t.trial.of(Condition::Trained), &t.source)?);
         }
@@ -155,8 +164,7 @@ impl Collector<'_> {
     /// What the ledger has of a trial that tells it.
     fn of_trial<T>(&self, trained: &Trained<'_>, tell: impl Fn(&Measurement) -> Option<T>) -> Option<T> {
         let of = trained.trial.of(Condition::Trained);
-        let ledger = lock(&self.ledger);
-        ledger.measurements().filter(|m| *m.subject() == of).find_map(tell)
+        self.told(|m| (*m.subject() == of).then(|| tell(m)).flatten())
     }
 
     fn has_times(&self, trained: &Trained<'_>) -> bool {
@@ -190,8 +198,8 @@ pub fn archive_timings(out: &Path) -> Result<Option<PathBuf>, CollectError> {
         return Ok(None);
     }
     let kept = |line: &&Line| match line {
-        Line::Measurement(m) => m.provenance().probe != NAME,
-        Line::Curve(c) => c.provenance().probe != NAME,
+        Line::Measurement(m) => m.provenance().probe != TIMES,
+        Line::Curve(c) => c.provenance().probe != TIMES,
         Line::Manifest(_) | Line::Iteration(_) => true,
     };
     let kept: Vec<Line> = old.lines().iter().filter(kept).cloned().collect();

@@ -6,11 +6,13 @@ mod collector;
 mod efficiency;
 mod error;
 mod measure;
+mod task;
 mod trial;
 
 pub use collector::{Collector, Options, collect};
-pub use efficiency::{Candidate, archive_timings, measure_interleaved};
+pub use efficiency::{Candidate, TIMES, archive_timings, measure_interleaved};
 pub use error::CollectError;
 pub use measure::question;
 pub(crate) use measure::to_measurement;
+pub use task::{FleetTask, run_task, tasks, times_folder};
 pub use trial::{REVISION, Trained, Trial, job, manifest, provenance};

@@ -94,8 +94,8 @@ pub enum LedgerError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     path: PathBuf,
-    lines: Vec<Line>,
-    faults: Vec<String>,
+    pub(super) lines: Vec<Line>,
+    pub(super) faults: Vec<String>,
 }
 
 impl Ledger {
@@ -134,10 +134,15 @@ impl Ledger {
         let path = path.as_ref();
         match Ledger::open(path) {
             Err(LedgerError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                Ok(Ledger { path: path.to_owned(), ..Ledger::default() })
+                Ok(Ledger::at(path.to_owned()))
             }
             other => other,
         }
+    }
+
+    /// An empty ledger that will be kept there.
+    pub(super) fn at(path: PathBuf) -> Self {
+        Ledger { path, ..Ledger::default() }
     }
 
     /// A ledger of these lines that is in no file yet.
@@ -229,7 +234,7 @@ impl Ledger {
         Ok(count)
     }
 
-    /// The lines that are new, with their text. A manifest gets the next number unless it already
+    /// The lines that are new, with their text. A manifest without a number gets the next one unless it already
     /// governs: otherwise going back to an earlier one would leave the later one in force.
     fn lacking(&self, lines: &[Line]) -> io::Result<Vec<(Line, String)>> {
         let mut known = HashSet::new();
@@ -240,7 +245,7 @@ impl Ledger {
         let mut added = Vec::new();
         for line in lines {
             let line = match line {
-                Line::Manifest(manifest) => {
+                Line::Manifest(manifest) if manifest.number == 0 => {
                     let number = governing.as_ref().map_or(0, |g| g.number);
                     let same = Manifest { number, ..manifest.clone() };
                     if governing.as_ref() == Some(&same) {

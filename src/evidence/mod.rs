@@ -3,6 +3,7 @@
 
 mod curve;
 mod ledger;
+mod ledgers_below;
 mod measurement;
 mod metric;
 mod provenance;
@@ -11,6 +12,7 @@ mod recall_tests;
 
 pub use curve::{Curve, CurveError, CurveKind};
 pub use ledger::{Ledger, LedgerError, Line};
+pub use ledgers_below::{LEDGER, RUNS};
 pub use measurement::{Condition, Measurement, Subject, Value};
 pub use metric::{Direction, Metric};
 pub use provenance::{ExpectedRun, Field, Iteration, Manifest, Provenance, SCHEMA};

@@ -24,7 +24,7 @@ pub use efficiency::{
 pub use intervals::{
     Equivalence, clustered_interval, equivalence, paired_interval, separation_rule, t_interval, wilson,
 };
-pub use power::{detectable, power, trials_needed};
+pub use power::{detectable, detectable_with, power, trials_needed};
 pub use scaling_law::{Law, fit, offset_power_law, power_law};
 
 /// The share of repetitions in which an interval covers the truth, unless it says otherwise.

@@ -23,8 +23,12 @@ pub fn power(effect: f64, sd: f64, n: usize) -> Option<f64> {
 /// with their sample deviation for the true one, detects in four cases out of five; in the unit of
 /// the differences. `None` of fewer than two.
 pub fn detectable(differences: &[f64]) -> Option<f64> {
-    let n = differences.len();
-    Some(Test::of(n)?.noncentrality()? * sd(differences)? / (n as f64).sqrt())
+    detectable_with(sd(differences)?, differences.len())
+}
+
+/// The same of `n` differences whose true standard deviation is `sd`.
+pub fn detectable_with(sd: f64, n: usize) -> Option<f64> {
+    Some(Test::of(n)?.noncentrality()? * sd / (n as f64).sqrt())
 }
 
 /// The fewest trials, at least two, of which a paired two-sided t test at 5 % detects a true mean

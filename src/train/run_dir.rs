@@ -54,6 +54,28 @@ impl RunDir {
         Ok(Some(read_json(&path, "the record of a run")?))
     }
 
+    /// Whether there is an ended run.
+    pub fn has_ended(&self) -> bool {
+        self.0.join("run.json").exists()
+    }
+
+    /// The steps of the last checkpoint of a training that has not ended; looks and touches nothing.
+    pub fn stored_steps(&self) -> Option<u64> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        entries.filter_map(|entry| step_of(&entry.path())).max()
+    }
+
+    /// The record beside that checkpoint.
+    pub fn stored(&self) -> Result<Option<Run>, TrainError> {
+        let Some(steps) = self.stored_steps() else { return Ok(None) };
+        let path = self.step(steps).join("trainer.json");
+        Ok(Some(read_json(&path, "the state of a training")?))
+    }
+
+    fn step(&self, steps: u64) -> PathBuf {
+        self.0.join(format!("step-{steps:08}"))
+    }
+
     /// Trains to the end, from the last checkpoint if there is one, unless it was done before.
     /// Waits while another process trains here, and then goes on from what that one left, or tidies up
     /// what it left when it was killed. `stop` is asked before every step, with the steps made so far;
@@ -206,7 +228,7 @@ impl RunDir {
         let older = self.checkpoints()?;
         let name = match ended {
             true => self.checkpoint(),
-            false => self.0.join(format!("step-{:08}", trainer.run.curve.len())),
+            false => self.step(trainer.run.curve.len() as u64),
         };
         if !ended && name.exists() {
             // Stopped before its first step: the checkpoint it came from is this one.

@@ -10,6 +10,7 @@ mod datasets;
 mod dialogues;
 mod docs;
 mod document;
+mod fleet;
 mod gate;
 mod golden;
 mod held_out;

@@ -171,11 +171,11 @@ fn who_waits_can_be_told_to_stop() {
     let second = begin(&arguments);
     std::thread::sleep(std::time::Duration::from_secs(1));
     signal(&second, "-TERM");
-    let said = stderr(&end(second, 2));
+    let said = stderr(&end(second, 75));
     let expected = format!("interrupted while waiting for process {}, which is training", first.id());
     assert!(said.contains(&expected), "{said}");
     signal(&first, "-TERM");
-    assert_eq!(first.wait().unwrap().code(), Some(2));
+    assert_eq!(first.wait().unwrap().code(), Some(75));
     assert!(!out.path().join(".lock").exists());
 }
 

@@ -1,21 +1,22 @@
-//! The command line: thin. Exit codes: 0 pass (or done), 10 fail, 11 incomplete, 2 could not run.
+//! The command line: thin. Exit codes: 0 pass (or done), 10 fail, 11 incomplete, 2 could not run, 75 asked to stop:
+//! the same command goes on.
 
 mod data;
 mod eval;
+mod fleet;
 mod human;
 mod list;
 mod text;
+mod verdict;
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
+
 use clap::{Parser, Subcommand};
-use serde_json::json;
 
 use v5gate::collect::{self, Options, collect};
 use v5gate::data::batches::{Order, window_count};
@@ -23,14 +24,14 @@ use v5gate::data::dataset::prepare_with;
 use v5gate::data::vocabulary::Patience;
 use v5gate::device;
 use v5gate::evidence::{Ledger, Line};
-use v5gate::gate::{self, Judgement, judge};
+use v5gate::fleet::{GRACE_SECONDS, RESUMABLE};
+use v5gate::gate::{self, judge};
 use v5gate::models::{self, MODELS};
-use v5gate::probes::produced_by;
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
-use v5gate::report;
 use v5gate::scale::{self, SCALES};
 use v5gate::train::{Ending, RunDir};
+use verdict::{diff, explain, judge_and_report, judge_only, open};
 
 /// Decides whether a language-model architecture may be released: GroundThink against GPT-2, same
 /// data, same order, same recipe.
@@ -44,12 +45,24 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Collect, judge and report: the main job.
-    Run(Collect),
+    Run {
+        #[command(flatten)]
+        collect: Collect,
+        /// Only the task of that number in the list of `fleet`, with a ledger of its own and no verdict; from
+        /// SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX where one of them is set.
+        #[arg(long)]
+        task: Option<usize>,
+        /// A task of a scale above 8M ends at once where a required row of the others is unmet.
+        #[arg(long)]
+        stop_for_futility: bool,
+    },
+    /// Tasks of a protocol for other machines: what they cost, how far they are, and what starts them.
+    Fleet(fleet::FleetArguments),
     /// Train and question what the ledger still lacks.
     Collect(Collect),
     /// Judge a ledger; reads nothing else.
     Judge {
-        /// The ledger.
+        /// The ledger, or the folder of evidence.
         ledger: PathBuf,
         /// One JSON document on stdout instead of the report.
         #[arg(long)]
@@ -57,7 +70,7 @@ enum Command {
     },
     /// Write the report of a ledger as HTML, Markdown, JSON and JUnit XML.
     Report {
-        /// The ledger.
+        /// The ledger, or the folder of evidence.
         ledger: PathBuf,
         /// Folder to write to; beside the ledger where absent.
         #[arg(long)]
@@ -164,7 +177,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Where not even stderr can be written there is nobody left to tell.
             let _ = writeln!(io::stderr(), "error: {}", message(&error));
-            ExitCode::from(2)
+            ExitCode::from(if STOP.load(Ordering::Relaxed) { RESUMABLE } else { 2 })
         }
     }
 }
@@ -189,19 +202,26 @@ fn print(text: &str) -> Result<()> {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("stdout")
 }
 
-/// Is set when somebody asks for an end: work that goes on where it was ends after its present step.
-/// Everything else just ends.
-fn on_signal() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
+/// Is set when somebody asks for an end.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Makes work that goes on where it was end after its present step, or where a step takes longer, without it:
+/// whoever asks for an end kills before long. Everything else just ends.
+fn on_signal() -> Result<&'static AtomicBool> {
+    let leave = || std::process::exit(i32::from(RESUMABLE));
     let handled = ctrlc::set_handler(move || {
         // The first signal asks for an orderly end, the second does not ask.
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(2);
+        if STOP.swap(true, Ordering::Relaxed) {
+            leave();
         }
         eprintln!("stopping after this step; once more to stop at once");
+        std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_secs(GRACE_SECONDS));
+            eprintln!("error: stopped within a step that takes longer than {GRACE_SECONDS} s");
+            leave();
+        });
     });
-    handled.context("signal handler").map(|()| stop)
+    handled.context("signal handler").map(|()| &STOP)
 }
 
 /// Whether a command computes, and so needs a device; the others work anywhere.
@@ -209,7 +229,7 @@ fn computes(command: &Command) -> bool {
     use Command as C;
     matches!(
         command,
-        C::Run(_)
+        C::Run { .. }
             | C::Collect(_)
             | C::Train { .. }
             | C::Score { .. }
@@ -224,19 +244,27 @@ fn run(command: Command) -> Result<u8> {
         device::choose()?;
     }
     match command {
-        Command::Run(c) => {
-            let (mut ledger, out) = gather(&c)?;
+        Command::Run { collect, task, stop_for_futility } => {
+            if let Some(number) = fleet::number(task)? {
+                let one = |protocol: &Protocol, options: &Options<'_>| {
+                    fleet::run_one(protocol, options, number, stop_for_futility)
+                };
+                return with_options(&collect, one);
+            }
+            let (ledger, out) = gather(&collect)?;
             // What is ruled on this iteration at 8M is kept for the next ones.
             if let Some(iteration) = gate::iteration(&ledger, &judge(&ledger)) {
-                ledger.append(&[Line::Iteration(iteration)])?;
+                Ledger::open_or_empty(ledger.path())?.append(&[Line::Iteration(iteration)])?;
             }
-            judge_and_report(&ledger, &out)
+            judge_and_report(&Ledger::open_below(&out)?, &out)
         }
+        Command::Fleet(arguments) => fleet::run(&arguments),
         Command::Collect(c) => gather(&c).map(|_| 0),
-        Command::Judge { ledger, json } => judge_only(&Ledger::open_broken(&ledger)?, json, false),
+        Command::Judge { ledger, json } => judge_only(&open(&ledger)?, json, false),
         Command::Report { ledger, out } => {
-            let beside = ledger.parent().map(Path::to_owned).unwrap_or_default();
-            judge_and_report(&Ledger::open_broken(&ledger)?, &out.unwrap_or(beside))
+            let beside = if ledger.is_dir() { Some(ledger.as_path()) } else { ledger.parent() };
+            let beside = beside.map(Path::to_owned).unwrap_or_default();
+            judge_and_report(&open(&ledger)?, &out.unwrap_or(beside))
         }
         Command::Explain { id } => explain(&id),
         Command::Diff { old, new, json } => diff(&old, &new, json),
@@ -247,12 +275,12 @@ fn run(command: Command) -> Result<u8> {
         Command::Score { checkpoint, tokens, json } => {
             print(&text::score(&checkpoint, &tokens, json)?).map(|()| 0)
         }
-        Command::Eval(arguments) => print(&eval::run(&arguments, on_signal()?.as_ref())?).map(|()| 0),
+        Command::Eval(arguments) => print(&eval::run(&arguments, on_signal()?)?).map(|()| 0),
         Command::Data(command) => {
             let (text, code) = data::run(&command)?;
             print(&text).map(|()| code)
         }
-        Command::Human(command) => print(&human::run(&command, on_signal()?.as_ref())?).map(|()| 0),
+        Command::Human(command) => print(&human::run(&command, on_signal()?)?).map(|()| 0),
         Command::Generate { checkpoint, prompt, tokens } => {
             print(&text::generate(&checkpoint, &prompt, tokens)?).map(|()| 0)
         }
@@ -260,6 +288,10 @@ fn run(command: Command) -> Result<u8> {
 }
 
 fn gather(c: &Collect) -> Result<(Ledger, PathBuf)> {
+    with_options(c, |protocol, options| Ok((collect(protocol, options)?, options.out.to_owned())))
+}
+
+fn with_options<T>(c: &Collect, work: impl FnOnce(&Protocol, &Options<'_>) -> Result<T>) -> Result<T> {
     let stop = on_signal()?;
     let protocol = Protocol::load(&c.protocol)?;
     let out = c.out.clone().unwrap_or_else(|| Path::new("out").join(protocol.folder(device::current())));
@@ -270,93 +302,9 @@ fn gather(c: &Collect) -> Result<(Ledger, PathBuf)> {
         jobs: c.jobs,
         compute: device::current(),
         screen: &screen,
-        stop: &stop,
+        stop,
     };
-    Ok((collect(&protocol, &options)?, out))
-}
-
-fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
-    let judgement = judge(ledger);
-    if as_json {
-        print_json(&report::json(ledger, &judgement))?;
-    } else {
-        let screen = report::TerminalStyle { brief, ..report::TerminalStyle::of(&console::Term::stdout()) };
-        print(&report::terminal(ledger, &judgement, screen))?;
-    }
-    tell_github(ledger, &judgement)?;
-    Ok(judgement.verdict.exit_code())
-}
-
-fn judge_and_report(ledger: &Ledger, out: &Path) -> Result<u8> {
-    let judgement = judge(ledger);
-    write(&out.join("report.md"), &report::markdown(ledger, &judgement))?;
-    let document = serde_json::to_string_pretty(&report::json(ledger, &judgement))?;
-    write(&out.join("report.json"), &document)?;
-    write(&out.join("report.html"), &report::html(ledger, &judgement))?;
-    write(&out.join("junit.xml"), &report::junit(&judgement)?)?;
-    judge_only(ledger, false, true)?;
-    eprintln!(
-        "report: {}, and report.md, report.json, junit.xml beside it",
-        out.join("report.html").display()
-    );
-    Ok(judgement.verdict.exit_code())
-}
-
-/// On GitHub's machines a verdict is also told in GitHub's way. Not on stdout, which may be a
-/// document: commands are read from stderr as well.
-fn tell_github(ledger: &Ledger, judgement: &Judgement) -> Result<()> {
-    if std::env::var_os("GITHUB_ACTIONS").is_none_or(|value| value != "true") {
-        return Ok(());
-    }
-    eprint!("{}", report::annotations(judgement));
-    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
-        return Ok(());
-    };
-    let text = report::job_summary(ledger, judgement);
-    let file = fs::OpenOptions::new().create(true).append(true).open(&path);
-    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.with_context(|| Path::new(&path).display().to_string())
-}
-
-fn explain(id: &str) -> Result<u8> {
-    let Some(criterion) = report::find_criterion(id) else {
-        let similar = report::similar_ids(id);
-        let hint =
-            if similar.is_empty() { String::new() } else { format!("; similar: {}", similar.join(", ")) };
-        bail!("explain: expected an id of `v5gate list criteria`, got {id:?}{hint}")
-    };
-    let collected_by = |metric| produced_by(metric, criterion.condition);
-    let screen = report::TerminalStyle::of(&console::Term::stdout());
-    print(&report::show_rows(&report::explain(criterion, &collected_by), screen)).map(|()| 0)
-}
-
-fn diff(old: &Path, new: &Path, as_json: bool) -> Result<u8> {
-    let [old, new] = [Ledger::open_broken(old)?, Ledger::open_broken(new)?];
-    let [before, after] = [judge(&old), judge(&new)];
-    let difference = report::Difference::between((&old, &before), (&new, &after));
-    if as_json {
-        return print_json(&json!(difference));
-    }
-    let [was, is] = difference.verdict;
-    print(&if was == is {
-        format!("verdict: {is}, as before\n")
-    } else {
-        format!("verdict: {was} before, {is} now\n")
-    })?;
-    if difference.is_empty() {
-        return print("nothing that counts has changed\n").map(|()| 0);
-    }
-    let screen = report::TerminalStyle::of(&console::Term::stdout());
-    print(&report::show_tables(&difference.tables(), screen)).map(|()| 0)
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    let io = |e: io::Error| anyhow::anyhow!("{}: {e}", path.display());
-    v5gate::files::write_atomically(path, io, |file| file.write_all(text.as_bytes()).map_err(io))
-}
-
-fn print_json(value: &serde_json::Value) -> Result<u8> {
-    print(&list::pretty(value)?).map(|()| 0)
+    work(&protocol, &options)
 }
 
 fn train(model: &str, scale: &str, seed: u64, recipe: &str, data: Option<&Path>, out: PathBuf) -> Result<u8> {

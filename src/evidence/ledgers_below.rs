@@ -1,0 +1,83 @@
+//! A folder of evidence that many processes have filled: its ledger and those of its runs, read as one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::{Ledger, LedgerError, Line};
+
+/// The name of a ledger in its folder.
+pub const LEDGER: &str = "ledger.jsonl";
+/// The folder, below a folder of evidence, that has a folder for every run.
+pub const RUNS: &str = "runs";
+
+impl Ledger {
+    /// As much as is understood of the ledger in a folder of evidence and of the ledgers in the folders of its
+    /// runs; the rest are faults. Which process wrote what does not matter, nor in which order: a promise that
+    /// several have written down is one promise. What is added goes to the folder's own ledger.
+    ///
+    /// # Errors
+    /// A ledger that is there and cannot be read. That none is there is no error: nothing was collected.
+    pub fn open_below(folder: &Path) -> Result<Self, LedgerError> {
+        let path = folder.join(LEDGER);
+        let mut all = match Self::open_broken(&path) {
+            Err(LedgerError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Self::at(path),
+            other => other?,
+        };
+        all.add(Self::of_runs(folder)?);
+        Ok(all)
+    }
+
+    /// The same without the folder's own ledger.
+    ///
+    /// # Errors
+    /// As [`Ledger::open_below`].
+    pub fn of_runs(folder: &Path) -> Result<Self, LedgerError> {
+        let paths = ledgers_of_runs(folder)?;
+        let named = |path: &PathBuf| {
+            let mut ledger = Self::open_broken(path)?;
+            let name = path.strip_prefix(folder).unwrap_or(path).display().to_string();
+            ledger.faults.iter_mut().for_each(|fault| *fault = format!("{name}, {fault}"));
+            Ok(ledger)
+        };
+        let read: Result<Vec<Self>, LedgerError> = paths.par_iter().map(named).collect();
+        let mut all = Self::default();
+        read?.into_iter().for_each(|ledger| all.add(ledger));
+        Ok(all)
+    }
+
+    /// These lines and those of another ledger; what is added goes where it would have gone.
+    pub fn joined(mut self, other: Self) -> Self {
+        self.add(other);
+        self
+    }
+
+    fn add(&mut self, other: Self) {
+        let known: BTreeSet<_> = self.manifests().cloned().collect();
+        let is_new = |line: &Line| !matches!(line, Line::Manifest(manifest) if known.contains(manifest));
+        self.lines.extend(other.lines.into_iter().filter(is_new));
+        self.faults.extend(other.faults);
+    }
+}
+
+/// In the order of their names.
+fn ledgers_of_runs(folder: &Path) -> Result<Vec<PathBuf>, LedgerError> {
+    let runs = folder.join(RUNS);
+    let failed = |source| LedgerError::Read { path: runs.clone(), source };
+    let entries = match fs::read_dir(&runs) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path().join(LEDGER);
+        if path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
