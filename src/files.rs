@@ -12,6 +12,24 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+/// What is being written has this before its name until all of it is there.
+pub const WRITING: &str = ".writing-";
+
+/// Removes what killed processes left half-written in a folder: for who holds its lock, beside whom nobody writes.
+pub fn sweep(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(WRITING.as_bytes())) {
+            continue;
+        }
+        match path.is_dir() {
+            true => fs::remove_dir_all(path)?,
+            false => fs::remove_file(path)?,
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file under a temporary name beside it, then renames it; on failure it is as it was.
 /// What is no plain file, such as a pipe, is written to as it stands. `io` makes the caller's error
 /// from the system's.
@@ -32,7 +50,7 @@ pub fn write_atomically<E>(
     fs::create_dir_all(folder).map_err(&io)?;
     // A temporary file would be private to its user; this one is an ordinary file in the end.
     let ordinary = fs::Permissions::from_mode(0o666);
-    let made = tempfile::Builder::new().permissions(ordinary).tempfile_in(folder);
+    let made = tempfile::Builder::new().prefix(WRITING).permissions(ordinary).tempfile_in(folder);
     let (file, temporary) = made.map_err(&io)?.into_parts();
     let mut buffered = BufWriter::new(file);
     write(&mut buffered)?;
@@ -131,6 +149,11 @@ impl FileLock {
                 told = true;
             }
         }
+    }
+
+    /// Whether others are kept out.
+    pub fn holds(&self) -> bool {
+        self.held.is_some()
     }
 }
 
@@ -252,6 +275,19 @@ mod tests {
         fs::write(&path, "process 1, which is gone").unwrap();
         drop(FileLock::acquire(&path, "next", &|line| panic!("{line}"), &|| false).unwrap());
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_half_written_goes_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = |name: &str| folder.path().join(name);
+        fs::create_dir_all(made(".writing-a/b")).unwrap();
+        [".writing-c", "file", ".hidden"].iter().for_each(|name| fs::write(made(name), "").unwrap());
+        sweep(folder.path()).unwrap();
+        let mut left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".hidden", "file"]);
     }
 
     #[test]

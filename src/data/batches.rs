@@ -4,10 +4,10 @@
 //! front to back and never shuffles again, so two models given one order see the same tokens at the
 //! same step.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Tensor};
 use sha2::{Digest, Sha256};
 
 use super::cache::TokenFile;
@@ -132,17 +132,34 @@ impl Order {
         Err(OrderError::File { path: path.to_owned(), message })
     }
 
-    /// Reads what [`Order::save_npy`] or NumPy wrote.
+    /// Reads what [`Order::save_npy`] or NumPy wrote; no length is believed that the file does not have.
     pub fn load_npy(path: &Path) -> Result<Self, OrderError> {
         let wrong = |message: String| OrderError::File { path: path.to_owned(), message };
-        let tensor = Tensor::read_npy(path).map_err(|error| wrong(error.to_string()))?;
-        if tensor.dtype() != DType::U32 || tensor.rank() != 1 {
-            let (dtype, shape) = (tensor.dtype(), tensor.dims().to_vec());
-            return Err(wrong(format!("expected a u32 array of one dimension, got {dtype:?} {shape:?}")));
+        let bytes = fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        let Some((description, data)) = npy_parts(&bytes) else {
+            return Err(wrong("expected an array as NumPy writes it, got something else".to_owned()));
+        };
+        let said: String = description.chars().filter(|c| !c.is_whitespace()).collect();
+        let (windows, rest) = data.as_chunks::<4>();
+        let shape = format!("'shape':({},)", windows.len());
+        if !rest.is_empty() || !said.contains("'descr':'<u4'") || !said.contains(&shape) {
+            let got = format!("{} and {} bytes", description.trim(), data.len());
+            return Err(wrong(format!("expected a u32 array of one dimension, all of it, got {got}")));
         }
-        let windows = tensor.to_vec1().map_err(|error| wrong(error.to_string()))?;
-        Ok(Self { windows })
+        Ok(Self { windows: windows.iter().map(|window| u32::from_le_bytes(*window)).collect() })
     }
+}
+
+/// The description of a NumPy array in a file, and its data.
+fn npy_parts(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (version, rest) = bytes.strip_prefix(b"\x93NUMPY")?.split_first_chunk::<2>()?;
+    let (length, rest) = match version {
+        [1, _] => rest.split_first_chunk::<2>().map(|(n, rest)| (u16::from_le_bytes(*n).into(), rest))?,
+        [2 | 3, _] => rest.split_first_chunk::<4>().map(|(n, rest)| (u32::from_le_bytes(*n), rest))?,
+        _ => return None,
+    };
+    let (description, data) = rest.split_at_checked(length as usize)?;
+    Some((std::str::from_utf8(description).ok()?, data))
 }
 
 /// Version 1.0 of NumPy's format: magic, length of the description, the description padded with

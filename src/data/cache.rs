@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use rayon::prelude::*;
@@ -123,11 +123,7 @@ impl TokenFile {
         assert!(range.end <= self.len(), "tokens {range:?} of {}", self.len());
         let width = self.header.width;
         let bytes = &self.map[PAGE + range.start * width..PAGE + range.end * width];
-        bytes.chunks_exact(width).map(|token| {
-            let mut wide = [0; 4];
-            wide[..token.len()].copy_from_slice(token);
-            u32::from_le_bytes(wide)
-        })
+        bytes.chunks_exact(width).map(wide)
     }
 
     /// Where document `i` lies in the tokens, without the end-of-text token after it.
@@ -166,7 +162,34 @@ fn check(path: &Path, header: &Header, map: &[u8]) -> Result<(), CacheError> {
     if got != header.payload {
         return Err(CacheError::Corrupt { path, expected: header.payload.clone(), got });
     }
-    Ok(())
+    check_payload(path, header, map)
+}
+
+/// Whether every token is in the vocabulary and documents follow one another to the end: a digest only says that the
+/// bytes are those that somebody wrote.
+fn check_payload(path: PathBuf, header: &Header, map: &[u8]) -> Result<(), CacheError> {
+    let (tokens, offsets) = map[PAGE..].split_at(tokens_bytes(header));
+    let vocab_size = header.vocab_size;
+    let outside = |(_, id): &(usize, u32)| *id as usize >= vocab_size;
+    let ids = tokens[..header.tokens * header.width].chunks_exact(header.width).map(wide);
+    if let Some((position, id)) = ids.enumerate().find(outside) {
+        return Err(CacheError::OutsideVocabulary { path, position, id, vocab_size });
+    }
+    let offsets: Vec<u64> = offsets.as_chunks::<8>().0.iter().map(|at| u64::from_le_bytes(*at)).collect();
+    let ends = [offsets.first(), offsets.last()].map(|at| at.copied());
+    if ends != [Some(0), Some(header.tokens as u64)] || !offsets.is_sorted_by(|a, b| a < b) {
+        let expected =
+            format!("{} documents that follow one another to token {}", header.documents, header.tokens);
+        return Err(CacheError::Differs { path, field: "documents", expected, got: "others".to_owned() });
+    }
+    if header.documents == 0 { Err(CacheError::Empty(path)) } else { Ok(()) }
+}
+
+/// A token of two or four bytes.
+fn wide(token: &[u8]) -> u32 {
+    let mut wide = [0; 4];
+    wide[..token.len()].copy_from_slice(token);
+    u32::from_le_bytes(wide)
 }
 
 type Chunk = Result<Vec<Vec<u32>>, TokenizerError>;

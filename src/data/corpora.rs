@@ -79,6 +79,9 @@ pub enum CorpusError {
         /// What the parser said.
         source: serde_json::Error,
     },
+    /// Nothing says where an article begins.
+    #[error("{path}: expected WikiText, where articles begin with a line \" = Title = \" of its own, got none", path = .0.display())]
+    NoHeading(PathBuf),
     /// There is nothing in it.
     #[error("{}: expected at least one document, got none", .0.display())]
     Empty(PathBuf),
@@ -110,7 +113,7 @@ pub fn read(path: &Path, format: Option<Format>) -> Result<Corpus, CorpusError> 
     let text = TextFile::read(path)?.text;
     let documents = match format {
         Format::Text => split_at(&text, |lines, at| lines[at].trim() == END_OF_TEXT, false),
-        Format::WikiText => split_at(&text, is_article_heading, true),
+        Format::WikiText => articles(path, &text)?,
         Format::JsonLines => json_lines(path, &text)?,
     };
     let documents: Vec<String> = documents.into_iter().filter(|text| !text.trim().is_empty()).collect();
@@ -183,6 +186,15 @@ fn split_at(text: &str, boundary: impl Fn(&[&str], usize) -> bool, keep: bool) -
         }
     }
     documents
+}
+
+/// Articles, each from its heading on; what stands before the first belongs to none of them and stays by itself.
+fn articles(path: &Path, text: &str) -> Result<Vec<String>, CorpusError> {
+    let parts = split_at(text, is_article_heading, true);
+    match parts.len() > 1 || text.trim().is_empty() {
+        true => Ok(parts),
+        false => Err(CorpusError::NoHeading(path.to_owned())),
+    }
 }
 
 /// A level-1 heading stands between blank lines, which tells it from a line of text such as "= x =".

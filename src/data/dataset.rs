@@ -14,7 +14,7 @@ use super::synthetic::cloze;
 use super::synthetic::conversations::{self, Amount, Split};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::vocabulary::Patience;
-use crate::files::{FileLock, digest_of_texts, sha256};
+use crate::files::{FileLock, digest_of_texts, sha256, sweep};
 
 /// What to prepare. Unknown fields are refused, so that a typing error cannot go unnoticed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,7 +198,11 @@ pub fn prepare_with(
     let purpose = format!("preparing {}", source.name);
     let say = |line: &str| patience.screen.say(line);
     let lock = FileLock::acquire(&folder.join(".lock"), &purpose, &say, patience.stopping);
-    let _lock = lock.map_err(|error| CacheError::Io { path: folder.clone(), source: error })?;
+    let io = |error| CacheError::Io { path: folder.clone(), source: error };
+    let lock = lock.map_err(io)?;
+    if lock.holds() {
+        sweep(&folder).map_err(io)?;
+    }
     let tokenizer = tokenizer(&vocabulary, &source.train, &folder, patience)?;
     let train = TokenFile::build_or_open(&folder.join("train.tokens"), &train, &tokenizer, &source.train)?;
     let valid = TokenFile::build_or_open(&folder.join("valid.tokens"), &valid, &tokenizer, &source.valid)?;

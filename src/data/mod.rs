@@ -37,6 +37,7 @@ pub mod cache;
 mod cache_writer;
 pub mod corpora;
 pub mod dataset;
+mod guard;
 pub mod published;
 pub mod synthetic;
 mod token_format;

@@ -14,6 +14,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, PostProcessor, Tokenizer as Inner};
 
 use super::corpora::END_OF_TEXT;
+use super::guard::guarded;
 use super::vocabulary::{Patience, Unlearnt, learn};
 use crate::files::{sha256, write_atomically};
 
@@ -95,6 +96,11 @@ pub enum TokenizerError {
     },
 }
 
+/// What the library does, its panics being errors like others.
+fn tamed<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    guarded(call).unwrap_or_else(|said| Err(said.into()))
+}
+
 fn failed(doing: &'static str) -> impl Fn(tokenizers::Error) -> TokenizerError {
     move |error| TokenizerError::Failed { doing, message: error.to_string() }
 }
@@ -111,10 +117,11 @@ impl Tokenizer {
 
     /// Loads a `tokenizer.json`, and what a `tokenizer_config.json` beside it says of the beginning of a text.
     pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
-        let inner = Inner::from_file(path).map_err(|error| TokenizerError::Unreadable {
+        let unreadable = |error: tokenizers::Error| TokenizerError::Unreadable {
             path: path.to_owned(),
             message: error.to_string(),
-        })?;
+        };
+        let inner = tamed(|| Inner::from_file(path)).map_err(unreadable)?;
         let tokenizer = Self::finish(inner, &path.to_string_lossy())?;
         tokenizer.with_bos_of(path.parent().unwrap_or(Path::new("")))
     }
@@ -130,7 +137,7 @@ impl Tokenizer {
             message: error.to_string(),
         };
         let files = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy());
-        Self::finish(byte_level(files.build().map_err(unreadable)?)?, &folder.to_string_lossy())
+        Self::finish(byte_level(tamed(|| files.build()).map_err(unreadable)?)?, &folder.to_string_lossy())
     }
 
     /// The same with the `bos_token` of a folder's `tokenizer_config.json`, where there is one.
@@ -199,13 +206,13 @@ impl Tokenizer {
         })?;
         // The library writes fields in a fixed order, the vocabulary by id and merges by rank, so
         // its compact form is canonical whatever file the tokenizer came from.
-        let json = inner.to_string(false).map_err(failed("serialise it"))?;
+        let json = tamed(|| inner.to_string(false)).map_err(failed("serialise it"))?;
         Ok(Self { inner, eot, bos: eot, digest: sha256(json.as_bytes()) })
     }
 
     /// The ids of a text. The text `<|endoftext|>` inside it becomes the token of that name.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode_fast(text, false).map_err(failed("encode"))?;
+        let encoding = tamed(|| self.inner.encode_fast(text, false)).map_err(failed("encode"))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -214,13 +221,13 @@ impl Tokenizer {
     /// [`Self::bos`].
     pub fn encode_with_special_tokens(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let begins = text.starts_with(&self.decode(&[self.bos])?);
-        let encoding = self.inner.encode_fast(text, !begins).map_err(failed("encode"))?;
+        let encoding = tamed(|| self.inner.encode_fast(text, !begins)).map_err(failed("encode"))?;
         Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of some ids; the end-of-text token is written out.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        self.inner.decode(ids, false).map_err(failed("decode"))
+        tamed(|| self.inner.decode(ids, false)).map_err(failed("decode"))
     }
 
     /// How many tokens there are; every id is smaller.

@@ -22,11 +22,18 @@ type Result<T> = std::result::Result<T, CheckpointError>;
 /// The tensors of a checkpoint, under the names that the architecture declares.
 struct Tensors<'a> {
     named: &'a Path,
+    /// Which they are to be.
+    expected: &'static str,
     all: BTreeMap<String, StoredTensor<'a>>,
 }
 
 impl<'a> Tensors<'a> {
-    fn of(files: &'a TensorFiles, own: BTreeMap<String, StoredTensor<'a>>, config: &Config) -> Result<Self> {
+    fn of(
+        files: &'a TensorFiles,
+        own: BTreeMap<String, StoredTensor<'a>>,
+        config: &Config,
+        expected: &'static str,
+    ) -> Result<Self> {
         let mut all = BTreeMap::new();
         for (name, tensor) in own {
             if all.insert(config.public_name(&name).to_owned(), tensor).is_some() {
@@ -34,7 +41,7 @@ impl<'a> Tensors<'a> {
                 return Err(CheckpointError::unreadable(files.named(), "every tensor once", again));
             }
         }
-        Ok(Self { named: files.named(), all })
+        Ok(Self { named: files.named(), expected, all })
     }
 
     fn error(&self, expected: &'static str, got: impl ToString) -> CheckpointError {
@@ -49,13 +56,12 @@ impl<'a> Tensors<'a> {
 
     /// The parameters that the configuration declares, in float32; every tensor is one of them, or changes nothing.
     fn params(&self, config: &Config) -> Result<Params> {
-        const EXPECTED: &str = "the tensors that config.json asks for";
         let declared = config.declare();
         let known: BTreeSet<&str> = declared.iter().map(|d| d.name.as_str()).collect();
         for name in &known {
             if let Some(t) = self.all.get(*name).filter(|t| !is_float(t.dtype)) {
                 let got = format!("tensor {name:?} has type {:?}, expected F32, F16, BF16 or F64", t.dtype);
-                return Err(self.error(EXPECTED, got));
+                return Err(self.error(self.expected, got));
             }
         }
         let tied = self.tied_duplicate(config)?;
@@ -66,10 +72,10 @@ impl<'a> Tensors<'a> {
             let loaded = load(self.all.get(name)?);
             loaded.map_err(|e| broken = Some(e)).ok()
         });
-        let params = params.map_err(|e| self.error(EXPECTED, broken.unwrap_or(e)))?;
+        let params = params.map_err(|e| self.error(self.expected, broken.unwrap_or(e)))?;
         match left.is_empty() {
             true => Ok(params),
-            false => Err(self.error(EXPECTED, left_over(&left))),
+            false => Err(self.error(self.expected, left_over(&left))),
         }
     }
 
@@ -142,18 +148,18 @@ pub fn load_model(folder: &Path) -> Result<Box<dyn LanguageModel>> {
     if let Some(layout) = foreign_layout(own.keys().map(String::as_str)) {
         return Err(CheckpointError::unreadable(files.named(), "a layout that can be read", layout));
     }
-    let (mut config, source) = match &file {
-        Some(file) => (file.config.clone(), &*path),
+    let (mut config, source, asked) = match &file {
+        Some(file) => (file.config.clone(), &*path, "the tensors that config.json asks for"),
         None if files.is_pth() => {
             let config = Rwkv6Config::of_tensors(&|name| dims(&own, name));
             let config =
                 config.map_err(|e| CheckpointError::unreadable(files.named(), "RWKV-6 of the authors", e))?;
-            (Config::Rwkv6(config), files.named())
+            (Config::Rwkv6(config), files.named(), "the tensors of RWKV-6 as its authors save it")
         }
         None => return Err(CheckpointError::io(&path)(ErrorKind::NotFound.into())),
     };
     let misfit = |e| CheckpointError::unreadable(source, expected, e);
-    let tensors = Tensors::of(&files, own, &config)?;
+    let tensors = Tensors::of(&files, own, &config, asked)?;
     if let Some(file) = &file {
         file.check_sizes(tensors.all.len(), tensors.extent()).map_err(misfit)?;
         tensors.check_rounding(file).map_err(misfit)?;

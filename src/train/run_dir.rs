@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::checkpoint::{CheckpointError, read_json, save_model, write_json, write_tensors};
 use super::run::{Ending, Run};
 use super::trainer::{TrainError, TrainJob, Trainer};
-use crate::files::FileLock;
+use crate::files::{FileLock, WRITING, sweep};
 use crate::progress::Screen;
 
 /// The folder of one run: `step-N` checkpoints while it goes on, `final` and `run.json` when it
@@ -27,10 +27,12 @@ fn step_of(checkpoint: &Path) -> Option<u64> {
     checkpoint.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
 }
 
-/// Half-written checkpoints start with this.
-const WRITING: &str = ".writing-";
 /// Held by the process that trains.
 const LOCK: &str = ".lock";
+
+fn remove(folder: &Path) -> Result<(), CheckpointError> {
+    fs::remove_dir_all(folder).map_err(CheckpointError::io(folder))
+}
 
 impl RunDir {
     /// The checkpoint of an ended run.
@@ -75,8 +77,9 @@ impl RunDir {
     }
 
     /// Trains to the end, from the last checkpoint if there is one, unless it was done before.
-    /// Waits while another process trains here, and then goes on from what that one left. `stop` is asked before every step, with the steps made so far; where it says yes, the run
-    /// is saved as it stands.
+    /// Waits while another process trains here, and then goes on from what that one left, or tidies up
+    /// what it left when it was killed. `stop` is asked before every step, with the steps made so far;
+    /// where it says yes, the run is saved as it stands.
     pub fn train(
         &self,
         job: &TrainJob<'_>,
@@ -84,14 +87,23 @@ impl RunDir {
         stop: &dyn Fn(u64) -> bool,
     ) -> Result<Run, TrainError> {
         job.recipe.check()?;
-        if let Some(run) = self.found(job)? {
+        if let Some(run) = self.found(job)?
+            && self.is_tidy()?
+        {
             return Ok(run);
         }
         let purpose = format!("training {}", job.label);
         let lock = FileLock::acquire(&self.0.join(LOCK), &purpose, &|line| screen.say(line), &|| stop(0));
-        let _lock = lock.map_err(CheckpointError::io(&self.0))?;
-        // What another process ended while this one waited.
+        let lock = lock.map_err(CheckpointError::io(&self.0))?;
+        // Without a lock, what lies here may be somebody's who is at work.
+        if lock.holds() {
+            sweep(&self.0).map_err(CheckpointError::io(&self.0))?;
+        }
+        // What another process ended while this one waited, or before it was killed.
         if let Some(run) = self.found(job)? {
+            if lock.holds() {
+                self.checkpoints()?.iter().try_for_each(|(_, path)| remove(path))?;
+            }
             return Ok(run);
         }
         let mut trainer = match self.latest()? {
@@ -108,6 +120,15 @@ impl RunDir {
         let run = self.ended()?;
         run.iter().try_for_each(|run| self.refuse_other(job, run))?;
         Ok(run)
+    }
+
+    /// Whether nothing is left but what an ended run keeps.
+    fn is_tidy(&self) -> Result<bool, CheckpointError> {
+        let passing = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name == LOCK || name.starts_with(WRITING) || step_of(path).is_some()
+        };
+        Ok(!self.paths()?.iter().any(passing))
     }
 
     fn refuse_other(&self, job: &TrainJob<'_>, run: &Run) -> Result<(), TrainError> {
@@ -166,21 +187,19 @@ impl RunDir {
 
     /// Checkpoints by step, newest last.
     fn checkpoints(&self) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
-        let mut found = Vec::new();
-        if !self.0.exists() {
-            return Ok(found);
-        }
-        for entry in fs::read_dir(&self.0).map_err(CheckpointError::io(&self.0))? {
-            let path = entry.map_err(CheckpointError::io(&self.0))?.path();
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            if name.starts_with(WRITING) {
-                fs::remove_dir_all(&path).map_err(CheckpointError::io(&path))?;
-            } else if let Some(step) = step_of(&path) {
-                found.push((step, path));
-            }
-        }
+        let paths = self.paths()?;
+        let mut found: Vec<_> = paths.into_iter().filter_map(|path| Some((step_of(&path)?, path))).collect();
         found.sort();
         Ok(found)
+    }
+
+    /// What lies in the folder.
+    fn paths(&self) -> Result<Vec<PathBuf>, CheckpointError> {
+        if !self.0.exists() {
+            return Ok(Vec::new());
+        }
+        let entries = fs::read_dir(&self.0).map_err(CheckpointError::io(&self.0))?;
+        entries.map(|entry| Ok(entry.map_err(CheckpointError::io(&self.0))?.path())).collect()
     }
 
     fn latest(&self) -> Result<Option<PathBuf>, CheckpointError> {
@@ -198,7 +217,7 @@ impl RunDir {
         let folder = made.map_err(CheckpointError::io(&self.0))?;
         write(folder.path())?;
         if name.exists() {
-            fs::remove_dir_all(name).map_err(CheckpointError::io(name))?;
+            remove(name)?;
         }
         fs::rename(folder.keep(), name).map_err(CheckpointError::io(name))
     }
@@ -229,7 +248,7 @@ impl RunDir {
             write_json(&self.0.join("run.json"), &trainer.run)?;
         }
         for (_, path) in older.into_iter().filter(|(_, path)| *path != name) {
-            fs::remove_dir_all(&path).map_err(CheckpointError::io(&path))?;
+            remove(&path)?;
         }
         Ok(trainer.run.clone())
     }

@@ -84,12 +84,29 @@ fn a_corpus_that_cannot_be_read_says_where_and_why() {
         read(&written(&folder, "bad.jsonl", "{\"text\": \"one\"}\n{\"txt\": 1}\n"))
             .contains("bad.jsonl, line 2")
     );
+    let no_heading = "Once upon a time .\n\n = = Part = = \n\n There was . \n";
+    assert!(read(&written(&folder, "wiki.x.raw", no_heading)).contains("wiki.x.raw: expected WikiText"));
+    assert!(read(&written(&folder, "wiki.y.raw", " \n")).contains("at least one document"));
     assert!(read(&written(&folder, "bad.txt", b"fine\nfine\n\xff\n")).contains("bad.txt, line 3"));
     let stated = corpora::read(&written(&folder, "b.bin", "x"), Some(Format::Text));
     assert_eq!(stated.unwrap().documents, ["x\n"]);
 }
 
 // ---- tokenizer
+
+/// A prefix that is longer than what it would stand before: the library computes a negative length.
+#[test]
+fn a_tokenizer_that_its_library_panics_over_is_refused() {
+    let folder = folder();
+    let model = serde_json::json!({
+        "type": "BPE", "continuing_subword_prefix": "####", "merges": [["l", "o"]],
+        "vocab": {"l": 0, "o": 1, "lo": 2, "<|endoftext|>": 3},
+    });
+    let file = serde_json::json!({"version": "1.0", "added_tokens": [], "model": model});
+    let path = written(&folder, "tokenizer.json", file.to_string());
+    let said = message(Tokenizer::from_file(&path));
+    assert!(said.contains("tokenizer.json") && said.contains("panicked"), "{said}");
+}
 
 #[test]
 fn training_a_tokenizer_twice_gives_the_same_whatever_the_threads() {
@@ -266,8 +283,45 @@ fn a_file_that_is_no_order_is_refused() {
     Order::draw(9, 9, 1).unwrap().save_npy(&path).unwrap();
     let bytes = fs::read(&path).unwrap();
     assert_eq!((bytes.len() - 36) % 64, 0);
-    fs::write(&path, &bytes[..bytes.len() - 4]).unwrap();
-    assert!(message(Order::load_npy(&path)).contains("order.npy"));
+    let refused = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let said = message(Order::load_npy(&path));
+        assert!(said.contains("order.npy") && said.contains("expected a"), "{said}");
+    };
+    [4, 3, bytes.len() - 9].iter().for_each(|lacking| refused(&bytes[..bytes.len() - lacking]));
+    refused(&[&bytes[..], &[0; 4]].concat());
+    // Shapes and types that are not there, in as many letters.
+    for (from, to) in [("(9,)", "(8,)"), ("<u4", "<i4"), ("(9,)", "(0x)"), ("NUMPY", "NUMPX")] {
+        let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+        refused(&[&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat());
+    }
+    let long = "{'descr': '<u4', 'fortran_order': False, 'shape': (4611686018427387904,), }\n";
+    refused(&[b"\x93NUMPY\x01\x00", &(long.len() as u16).to_le_bytes()[..], long.as_bytes()].concat());
+}
+
+/// A token file of three tokens whose digest fits, whatever it says.
+fn made_tokens(folder: &TempDir, ids: [u16; 3], offsets: [u64; 3]) -> PathBuf {
+    let payload: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).chain([0; 2]).collect();
+    let payload = [payload, offsets.iter().flat_map(|at| at.to_le_bytes()).collect()].concat();
+    let header = serde_json::json!({
+        "tokenizer": "t", "source": "s", "vocab_size": 10, "tokens": 3, "documents": 2, "width": 2,
+        "payload": v5gate::files::sha256(&payload),
+    });
+    let json = header.to_string().into_bytes();
+    let mut file = [b"V5TOKENS\x01\0\0\0", &(json.len() as u32).to_le_bytes()[..], &json].concat();
+    file.resize(4096, 0);
+    written(folder, "made.tokens", [file, payload].concat())
+}
+
+#[test]
+fn a_digest_that_fits_is_not_enough_for_a_token_file() {
+    let folder = folder();
+    let open = |ids, offsets| TokenFile::open(&made_tokens(&folder, ids, offsets));
+    assert_eq!(open([1, 9, 9], [0, 2, 3]).unwrap().document(0), 0..1);
+    assert!(message(open([1, 10, 9], [0, 2, 3])).contains("token 1: expected an id below 10, got 10"));
+    for offsets in [[1, 2, 3], [0, 2, 2], [0, 0, 3], [0, 4, 3], [0, u64::MAX, 3], [0, 2, 4]] {
+        assert!(message(open([1, 9, 9], offsets)).contains("2 documents that follow"), "{offsets:?}");
+    }
 }
 
 proptest! {

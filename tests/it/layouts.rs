@@ -177,6 +177,7 @@ fn other_layouts_are_refused_by_name() {
     ] {
         let error = refusal(renamed(from, to).path());
         assert!(error.contains(said), "{to}: {error}");
+        assert!(!error.contains("config.json"), "there is none: {error}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 
 use v5gate::evidence::{Ledger, Line};
+use v5gate::files::FileLock;
 
 use crate::program::*;
 
@@ -32,6 +33,11 @@ fn assert_no_litter(folder: &Path) {
     let hidden = snapshot(folder).into_keys().filter(|path| names(path).starts_with('.'));
     assert_eq!(hidden.collect::<Vec<_>>(), Vec::<PathBuf>::new());
     assert!(steps(folder).is_empty());
+}
+
+/// Every file below a folder that may not be there yet.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    if folder.exists() { snapshot(folder).into_keys().collect() } else { Vec::new() }
 }
 
 /// But for the time it took.
@@ -79,6 +85,80 @@ fn a_waiting_process_takes_over_from_a_killed_one() {
     assert!(!said.contains("waiting for") || said.contains(&expected), "{said}");
     assert_eq!(outcome(&out), outcome(&alone));
     assert_no_litter(&out);
+}
+
+/// What processes leave that are killed between a run's record and the tidying-up.
+fn litter(run: &Path) {
+    let step = run.join("step-00000003");
+    copy(&run.join("final"), &step);
+    fs::create_dir(run.join(".writing-step")).unwrap();
+    [".lock", ".writing-record"].iter().for_each(|name| fs::write(run.join(name), "left").unwrap());
+}
+
+#[test]
+fn what_was_left_beside_a_record_is_swept() {
+    let shared = Shared::get();
+    let run = shared.copy_of("ended");
+    let before = snapshot(run.path());
+    litter(run.path());
+    train(&shared.short(), run.path());
+    assert_eq!(snapshot(run.path()), before);
+    assert_no_litter(run.path());
+    // In the cache, a token file that was not written to its end.
+    let half = before.keys().find(|path| path.ends_with("train.tokens")).unwrap();
+    fs::write(half.with_file_name(".writing-half"), "tokens").unwrap();
+    train(&shared.short(), run.path());
+    assert_eq!(snapshot(run.path()), before);
+}
+
+#[test]
+fn what_lies_beside_a_record_stays_while_another_is_at_work() {
+    let shared = Shared::get();
+    let (short, run) = (shared.short(), shared.copy_of("ended"));
+    let before = snapshot(run.path());
+    litter(run.path());
+    let lock = run.path().join(".lock");
+    let held = FileLock::acquire(&lock, "tidying up", &|_| (), &|| false).unwrap();
+    let littered = snapshot(run.path());
+    let mut child = begin(&train_arguments("gpt2", &short, run.path()));
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(child.try_wait().unwrap().is_none(), "it did not wait");
+    assert_eq!(snapshot(run.path()), littered);
+    drop(held);
+    let said = stderr(&end(child, 0));
+    assert!(said.contains("waiting for process") && said.contains("which is tidying up"), "{said}");
+    assert_eq!(snapshot(run.path()), before);
+}
+
+/// The library merges a word of this length for minutes, in one call.
+#[test]
+fn learning_a_vocabulary_obeys_a_signal_and_leaves_nothing() {
+    let short = protocol(4, 3);
+    let (before, after) = short.split_once("[data]").unwrap();
+    let recipe = &after[after.find("[recipe]").unwrap()..];
+    let data = "[data]\nkind = \"text\"\ntrain = \"t.txt\"\nvalid = \"v.txt\"\ntokenizer = \"train:30000\"\n";
+    let (folder, protocol) = written("p.toml", &format!("{before}{data}{recipe}"));
+    let mut letter = 1_u64;
+    let mut word = |_| {
+        letter = letter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'a' + (letter >> 33) as u8 % 26)
+    };
+    fs::write(folder.path().join("t.txt"), (0..3_000_000).map(&mut word).collect::<String>()).unwrap();
+    fs::write(folder.path().join("v.txt"), "something else").unwrap();
+    let out = folder.path().join("out");
+    let mut arguments = train_arguments("gpt2", &protocol, &out);
+    arguments.extend(["--data", text(folder.path())]);
+    let child = begin(&arguments);
+    let locked = || files_below(&out).iter().any(|path| path.ends_with(".lock"));
+    wait_for(locked);
+    // Into the merging, which begins at once: the words are counted.
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    signal(&child, "-TERM");
+    let sent = std::time::Instant::now();
+    let said = stderr(&end(child, 2));
+    assert!(sent.elapsed().as_secs() < 20, "{:?}", sent.elapsed());
+    assert!(said.contains("vocabulary") && said.contains("interrupted"), "{said}");
+    assert_eq!(files_below(&out), Vec::<PathBuf>::new());
 }
 
 #[test]

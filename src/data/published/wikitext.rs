@@ -4,7 +4,7 @@
 //! ones included, so that numbers can be compared. WikiText-2 and WikiText-103 have the same test text.
 
 use super::benchmarks::{BenchmarkError, is_space, not_empty};
-use crate::data::corpora::TextFile;
+use crate::data::corpora::{CorpusError, TextFile};
 
 /// A page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,9 +17,13 @@ pub struct WikiPage {
     pub bytes: usize,
 }
 
-/// The pages of a file of WikiText.
+/// The pages of a file of WikiText. The harness takes any text for it; here one without a heading is refused.
 pub fn pages(file: &TextFile) -> Result<Vec<WikiPage>, BenchmarkError> {
-    not_empty(&file.path, split(&file.text).iter().map(|page| WikiPage::of(page)).collect())
+    let found = not_empty(&file.path, split(&file.text))?;
+    match file.text.split('\n').any(is_heading) {
+        true => Ok(found.iter().map(|page| WikiPage::of(page)).collect()),
+        false => Err(CorpusError::NoHeading(file.path.clone()).into()),
+    }
 }
 
 impl WikiPage {
@@ -33,9 +37,7 @@ fn split(text: &str) -> Vec<String> {
     let mut pages = Vec::new();
     let mut lines: Vec<&str> = Vec::new();
     for line in text.split('\n') {
-        let marked = line.replace("= = =", "===").replace("= =", "==");
-        let heading = marked.trim_matches(is_space);
-        if heading.starts_with("= ") && heading.ends_with(" =") {
+        if is_heading(line) {
             pages.push(lines.join("\n"));
             lines.clear();
         }
@@ -44,6 +46,13 @@ fn split(text: &str) -> Vec<String> {
     pages.push(lines.join("\n"));
     pages.retain(|page| !page.trim_matches(is_space).is_empty());
     pages
+}
+
+/// Whether it looks like a heading of the first level.
+fn is_heading(line: &str) -> bool {
+    let marked = line.replace("= = =", "===").replace("= =", "==");
+    let heading = marked.trim_matches(is_space);
+    heading.starts_with("= ") && heading.ends_with(" =")
 }
 
 fn runs_of_space(text: &str) -> usize {
@@ -106,6 +115,18 @@ mod tests {
     fn pages_begin_at_headings() {
         let text = " \n = One = \n a \n = = Part = = \n = no \n = Two = \n b \n";
         assert_eq!(split(text), [" = One = \n a \n = = Part = = \n = no ", " = Two = \n b \n"]);
+    }
+
+    #[test]
+    fn a_text_without_headings_is_no_wikitext() {
+        let of =
+            |text: &str| pages(&TextFile { path: "w".into(), sha256: String::new(), text: text.to_owned() });
+        for text in ["Once upon a time .\n", " = = Part = = \n a \n", "a = b = c\n"] {
+            let error = of(text).unwrap_err().to_string();
+            assert!(error.contains("w: expected WikiText") && error.contains("= Title ="), "{error}");
+        }
+        assert!(of(" \n").unwrap_err().to_string().contains("at least one document"));
+        assert_eq!(of("cut off before \n = One = \n a \n").unwrap().len(), 2);
     }
 
     #[test]
