@@ -228,10 +228,13 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// A model, a scale and a seed.
+type TrialKey<'a> = (&'a str, &'a str, u64);
+
 /// Who has answered which probe.
 struct AnsweredProbes<'a> {
-    /// By model, scale and seed: recipe and probe.
-    by_trial: HashMap<(&'a str, &'a str, u64), HashSet<(&'a str, &'a str)>>,
+    /// By trial: recipe and probe.
+    by_trial: HashMap<TrialKey<'a>, HashSet<(&'a str, &'a str)>>,
 }
 
 fn answers(ledger: &Ledger) -> AnsweredProbes<'_> {

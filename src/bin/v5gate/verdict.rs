@@ -1,7 +1,7 @@
 //! `v5gate judge`, `report`, `explain` and `diff`: what a ledger says, to whom it is to be told.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
