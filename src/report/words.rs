@@ -226,7 +226,11 @@ fn gap(gap: &Gap) -> String {
             format!("{} {}: no 95 % interval", trial(of), metric.id())
         }
         Gap::ContainingInterval { trial: of, metric } => {
-            format!("{} {}: its interval does not contain it", trial(of), metric.id())
+            format!(
+                "{} {}: its interval does not contain it, or ends where it cannot be",
+                trial(of),
+                metric.id()
+            )
         }
         Gap::Items { trial: of, metric } => {
             format!("{} {}: over how many items is not on record", trial(of), metric.id())

@@ -31,9 +31,16 @@ pub(in crate::gate) fn evaluate(
                 }
             }
             SingleRule::Identity(identity) => {
-                for &seed in evidence.seeds() {
-                    trial(seed).identity(criterion.metrics, identity, &mut outcome);
-                }
+                let seeds = evidence.seeds().iter();
+                let of_trial = |&seed| trial(seed).identity(criterion.metrics, identity, &mut outcome);
+                let worst = Estimate::worst(seeds.filter_map(of_trial).collect::<Vec<_>>().into_iter());
+                let metric = criterion.metrics.first().copied();
+                let fact = worst.zip(metric);
+                outcome.facts.extend(fact.map(|(estimate, metric)| Fact::Identity {
+                    model,
+                    metric,
+                    estimate,
+                }));
             }
             SingleRule::Trial(rule) => {
                 for &metric in criterion.metrics {
@@ -54,6 +61,10 @@ pub(in crate::gate) fn evaluate(
         SingleRule::Trial(rule) => rule,
         SingleRule::Mean(_) | SingleRule::Trials(_) | SingleRule::Identity(_) => TrialRule::Finite,
     };
+    if matches!(rule, SingleRule::Identity(_)) {
+        // Different metrics have no range in common.
+        return outcome;
+    }
     let groups = outcome.values.chunk_by(|a, b| a.model == b.model);
     let values: Vec<Fact> = groups.filter_map(|group| values(of_trials, group)).collect();
     outcome.facts.splice(0..0, values);
@@ -120,22 +131,18 @@ impl<'a> ModelAtSeed<'_, 'a> {
         }
     }
 
-    /// Whether the first of several metrics is what the others make of it.
-    fn identity(&self, metrics: &[Metric], identity: Identity, outcome: &mut Outcome) {
+    /// Whether the first of several metrics is what the others make of it, and what it is held against.
+    fn identity(&self, metrics: &[Metric], identity: Identity, outcome: &mut Outcome) -> Option<Estimate> {
         let mut values = Vec::new();
         for &metric in metrics {
             let result = self.ask(metric, TrialRule::Finite);
             values.extend(result.1.as_ref().map(|v| v.value.raw()));
             outcome.merge(result);
         }
-        let [value, ref others @ ..] = values[..] else { return };
-        if values.len() < metrics.len() {
-            return;
-        }
+        let (&value, others) = values.split_first().filter(|_| values.len() == metrics.len())?;
         let good = identity.good(identity.expected(others));
         outcome.statuses.push(Status::of(good.admits(value)));
-        let estimate = Estimate::of(value, good);
-        outcome.facts.push(Fact::Identity { model: self.model, metric: metrics[0], estimate });
+        Some(Estimate::of(value, good))
     }
 
     /// One demand of the mean of several metrics.
