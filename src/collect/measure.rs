@@ -62,7 +62,7 @@ pub(super) fn to_lines(
                 r.metric,
                 r.value,
                 r.n,
-                r.interval,
+                interval(r),
                 source(r.condition),
             ))),
         }
@@ -80,7 +80,17 @@ pub(super) fn to_lines(
 
 /// A reading with its source.
 pub(crate) fn to_measurement(of: Subject, r: Reading, source: Provenance) -> Line {
-    Line::Measurement(Measurement::new(of, r.metric, r.value, r.n, r.interval, source))
+    let interval = interval(&r);
+    Line::Measurement(Measurement::new(of, r.metric, r.value, r.n, interval, source))
+}
+
+/// The interval of a reading: of a share it ends where shares end (ruling R25), because a mean over few templates may
+/// have one that reaches beyond.
+fn interval(r: &Reading) -> Option<[f64; 2]> {
+    match r.metric.domain() {
+        [0.0, 1.0] => r.interval.map(|ends| ends.map(|end| end.clamp(0.0, 1.0))),
+        _ => r.interval,
+    }
 }
 
 /// Loss and gradient norm, thinned to what a plot shows.

@@ -236,6 +236,7 @@ metrics! {
 
     LongContextLoss, "long_context_loss", "nats/token", Lower, "Loss on tokens beyond the first 2K of documents of at least 32K (ruling R20).";
     LongContextRise, "long_context_rise", "nats/token", Lower, "Loss of the farthest position bucket above that of the bucket that ends at 2K, paired by document.";
+    LongContextWorstRise, "long_context_worst_rise", "nats/token", Lower, "The same of that bucket beyond 2K whose 95 % bound is highest (ruling R20).";
     LongContextOverlap, "long_context_overlap", "share", Lower, "Share of the long documents' 13-grams of tokens that training text contains.";
     UsefulContext, "ucw", "tokens", Higher, "Useful context window: end of the last context bucket up to which none is worse than the trained length: perplexity at most 5 % higher with 95 % confidence, paired (rulings R6, R19).";
     CostTimeGrowth, "cost_time_growth", "ratio", Lower, "Time per token at 8K of context divided by that at 2K.";
@@ -261,6 +262,7 @@ impl Metric {
         let signed = [
             Metric::LossSlope,
             Metric::LongContextRise,
+            Metric::LongContextWorstRise,
             Metric::AblationRwkvRise,
             Metric::AblationMambaRise,
             Metric::HellaswagMargin,

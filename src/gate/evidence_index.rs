@@ -113,6 +113,7 @@ impl<'a> Evidence<'a> {
             measured.all.push(m);
             let run = expected.get(&(s.scale.as_str(), s.seed)).copied().flatten();
             match mismatch(promise.as_ref(), run, m.provenance()) {
+                None if m.n() == Some(0) => measured.miss = measured.miss.max(Some(Missing::NoItems)),
                 None => measured.usable.push(m),
                 miss => measured.miss = measured.miss.max(miss),
             }

@@ -136,6 +136,15 @@ pub enum Fact {
         /// The mean.
         estimate: Estimate,
     },
+    /// A number beside what others of the same trial make of it.
+    Identity {
+        /// The model.
+        model: &'static str,
+        /// Of what, with the trial that lies farthest off.
+        metric: Metric,
+        /// The number.
+        estimate: Estimate,
+    },
     /// The scatter over trials that ruling R7 would need an effect to exceed, as a share of the mean.
     Scatter {
         /// The model.
@@ -340,6 +349,7 @@ impl Fact {
             Fact::Values { worst, .. } | Fact::TrialRatios { worst, .. } => worst.as_ref(),
             Fact::ScalingLaw { estimate, .. } => estimate.as_ref(),
             Fact::Mean { estimate, .. }
+            | Fact::Identity { estimate, .. }
             | Fact::Scatter { estimate, .. }
             | Fact::Equivalence { estimate, .. }
             | Fact::Ratio { estimate, .. }

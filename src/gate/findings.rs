@@ -2,14 +2,15 @@
 
 use std::sync::LazyLock;
 
+use super::contamination::contaminated;
 use super::criteria::CRITERIA;
 use super::criterion::{Criterion, Role};
 use super::evidence_index::Evidence;
 use super::outcome::{Finding, Outcome, Status};
 use super::promise::{Promise, promises};
 use super::readings::worst;
-use super::rule::Rule;
-use super::rules::{composite, history, paired, provenance, scaling, single};
+use super::rule::{AgreementRule, PairedRule, Rule};
+use super::rules::{composite, history, items, paired, provenance, scaling, single};
 use crate::evidence::{Iteration, Ledger};
 use crate::scale::{SCALES, Scale, Tier};
 
@@ -76,7 +77,14 @@ fn come_to(
     let of = |evidence: &Evidence<'_>| {
         worst(evidence.readings(), c.rule.by_trial(), || evaluate(c, asked, scale, evidence, findings))
     };
-    let outcome = of(evidence)?;
+    let mut outcome = of(evidence)?;
+    if outcome.overall() == Status::Met {
+        // What a contaminated benchmark disproves stays disproved; what it proves does not.
+        let gaps = contaminated(c, evidence, scale.name);
+        outcome.statuses.extend(gaps.first().map(|_| Status::Unproven));
+        outcome.gaps.extend(gaps);
+        return Some(outcome);
+    }
     if outcome.overall() != Status::Unproven || c.metrics.is_empty() {
         return Some(outcome);
     }
@@ -97,6 +105,9 @@ fn evaluate(
 ) -> Option<Outcome> {
     match criterion.rule {
         Rule::Single(rule) => Some(single::evaluate(rule, criterion, evidence, scale.name)),
+        Rule::Paired(PairedRule::Trial(AgreementRule::SameItems)) => {
+            Some(items::evaluate(criterion, evidence, scale.name))
+        }
         Rule::Paired(rule) => Some(paired::evaluate(rule, criterion, evidence, scale.name)),
         Rule::Provenance(rule) => Some(provenance::evaluate(rule, criterion, evidence, scale.name)),
         Rule::Scaling(rule) => Some(scaling::evaluate(rule, criterion, evidence, scale.name)),

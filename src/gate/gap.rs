@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::question::Missing;
-use crate::evidence::{Condition, Field, Metric};
+use crate::evidence::{Condition, Field, Metric, Value};
 
 /// One training of one model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,6 +47,31 @@ pub enum Gap {
         trial: ModelTrial,
         /// Of what.
         metric: Metric,
+    },
+    /// How many items a mean is over.
+    Items {
+        /// Of which training.
+        #[serde(flatten)]
+        trial: ModelTrial,
+        /// Of what.
+        metric: Metric,
+    },
+    /// Numbers that were measured anew in every trial.
+    Scatter {
+        /// Of which model.
+        model: &'static str,
+        /// Of what.
+        metric: Metric,
+    },
+    /// A benchmark that training text does not contain (ruling R26).
+    CleanBenchmark {
+        /// Of which training.
+        #[serde(flatten)]
+        trial: ModelTrial,
+        /// What says how much of it training text contains.
+        metric: Metric,
+        /// How much; nothing where it was not measured.
+        share: Option<Value>,
     },
     /// Trials enough for a comparison.
     Trials {
@@ -99,9 +124,12 @@ impl Gap {
             Gap::Measurement { trial, .. }
             | Gap::Interval { trial, .. }
             | Gap::ContainingInterval { trial, .. }
+            | Gap::Items { trial, .. }
+            | Gap::CleanBenchmark { trial, .. }
             | Gap::SourceOf { trial, .. } => Some(trial.seed),
             Gap::SourcesOfBoth { seed, .. } => Some(*seed),
-            Gap::Trials { .. } | Gap::FiniteTrials { .. } | Gap::Law { .. } | Gap::PresentIteration => None,
+            Gap::Trials { .. } | Gap::Scatter { .. } | Gap::FiniteTrials { .. } => None,
+            Gap::Law { .. } | Gap::PresentIteration => None,
         }
     }
 }

@@ -4,12 +4,13 @@
 //! It has storeys, each naming only those before it: `rule` and `criterion` (the shapes of a demand, and what is
 //! said of one), `criteria` (the table) with `role` (whether a row decides), `question`, `gap`, `fact` and `outcome`
 //! (what is asked, missing and found), `promise` (what was promised), `readings` (the worst of contradicting numbers),
-//! `evidence_index` (finding the number that counts), `manifest` (what may pass at all), `rules` (one file a family of
+//! `evidence_index` (finding the number that counts), `contamination`, `manifest` (what may pass at all), `rules` (one file a family of
 //! shapes), `findings` (what each row comes to), `verdict`, `attempt` (what became of earlier promises) and `judge`.
 //! Words are `report`'s.
 
 mod attempt;
 mod citation;
+mod contamination;
 mod criteria;
 mod criterion;
 mod evidence_index;
@@ -41,7 +42,8 @@ pub use outcome::{Finding, SeedValue, Shortfall, Status};
 pub use promise::{Promise, Shrinkage};
 pub use question::{Missing, Query};
 pub use rule::{
-    AgreementRule, CompositeRule, ContrastRule, EXACT, Effect, HistoryRule, LawRule, MeanRule, PairedRule,
-    ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule, Threshold, TrialRule, TrialsRule,
+    AgreementRule, CompositeRule, ContrastRule, EXACT, Effect, HistoryRule, IDENTITY, Identity, LawRule,
+    MeanRule, PairedRule, ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule, Threshold,
+    TrialRule, TrialsRule,
 };
 pub use verdict::Verdict;

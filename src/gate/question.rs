@@ -28,6 +28,8 @@ pub enum Missing<S> {
     /// The manifest expects nothing of this trial, or two different things.
     #[serde(rename = "not_promised")]
     NotInManifest,
+    /// It is a mean over no items (ruling R25).
+    NoItems,
     /// It was measured under other circumstances than expected.
     Elsewhere {
         /// The first field that differs.
@@ -46,6 +48,7 @@ impl Missing<&str> {
     pub fn owned(self) -> Missing<String> {
         match self {
             Missing::NotMeasured => Missing::NotMeasured,
+            Missing::NoItems => Missing::NoItems,
             Missing::NotInManifest => Missing::NotInManifest,
             Missing::Elsewhere { field, expected, got } => {
                 Missing::Elsewhere { field, expected: expected.to_owned(), got: got.to_owned() }

@@ -86,6 +86,8 @@ pub enum SingleRule {
     Mean(MeanRule),
     /// Of each metric over the trials.
     Trials(TrialsRule),
+    /// Of the metrics beside each other, in each trial.
+    Identity(Identity),
 }
 
 /// A demand of one number.
@@ -132,6 +134,65 @@ pub enum TrialsRule {
     /// Over the trials the value, a ratio, is equivalent to 1 within this share, by two one-sided
     /// tests at 5 % of its logarithm.
     Equivalent(f64),
+    /// Over three or more trials the value scatters by at least this share of its mean: what scatters less was not
+    /// measured anew in each trial, and proves nothing (ruling R25).
+    Scatters(f64),
+}
+
+/// What the first of several metrics is in terms of the others (ruling R22).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identity {
+    /// The exponential of the second.
+    Exponential,
+    /// The sum of the others.
+    Sum,
+    /// So many times the product of the others.
+    Product(u8),
+    /// The second divided by the third.
+    Quotient,
+    /// The inverse of the product of the others.
+    Inverse,
+    /// The smaller of two others as a share of their sum.
+    SmallerShare,
+    /// No more than the second, and this much.
+    AtMost(f64),
+}
+
+/// How far a metric may be from what others make of it. It is computed from the very numbers that the ledger has, in
+/// at most four operations that each round by 1.1e-16, and an exponential makes an error in the loss larger by at most
+/// the loss, which is below 100: in all below 1e-13, and this is ten times that.
+pub const IDENTITY: f64 = 1e-12;
+
+impl Identity {
+    /// What the first metric has to be, by the others in their order.
+    pub fn expected(self, others: &[f64]) -> f64 {
+        let first = others.first().copied().unwrap_or(f64::NAN);
+        let second = others.get(1).copied().unwrap_or(f64::NAN);
+        match self {
+            Identity::Exponential => first.exp(),
+            Identity::Sum => others.iter().sum(),
+            Identity::Product(times) => f64::from(times) * others.iter().product::<f64>(),
+            Identity::Quotient => first / second,
+            Identity::Inverse => 1.0 / others.iter().product::<f64>(),
+            Identity::SmallerShare => (if first < second { first } else { second }) / (first + second),
+            Identity::AtMost(more) => first + more,
+        }
+    }
+
+    /// Which values are good beside that.
+    pub fn good(self, expected: f64) -> Threshold {
+        let slack = IDENTITY * expected.abs();
+        match self {
+            Identity::AtMost(_) => Threshold::AtMost(expected),
+            Identity::Exponential
+            | Identity::Sum
+            | Identity::Product(_)
+            | Identity::Quotient
+            | Identity::Inverse
+            | Identity::SmallerShare => Threshold::Within(expected - slack, expected + slack),
+        }
+    }
 }
 
 /// A demand of GroundThink's numbers beside GPT-2's.
@@ -152,6 +213,8 @@ pub enum AgreementRule {
     Matched(f64),
     /// GroundThink's value divided by GPT-2's lies between both.
     RatioWithin(f64, f64),
+    /// The values are means over as many items.
+    SameItems,
 }
 
 /// A demand of both models' numbers over the trials.
@@ -280,7 +343,7 @@ impl Rule {
     /// Whether each trial satisfies or violates it by itself, whatever the others show.
     pub const fn by_trial(self) -> bool {
         match self {
-            Rule::Single(SingleRule::Trial(_) | SingleRule::Mean(_)) => true,
+            Rule::Single(SingleRule::Trial(_) | SingleRule::Mean(_) | SingleRule::Identity(_)) => true,
             Rule::Paired(PairedRule::Trial(_)) => true,
             Rule::Single(SingleRule::Trials(_)) | Rule::Paired(PairedRule::Trials(_)) => false,
             Rule::Provenance(_) | Rule::Scaling(_) | Rule::Composite(_) | Rule::History(_) => false,

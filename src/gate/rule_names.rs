@@ -1,7 +1,7 @@
 //! Short names of the shapes, for the rows of the table.
 
 use super::rule::{
-    AgreementRule, CompositeRule, ContrastRule, Effect, HistoryRule, LawRule, MeanRule, PairedRule,
+    AgreementRule, CompositeRule, ContrastRule, Effect, HistoryRule, Identity, LawRule, MeanRule, PairedRule,
     ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule, Threshold, TrialRule, TrialsRule,
 };
 use crate::evidence::{Field, Metric};
@@ -10,6 +10,7 @@ impl Rule {
     pub(super) const HOLDS: Self = Self::trial(TrialRule::Holds);
     pub(super) const FINITE: Self = Self::trial(TrialRule::Finite);
     pub(super) const ABOVE_CHANCE: Self = Self::trial(TrialRule::AboveChance);
+    pub(super) const SAME_ITEMS: Self = Rule::Paired(PairedRule::Trial(AgreementRule::SameItems));
     pub(super) const MEASURABLY_BETTER: Self = Self::contrast(ContrastRule::MeasurablyBetter);
     pub(super) const NOT_MEASURABLY_WORSE: Self = Self::contrast(ContrastRule::NotMeasurablyWorse);
     pub(super) const EITHER_ABOVE_CHANCE: Self = Self::contrast(ContrastRule::EitherAboveChance);
@@ -81,6 +82,14 @@ impl Rule {
 
     pub(super) const fn equivalent(share: f64) -> Self {
         Rule::Single(SingleRule::Trials(TrialsRule::Equivalent(share)))
+    }
+
+    pub(super) const fn scatters(least: f64) -> Self {
+        Rule::Single(SingleRule::Trials(TrialsRule::Scatters(least)))
+    }
+
+    pub(super) const fn identity(identity: Identity) -> Self {
+        Rule::Single(SingleRule::Identity(identity))
     }
 
     pub(super) const fn matched(share: f64) -> Self {

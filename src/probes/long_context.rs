@@ -7,6 +7,7 @@
 //! Where a protocol trains on generated conversations there are no documents of 32K tokens: held-out
 //! conversations are joined, with the token between documents, as training joins them.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -29,7 +30,13 @@ use crate::statistics::{mean, paired_interval, t_interval};
 pub(super) const PROBE: Probe = Probe {
     id: "long-context",
     about: "loss by position in documents of 32K tokens, the state carried on or the window slid",
-    metrics: &[M::LongContextLoss, M::LongContextRise, M::UsefulContext, M::LongContextOverlap],
+    metrics: &[
+        M::LongContextLoss,
+        M::LongContextRise,
+        M::LongContextWorstRise,
+        M::UsefulContext,
+        M::LongContextOverlap,
+    ],
     data: ProbeData::Own {
         available: |data| data.long.is_some(),
         digest: |data| data.long.as_ref().map_or(Ok(String::new()), LongTexts::digest),
@@ -181,12 +188,15 @@ pub fn long_context_readings(by_token: &[Vec<f64>], trained: usize, window: Opti
     let mut readings =
         vec![Reading { n, interval: t_interval(&far), ..Reading::new(M::LongContextLoss, mean(&far)) }];
     let documents = Some(by_token.len() as u64);
-    let (near, last) = (over(&(NEAR / 2..NEAR)), doubling(NEAR, length).pop().map(|range| over(&range)));
-    readings.extend(last.map(|last| Reading {
+    let near = over(&(NEAR / 2..NEAR));
+    let rise = |metric, losses: &Vec<f64>| Reading {
         n: documents,
-        interval: paired_interval(&last, &near),
-        ..Reading::new(M::LongContextRise, mean(&last) - mean(&near))
-    }));
+        interval: paired_interval(losses, &near),
+        ..Reading::new(metric, mean(losses) - mean(&near))
+    };
+    let beyond: Vec<Vec<f64>> = doubling(NEAR, length).iter().skip(1).map(over).collect();
+    readings.extend(beyond.last().map(|last| rise(M::LongContextRise, last)));
+    readings.extend(beyond.iter().map(|losses| rise(M::LongContextWorstRise, losses)).max_by(higher));
     let useful = useful_window(&doubling(trained, length), &over, window);
     readings.extend(useful.map(|x| Reading { n: documents, ..Reading::new(M::UsefulContext, x) }));
     let first = 0..FIRST;
@@ -199,6 +209,14 @@ pub fn long_context_readings(by_token: &[Vec<f64>], trained: usize, window: Opti
         }
     }));
     readings
+}
+
+/// Which of two rises is the worse: by the upper end of its interval, where there is one. What is not a number is the
+/// worst.
+fn higher(one: &Reading, other: &Reading) -> Ordering {
+    let end = |r: &Reading| r.interval.map_or(r.value, |[_, high]| high);
+    let rank = |r: &Reading| if end(r).is_nan() || r.value.is_nan() { f64::INFINITY } else { end(r) };
+    rank(one).total_cmp(&rank(other))
 }
 
 /// The end of the farthest bucket up to which none is worse than the first, the trained one (ruling R19): with

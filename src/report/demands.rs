@@ -2,9 +2,9 @@
 
 use crate::evidence::{Direction, Field, Value};
 use crate::gate::{
-    AgreementRule, CompositeRule, ContrastRule, Criterion, EXACT, Effect, HistoryRule, LawRule, MeanRule,
-    ModelScope, PairedRule, ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule, Threshold,
-    TrialRule, TrialsRule,
+    AgreementRule, CompositeRule, ContrastRule, Criterion, EXACT, Effect, HistoryRule, Identity, LawRule,
+    MeanRule, ModelScope, PairedRule, ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule,
+    Threshold, TrialRule, TrialsRule,
 };
 
 /// A row made of no more rows than this names them.
@@ -22,6 +22,11 @@ pub fn demanded(rule: Rule) -> String {
         Rule::Single(SingleRule::Trials(TrialsRule::Equivalent(share))) => {
             format!("equivalent within {} (two one-sided tests)", percent(share))
         }
+        Rule::Single(SingleRule::Trials(TrialsRule::Scatters(share))) => {
+            format!("deviation over trials >= {share:e} of the mean")
+        }
+        Rule::Single(SingleRule::Identity(identity)) => of_identity(identity),
+        Rule::Paired(PairedRule::Trial(AgreementRule::SameItems)) => "as many items".to_owned(),
         Rule::Paired(PairedRule::Trial(AgreementRule::Matched(share))) if share <= 0.0 => "equal".to_owned(),
         Rule::Paired(PairedRule::Trial(AgreementRule::Matched(share))) => {
             format!("within {}", percent(share))
@@ -68,6 +73,20 @@ fn of_trial(rule: TrialRule) -> String {
         TrialRule::AtChance(within) => format!("1/K ± {within}"),
         TrialRule::LowerAbove(limit) => format!("lower 95 % bound > {limit}"),
         TrialRule::UpperAtMost(limit) => format!("upper 95 % bound <= {}", Value::from(limit)),
+    }
+}
+
+fn of_identity(identity: Identity) -> String {
+    match identity {
+        Identity::Exponential => "first = exp(second)".to_owned(),
+        Identity::Sum => "first = sum of the others".to_owned(),
+        Identity::Product(1) => "first = product of the others".to_owned(),
+        Identity::Product(times) => format!("first = {times} × product of the others"),
+        Identity::Quotient => "first = second ÷ third".to_owned(),
+        Identity::Inverse => "first = 1 ÷ product of the others".to_owned(),
+        Identity::SmallerShare => "first = smaller of the others ÷ their sum".to_owned(),
+        Identity::AtMost(more) if more <= 0.0 => "first <= second".to_owned(),
+        Identity::AtMost(more) => format!("first <= second + {}", Value::from(more)),
     }
 }
 

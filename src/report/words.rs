@@ -37,6 +37,9 @@ fn fact(fact: &Fact) -> String {
             format!("{model} {}{}", range(*ends), beside(*bounds, *against, worst.as_ref()))
         }
         Fact::Mean { model, seed, estimate: e } => format!("{model} seed {seed} mean {}", e.value),
+        Fact::Identity { model, metric, estimate: e } => {
+            format!("{model} {} {}, by its parts {}", metric.id(), e.value, limit(e))
+        }
         Fact::Scatter { model, metric, estimate: e } => {
             format!("{model} {} scatters by {}", metric.id(), e.value)
         }
@@ -223,7 +226,21 @@ fn gap(gap: &Gap) -> String {
             format!("{} {}: no 95 % interval", trial(of), metric.id())
         }
         Gap::ContainingInterval { trial: of, metric } => {
-            format!("{} {}: its interval does not contain it", trial(of), metric.id())
+            format!(
+                "{} {}: its interval does not contain it, or ends where it cannot be",
+                trial(of),
+                metric.id()
+            )
+        }
+        Gap::Items { trial: of, metric } => {
+            format!("{} {}: over how many items is not on record", trial(of), metric.id())
+        }
+        Gap::Scatter { model, metric } => {
+            format!("{model} {}: the trials do not differ, as copies do not (R25)", metric.id())
+        }
+        Gap::CleanBenchmark { trial: of, metric, share } => {
+            let share = share.map_or_else(|| "unknown".to_owned(), |x| percent(x.raw()));
+            format!("{} {}: training text contains {share} of the benchmark (R26)", trial(of), metric.id())
         }
         Gap::Trials { model, metric, trials, least } => {
             let model = model.map_or_else(String::new, |model| format!("{model} {}: ", metric.id()));
@@ -245,6 +262,7 @@ fn gap(gap: &Gap) -> String {
 fn why_missing(reason: &Missing<String>) -> String {
     match reason {
         Missing::NotMeasured => "missing".to_owned(),
+        Missing::NoItems => "a mean over no items".to_owned(),
         Missing::NotInManifest => "the manifest names no single recipe for it".to_owned(),
         Missing::Elsewhere { field, expected, got } => {
             let (expected, got) = (short(expected), short(got));

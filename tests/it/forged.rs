@@ -263,6 +263,98 @@ fn a_made_up_iteration_proves_nothing() {
     assert!(CRITERIA.iter().any(|c| c.id == "iterations"));
 }
 
+/// What a forger leaves undone: a number whose parts say otherwise, or trials that are copies of each other.
+#[test]
+fn forged_numbers_are_seen() {
+    type Forge = fn(&mut World);
+    let forgeries: [(&str, &str, Status, Forge); 14] = [
+        ("perplexity is not exp of loss", "perplexity-of-loss", Status::Unmet, |w| {
+            put(w, GROUNDTHINK, Metric::ValidationPerplexity, |x| x * 0.9);
+        }),
+        ("6ND is not", "compute-is-6nd", Status::Unmet, |w| put(w, GPT2, Metric::Compute6nd, |x| x * 1.005)),
+        ("five times the compute", "training-flops-counted", Status::Unmet, |w| {
+            put(w, GROUNDTHINK, Metric::TrainFlops, |x| x * 5.0);
+        }),
+        ("five times the compute, all through", "flops-alike", Status::Unmet, |w| {
+            put(w, GROUNDTHINK, Metric::TrainFlops, |x| x * 5.0);
+            put(w, GROUNDTHINK, Metric::ForwardFlopsPerToken, |x| x * 5.0);
+        }),
+        ("parameters hidden", "parameters-add-up", Status::Unmet, |w| {
+            put(w, GROUNDTHINK, Metric::NonEmbeddingParameters, |x| x - 1.0);
+        }),
+        ("no items", "perplexity-non-inferior", Status::Unproven, |w| {
+            let all = w.select(SCALE, Some(GROUNDTHINK), TRAINED, Metric::ValidationLoss, None);
+            all.for_each(|(_, f)| f.n = 0);
+        }),
+        ("the worst tenth left out", "same-items", Status::Unmet, |w| {
+            let all = w.select(SCALE, Some(GROUNDTHINK), TRAINED, Metric::ValidationLoss, None);
+            all.for_each(|(_, f)| f.n -= 9);
+        }),
+        ("one trial, copied", "trials-scatter", Status::Unproven, |w| {
+            put(w, GROUNDTHINK, Metric::ValidationLoss, |_| 2.0);
+        }),
+        ("one trial, copied with noise", "trials-scatter", Status::Unproven, |w| {
+            for (key, fact) in w.select(SCALE, Some(GROUNDTHINK), TRAINED, Metric::TrainLoss, None) {
+                fact.value = 2.0 + 1e-12 * key.4 as f64;
+            }
+        }),
+        ("one stream of tokens", "batches-distinct", Status::Unmet, |w| {
+            w.facts.values_mut().for_each(|f| f.provenance.consumed = "one".to_owned());
+        }),
+        ("one initialisation", "initial-weights-distinct", Status::Unmet, |w| {
+            let initial = w.facts.iter_mut().filter(|(key, _)| key.2 == Condition::Untrained);
+            initial.for_each(|(key, f)| f.provenance.weights = format!("initial {}", key.1));
+        }),
+        ("a share beyond 1", "three-turn-memory", Status::Unmet, |w| {
+            let metric = CRITERIA.iter().find(|c| c.id == "three-turn-memory").expect("a row").metrics[0];
+            let all = w.select(SCALE, None, TRAINED, metric, None);
+            all.for_each(|(_, f)| f.interval = Some([0.9, 1.2]));
+        }),
+        (
+            "trained on held-out text, or measured on training text",
+            "held-out-no-easier",
+            Status::Unmet,
+            |w| {
+                put(w, GROUNDTHINK, Metric::TrainLoss, |x| x + 0.1);
+            },
+        ),
+        ("a benchmark learnt by heart", "wikitext-non-inferior", Status::Unproven, |w| {
+            put(w, GROUNDTHINK, Metric::WikitextOverlap, |_| 1.0);
+        }),
+    ];
+    for (what, id, expected, forge) in forgeries {
+        let mut world = sound();
+        forge(&mut world);
+        let judgement = judged(world.lines());
+        assert_eq!(status(&judgement, id), expected, "{what}");
+        assert!(!judgement.own_criteria_met(), "{what}");
+        // Whatever is forged, what fails goes on failing.
+        let mut world = failing();
+        forge(&mut world);
+        assert_eq!(judged(world.lines()).verdict, Verdict::Fail, "{what}");
+    }
+}
+
+/// Three trials under the names of ten.
+#[test]
+fn three_trials_are_not_ten() {
+    let mut world = World::good("full", &[SCALE], 10);
+    let copied: Vec<_> = world.facts.iter().map(|(key, fact)| (key.clone(), fact.clone())).collect();
+    for (key, _) in &copied {
+        let from = (key.0.clone(), key.1, key.2, key.3, key.4 % 3);
+        let source = world.facts[&key.clone()].provenance.clone();
+        let fact = world.facts[&from].clone();
+        let order = source.order;
+        let forged = world.facts.get_mut(key).expect("a fact");
+        *forged = fact;
+        forged.provenance.order = order;
+    }
+    let judgement = judge(&world.ledger());
+    for id in ["weights-distinct", "initial-weights-distinct", "batches-distinct"] {
+        assert_eq!(status(&judgement, id), Status::Unmet, "{id}");
+    }
+}
+
 #[test]
 fn the_program_that_judges_is_the_evidences() {
     let judgement = judge(&World::good("full", &[SCALE], 10).ledger());

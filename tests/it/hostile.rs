@@ -146,7 +146,9 @@ fn has_no_direction(rule: Rule) -> bool {
         rule,
         Rule::Paired(PairedRule::Trial(_))
             | Rule::Single(SingleRule::Trial(TrialRule::Value(Threshold::Within(..))))
-            | Rule::Single(SingleRule::Trials(_) | SingleRule::Mean(MeanRule::Is(_)))
+            | Rule::Single(
+                SingleRule::Trials(_) | SingleRule::Identity(_) | SingleRule::Mean(MeanRule::Is(_))
+            )
             | Rule::Scaling(_)
     ) || rule.parts().iter().any(part)
 }

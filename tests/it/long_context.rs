@@ -201,6 +201,12 @@ fn a_rise_is_told_with_its_interval() {
     // 24,576 of the 30,720 tokens beyond 2K.
     assert!((far.value - (2.5 + 0.0045 + 0.08)).abs() < 1e-3, "{}", far.value);
     assert_eq!(far.n, Some(6 * 30_720));
+    // One that rises and falls again costs nothing in the farthest bucket.
+    let hump = losses(6, |d, at| flat[d][at] + if (4096..8192).contains(&at) { 0.1 } else { 0.0 });
+    let humped = long_context_readings(&hump, 1024, None);
+    assert!(find(&humped, Metric::LongContextRise).unwrap().value.abs() < 1e-3);
+    let worst = find(&humped, Metric::LongContextWorstRise).unwrap();
+    assert!((worst.value - 0.1).abs() < 1e-3 && worst.interval.unwrap()[0] > 0.09);
     // Nobody uses more than the window shows, however flat the curve.
     assert_eq!(
         find(&long_context_readings(&flat, 1024, Some(1024)), Metric::UsefulContext).unwrap().value,
@@ -224,6 +230,7 @@ fn too_little_proves_nothing() {
     let readings = long_context_readings(&wild, 1024, None);
     assert!(find(&readings, Metric::LongContextLoss).unwrap().value.is_nan());
     assert!(find(&readings, Metric::LongContextRise).unwrap().value.is_nan());
+    assert!(find(&readings, Metric::LongContextWorstRise).unwrap().value.is_nan());
     assert_eq!(find(&readings, Metric::UsefulContext).unwrap().value, 16_384.0);
 }
 

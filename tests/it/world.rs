@@ -12,6 +12,8 @@ use v5gate::gate::{CRITERIA, GPT2, GROUNDTHINK};
 use v5gate::protocol::Protocol;
 
 pub const CHANCE: f64 = 0.125;
+/// Items that everything is a mean over.
+pub const ITEMS: u64 = 96;
 
 /// Scale, model, condition, metric, seed.
 pub type Key = (String, &'static str, Condition, Metric, u64);
@@ -20,6 +22,8 @@ pub type Key = (String, &'static str, Condition, Metric, u64);
 pub struct Fact {
     pub value: f64,
     pub interval: Option<[f64; 2]>,
+    /// Items that it is a mean over.
+    pub n: u64,
     pub provenance: Provenance,
 }
 
@@ -73,14 +77,16 @@ impl World {
             return;
         };
         let interval = match metric {
-            Metric::HumanPreference | Metric::LongContextRise => Some(0.02),
+            Metric::HumanPreference | Metric::LongContextRise | Metric::LongContextWorstRise => Some(0.02),
             _ => is_accuracy(metric).then_some(0.05),
         };
-        let interval = interval.map(|half| [value - half, value + half]);
+        let share = metric.domain() == [0.0, 1.0];
+        let bound = |x: f64| if share { x.clamp(0.0, 1.0) } else { x };
+        let interval = interval.map(|half| [bound(value - half), bound(value + half)]);
         let weights = format!("weights-{model}-{scale}-{seed}");
         let provenance = Provenance { weights, ..provenance(scale, seed) };
         let key = (scale.to_owned(), model, condition, metric, seed);
-        self.facts.insert(key, Fact { value, interval, provenance });
+        self.facts.insert(key, Fact { value, interval, n: ITEMS, provenance });
     }
 
     /// The facts about these, over all models and seeds unless named.
@@ -116,8 +122,7 @@ impl World {
 pub fn measured(key: &Key, fact: &Fact) -> Measurement {
     let (scale, model, condition, metric, seed) = key.clone();
     let subject = Subject { model: model.to_owned(), scale, seed, condition };
-    let n = fact.interval.map(|_| 96);
-    Measurement::new(subject, metric, fact.value, n, fact.interval, fact.provenance.clone())
+    Measurement::new(subject, metric, fact.value, Some(fact.n), fact.interval, fact.provenance.clone())
 }
 
 fn expected(scale: &str, seed: u64) -> ExpectedRun {
@@ -241,13 +246,17 @@ fn sized(scale: &str, is_candidate: bool, metric: Metric, jitter: f64) -> Option
     };
     let loss =
         if is_candidate { 8.0 * size.powf(-0.105) + 0.95 } else { 8.0 * size.powf(-0.1) + 1.0 } + jitter;
+    let more = if is_candidate { 1_000.0 } else { 0.0 };
+    // As the gate recomputes it, operation by operation.
+    let seconds = prefill(is_candidate, jitter);
     let value = match metric {
-        M::TotalParameters => total + if is_candidate { 1_000.0 } else { 0.0 },
-        M::NonEmbeddingParameters => size + if is_candidate { 1_000.0 } else { 0.0 },
-        M::EmbeddingParameters => size,
-        M::Compute6nd => 1.2e7 * size,
+        M::TotalParameters => total + more,
+        M::NonEmbeddingParameters => size + more,
+        M::EmbeddingParameters => total - size - positions(is_candidate),
+        M::Compute6nd => 6.0 * (total + more) * TOKENS,
         M::ForwardFlopsPerToken => 2.5 * size,
-        M::TrainFlops => 1.5e7 * size,
+        M::TrainFlops => 3.0 * 2.5 * size * TOKENS,
+        M::ComputeEfficiency => 1.0 / (loss.exp() * seconds),
         M::ValidationLoss | M::TrainLoss | M::LongContextLoss | M::WikitextLoss | M::PtbLoss => loss,
         M::LambadaLoss | M::DailydialogLoss | M::PersonachatLoss | M::RepeatedBigramLoss => loss,
         M::RepeatedBigramLoss16 | M::RepeatedBigramLoss64 | M::RepeatedBigramLoss256 => loss,
@@ -258,25 +267,33 @@ fn sized(scale: &str, is_candidate: bool, metric: Metric, jitter: f64) -> Option
     Some(value)
 }
 
+/// Tokens of a training.
+const TOKENS: f64 = 2e9;
+
+/// Parameters of the position embedding.
+fn positions(is_candidate: bool) -> f64 {
+    if is_candidate { 0.0 } else { 100_000.0 }
+}
+
+fn prefill(is_candidate: bool, jitter: f64) -> f64 {
+    0.1 * if is_candidate { 0.4 } else { 1.0 } * (1.0 + jitter)
+}
+
 fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
     use Metric as M;
     // Better for GroundThink by `factor`, and scattering by about one per cent.
     let better = |base: f64, factor: f64| base * if is_candidate { factor } else { 1.0 } * (1.0 + jitter);
     let value = match metric {
-        M::PositionalParameters => {
-            if is_candidate {
-                0.0
-            } else {
-                100_000.0
-            }
-        }
+        M::PositionalParameters => positions(is_candidate),
         M::StateBytes => better(65_536.0, 0.4),
-        M::TrainTokens => 2e9,
+        M::TrainTokens => TOKENS,
         M::BatchSize => 8.0,
         M::WarmupShare | M::LeastMovement => 0.05,
         M::DecayOnVectors | M::ValidationOverlap => 0.0,
+        M::WikitextOverlap | M::PtbOverlap | M::LambadaOverlap | M::HellaswagOverlap => 0.001,
+        M::DailydialogOverlap | M::PersonachatOverlap | M::LongContextOverlap => 0.001,
         M::TrainSeconds => 60.0 + jitter,
-        M::TrainTokensPerSecond => 33_333.3 + jitter,
+        M::TrainTokensPerSecond => TOKENS / (60.0 + jitter),
         M::TrainPeakBytes => 1e9,
         M::MemorisedLoss => 0.05,
         M::PlateauImprovement => 0.004,
@@ -302,15 +319,17 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::FirstTokenInfluence => 0.1,
         M::DecaySpread => 0.01,
         M::AblationRwkvRise | M::AblationMambaRise => 0.3,
-        M::AblationSmallerShare => 0.4,
+        M::AblationSmallerShare => 0.5,
         M::RunCompleted | M::ResumeIdentical | M::StateShapesRight | M::StateFinite => 1.0,
         M::StateRepeats | M::ForwardFinite | M::Causal => 1.0,
         M::StatePersistence => better(10.0, 4.0),
         M::UsefulContext => better(1_024.0, 16.0),
         M::LongContextRise => -0.03,
+        M::LongContextWorstRise => -0.02,
         M::CostTimeGrowth | M::CostMemoryGrowth => better(3.0, 0.33),
-        M::PrefillSeconds | M::TokenLatency => better(0.1, 0.4),
-        M::GenerationTokensPerSecond | M::ComputeEfficiency => better(100.0, 2.5),
+        M::PrefillSeconds => prefill(is_candidate, jitter),
+        M::TokenLatency => 1.0 / better(100.0, 2.5),
+        M::GenerationTokensPerSecond => better(100.0, 2.5),
         M::PeakBytes => better(1e8, 0.4),
         M::TimeExponent => better(1.6, 0.6),
         M::ComputeEfficiencyAsWritten => 28.0,

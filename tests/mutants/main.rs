@@ -10,6 +10,7 @@ mod compare;
 mod differences;
 mod equals;
 mod faulty;
+mod forged;
 mod in_evidence;
 mod in_models;
 mod in_training;

@@ -1,6 +1,6 @@
 //! Whether the two models are of one size and one effort.
 
-use super::families::{ALL, GATE, NOWHERE, ROW};
+use super::families::{ALL, GATE, NOWHERE, ROW, SMALLER};
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{Pillar, R, Section};
 use crate::gate::criterion::{Criterion, ModelScope};
@@ -111,8 +111,8 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "Forward FLOPs per token differ by less than a fifth",
         why: "6·N·D hides head, attention and scan; these are counted. The limit is ruling R7's for speed.",
         source: &[R(3), R(7), Pillar(1)],
-        required: NOWHERE,
-        informs: ALL,
+        required: GATE,
+        informs: SMALLER,
         metrics: &[M::ForwardFlopsPerToken],
         rule: Rule::ratio_within(1.0 / 1.2, 1.2),
         ..MATCHING
@@ -122,8 +122,8 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: "Counted training FLOPs differ by less than a fifth",
         why: "Pillar 1 with everything counted. The limit is ruling R7's for speed.",
         source: &[R(3), R(7), Pillar(1)],
-        required: NOWHERE,
-        informs: ALL,
+        required: GATE,
+        informs: SMALLER,
         metrics: &[M::TrainFlops],
         rule: Rule::ratio_within(1.0 / 1.2, 1.2),
         ..MATCHING

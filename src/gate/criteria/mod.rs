@@ -11,6 +11,7 @@ mod decisions;
 mod efficiency;
 mod families;
 mod graduation;
+mod identities;
 mod language;
 mod long_context;
 mod matching;

@@ -16,8 +16,8 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: RecallTest::ThreeTurnMemory.claim(),
         why: RecallTest::ThreeTurnMemory.why(),
         source: &[R(16), R(17), Section("Tier 1: Short-Term Memory")],
-        required: &[Tier::Smoke],
-        informs: &[Tier::Study, Tier::Gate],
+        required: &[Tier::Smoke, Tier::Gate],
+        informs: &[Tier::Study],
         metrics: &[M::Recall(RecallTest::ThreeTurnMemory, RecallScore::Accuracy)],
         rule: Rule::ABOVE_CHANCE,
         ..RECALLS
@@ -27,8 +27,8 @@ pub(super) const ROWS: &[Criterion] = &[
         claim: RecallTest::ContextualCorrection.claim(),
         why: RecallTest::ContextualCorrection.why(),
         source: &[R(16), R(17), Section("Tier 1: Short-Term Memory")],
-        required: &[Tier::Smoke],
-        informs: &[Tier::Study, Tier::Gate],
+        required: &[Tier::Smoke, Tier::Gate],
+        informs: &[Tier::Study],
         metrics: &[M::Recall(RecallTest::ContextualCorrection, RecallScore::Accuracy)],
         rule: Rule::ABOVE_CHANCE,
         ..RECALLS

@@ -1,6 +1,7 @@
 //! Whether both models come from the same data, batches, recipe and code, and each trial from a training of its own.
 
 use super::families::{GATE, ROW, SMALLER};
+use crate::evidence::Condition::Untrained;
 use crate::evidence::{Field, Metric as M};
 use crate::gate::citation::Citation::{Pillar, R, Section};
 use crate::gate::criterion::{Criterion, ModelScope};
@@ -137,6 +138,25 @@ pub(super) const ROWS: &[Criterion] = &[
         source: &[R(7), R(13)],
         metrics: &[M::ValidationLoss],
         rule: Rule::distinct(Field::Order),
+        ..MATCHING
+    },
+    Criterion {
+        id: "initial-weights-distinct",
+        claim: "Every trial of either model begins with weights of its own",
+        why: "Ten trials from one initialisation are closer to one trial than to ten.",
+        source: &[R(7), R(25)],
+        condition: Untrained,
+        metrics: &[M::InitialEntropyShare],
+        rule: Rule::distinct(Field::Weights),
+        ..MATCHING
+    },
+    Criterion {
+        id: "batches-distinct",
+        claim: "Every trial of a model consumed a stream of tokens of its own",
+        why: "Ten trials on one stream are closer to one trial than to ten.",
+        source: &[R(13), R(25)],
+        metrics: &[M::ValidationLoss],
+        rule: Rule::distinct(Field::Fed),
         ..MATCHING
     },
     Criterion {

@@ -2,6 +2,7 @@
 
 pub(super) mod composite;
 pub(super) mod history;
+pub(super) mod items;
 pub(super) mod paired;
 pub(super) mod provenance;
 pub(super) mod scaling;

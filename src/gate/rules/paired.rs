@@ -84,6 +84,8 @@ impl<'s> Pairs<'s> {
             outcome.statuses.push(Status::of(match rule {
                 AgreementRule::Matched(share) => (one - other).abs() <= share * other.abs(),
                 AgreementRule::RatioWithin(low, high) => low <= *ratio && *ratio <= high,
+                // Of these the numbers themselves say nothing.
+                AgreementRule::SameItems => false,
             }));
         }
         outcome.statuses.extend(self.diverged.then_some(Status::Unmet));
@@ -91,6 +93,7 @@ impl<'s> Pairs<'s> {
         let good = match rule {
             AgreementRule::Matched(share) => Threshold::Within(1.0 - share, 1.0 + share),
             AgreementRule::RatioWithin(low, high) => Threshold::Within(low, high),
+            AgreementRule::SameItems => Threshold::Within(1.0, 1.0),
         };
         outcome.facts.extend(extremes(&ratios).map(|range| Fact::TrialRatios {
             metric: self.metric,
@@ -343,7 +346,7 @@ struct PairedAdvantages {
 }
 
 /// The smallest and the largest.
-fn extremes(xs: &[f64]) -> Option<[Value; 2]> {
+pub(super) fn extremes(xs: &[f64]) -> Option<[Value; 2]> {
     let mut sorted = xs.to_vec();
     sorted.sort_by(f64::total_cmp);
     Some([Value::from(*sorted.first()?), Value::from(*sorted.last()?)])

@@ -11,7 +11,7 @@ use crate::gate::gap::{Gap, ModelTrial};
 use crate::gate::manifest::least_trials;
 use crate::gate::outcome::{Outcome, SeedValue, Status, TrialResult};
 use crate::gate::question::{Missing, Query};
-use crate::gate::rule::{EXACT, MeanRule, SingleRule, Threshold, TrialRule, TrialsRule};
+use crate::gate::rule::{EXACT, Identity, MeanRule, SingleRule, Threshold, TrialRule, TrialsRule};
 use crate::statistics::{equivalence, mean, sd};
 
 /// What a rule that does not compare models comes to.
@@ -30,6 +30,18 @@ pub(in crate::gate) fn evaluate(
                     trial(seed).mean(criterion.metrics, rule, &mut outcome);
                 }
             }
+            SingleRule::Identity(identity) => {
+                let seeds = evidence.seeds().iter();
+                let of_trial = |&seed| trial(seed).identity(criterion.metrics, identity, &mut outcome);
+                let worst = Estimate::worst(seeds.filter_map(of_trial).collect::<Vec<_>>().into_iter());
+                let metric = criterion.metrics.first().copied();
+                let fact = worst.zip(metric);
+                outcome.facts.extend(fact.map(|(estimate, metric)| Fact::Identity {
+                    model,
+                    metric,
+                    estimate,
+                }));
+            }
             SingleRule::Trial(rule) => {
                 for &metric in criterion.metrics {
                     evidence.seeds().iter().for_each(|&seed| outcome.merge(trial(seed).ask(metric, rule)));
@@ -47,8 +59,12 @@ pub(in crate::gate) fn evaluate(
     }
     let of_trials = match rule {
         SingleRule::Trial(rule) => rule,
-        SingleRule::Mean(_) | SingleRule::Trials(_) => TrialRule::Finite,
+        SingleRule::Mean(_) | SingleRule::Trials(_) | SingleRule::Identity(_) => TrialRule::Finite,
     };
+    if matches!(rule, SingleRule::Identity(_)) {
+        // Different metrics have no range in common.
+        return outcome;
+    }
     let groups = outcome.values.chunk_by(|a, b| a.model == b.model);
     let values: Vec<Fact> = groups.filter_map(|group| values(of_trials, group)).collect();
     outcome.facts.splice(0..0, values);
@@ -102,7 +118,7 @@ impl<'a> ModelAtSeed<'_, 'a> {
             Some((_, Ok(limit))) if limit.finite().is_none() => return (Status::Unmet, Some(value), None),
             Some((_, Ok(_))) | None => {}
         }
-        if value.interval.is_some_and(|ends| !contains(ends, value.value)) {
+        if value.interval.is_some_and(|ends| !contains(ends, value.value) || !possible(metric, ends)) {
             return (
                 Status::Unmet,
                 Some(value),
@@ -113,6 +129,20 @@ impl<'a> ModelAtSeed<'_, 'a> {
             Some(met) => (Status::of(met), Some(value), None),
             None => (Status::Unproven, Some(value), Some(Gap::Interval { trial: self.named(), metric })),
         }
+    }
+
+    /// Whether the first of several metrics is what the others make of it, and what it is held against.
+    fn identity(&self, metrics: &[Metric], identity: Identity, outcome: &mut Outcome) -> Option<Estimate> {
+        let mut values = Vec::new();
+        for &metric in metrics {
+            let result = self.ask(metric, TrialRule::Finite);
+            values.extend(result.1.as_ref().map(|v| v.value.raw()));
+            outcome.merge(result);
+        }
+        let (&value, others) = values.split_first().filter(|_| values.len() == metrics.len())?;
+        let good = identity.good(identity.expected(others));
+        outcome.statuses.push(Status::of(good.admits(value)));
+        Some(Estimate::of(value, good))
     }
 
     /// One demand of the mean of several metrics.
@@ -173,6 +203,13 @@ fn contains([low, high]: [Value; 2], x: Value) -> bool {
         && x.raw() <= high.raw() + slack
 }
 
+/// Whether the ends of an interval are values that a share can have (ruling R25); of anything else they may be any.
+fn possible(metric: Metric, ends: [Value; 2]) -> bool {
+    let [least, most] = metric.domain();
+    let is_share = (least, most) == (0.0, 1.0);
+    !is_share || ends.iter().all(|end| least - EXACT <= end.raw() && end.raw() <= most + EXACT)
+}
+
 /// Whether one value satisfies a rule; `None` when the number that would tell is not there.
 fn holds(rule: TrialRule, value: &SeedValue) -> Option<bool> {
     let x = value.value.raw();
@@ -231,6 +268,19 @@ fn over_trials(
                 let estimate = Estimate::of(scatter, Threshold::AtMost(effect));
                 (scatter <= effect, Fact::Scatter { model, metric, estimate })
             })
+        }
+        TrialsRule::Scatters(share) => {
+            let scatter = sd(&values).map(|s| s / mean(&values).abs());
+            let fact = scatter.map(|scatter| {
+                let estimate = Estimate::of(scatter, Threshold::AtLeast(share));
+                Fact::Scatter { model, metric, estimate }
+            });
+            outcome.facts.extend(fact);
+            // Of no certainty, but of a copy: that is no evidence against the model, and none for it.
+            let measured_anew = scatter.is_some_and(|scatter| scatter >= share);
+            outcome.statuses.push(if measured_anew { Status::Met } else { Status::Unproven });
+            outcome.gaps.extend((!measured_anew).then_some(Gap::Scatter { model, metric }));
+            return;
         }
         TrialsRule::Equivalent(share) => {
             let logs: Vec<f64> = values.iter().map(|x| x.ln()).collect();
