@@ -2,8 +2,8 @@
 
 use super::families::ROW;
 use super::{
-    benchmarks, bottom_line, canaries, controls, conversation, decisions, efficiency, graduation, language,
-    long_context, matching, official, positioning, recall, reverse, same_source, scaling, state,
+    audit, benchmarks, bottom_line, canaries, controls, conversation, decisions, efficiency, graduation,
+    language, long_context, matching, official, positioning, recall, reverse, same_source, scaling, state,
     statefulness, thresholds, training, v5,
 };
 use crate::gate::criterion::Criterion;
@@ -15,6 +15,7 @@ const GROUPS: &[&[Criterion]] = &[
     reverse::ROWS,
     matching::ROWS,
     same_source::ROWS,
+    audit::ROWS,
     language::ROWS,
     benchmarks::ROWS,
     conversation::ROWS,
