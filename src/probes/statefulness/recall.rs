@@ -23,6 +23,7 @@ pub(in crate::probes) const PROBE: Probe = Probe {
     metrics: METRICS,
     data: ProbeData::HeldOut,
     measure,
+    only: None,
     measure_checkpoint: Some(|contrast| contrast.recall(&items)),
 };
 
