@@ -14,8 +14,8 @@ use crate::protocol::Protocol;
 use crate::referee::{Deviation, Fault, FinalWeights, RunFiles, audit_training, farthest};
 use crate::train::Precision;
 
-/// The name in provenance.
-const AUDIT: &str = "audit";
+/// The name that the provenance of an audit has.
+pub const AUDIT: &str = "audit";
 
 /// What was found about one trial.
 #[derive(Debug)]
@@ -96,10 +96,6 @@ impl Collector<'_> {
             covered: Vec::new(),
             not_covered: Vec::new(),
         };
-        if trained.job.recipe.precision.on(self.options.compute) == Precision::Bfloat16 {
-            report.not_covered.push("bfloat16: the referee knows the rounding of float32 alone".to_owned());
-            return Ok(report);
-        }
         let task = self.options.screen.task(&format!("{}: audit", report.trial), 0, 8);
         let done = std::cell::Cell::new(0);
         let tell = |what: &str| {
@@ -113,25 +109,38 @@ impl Collector<'_> {
             text: &self.dataset.train,
             order: trained.job.batches.order(),
         };
-        match audit_training(&files, fault, &tell) {
-            Ok(training) => {
-                report.questions.push((Metric::AuditInitialWeights, training.initial));
-                report.questions.push((Metric::AuditTraining, training.steps));
-                report.covered = training.covered;
-                report.not_covered = training.not_covered;
+        let rounded = trained.job.recipe.precision.on(self.options.compute) == Precision::Bfloat16;
+        if rounded {
+            report
+                .not_covered
+                .push("training: the referee knows the rounding of float32, and this is bfloat16".to_owned());
+        } else {
+            match audit_training(&files, fault, &tell) {
+                Ok(training) => {
+                    report.questions.push((Metric::AuditInitialWeights, training.initial));
+                    report.questions.push((Metric::AuditTraining, training.steps));
+                    report.covered = training.covered;
+                    report.not_covered = training.not_covered;
+                }
+                Err(error) => report.not_covered.push(format!("training: {error}")),
             }
-            Err(error) => report.not_covered.push(format!("training: {error}")),
         }
         tell("evaluation");
         match FinalWeights::read(&trained.folder.checkpoint(), fault) {
-            Ok(checkpoint) => self.examine_evaluation(trained, &checkpoint, &mut report),
+            Ok(weights) => self.examine_evaluation(trained, &weights, rounded, &mut report),
             Err(error) => report.not_covered.push(format!("evaluation: {error}")),
         }
         Ok(report)
     }
 
-    /// Looks at what the ledger says of a checkpoint.
-    fn examine_evaluation(&self, trained: &Trained<'_>, checkpoint: &FinalWeights, report: &mut AuditReport) {
+    /// Looks at what the ledger says of the final weights.
+    fn examine_evaluation(
+        &self,
+        trained: &Trained<'_>,
+        weights: &FinalWeights,
+        rounded: bool,
+        report: &mut AuditReport,
+    ) {
         let recorded = |metric: Metric| {
             self.told(|m: &Measurement| {
                 let same = *m.subject() == trained.trial.of(Condition::Trained)
@@ -142,7 +151,7 @@ impl Collector<'_> {
         };
         match recorded(Metric::TotalParameters) {
             Some(count) => {
-                report.questions.push((Metric::AuditParameters, vec![checkpoint.beside_count(count)]));
+                report.questions.push((Metric::AuditParameters, vec![weights.beside_count(count)]));
                 report.covered.push("parameters: every tensor counted".to_owned());
             }
             None => {
@@ -154,12 +163,13 @@ impl Collector<'_> {
             return;
         };
         let (valid, length) = (&self.dataset.valid, trained.job.recipe.context_length);
-        match checkpoint.beside_loss(loss, valid, length) {
+        let again = if rounded { None } else { weights.beside_loss(loss, valid, length) };
+        match again {
             Some(deviation) => {
                 report.questions.push((Metric::AuditEvaluation, vec![deviation]));
                 report.covered.push("validation loss: every window of the held-out text".to_owned());
             }
-            None => report.not_covered.push("validation loss: too much text for the referee".to_owned()),
+            None => report.not_covered.push("validation loss: too much text, or in bfloat16".to_owned()),
         }
     }
 }

@@ -10,7 +10,7 @@ mod measure;
 mod task;
 mod trial;
 
-pub use audit::{AuditReport, audit};
+pub use audit::{AUDIT, AuditReport, audit};
 pub use collector::{Collector, Options, collect};
 pub use efficiency::{Candidate, TIMES, archive_timings, measure_interleaved};
 pub use error::CollectError;
