@@ -25,6 +25,7 @@ const TRAINING: &[&str] = &[
 const MEASURING: &[&str] = &[
     "src/probes",
     "src/collect",
+    "src/referee",
     "src/evaluate",
     "src/evidence/metric.rs",
     "src/evidence/ratings.rs",

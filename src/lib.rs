@@ -14,9 +14,10 @@
 //! 6. [`train`]: recipe, optimizer, trainer, checkpoints.
 //! 7. [`probes`]: what is measured of a trained model; no probe knows a threshold.
 //! 8. [`protocol`]: which models, scales, seeds, data and recipe are to be collected.
-//! 9. [`collect`]: from a protocol to a ledger; the only code that makes a measurement.
-//! 10. [`fleet`]: the same on many machines: its tasks, what they cost, and what engines read.
-//! 11. [`evaluate`]: the same questions put to one checkpoint.
+//! 9. [`referee`]: models, gradients and scores a second time in float64, sharing only readers of files.
+//! 10. [`collect`]: from a protocol to a ledger; the only code that makes a measurement.
+//! 11. [`fleet`]: the same on many machines: its tasks, what they cost, and what engines read.
+//! 12. [`evaluate`]: the same questions put to one checkpoint.
 //!
 //! At the waist, plain numbers:
 //!
@@ -76,6 +77,7 @@ pub mod probes;
 pub mod progress;
 pub mod protocol;
 pub mod random;
+pub mod referee;
 pub mod report;
 pub mod scale;
 pub mod statistics;

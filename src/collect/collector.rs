@@ -269,7 +269,9 @@ impl<'a> Collector<'a> {
     }
 
     fn run(&self, trial: Trial) -> Result<(), CollectError> {
-        self.question(&self.train(trial)?)
+        let trained = self.train(trial)?;
+        self.question(&trained)?;
+        self.audit(&trained)
     }
 
     /// Puts to a trained trial every probe whose answers are lacking.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: only `measure` makes a `Measurement`, so that there is no number without a source.
 
+mod audit;
 mod collector;
 mod efficiency;
 mod error;
@@ -9,6 +10,7 @@ mod measure;
 mod task;
 mod trial;
 
+pub use audit::{AUDIT, AuditReport, audit};
 pub use collector::{Collector, Options, collect};
 pub use efficiency::{Candidate, TIMES, archive_timings, measure_interleaved};
 pub use error::CollectError;

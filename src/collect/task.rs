@@ -21,7 +21,7 @@ const ASKING: &str = ".measuring.lock";
 /// One piece of a protocol.
 #[derive(Clone, Copy)]
 pub enum FleetTask {
-    /// Trains a trial and puts the probes to it.
+    /// Trains a trial, puts the probes to it and audits it.
     Trial(Trial),
     /// Times and weighs the trained models of a trial, in turns on one machine.
     Times {
@@ -90,7 +90,9 @@ pub fn run_task(
             let folder = collector.train(trial)?.folder.0;
             let collector = collector.with_own_ledger(folder.join(LEDGER))?;
             let _held = collector.exclusively(&folder.join(ASKING))?;
-            collector.question(&collector.train(trial)?)?;
+            let trained = collector.train(trial)?;
+            collector.question(&trained)?;
+            collector.audit(&trained)?;
             Ok(folder.join(LEDGER))
         }
         FleetTask::Times { scale, seed } => {

@@ -36,8 +36,8 @@ impl Cost {
         Self {
             tokens,
             flops: 3.0 * stats.forward_flops_per_token * tokens as f64,
-            // The last weights and those before the last tenth.
-            bytes: 2 * weights,
+            // The last weights, those before the last tenth, and eight states with both moments for the audit.
+            bytes: 26 * weights,
             // Weights, and once more with both moments.
             checkpoint_bytes: 4 * weights,
         }

@@ -56,6 +56,17 @@ pub const OTHER_PRODUCERS: &[Producer] = &[
         metrics: EFFICIENCY,
     },
     Producer {
+        id: "audit",
+        command: "v5gate audit",
+        about: "the referee makes steps and evaluations again in float64; `v5gate run` does it too",
+        metrics: &[
+            Metric::AuditInitialWeights,
+            Metric::AuditTraining,
+            Metric::AuditEvaluation,
+            Metric::AuditParameters,
+        ],
+    },
+    Producer {
         id: "human",
         command: "v5gate human import --ledger LEDGER",
         about: "people compare replies blindly on the page of `v5gate human export`",

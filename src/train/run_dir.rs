@@ -1,25 +1,44 @@
 //! The folder of a run, and training in it: checkpoints on the way, from which it goes on.
 //!
+//! On the way some states are kept, each before and after one step, for the audit (ruling R23): weights and both
+//! moments, as `audit-N` after N steps.
+//!
 //! Invariant: a folder has its name only when all of it is written, and one process at a time trains in it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+use candle_core::Tensor;
 
 use super::checkpoint::{CheckpointError, read_json, save_model, write_json, write_tensors};
 use super::run::{Ending, Run};
 use super::trainer::{TrainError, TrainJob, Trainer};
 use crate::files::{FileLock, WRITING, sweep};
+use crate::models::Entry;
 use crate::progress::Screen;
 
 /// The folder of one run: `step-N` checkpoints while it goes on, `final` and `run.json` when it
-/// has ended.
+/// has ended, `audit-N` of states that are kept for good.
 #[derive(Clone, Debug)]
 pub struct RunDir(pub PathBuf);
 
 /// The step after which a tenth of the training is left.
 fn before_last_tenth(steps: u64) -> u64 {
     steps - steps / 10
+}
+
+/// Numbers of steps after which the state is kept for the audit: at the start, at the end, and at two places in
+/// between that follow from the run's identity; each time the state before a step and the one after it.
+fn audited(steps: u64, identity: &str) -> BTreeSet<u64> {
+    let quarter = (steps / 4).max(1);
+    let place = |from: u64, digits: std::ops::Range<usize>| {
+        let digits = identity.get(digits).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        from + digits.unwrap_or(0) % quarter
+    };
+    let starts = [0, place(quarter, 0..8), place(2 * quarter, 8..16), steps.saturating_sub(1)];
+    starts.into_iter().filter(|start| *start < steps).flat_map(|start| [start, start + 1]).collect()
 }
 
 /// The steps after which a checkpoint was written, by its name.
@@ -111,6 +130,9 @@ impl RunDir {
             None => Trainer::new(job)?,
         };
         self.refuse_other(job, &trainer.run)?;
+        if trainer.run.curve.is_empty() {
+            self.keep_for_audit(&trainer)?;
+        }
         self.advance(&mut trainer, screen, stop)?;
         self.save(&mut trainer)
     }
@@ -147,13 +169,15 @@ impl RunDir {
     ) -> Result<(), TrainError> {
         let (steps, per_step) = (trainer.job.recipe.steps(), trainer.job.recipe.tokens_per_step());
         let task = screen.task(&trainer.job.label, trainer.run.curve.len() as u64, steps);
+        let audited = audited(steps, &trainer.run.identity);
         let first = trainer.run.curve.len() as u64;
         let (start, before) = (Instant::now(), trainer.run.seconds);
         while !trainer.done() && !stop(trainer.steps()) {
             trainer.enqueue()?;
             let step = trainer.steps();
             let every = trainer.job.checkpoint_every;
-            let looked_at = step == before_last_tenth(steps) || step.is_multiple_of(every) || trainer.done();
+            let kept = step == before_last_tenth(steps) || audited.contains(&step);
+            let looked_at = kept || step.is_multiple_of(every) || trainer.done();
             if !looked_at && !trainer.is_far_ahead() && trainer.run.ending == Ending::Interrupted {
                 continue;
             }
@@ -173,6 +197,9 @@ impl RunDir {
                 };
                 self.put(&self.before_last_tenth(), model)?;
             }
+            if audited.contains(&record.step) {
+                self.keep_for_audit(trainer)?;
+            }
             if record.step.is_multiple_of(trainer.job.checkpoint_every) && !trainer.done() {
                 self.save(trainer)?;
             }
@@ -183,6 +210,28 @@ impl RunDir {
             trainer.run.ending = Ending::Completed;
         }
         Ok(())
+    }
+
+    /// Keeps weights and moments as they are now, by the names of the parameters.
+    fn keep_for_audit(&self, trainer: &Trainer<'_, '_>) -> Result<(), TrainError> {
+        let (entries, packed) = (trainer.model.params().entries(), trainer.optimizer.packed());
+        let all = packed.elem_count() / 3;
+        let tensors = |third: usize| -> candle_core::Result<Vec<(String, Tensor)>> {
+            let part = |entry: &Entry| {
+                let flat = packed.narrow(0, third * all + entry.offset, entry.len)?;
+                Ok((entry.name.clone(), flat.reshape(entry.shape.as_slice())?))
+            };
+            entries.iter().map(part).collect()
+        };
+        let parts = [("weights", tensors(0)?), ("first", tensors(1)?), ("second", tensors(2)?)];
+        let name = self.0.join(format!("audit-{:08}", trainer.run.curve.len()));
+        let write = |folder: &Path| {
+            let one = |(part, all): &(&str, Vec<_>)| {
+                write_tensors(&folder.join(format!("{part}.safetensors")), all)
+            };
+            parts.iter().try_for_each(one)
+        };
+        Ok(self.put(&name, write)?)
     }
 
     /// Checkpoints by step, newest last.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use v5gate::collect::{FleetTask, REVISION, tasks};
+use v5gate::collect::{AUDIT, FleetTask, REVISION, tasks};
 use v5gate::evidence::{Condition, Ledger, Line, Measurement, Metric, Provenance, Subject};
 use v5gate::fleet::{Fleet, Rate, TaskState};
 use v5gate::gate::judge;
@@ -165,21 +165,23 @@ fn a_large_fleet_is_listed_and_judged() {
     let protocol = Protocol::load(path.to_str().unwrap()).unwrap();
     let out = folder.path().join("out");
     let scale = protocol.scales().next().unwrap();
-    let probes: Vec<_> = PROBES.iter().filter(|p| p.is_available(&protocol.eval_data(None))).collect();
+    let probes = PROBES.iter().filter(|p| p.is_available(&protocol.eval_data(None)));
+    let mut asked: Vec<_> = probes.map(|probe| (probe.id, probe.metrics)).collect();
+    asked.push((AUDIT, &[Metric::AuditParameters]));
     for seed in 1..=trials {
         let run = out.join(format!("runs/smoke-gpt2-seed-{seed}-00000000"));
         fs::create_dir_all(&run).unwrap();
         let mut lines = String::new();
-        for probe in &probes {
+        for (probe, metrics) in &asked {
             let provenance = Provenance {
                 recipe: protocol.recipe_digest(scale),
                 revision: REVISION.to_owned(),
-                probe: probe.id.to_owned(),
+                probe: (*probe).to_owned(),
                 weights: format!("{seed:064}"),
                 ..Provenance::default()
             };
-            for (i, &metric) in probe.metrics.iter().enumerate() {
-                for &condition in &Condition::ALL[..if probe.id == "recall" { 6 } else { 1 }] {
+            for (i, &metric) in metrics.iter().enumerate() {
+                for &condition in &Condition::ALL[..if *probe == "recall" { 6 } else { 1 }] {
                     let (model, scale) = ("gpt2".to_owned(), "smoke".to_owned());
                     let of = Subject { model, scale, seed, condition };
                     let value = 0.001 * seed as f64 + i as f64;

@@ -1,5 +1,6 @@
 //! The integration tests, one binary.
 
+mod audit;
 mod benchmarks;
 mod bleu;
 mod bos;
@@ -27,6 +28,7 @@ mod ops;
 mod processes;
 mod program;
 mod reading;
+mod referee;
 mod report;
 mod report_html;
 mod reverse;

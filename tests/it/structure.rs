@@ -15,6 +15,11 @@ const FUNCTION_LINES: usize = 60;
 /// Modules whose code makes no numbers: they carry, judge or show them.
 const MAKES_NO_NUMBERS: &[&str] = &["fleet", "evidence", "gate", "report", "progress.rs", "bin"];
 
+/// All that the referee shares with the program that it checks: readers of files, and the recipe as it is read.
+const READERS: &[&str] = &["data/batches.rs", "data/cache.rs", "files.rs", "train/recipe.rs"];
+/// What the program computes from a recipe, which the referee computes by itself.
+const COMPUTED: &[&str] = &["recipe.learning_rate", "recipe.steps", "recipe.tokens_per_step"];
+
 /// The files of `src` by path below it, with slashes.
 type Files = BTreeMap<String, String>;
 
@@ -269,6 +274,21 @@ fn outside_the_revision<'a>(files: &'a Files, build: &str) -> Vec<&'a str> {
     files.keys().map(String::as_str).filter(|file| !covers(file) && !silent(file)).collect()
 }
 
+/// What the referee shares with the program and must not.
+fn shared_with_the_referee(files: &Files) -> Vec<String> {
+    let own = |file: &str| file.starts_with("referee/");
+    let named = named_files(files);
+    let mut wrong = Vec::new();
+    for (file, others) in named.iter().filter(|(file, _)| own(file)) {
+        let shared = others.iter().filter(|other| !own(other) && !READERS.contains(other));
+        wrong.extend(shared.map(|other| format!("{file} names {other}")));
+        let computed = COMPUTED.iter().filter(|call| files[*file].contains(**call));
+        wrong.extend(computed.map(|call| format!("{file} calls {call}")));
+        wrong.extend(files[*file].contains("candle").then(|| format!("{file} mentions candle")));
+    }
+    wrong
+}
+
 fn assert_none(wrong: &[String]) {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
@@ -319,6 +339,23 @@ fn a_type_name_occurs_once() {
         ("b.rs", "fn f() {}\nenum X {}\ntype Result<T> = ();"),
     ]);
     assert_eq!(shared_type_names(&twice), ["X: a.rs, b.rs"]);
+}
+
+#[test]
+fn the_referee_shares_readers_alone() {
+    assert_none(&shared_with_the_referee(&files()));
+    let all = planted(&[
+        ("lib.rs", ""),
+        ("referee/mod.rs", "mod a; mod b;"),
+        ("referee/a.rs", "use crate::ops::linear; use super::b::B; use crate::train::Recipe;"),
+        ("referee/b.rs", "fn f(recipe: &Recipe) { recipe.learning_rate(1); }"),
+        ("ops/mod.rs", "mod linear; pub use linear::linear;"),
+        ("ops/linear.rs", ""),
+        ("train/mod.rs", "mod recipe; pub use recipe::Recipe;"),
+        ("train/recipe.rs", ""),
+    ]);
+    let wrong = shared_with_the_referee(&all);
+    assert_eq!(wrong, ["referee/a.rs names ops/linear.rs", "referee/b.rs calls recipe.learning_rate"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line: thin. Exit codes: 0 pass (or done), 10 fail, 11 incomplete, 2 could not run, 75 asked to stop:
 //! the same command goes on.
 
+mod audit;
 mod data;
 mod eval;
 mod fleet;
@@ -62,6 +63,13 @@ enum Command {
     Fleet(fleet::FleetArguments),
     /// Train and question what the ledger still lacks.
     Collect(Collect),
+    /// Make a part of every training and evaluation again with a second implementation in float64, and compare.
+    Audit {
+        /// The folder of evidence; as `--out` where absent.
+        evidence: Option<PathBuf>,
+        #[command(flatten)]
+        collect: Collect,
+    },
     /// Judge a ledger; reads nothing else.
     Judge {
         /// The ledger, or the folder of evidence.
@@ -227,6 +235,7 @@ fn computes(command: &Command) -> bool {
         command,
         C::Run { .. }
             | C::Collect(_)
+            | C::Audit { .. }
             | C::Train { .. }
             | C::Score { .. }
             | C::Eval(_)
@@ -256,6 +265,12 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Fleet(arguments) => fleet::run(&arguments),
         Command::Collect(c) => gather(&c).map(|_| 0),
+        Command::Audit { evidence, collect } => {
+            // The ledger's path stands for the folder that it lies in.
+            let folder = |path: PathBuf| if path.is_dir() { path } else { path.with_file_name("") };
+            let collect = Collect { out: evidence.map(folder).or(collect.out), ..collect };
+            with_options(&collect, audit::run)
+        }
         Command::Judge { ledger, json } => judge_only(&open(&ledger)?, json, false),
         Command::Report { ledger, out } => {
             let beside = if ledger.is_dir() { Some(ledger.as_path()) } else { ledger.parent() };

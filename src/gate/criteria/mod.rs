@@ -2,6 +2,7 @@
 //! from. To add a demand, add a row. A demand that no probe measures yet has a row too: it stays
 //! unproven, because what is not listed would pass by being absent (ruling R14).
 
+mod audit;
 mod benchmarks;
 mod bottom_line;
 mod canaries;

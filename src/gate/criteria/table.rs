@@ -2,9 +2,9 @@
 
 use super::families::ROW;
 use super::{
-    benchmarks, bottom_line, canaries, controls, conversation, decisions, efficiency, graduation, identities,
-    language, long_context, matching, official, positioning, recall, reverse, same_source, scaling, state,
-    statefulness, thresholds, training, v5,
+    audit, benchmarks, bottom_line, canaries, controls, conversation, decisions, efficiency, graduation,
+    identities, language, long_context, matching, official, positioning, recall, reverse, same_source,
+    scaling, state, statefulness, thresholds, training, v5,
 };
 use crate::gate::criterion::Criterion;
 
@@ -16,6 +16,7 @@ const GROUPS: &[&[Criterion]] = &[
     matching::ROWS,
     same_source::ROWS,
     identities::ROWS,
+    audit::ROWS,
     language::ROWS,
     benchmarks::ROWS,
     conversation::ROWS,

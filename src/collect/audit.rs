@@ -1,0 +1,180 @@
+//! What the referee finds about a trial, as evidence (ruling R23).
+
+use std::sync::atomic::Ordering;
+
+use rayon::prelude::*;
+
+use super::collector::{Collector, Options};
+use super::error::CollectError;
+use super::measure::to_lines;
+use super::trial::{Trained, Trial, trials};
+use crate::evidence::{Condition, Measurement, Metric, Provenance};
+use crate::probes::Reading;
+use crate::protocol::Protocol;
+use crate::referee::{Deviation, Fault, FinalWeights, RunFiles, audit_training, farthest};
+use crate::train::Precision;
+
+/// The name that the provenance of an audit has.
+pub const AUDIT: &str = "audit";
+
+/// What was found about one trial.
+#[derive(Debug)]
+pub struct AuditReport {
+    /// Model, scale and seed.
+    pub trial: String,
+    /// Each question with its comparisons.
+    pub questions: Vec<(Metric, Vec<Deviation>)>,
+    /// What was looked at, in words.
+    pub covered: Vec<String>,
+    /// What was not, and why.
+    pub not_covered: Vec<String>,
+}
+
+impl AuditReport {
+    /// The answer to every question that was looked at: the largest difference over its tolerance.
+    fn readings(&self) -> Vec<Reading> {
+        let answered = self.questions.iter().filter_map(|(metric, all)| Some((metric, all, farthest(all)?)));
+        let reading = |(metric, all, worst): (&Metric, &Vec<Deviation>, &Deviation)| Reading {
+            n: Some(all.len() as u64),
+            ..Reading::new(*metric, worst.share())
+        };
+        answered.map(reading).collect()
+    }
+}
+
+/// Audits every trained trial of a protocol, adds to the ledger what it lacks, and tells what was found.
+///
+/// # Errors
+/// Whatever [`super::collect`] refuses, and a trial that is not trained.
+pub fn audit(protocol: &Protocol, options: &Options<'_>) -> Result<Vec<AuditReport>, CollectError> {
+    let collector = Collector::open(protocol, options)?;
+    let _held = collector.exclusively(&options.out.join(super::collector::LOCK))?;
+    let all: Vec<Trial> = trials(protocol).into();
+    all.into_par_iter()
+        .map(|trial| {
+            let trained = collector.trained(trial)?;
+            let report = collector.examine(&trained, None)?;
+            collector.append_report(&trained, &report)?;
+            Ok(report)
+        })
+        .collect()
+}
+
+impl Collector<'_> {
+    /// Audits a trained trial, unless the ledger has the audit of this very source.
+    pub(super) fn audit(&self, trained: &Trained<'_>) -> Result<(), CollectError> {
+        let (trial, wanted) = (&trained.trial, source(trained));
+        let same = |m: &Measurement| {
+            let about = trial.of(Condition::Trained);
+            (*m.subject() == about && *m.provenance() == wanted).then_some(())
+        };
+        if self.told(same).is_some() {
+            return Ok(());
+        }
+        if self.options.stop.load(Ordering::Relaxed) {
+            return Err(CollectError::Interrupted);
+        }
+        let report = self.examine(trained, None)?;
+        report
+            .not_covered
+            .iter()
+            .for_each(|what| self.options.screen.say(&format!("{}: not audited: {what}", report.trial)));
+        self.append_report(trained, &report)
+    }
+
+    fn append_report(&self, trained: &Trained<'_>, report: &AuditReport) -> Result<(), CollectError> {
+        let source = source(trained);
+        let of = |condition| trained.trial.of(condition);
+        self.append(&to_lines(&report.readings(), of, |_| source.clone())?)
+    }
+
+    /// Looks at a trained trial; `fault` is a mistake for the referee to make.
+    pub fn examine(&self, trained: &Trained<'_>, fault: Option<Fault>) -> Result<AuditReport, CollectError> {
+        let mut report = AuditReport {
+            trial: trained.trial.label(),
+            questions: Vec::new(),
+            covered: Vec::new(),
+            not_covered: Vec::new(),
+        };
+        let task = self.options.screen.task(&format!("{}: audit", report.trial), 0, 8);
+        let done = std::cell::Cell::new(0);
+        let tell = |what: &str| {
+            task.at(done.get(), || what.to_owned());
+            done.set(done.get() + 1);
+        };
+        let files = RunFiles {
+            folder: &trained.folder.0,
+            recipe: &trained.job.recipe,
+            seed: trained.trial.seed,
+            text: &self.dataset.train,
+            order: trained.job.batches.order(),
+        };
+        let rounded = trained.job.recipe.precision.on(self.options.compute) == Precision::Bfloat16;
+        if rounded {
+            report
+                .not_covered
+                .push("training: the referee knows the rounding of float32, and this is bfloat16".to_owned());
+        } else {
+            match audit_training(&files, fault, &tell) {
+                Ok(training) => {
+                    report.questions.push((Metric::AuditInitialWeights, training.initial));
+                    report.questions.push((Metric::AuditTraining, training.steps));
+                    report.covered = training.covered;
+                    report.not_covered = training.not_covered;
+                }
+                Err(error) => report.not_covered.push(format!("training: {error}")),
+            }
+        }
+        tell("evaluation");
+        match FinalWeights::read(&trained.folder.checkpoint(), fault) {
+            Ok(weights) => self.examine_evaluation(trained, &weights, rounded, &mut report),
+            Err(error) => report.not_covered.push(format!("evaluation: {error}")),
+        }
+        Ok(report)
+    }
+
+    /// Looks at what the ledger says of the final weights.
+    fn examine_evaluation(
+        &self,
+        trained: &Trained<'_>,
+        weights: &FinalWeights,
+        rounded: bool,
+        report: &mut AuditReport,
+    ) {
+        let recorded = |metric: Metric| {
+            self.told(|m: &Measurement| {
+                let same = *m.subject() == trained.trial.of(Condition::Trained)
+                    && m.metric() == metric
+                    && m.provenance().weights == trained.run.weights;
+                same.then(|| m.value().raw())
+            })
+        };
+        match recorded(Metric::TotalParameters) {
+            Some(count) => {
+                report.questions.push((Metric::AuditParameters, vec![weights.beside_count(count)]));
+                report.covered.push("parameters: every tensor counted".to_owned());
+            }
+            None => {
+                report.not_covered.push("parameters: the ledger has no count of these weights".to_owned())
+            }
+        }
+        let Some(loss) = recorded(Metric::ValidationLoss) else {
+            report.not_covered.push("validation loss: the ledger has none of these weights".to_owned());
+            return;
+        };
+        let (valid, length) = (&self.dataset.valid, trained.job.recipe.context_length);
+        let again = if rounded { None } else { weights.beside_loss(loss, valid, length) };
+        match again {
+            Some(deviation) => {
+                report.questions.push((Metric::AuditEvaluation, vec![deviation]));
+                report.covered.push("validation loss: every window of the held-out text".to_owned());
+            }
+            None => report.not_covered.push("validation loss: too much text, or in bfloat16".to_owned()),
+        }
+    }
+}
+
+/// Where the audit of a trial comes from.
+fn source(trained: &Trained<'_>) -> Provenance {
+    Provenance { probe: AUDIT.to_owned(), ..trained.source.clone() }
+}

@@ -1,0 +1,35 @@
+//! What the referee compared, and by how much the two differ.
+
+/// One comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deviation {
+    /// What was compared.
+    pub what: String,
+    /// By how much the record differs from what the referee got.
+    pub difference: f64,
+    /// By how much it may, from the arithmetic.
+    pub tolerance: f64,
+}
+
+impl Deviation {
+    /// Two numbers.
+    pub fn new(what: impl Into<String>, difference: f64, tolerance: f64) -> Self {
+        Self { what: what.into(), difference, tolerance }
+    }
+
+    /// Something that is so or not.
+    pub fn fact(what: impl Into<String>, holds: bool) -> Self {
+        Self::new(what, if holds { 0.0 } else { f64::INFINITY }, 1.0)
+    }
+
+    /// The difference over its tolerance; up to 1 is agreement. What is no number is none.
+    pub fn share(&self) -> f64 {
+        if self.difference == 0.0 { 0.0 } else { self.difference / self.tolerance }
+    }
+}
+
+/// The comparison that is farthest off; one that is no number before all others.
+pub fn farthest(all: &[Deviation]) -> Option<&Deviation> {
+    let key = |d: &Deviation| if d.share().is_nan() { f64::INFINITY } else { d.share() };
+    all.iter().max_by(|a, b| key(a).total_cmp(&key(b)))
+}

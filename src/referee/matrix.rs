@@ -1,0 +1,128 @@
+//! Numbers and matrices of the referee.
+//!
+//! Everything is written once for float64 and float32. In float64 it says what is right; in float32 every product and
+//! every partial sum is rounded as it goes, from the first term to the last, and how far that strays from float64 says
+//! what a program that computes in float32 may be expected to stray.
+
+use std::fmt::Debug;
+use std::ops::{AddAssign, SubAssign};
+
+use num_traits::Float;
+
+/// float64 or float32.
+pub trait Number: Float + AddAssign + SubAssign + Debug + Send + Sync + 'static {
+    /// Whether this is the type whose rounding is looked at. Where a formula can be computed in two ways, this one
+    /// takes the one that rounding hurts more.
+    const ROUNDED: bool;
+
+    /// The nearest number.
+    fn of(x: f64) -> Self;
+
+    /// In float64, exactly.
+    fn wide(self) -> f64;
+}
+
+impl Number for f64 {
+    const ROUNDED: bool = false;
+
+    fn of(x: f64) -> Self {
+        x
+    }
+
+    fn wide(self) -> f64 {
+        self
+    }
+}
+
+impl Number for f32 {
+    const ROUNDED: bool = true;
+
+    fn of(x: f64) -> Self {
+        x as f32
+    }
+
+    fn wide(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+/// Rows of numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matrix<N> {
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Row after row.
+    pub data: Vec<N>,
+}
+
+impl<N: Number> Matrix<N> {
+    /// All zeros.
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        Self { rows, cols, data: vec![N::zero(); rows * cols] }
+    }
+
+    /// From numbers, row after row.
+    pub fn new(rows: usize, cols: usize, data: Vec<N>) -> Self {
+        assert_eq!(data.len(), rows * cols, "{} numbers for [{rows}, {cols}]", data.len());
+        Self { rows, cols, data }
+    }
+
+    /// One row.
+    pub fn row(&self, i: usize) -> &[N] {
+        &self.data[i * self.cols..(i + 1) * self.cols]
+    }
+
+    /// One row, to be changed.
+    pub fn row_mut(&mut self, i: usize) -> &mut [N] {
+        &mut self.data[i * self.cols..(i + 1) * self.cols]
+    }
+
+    /// Rows as columns.
+    pub fn transposed(&self) -> Self {
+        let mut out = Self::zeros(self.cols, self.rows);
+        for i in 0..self.rows {
+            for (j, x) in self.row(i).iter().enumerate() {
+                out.data[j * self.rows + i] = *x;
+            }
+        }
+        out
+    }
+
+    /// Every element through a function.
+    pub fn map(&self, f: impl Fn(N) -> N) -> Self {
+        Self { data: self.data.iter().map(|x| f(*x)).collect(), ..*self }
+    }
+
+    /// Pairs of elements through a function.
+    pub fn zip(&self, other: &Self, f: impl Fn(N, N) -> N) -> Self {
+        assert_eq!((self.rows, self.cols), (other.rows, other.cols), "shapes differ");
+        Self { data: self.data.iter().zip(&other.data).map(|(a, b)| f(*a, *b)).collect(), ..*self }
+    }
+
+    /// Adds another one.
+    pub fn add(&mut self, other: &Self) {
+        assert_eq!((self.rows, self.cols), (other.rows, other.cols), "shapes differ");
+        self.data.iter_mut().zip(&other.data).for_each(|(a, b)| *a += *b);
+    }
+}
+
+/// a·b; each element is summed from the first term to the last.
+///
+/// # Shapes
+/// - `a`: [n, k], `b`: [k, m]
+/// - result: [n, m]
+pub fn product<N: Number>(a: &Matrix<N>, b: &Matrix<N>) -> Matrix<N> {
+    assert_eq!(a.cols, b.rows, "[{}, {}] times [{}, {}]", a.rows, a.cols, b.rows, b.cols);
+    let mut out = Matrix::zeros(a.rows, b.cols);
+    for i in 0..a.rows {
+        let to = &mut out.data[i * b.cols..(i + 1) * b.cols];
+        for (k, x) in a.row(i).iter().enumerate() {
+            for (to, y) in to.iter_mut().zip(b.row(k)) {
+                *to += *x * *y;
+            }
+        }
+    }
+    out
+}
