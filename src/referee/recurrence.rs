@@ -4,6 +4,8 @@
 //! The gradient of a decay is the state before times the gradient of the state after. It can also be had as a
 //! difference of two running sums, which needs no state but cancels; where rounding is looked at, that way is taken.
 
+#![expect(clippy::needless_range_loop, reason = "the indices are those of the equations")]
+
 use super::fault::Fault;
 use super::graph::{Graph, ValueId};
 use super::matrix::{Matrix, Number};
