@@ -10,7 +10,6 @@ mod compare;
 mod differences;
 mod equals;
 mod faulty;
-mod forged;
 mod in_evidence;
 mod in_models;
 mod in_training;

@@ -5,7 +5,7 @@ use v5gate::evidence::Line;
 use v5gate::gate::Status::{self, Unmet, Unproven};
 
 use crate::lab::Lab;
-use crate::{forged, in_evidence, in_models, in_training};
+use crate::{in_evidence, in_models, in_training};
 
 /// The evidence without the defect, where the criterion is met, and with it.
 pub struct Case {
@@ -453,85 +453,5 @@ pub const MUTANTS: &[Mutant] = &[
         "naive-bigram",
         Unmet,
         in_evidence::contradiction,
-    ),
-    row(
-        "forged-perplexity",
-        "Perplexity is not the exponential of the loss.",
-        EVIDENCE,
-        "perplexity-of-loss",
-        Unmet,
-        forged::perplexity,
-    ),
-    row(
-        "forged-compute",
-        "6·N·D is half a per cent more than six times parameters times tokens.",
-        EVIDENCE,
-        "compute-is-6nd",
-        Unmet,
-        forged::compute,
-    ),
-    row(
-        "forged-flops",
-        "Five times the training FLOPs that a token costs.",
-        EVIDENCE,
-        "training-flops-counted",
-        Unmet,
-        forged::flops,
-    ),
-    row(
-        "parameters-not-counted",
-        "Parameters are left out of the count of the blocks.",
-        EVIDENCE,
-        "parameters-add-up",
-        Unmet,
-        forged::hidden_parameters,
-    ),
-    row(
-        "held-out-text-easier",
-        "Held-out loss is a tenth of a nat below training loss.",
-        EVIDENCE,
-        "held-out-no-easier",
-        Unmet,
-        forged::held_out_learnt,
-    ),
-    row(
-        "mean-over-nothing",
-        "Losses are means over no tokens.",
-        EVIDENCE,
-        "losses-finite",
-        Unproven,
-        forged::no_items,
-    ),
-    row(
-        "worst-tenth-left-out",
-        "One model's loss is over nine tenths of the tokens.",
-        EVIDENCE,
-        "same-items",
-        Unmet,
-        forged::fewer_items,
-    ),
-    row(
-        "copies-with-noise",
-        "Every trial has the loss of one, with a noise of 1e-12.",
-        EVIDENCE,
-        "trials-scatter",
-        Unproven,
-        forged::copies_with_noise,
-    ),
-    row(
-        "one-stream-of-tokens",
-        "All trials consumed one stream of tokens.",
-        EVIDENCE,
-        "batches-distinct",
-        Unmet,
-        forged::one_stream,
-    ),
-    row(
-        "one-initialisation",
-        "All trials of a model began with the same weights.",
-        EVIDENCE,
-        "initial-weights-distinct",
-        Unmet,
-        forged::one_initialisation,
     ),
 ];
