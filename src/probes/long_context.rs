@@ -29,7 +29,7 @@ use crate::statistics::{mean, paired_interval, t_interval};
 pub(super) const PROBE: Probe = Probe {
     id: "long-context",
     about: "loss by position in documents of 32K tokens, the state carried on or the window slid",
-    metrics: &[M::LongContextLoss, M::LongContextRise, M::UsefulContext, M::LongContextOverlap],
+    metrics: &[M::LongContextLoss, M::LongContextRise, M::UsefulContext, M::LongContextOverlap, M::LongReadsPerToken],
     data: ProbeData::Own {
         available: |data| data.long.is_some(),
         digest: |data| data.long.as_ref().map_or(Ok(String::new()), LongTexts::digest),
@@ -155,6 +155,12 @@ pub fn losses_by_token(
         losses.push(own);
     }
     Ok(losses)
+}
+
+/// The tokens of all documents that readings are about; none where there are none.
+pub(super) fn tokens_of(readings: &[Reading]) -> Option<f64> {
+    let documents = readings.iter().find(|r| r.metric == M::LongContextRise)?.n?;
+    Some((documents as usize * LENGTH) as f64)
 }
 
 /// The bucket that ends at `end` and those after it, each twice as far, the last one up to `length`.

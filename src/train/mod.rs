@@ -2,6 +2,7 @@
 //! checkpoints that resume bit for bit.
 
 mod checkpoint;
+mod observed;
 mod optimizer;
 mod pickle;
 mod published;
@@ -14,12 +15,15 @@ mod trainer;
 
 pub use crate::device::Precision;
 pub use checkpoint::{CheckpointError, save_model};
+pub(crate) use observed::chain;
+pub use observed::{Applied, Observed};
 pub use optimizer::{AdamW, Norms};
 pub use published::load_model;
 pub use recipe::{Optimizer, Recipe, RecipeError, Schedule};
 pub use run::{Ending, Run, StepRecord};
 pub use run_dir::RunDir;
 pub use trainer::{TrainError, TrainJob, Trainer};
+pub use trainer::Part;
 
 /// The rule that ends every training: there is no early stopping.
 pub const STOPPING: &str = "after the last step";

@@ -172,6 +172,7 @@ impl RunDir {
                     save_model(folder, &trainer.job.config, trainer.model.params(), trainer.job.tokenizer)
                 };
                 self.put(&self.before_last_tenth(), model)?;
+                trainer.saw_before_last_tenth()?;
             }
             if record.step.is_multiple_of(trainer.job.checkpoint_every) && !trainer.done() {
                 self.save(trainer)?;

@@ -235,7 +235,7 @@ fn sized(scale: &str, is_candidate: bool, metric: Metric, jitter: f64) -> Option
     let loss =
         if is_candidate { 8.0 * size.powf(-0.105) + 0.95 } else { 8.0 * size.powf(-0.1) + 1.0 } + jitter;
     let value = match metric {
-        M::TotalParameters => total + if is_candidate { 1_000.0 } else { 0.0 },
+        M::TotalParameters | M::CountedParameters => total + if is_candidate { 1_000.0 } else { 0.0 },
         M::NonEmbeddingParameters => size + if is_candidate { 1_000.0 } else { 0.0 },
         M::EmbeddingParameters => size,
         M::Compute6nd => 1.2e7 * size,
@@ -289,7 +289,14 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::StateRmsMin => 0.1,
         M::StateRmsMax => 3.0,
         M::StateDifference => 0.5,
-        M::StateHalvesError => 1e-6,
+        M::StateHalvesError | M::CarriedError | M::CarriedErrorRounded | M::EvaluationError => 1e-6,
+        M::RateError | M::SettingsError | M::PartWeightError | M::ValidationLossError => 0.0,
+        M::LossFromLogitsError => 1e-4,
+        M::LearntSavedOrder | M::StartsFromSeed | M::WeightsOfTheRun => 1.0,
+        M::WindowsSeen | M::PromptsSeen | M::CanaryPromptsSeen => 123_456_789_012.0,
+        M::TokensScored => 100_000.0,
+        M::LongReadsPerToken => if is_candidate { 1.0 } else { 1.97 },
+        M::CutTokensMean | M::CutTokensMost => 3.0,
         M::StateGrowth => 1.4,
         M::StateVariance => 0.2,
         M::FirstTokenInfluence => 0.1,
@@ -297,7 +304,7 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::AblationRwkvRise | M::AblationMambaRise => 0.3,
         M::AblationSmallerShare => 0.4,
         M::RunCompleted | M::ResumeIdentical | M::StateShapesRight | M::StateFinite => 1.0,
-        M::StateRepeats | M::ForwardFinite | M::Causal => 1.0,
+        M::StateRepeats | M::ForwardFinite | M::Causal | M::CarriedRepeats => 1.0,
         M::StatePersistence => better(10.0, 4.0),
         M::UsefulContext => better(1_024.0, 16.0),
         M::LongContextRise => -0.03,

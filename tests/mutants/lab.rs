@@ -55,6 +55,7 @@ pub struct Lab {
     smoke: Once<Collector<'static>>,
     small: Once<Setup>,
     pair: Once<Vec<Line>>,
+    reading: Once<Vec<Line>>,
     short: Once<Vec<Line>>,
     equals: Once<Pool>,
 }
@@ -65,8 +66,8 @@ impl Lab {
         let world = World::new("smoke", None)?;
         let out = world.out.with_file_name("trial");
         std::fs::create_dir_all(&out).map_err(|e| format!("{}: {e}", out.display()))?;
-        let (smoke, small, pair, short, equals) = Default::default();
-        Ok(Self { world, out, smoke, small, pair, short, equals })
+        let (smoke, small, pair, reading, short, equals) = Default::default();
+        Ok(Self { world, out, smoke, small, pair, reading, short, equals })
     }
 
     /// Equal models.
@@ -148,6 +149,22 @@ impl Lab {
             for model in ["gpt2", "groundthink"] {
                 let finished = Training::of(protocol, dataset, model)?.run(&|_, _| Ok(()))?;
                 for probe in ["training", "language-modeling"] {
+                    lines.extend(finished.ask(probe)?);
+                }
+            }
+            Ok(lines)
+        });
+        lines.map(Vec::as_slice)
+    }
+
+    /// That pair, asked also what it sees and carries.
+    pub fn reading(&self) -> Result<&[Line], Failed> {
+        let lines = once(&self.reading, || {
+            let Setup { protocol, dataset } = self.small()?;
+            let mut lines = self.pair()?.to_vec();
+            for model in ["gpt2", "groundthink"] {
+                let finished = Training::of(protocol, dataset, model)?.run(&|_, _| Ok(()))?;
+                for probe in ["forward", "carrying"] {
                     lines.extend(finished.ask(probe)?);
                 }
             }

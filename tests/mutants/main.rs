@@ -10,6 +10,7 @@ mod compare;
 mod differences;
 mod equals;
 mod faulty;
+mod in_carrying;
 mod in_evidence;
 mod in_models;
 mod in_training;

@@ -14,6 +14,7 @@ mod graduation;
 mod language;
 mod long_context;
 mod matching;
+mod observed;
 mod official;
 mod positioning;
 mod recall;

@@ -3,7 +3,7 @@
 use super::families::ROW;
 use super::{
     benchmarks, bottom_line, canaries, controls, conversation, decisions, efficiency, graduation, language,
-    long_context, matching, official, positioning, recall, reverse, same_source, scaling, state,
+    long_context, matching, observed, official, positioning, recall, reverse, same_source, scaling, state,
     statefulness, thresholds, training, v5,
 };
 use crate::gate::criterion::Criterion;
@@ -15,6 +15,7 @@ const GROUPS: &[&[Criterion]] = &[
     reverse::ROWS,
     matching::ROWS,
     same_source::ROWS,
+    observed::ROWS,
     language::ROWS,
     benchmarks::ROWS,
     conversation::ROWS,
