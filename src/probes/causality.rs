@@ -11,7 +11,8 @@ pub(super) const LONGEST: usize = 300;
 pub(super) const SEQUENCES: usize = 3;
 
 /// Lengths of the texts: short ones, and those around the edges of blocks.
-const LENGTHS: &[usize] = &[1, 2, 3, 5, 17, 31, 32, 33, 63, 64, 65, 66, 96, 127, 128, 129, 191, 193, 256, 257, 300];
+const LENGTHS: &[usize] =
+    &[1, 2, 3, 5, 17, 31, 32, 33, 63, 64, 65, 66, 96, 127, 128, 129, 191, 193, 256, 257, 300];
 /// Places from which on a text is changed, beside its middle and its last token.
 const CUTS: &[usize] = &[1, 2, 33, 63, 64, 65, 66, 100, 127, 128, 129, 192, 257];
 
@@ -36,11 +37,7 @@ pub(super) fn longest(model: &dyn LanguageModel, texts: &[&[u32]]) -> usize {
 }
 
 /// Whether neither hidden states nor losses change in one bit where only later tokens change.
-pub(super) fn blind_to_later_tokens(
-    model: &dyn LanguageModel,
-    texts: &[&[u32]],
-    vocab: u32,
-) -> Result<bool> {
+pub(super) fn blind_to_later_tokens(model: &dyn LanguageModel, texts: &[&[u32]], vocab: u32) -> Result<bool> {
     let most = longest(model, texts);
     let mut lengths: Vec<usize> = LENGTHS.iter().copied().filter(|n| *n <= most).collect();
     lengths.extend((!lengths.contains(&most)).then_some(most));
@@ -99,7 +96,8 @@ impl Seen {
         let first = row * self.length;
         let hidden = first * self.width..(first + cut) * self.width;
         let losses = first..first + cut - 1;
-        self.hidden[hidden.clone()] == other.hidden[hidden] && self.losses[losses.clone()] == other.losses[losses]
+        self.hidden[hidden.clone()] == other.hidden[hidden]
+            && self.losses[losses.clone()] == other.losses[losses]
     }
 }
 

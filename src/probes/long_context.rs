@@ -29,7 +29,13 @@ use crate::statistics::{mean, paired_interval, t_interval};
 pub(super) const PROBE: Probe = Probe {
     id: "long-context",
     about: "loss by position in documents of 32K tokens, the state carried on or the window slid",
-    metrics: &[M::LongContextLoss, M::LongContextRise, M::UsefulContext, M::LongContextOverlap, M::LongReadsPerToken],
+    metrics: &[
+        M::LongContextLoss,
+        M::LongContextRise,
+        M::UsefulContext,
+        M::LongContextOverlap,
+        M::LongReadsPerToken,
+    ],
     data: ProbeData::Own {
         available: |data| data.long.is_some(),
         digest: |data| data.long.as_ref().map_or(Ok(String::new()), LongTexts::digest),

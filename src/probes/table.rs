@@ -8,7 +8,8 @@ use super::eval_data::EvalData;
 use super::probe::{Probe, ProbeData, Result};
 use super::statefulness::{ablation, canaries, mqar, recall, repeated_bigram, state};
 use super::{
-    carrying, forward, language_modeling, long_context, observed, optimizer, overfit, overlap, resume, size, training,
+    carrying, forward, language_modeling, long_context, observed, optimizer, overfit, overlap, resume, size,
+    training,
 };
 use crate::evidence::{Condition, Metric};
 

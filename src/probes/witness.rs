@@ -148,12 +148,7 @@ impl LanguageModel for Witness<'_> {
     fn logits(&self, hidden: Tensor) -> candle_core::Result<Tensor> {
         self.model.logits(hidden)
     }
-    fn losses(
-        &self,
-        tokens: &[u32],
-        targets: &[u32],
-        state: &mut State,
-    ) -> candle_core::Result<Vec<f64>> {
+    fn losses(&self, tokens: &[u32], targets: &[u32], state: &mut State) -> candle_core::Result<Vec<f64>> {
         self.note(tokens, state.batch());
         let (fresh, row) = (state.position() == 0, tokens.len() / state.batch().max(1));
         let losses = self.model.losses(tokens, targets, state)?;

@@ -22,8 +22,8 @@ pub use published::load_model;
 pub use recipe::{Optimizer, Recipe, RecipeError, Schedule};
 pub use run::{Ending, Run, StepRecord};
 pub use run_dir::RunDir;
-pub use trainer::{TrainError, TrainJob, Trainer};
 pub use trainer::Part;
+pub use trainer::{TrainError, TrainJob, Trainer};
 
 /// The rule that ends every training: there is no early stopping.
 pub const STOPPING: &str = "after the last step";

@@ -69,7 +69,8 @@ impl Observed {
     /// Takes in what became of a step: the weights of its parts, summed, and the settings that were applied.
     pub(super) fn step(&mut self, weight: f64, applied: Applied) {
         let error = (weight - 1.0).abs();
-        self.weight_error = if error.is_nan() || error > self.weight_error { error } else { self.weight_error };
+        self.weight_error =
+            if error.is_nan() || error > self.weight_error { error } else { self.weight_error };
         self.unsteady |= self.applied.is_some_and(|before| before != applied);
         self.applied = Some(applied);
     }

@@ -295,7 +295,13 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::LearntSavedOrder | M::StartsFromSeed | M::WeightsOfTheRun => 1.0,
         M::WindowsSeen | M::PromptsSeen | M::CanaryPromptsSeen => 123_456_789_012.0,
         M::TokensScored => 100_000.0,
-        M::LongReadsPerToken => if is_candidate { 1.0 } else { 1.97 },
+        M::LongReadsPerToken => {
+            if is_candidate {
+                1.0
+            } else {
+                1.97
+            }
+        }
         M::CutTokensMean | M::CutTokensMost => 3.0,
         M::StateGrowth => 1.4,
         M::StateVariance => 0.2,

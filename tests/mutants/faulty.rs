@@ -50,6 +50,12 @@ pub enum Fault {
     UndecayedSteps,
     /// RWKV-6's bonus is ignored where no gradients are wanted.
     BonusIgnored,
+    /// The model counts its parameters as if the head were the embedding.
+    HidesHead,
+    /// Losses are in bits.
+    Bits,
+    /// The window is said to be so long.
+    Window(usize),
     /// The gate's map is ignored where no gradients are wanted.
     GateIgnored,
     /// A new conversation begins where the last one ended, where several are read at once.
@@ -199,7 +205,12 @@ impl LanguageModel for Faulty {
         self.sound.config()
     }
     fn model_stats(&self) -> ModelStats {
-        self.sound.model_stats()
+        match self.config() {
+            Config::Gpt2(config) if self.fault == Fault::HidesHead => {
+                Config::Gpt2(v5gate::models::Gpt2Config { tie_word_embeddings: true, ..config }).model_stats()
+            }
+            _ => self.sound.model_stats(),
+        }
     }
     fn over(&self, params: Params) -> Box<dyn LanguageModel> {
         over(self.sound.over(params), self.fault)
@@ -246,6 +257,9 @@ impl LanguageModel for Faulty {
         let hidden = self.hidden(tokens, state)?;
         let head = self.params().tensor(self.head())?;
         let mut losses = v5gate::ops::token_losses(&hidden, &head, &targets)?;
+        if self.fault == Fault::Bits {
+            losses.iter_mut().for_each(|loss| *loss /= std::f64::consts::LN_2);
+        }
         if let Fault::Worse(nats) = self.fault {
             losses.iter_mut().for_each(|loss| *loss += nats);
         }
@@ -261,7 +275,10 @@ impl Network for Faulty {
         self.sound.head()
     }
     fn window(&self) -> Option<usize> {
-        self.sound.window()
+        match self.fault {
+            Fault::Window(tokens) => Some(tokens),
+            _ => self.sound.window(),
+        }
     }
     fn as_hybrid(&self) -> Option<&dyn Hybrid> {
         self.sound.as_hybrid()
@@ -300,9 +317,8 @@ impl Network for Faulty {
                 self.with(bonus)?.backbone(tape, tokens, state)
             }
             Fault::GateIgnored if !tape.is_recording() => {
-                let gate = |name: &str| {
-                    (name.ends_with(".gate.weight") && !name.contains("rwkv")).then_some(0.0)
-                };
+                let gate =
+                    |name: &str| (name.ends_with(".gate.weight") && !name.contains("rwkv")).then_some(0.0);
                 self.with(gate)?.backbone(tape, tokens, state)
             }
             Fault::Leaks | Fault::LeaksInBatches => {

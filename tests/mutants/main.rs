@@ -13,6 +13,7 @@ mod faulty;
 mod in_carrying;
 mod in_evidence;
 mod in_models;
+mod in_observed;
 mod in_training;
 mod lab;
 mod table;

@@ -14,8 +14,8 @@ use crate::evidence::{Condition, Metric as M, RecallScore, RecallTest};
 use crate::models::{self, LanguageModel};
 use crate::ops::to_vec_f64;
 use crate::probes::contrast::Contrast;
-use crate::probes::witness::Witness;
 use crate::probes::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
+use crate::probes::witness::Witness;
 use crate::statistics::{mean, t_interval};
 
 pub(in crate::probes) const PROBE: Probe = Probe {
