@@ -276,7 +276,8 @@ impl<'a> Collector<'a> {
     pub(super) fn question(&self, trained: &Trained<'_>) -> Result<(), CollectError> {
         let trial = trained.trial;
         let (mut lacking, data) = (Vec::new(), self.eval_data());
-        for probe in PROBES.iter().filter(|probe| probe.is_available(&data)) {
+        let concerns = |probe: &&Probe| probe.concerns(trial.spec.name) && probe.is_available(&data);
+        for probe in PROBES.iter().filter(concerns) {
             if !self.answered(trained, probe)? {
                 lacking.push(probe);
             }

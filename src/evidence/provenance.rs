@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The layout of the ledger that this code writes and reads.
 pub const SCHEMA: u32 = 2;
 
+/// Digest of the code that makes numbers, as it was built into this program.
+pub const PROGRAM_REVISION: &str = env!("V5_REVISION");
+
 /// Hexadecimal digests or names; equal strings mean equal things.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,7 +10,7 @@ use super::cost::{Cost, Rate};
 use crate::collect::{self, FleetTask, REVISION, TIMES, Trial, times_folder};
 use crate::evidence::{Ledger, LedgerError, RUNS};
 use crate::files::FileLock;
-use crate::probes::PROBES;
+use crate::probes::{PROBES, Probe};
 use crate::protocol::Protocol;
 use crate::train::RunDir;
 
@@ -163,8 +163,8 @@ impl Pace {
 struct Scene<'a> {
     protocol: &'a Protocol,
     out: &'a Path,
-    /// The probes that are put to every trial.
-    wanted: Vec<&'static str>,
+    /// The probes for which there are data.
+    wanted: Vec<&'static Probe>,
     answered: AnsweredProbes<'a>,
     folders: BTreeMap<String, Vec<PathBuf>>,
 }
@@ -172,7 +172,7 @@ struct Scene<'a> {
 impl<'a> Scene<'a> {
     fn of(protocol: &'a Protocol, out: &'a Path, data: Option<&Path>, ledger: &'a Ledger) -> Self {
         let data = protocol.eval_data(data);
-        let wanted = PROBES.iter().filter(|p| p.is_available(&data)).map(|p| p.id).collect();
+        let wanted = PROBES.iter().filter(|p| p.is_available(&data)).collect();
         Self { protocol, out, wanted, answered: answers(ledger), folders: run_folders(out) }
     }
 
@@ -216,7 +216,8 @@ impl<'a> Scene<'a> {
 
     fn state(&self, trial: &Trial, found: Option<&Found>) -> TaskState {
         let recipe = self.protocol.recipe_digest(trial.scale);
-        if self.wanted.iter().all(|probe| self.answered.has(trial, &recipe, probe)) {
+        let mut asked = self.wanted.iter().filter(|probe| probe.concerns(trial.spec.name));
+        if asked.all(|probe| self.answered.has(trial, &recipe, probe.id)) {
             return TaskState::Proven;
         }
         match found {

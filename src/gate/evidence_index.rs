@@ -1,15 +1,18 @@
-//! Finding the evidence for one question. Only evidence that agrees with the manifest counts;
+//! Finding the evidence for one question. Only evidence that agrees with what was promised counts;
 //! what is found does not depend on the order of the ledger's lines.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use serde::Serialize;
-
-use crate::evidence::{
-    Condition, ExpectedRun, Field, Ledger, Manifest, Measurement, Metric, Provenance, Subject,
-};
+use super::gap::Gap;
+use super::promise::{Promise, promises};
+use super::question::{Missing, Query};
+use super::readings::Readings;
+use crate::evidence::{Condition, ExpectedRun, Field, Ledger, Measurement, Metric, Provenance, Subject};
 use crate::scale::SCALES;
 
+/// The trials that FULL needs (ruling R7).
+pub const FULL_TRIALS: usize = 10;
 /// Trials that are looked at; a manifest of more is a problem of its own.
 pub const MOST_TRIALS: usize = 1_000;
 
@@ -23,63 +26,46 @@ struct Measured<'a> {
     all: Vec<&'a Measurement>,
     /// What counts.
     usable: Vec<&'a Measurement>,
+    /// Of what counts, the different answers, in an order that the ledger's has no part in.
+    answers: Vec<&'a Measurement>,
     /// Of what does not count, the nearest miss: the one whose first wrong field comes last.
     miss: Option<Missing<&'a str>>,
 }
 
-/// A ledger, ready to be asked.
-#[derive(Debug)]
-pub struct Evidence<'a> {
-    ledger: &'a Ledger,
-    manifest: Option<&'a Manifest>,
-    seeds: Vec<u64>,
-    expected: ExpectedRuns<'a>,
-    /// By scale, then by model.
-    index: HashMap<&'a str, HashMap<&'a str, ModelIndex<'a>>>,
-}
-
-/// Why there is no number (ruling R14).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Missing<S> {
-    /// Nobody measured it.
-    NotMeasured,
-    /// The manifest expects nothing of this trial, or two different things.
-    #[serde(rename = "not_promised")]
-    NotInManifest,
-    /// It was measured under other circumstances than expected.
-    Elsewhere {
-        /// The first field that differs.
-        field: Field,
-        /// What the manifest says.
-        expected: S,
-        /// What the evidence says.
-        got: S,
-    },
-    /// It was measured more than once, with different results.
-    Contradictory,
-}
-
-impl Missing<&str> {
-    /// The same without the ledger.
-    pub fn owned(self) -> Missing<String> {
-        match self {
-            Missing::NotMeasured => Missing::NotMeasured,
-            Missing::NotInManifest => Missing::NotInManifest,
-            Missing::Elsewhere { field, expected, got } => {
-                Missing::Elsewhere { field, expected: expected.to_owned(), got: got.to_owned() }
+impl Measured<'_> {
+    /// Finds the different answers among what counts.
+    fn tell_apart(&mut self) {
+        for m in &self.usable {
+            if !self.answers.iter().any(|known| known.agrees(m)) {
+                self.answers.push(m);
             }
-            Missing::Contradictory => Missing::Contradictory,
         }
+        let bits = |m: &Measurement| {
+            let ends = m.interval().map(|ends| ends.map(|x| x.raw().to_bits()));
+            (m.value().raw().to_bits(), m.n(), ends)
+        };
+        self.answers.sort_by_key(|m| bits(m));
     }
 }
 
-/// What a manifest expects, by scale and trial; where it says two different things, nothing.
+/// A ledger, ready to be asked.
+#[derive(Clone, Debug)]
+pub struct Evidence<'a> {
+    ledger: &'a Ledger,
+    promise: Option<Arc<Promise<'a>>>,
+    seeds: Vec<u64>,
+    expected: Arc<ExpectedRuns<'a>>,
+    /// By scale, then by model.
+    index: Arc<HashMap<&'a str, HashMap<&'a str, ModelIndex<'a>>>>,
+    readings: Readings,
+}
+
+/// What was promised, by scale and trial; where it says two different things, nothing.
 type ExpectedRuns<'a> = HashMap<(&'a str, u64), Option<&'a ExpectedRun>>;
 
-fn expected_runs(manifest: Option<&Manifest>) -> ExpectedRuns<'_> {
+fn expected_runs<'a>(promise: Option<&Promise<'a>>) -> ExpectedRuns<'a> {
     let mut all = HashMap::new();
-    for run in manifest.into_iter().flat_map(|m| &m.expected) {
+    for &run in promise.into_iter().flat_map(|p| &p.expected) {
         let expected = all.entry((run.scale.as_str(), run.seed)).or_insert(Some(run));
         if *expected != Some(run) {
             *expected = None;
@@ -90,46 +76,35 @@ fn expected_runs(manifest: Option<&Manifest>) -> ExpectedRuns<'_> {
 
 /// What keeps something from that source from counting.
 fn mismatch<'a>(
-    manifest: Option<&'a Manifest>,
+    promise: Option<&Promise<'a>>,
     run: Option<&'a ExpectedRun>,
     source: &'a Provenance,
 ) -> Option<Missing<&'a str>> {
-    let (Some(manifest), Some(run)) = (manifest, run) else {
+    let (Some(promise), Some(run)) = (promise, run) else {
         return Some(Missing::NotInManifest);
     };
     let differs = |&field: &Field| {
-        let expected = run.of(field).unwrap_or(&manifest.revision);
+        let expected = run.of(field).unwrap_or(promise.revision());
         let got = field.of(source);
         (got != expected).then_some(Missing::Elsewhere { field, expected, got })
     };
     let other_material = || {
-        let expected = manifest.material.get(&source.probe)?.as_str();
+        let expected = *promise.material.get(source.probe.as_str())?;
         let (field, got) = (Field::Validation, source.validation.as_str());
         (got != expected).then_some(Missing::Elsewhere { field, expected, got })
     };
     Field::EXPECTED.iter().find_map(differs).or_else(other_material)
 }
 
-/// Which number is wanted.
-#[derive(Clone, Copy, Debug)]
-pub struct Query<'q> {
-    /// The scale's label.
-    pub scale: &'q str,
-    /// The trial.
-    pub seed: u64,
-    /// The model's name.
-    pub model: &'q str,
-    /// The state in which the model was questioned.
-    pub condition: Condition,
-    /// What was measured.
-    pub metric: Metric,
-}
-
 impl<'a> Evidence<'a> {
-    /// The evidence in a ledger.
+    /// The evidence in a ledger, as the present attempt promised it.
     pub fn new(ledger: &'a Ledger) -> Self {
-        let manifest = ledger.manifest();
-        let expected = expected_runs(manifest);
+        Self::under(ledger, promises(ledger).pop())
+    }
+
+    /// The evidence in a ledger, as an attempt promised it.
+    pub(super) fn under(ledger: &'a Ledger, promise: Option<Promise<'a>>) -> Self {
+        let expected = expected_runs(promise.as_ref());
         let mut index: HashMap<&str, HashMap<&str, ModelIndex<'_>>> = HashMap::new();
         for m in ledger.measurements() {
             let s = m.subject();
@@ -137,16 +112,41 @@ impl<'a> Evidence<'a> {
             let measured = of.entry((s.condition, m.metric(), s.seed)).or_default();
             measured.all.push(m);
             let run = expected.get(&(s.scale.as_str(), s.seed)).copied().flatten();
-            match mismatch(manifest, run, m.provenance()) {
+            match mismatch(promise.as_ref(), run, m.provenance()) {
                 None => measured.usable.push(m),
                 miss => measured.miss = measured.miss.max(miss),
             }
         }
-        let mut seeds = manifest.map(|m| m.seeds.clone()).unwrap_or_default();
-        seeds.sort_unstable();
-        seeds.dedup();
+        let measured = index.values_mut().flat_map(HashMap::values_mut).flat_map(HashMap::values_mut);
+        measured.for_each(Measured::tell_apart);
+        let mut seeds = promise.as_ref().map(|p| p.seeds.clone()).unwrap_or_default();
         seeds.truncate(MOST_TRIALS);
-        Evidence { ledger, manifest, seeds, expected, index }
+        let (expected, index) = (Arc::new(expected), Arc::new(index));
+        Evidence {
+            ledger,
+            promise: promise.map(Arc::new),
+            seeds,
+            expected,
+            index,
+            readings: Readings::default(),
+        }
+    }
+
+    /// The same of these trials alone.
+    pub(super) fn of_trials(&self, seeds: Vec<u64>) -> Self {
+        Evidence { seeds, readings: Readings::default(), ..self.clone() }
+    }
+
+    /// Fewer trials that prove something by themselves when one of all is lacking: those of an earlier manifest of the
+    /// same attempt, and those that lack nothing where they are as many as FULL needs.
+    pub(super) fn fewer_trials(&self, gaps: &[Gap]) -> BTreeSet<Vec<u64>> {
+        let mut all = self.promise().map_or_else(BTreeSet::new, Promise::smaller);
+        let lacking: BTreeSet<u64> = gaps.iter().filter_map(Gap::trial).collect();
+        let whole: Vec<u64> = self.seeds.iter().copied().filter(|seed| !lacking.contains(seed)).collect();
+        if whole.len() >= FULL_TRIALS && whole.len() < self.seeds.len() {
+            all.insert(whole);
+        }
+        all
     }
 
     /// Where it all stands.
@@ -154,24 +154,24 @@ impl<'a> Evidence<'a> {
         self.ledger
     }
 
-    /// The manifest that governs.
-    pub fn manifest(&self) -> Option<&'a Manifest> {
-        self.manifest
+    /// What was promised, if anything.
+    pub fn promise(&self) -> Option<&Promise<'a>> {
+        self.promise.as_deref()
     }
 
     /// Whether something about that subject from that source is what the manifest expects.
     pub fn counts(&self, subject: &Subject, source: &Provenance) -> bool {
         let run = self.expected.get(&(subject.scale.as_str(), subject.seed)).copied().flatten();
-        self.seeds.contains(&subject.seed) && mismatch(self.manifest, run, source).is_none()
+        self.seeds.contains(&subject.seed) && mismatch(self.promise(), run, source).is_none()
     }
 
-    /// The scales of the manifest that there are, each once, in order of size.
+    /// The scales promised that there are, each once, in order of size.
     pub fn scales(&self) -> impl Iterator<Item = &'static str> {
-        let named = |name: &&str| self.manifest.is_some_and(|m| m.scales.iter().any(|s| s == name));
+        let named = |name: &&str| self.promise().is_some_and(|p| p.scales.contains(name));
         SCALES.iter().map(|scale| scale.name).filter(named)
     }
 
-    /// The trials of the manifest, each once, in order.
+    /// The trials promised, each once, in order.
     pub fn seeds(&self) -> &[u64] {
         &self.seeds
     }
@@ -180,7 +180,13 @@ impl<'a> Evidence<'a> {
         self.index.get(of.scale)?.get(of.model)?.get(&(of.condition, of.metric, of.seed))
     }
 
-    /// The one measurement that answers, or why there is none.
+    /// Which of contradicting answers is read at present.
+    pub(super) fn readings(&self) -> &Readings {
+        &self.readings
+    }
+
+    /// The measurement that answers, or why there is none. Of several that say otherwise the one that is read at
+    /// present: a row is judged under each of them.
     pub fn find(&self, of: Query<'_>) -> Result<&'a Measurement, Missing<&'a str>> {
         let measured = self.measured(of).ok_or(Missing::NotMeasured)?;
         // Ruling R14: what is not finite is evidence, whatever else was measured.
@@ -189,11 +195,20 @@ impl<'a> Evidence<'a> {
         if let Some(m) = wild.max_by_key(|m| m.value().raw().to_bits()) {
             return Ok(m);
         }
-        match measured.usable.split_first() {
-            Some((first, rest)) if rest.iter().all(|m| m.agrees(first)) => Ok(first),
-            Some(_) => Err(Missing::Contradictory),
-            None => Err(measured.miss.unwrap_or(Missing::NotMeasured)),
+        match measured.answers[..] {
+            [] => Err(measured.miss.unwrap_or(Missing::NotMeasured)),
+            [only] => Ok(only),
+            ref several => {
+                let taken = self.readings.take(of, several.len());
+                taken.map(|i| several[i]).ok_or(Missing::Contradictory)
+            }
         }
+    }
+
+    /// Metrics that contradicting measurements say different things of, each with its model, scale and trial.
+    pub(super) fn contradictions(&self) -> impl Iterator<Item = &'a Measurement> {
+        let all = self.index.values().flat_map(HashMap::values).flat_map(HashMap::values);
+        all.filter(|measured| measured.answers.len() > 1).map(|measured| measured.answers[0])
     }
 
     /// Everything in the ledger that answers, whatever its provenance.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::evidence_index::Missing;
+use super::question::Missing;
 use crate::evidence::{Condition, Field, Metric};
 
 /// One training of one model.
@@ -90,4 +90,18 @@ pub enum Gap {
     },
     /// Proof of what the present iteration shows.
     PresentIteration,
+}
+
+impl Gap {
+    /// The trial that lacks something, where it is one.
+    pub(super) fn trial(&self) -> Option<u64> {
+        match self {
+            Gap::Measurement { trial, .. }
+            | Gap::Interval { trial, .. }
+            | Gap::ContainingInterval { trial, .. }
+            | Gap::SourceOf { trial, .. } => Some(trial.seed),
+            Gap::SourcesOfBoth { seed, .. } => Some(*seed),
+            Gap::Trials { .. } | Gap::FiniteTrials { .. } | Gap::Law { .. } | Gap::PresentIteration => None,
+        }
+    }
 }

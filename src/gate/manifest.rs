@@ -3,14 +3,13 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::evidence_index::{Evidence, MOST_TRIALS};
-use crate::evidence::{Field, Ledger, Manifest, Measurement, SCHEMA};
+use super::evidence_index::{Evidence, FULL_TRIALS, MOST_TRIALS};
+use super::promise::{Promise, Shrinkage, unpromised};
+use crate::evidence::{Field, Ledger, Manifest, Measurement, Metric, PROGRAM_REVISION, SCHEMA};
 use crate::scale::SCALES;
 
 /// The only protocol that may pass: rulings R7 and R12 say what it takes.
 pub const FULL: &str = "full";
-/// The trials that FULL needs (ruling R7).
-pub const FULL_TRIALS: usize = 10;
 /// The trials that a comparison of any other protocol needs: fewer have no interval worth the name.
 const FEWEST_TRIALS: usize = 3;
 /// The recipe of FULL at each scale (ruling R12), as evidence calls it: a protocol of the same name with
@@ -59,18 +58,32 @@ pub enum Problem {
     TooFewTrials(usize),
     /// Trials that were measured by the recipes of the manifest and that it does not name.
     LeftOut(Vec<u64>),
+    /// What an earlier manifest of this attempt promised and the latest does not (ruling R24).
+    Shrunk(Shrinkage),
+    /// Questions that the ledger answers in several ways, beside those about times and memory (ruling R24).
+    Contradictions(usize),
+    /// Measurements that no promise in the ledger speaks of.
+    Unpromised(usize),
+    /// More earlier attempts than are judged.
+    TooManyAttempts(usize),
+    /// The program that judges is not of the evidence's revision.
+    OtherProgram,
 }
+
+/// Earlier attempts that are judged, so that every report can tell of them; a ledger of more cannot pass.
+pub const MOST_ATTEMPTS: usize = 32;
 
 /// How many trials a comparison over trials needs (ruling R7).
 pub(super) fn least_trials(evidence: &Evidence<'_>) -> usize {
-    match evidence.manifest() {
-        Some(manifest) if manifest.protocol == FULL => FULL_TRIALS,
+    match evidence.promise() {
+        Some(promise) if promise.protocol() == FULL => FULL_TRIALS,
         _ => FEWEST_TRIALS,
     }
 }
 
 /// What keeps a ledger from passing before any criterion is asked.
-pub(super) fn problems(ledger: &Ledger) -> Vec<Problem> {
+pub(super) fn problems(evidence: &Evidence<'_>, attempts: &[Promise<'_>]) -> Vec<Problem> {
+    let ledger = evidence.ledger();
     let mut problems: Vec<Problem> =
         ledger.faults().iter().take(MOST_NAMED).cloned().map(Problem::Fault).collect();
     if ledger.faults().len() > MOST_NAMED {
@@ -85,7 +98,41 @@ pub(super) fn problems(ledger: &Ledger) -> Vec<Problem> {
     }
     manifest_problems(manifest, &mut problems);
     problems.extend(left_out(ledger, manifest));
+    problems.extend(of_attempts(evidence, attempts));
     problems
+}
+
+/// What keeps a ledger from passing because of what was promised before, or measured otherwise (ruling R24).
+fn of_attempts(evidence: &Evidence<'_>, attempts: &[Promise<'_>]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let Some(present) = attempts.last() else { return problems };
+    let gone = present.shrinkage();
+    if gone != Shrinkage::default() {
+        problems.push(Problem::Shrunk(gone));
+    }
+    let contradictions = evidence.contradictions().filter(|m| !varies(m.metric())).count();
+    if contradictions > 0 {
+        problems.push(Problem::Contradictions(contradictions));
+    }
+    let unpromised = unpromised(evidence.ledger(), attempts);
+    if unpromised > 0 {
+        problems.push(Problem::Unpromised(unpromised));
+    }
+    if attempts.len() > MOST_ATTEMPTS + 1 {
+        problems.push(Problem::TooManyAttempts(attempts.len() - 1));
+    }
+    if present.protocol() == FULL && present.revision() != PROGRAM_REVISION {
+        problems.push(Problem::OtherProgram);
+    }
+    problems
+}
+
+/// Whether a number may honestly differ when it is measured again: a time, an amount of memory, or what is made of
+/// these.
+fn varies(metric: Metric) -> bool {
+    let derived = [Metric::TimeExponent, Metric::CostTimeGrowth, Metric::CostMemoryGrowth];
+    let memory = [Metric::PeakBytes, Metric::TrainPeakBytes];
+    metric.is_time() || derived.contains(&metric) || memory.contains(&metric)
 }
 
 /// Trials that were measured by the recipes of the manifest and that it does not name: whoever

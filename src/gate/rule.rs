@@ -277,6 +277,16 @@ impl Rule {
         }
     }
 
+    /// Whether each trial satisfies or violates it by itself, whatever the others show.
+    pub const fn by_trial(self) -> bool {
+        match self {
+            Rule::Single(SingleRule::Trial(_) | SingleRule::Mean(_)) => true,
+            Rule::Paired(PairedRule::Trial(_)) => true,
+            Rule::Single(SingleRule::Trials(_)) | Rule::Paired(PairedRule::Trials(_)) => false,
+            Rule::Provenance(_) | Rule::Scaling(_) | Rule::Composite(_) | Rule::History(_) => false,
+        }
+    }
+
     /// The other criteria that it is made of.
     pub const fn parts(self) -> &'static [&'static str] {
         match self {

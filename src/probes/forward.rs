@@ -13,6 +13,7 @@ pub(super) const PROBE: Probe = Probe {
     metrics: &[M::ForwardFinite, M::Causal, M::InitialEntropyShare],
     data: ProbeData::HeldOut,
     measure,
+    only: None,
     measure_checkpoint: None,
 };
 

@@ -41,6 +41,7 @@ pub(super) const PROBE: Probe = Probe {
         digest: |data| data.long.as_ref().map_or(Ok(String::new()), LongTexts::digest),
     },
     measure,
+    only: None,
     measure_checkpoint: None,
 };
 

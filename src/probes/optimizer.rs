@@ -12,6 +12,7 @@ pub(super) const PROBE: Probe = Probe {
     metrics: &[M::DecayOnVectors, M::LeastMovement],
     data: ProbeData::HeldOut,
     measure,
+    only: None,
     measure_checkpoint: None,
 };
 

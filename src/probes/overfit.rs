@@ -14,6 +14,7 @@ pub(super) const PROBE: Probe = Probe {
     metrics: &[M::OverfitLoss, M::MemorisedLoss],
     data: ProbeData::HeldOut,
     measure,
+    only: None,
     measure_checkpoint: None,
 };
 

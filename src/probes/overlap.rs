@@ -16,6 +16,7 @@ pub(super) const PROBE: Probe = Probe {
     metrics: &[M::ValidationOverlap],
     data: ProbeData::HeldOut,
     measure,
+    only: None,
     measure_checkpoint: None,
 };
 

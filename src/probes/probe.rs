@@ -134,6 +134,8 @@ pub struct Probe {
     pub metrics: &'static [Metric],
     /// What it measures on.
     pub data: ProbeData,
+    /// The one model that it is a question to, where it asks for what others do not have.
+    pub only: Option<&'static str>,
     /// Measures a model that a protocol has trained.
     pub measure: fn(&TrainedModel<'_>) -> Result<Vec<Reading>>,
     /// Measures any checkpoint, for a probe that needs nothing but a model and its tokenizer.
@@ -141,6 +143,11 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// Whether it is a question to the model of that name.
+    pub fn concerns(&self, model: &str) -> bool {
+        self.only.is_none_or(|only| only == model)
+    }
+
     /// Whether a protocol has what it measures on.
     pub fn is_available(&self, data: &EvalData) -> bool {
         match self.data {

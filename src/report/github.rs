@@ -7,7 +7,7 @@ use super::demands::demanded;
 use super::markdown::{escaped, table};
 use super::shared::{about, escape_controls, glyph, not_met, tally};
 use super::summary::summary_tables;
-use super::words::{problem, render};
+use super::words::{attempts, problem, render};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Status, Verdict, cited};
 
@@ -66,7 +66,8 @@ pub fn job_summary(ledger: &Ledger, judgement: &Judgement) -> String {
         Verdict::Incomplete => "❔",
     };
     let mut text = format!("## {sign} V5 gate: {}\n\n{}.\n\n", judgement.verdict.name(), tally(judgement));
-    for line in about(ledger).into_iter().chain(judgement.problems.iter().map(problem)) {
+    let told = about(ledger).into_iter().chain(attempts(judgement));
+    for line in told.chain(judgement.problems.iter().map(problem)) {
         text += &format!("- {}\n", escaped(&line));
     }
     for shown in summary_tables(judgement) {

@@ -11,7 +11,7 @@ use super::overview::{anchor, badge, forest, matrix};
 use super::plots::{Figure, figures};
 use super::shared::{by_group, by_scale, escape_controls, is_outside, is_unmeasured_info, not_met, tally};
 use super::tables::{Table, tables};
-use super::words::{lacking, problem, render};
+use super::words::{attempts, lacking, problem, render};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Role, Status, Verdict, cited};
 
@@ -44,6 +44,7 @@ pub fn html(ledger: &Ledger, judgement: &Judgement) -> String {
                 (header(ledger, judgement))
                 (contents(judgement, !figures.is_empty(), !numbers.is_empty(), !times.is_empty() || !time_figures.is_empty()))
                 main {
+                    (told_attempts(judgement))
                     (problems(judgement))
                     (matrix(judgement))
                     (forest(judgement))
@@ -177,6 +178,19 @@ fn contents(judgement: &Judgement, plots: bool, numbers: bool, time: bool) -> Ma
                 li { a href="#findings" { "Findings" @if open > 0 { " " span.count { (open) " required and not met" } } } }
                 @if numbers { li { a href="#numbers" { "Numbers" } } }
                 @if time { li { a href="#time" { "Time" } } }
+            }
+        }
+    }
+}
+
+/// Which attempt this is, and what became of the earlier ones.
+fn told_attempts(judgement: &Judgement) -> Markup {
+    let told = attempts(judgement);
+    html! {
+        @if !told.is_empty() {
+            details.attempts open="open" {
+                summary { "Attempts (" (judgement.attempts.len()) " earlier)" }
+                ul { @for line in &told { li { (line) } } }
             }
         }
     }

@@ -16,6 +16,8 @@ pub fn json(ledger: &Ledger, judgement: &Judgement) -> Value {
         "own_criteria_met": judgement.own_criteria_met(),
         "problems": judgement.problems.iter().map(problem).collect::<Vec<_>>(),
         "context": ledger.manifest(),
+        "attempt": judgement.attempt,
+        "attempts": judgement.attempts,
         "findings": judgement.findings.iter().map(in_words).collect::<Vec<_>>(),
         "tables": tables(ledger),
     })

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::demands::demanded;
 use super::shared::{LEGEND, about, by_group, by_scale, escape_controls, glyph, is_outside, not_met, tally};
 use super::tables::{Table, tables};
-use super::words::{problem, render};
+use super::words::{attempts, problem, render};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Role, cited};
 
@@ -14,6 +14,9 @@ pub fn markdown(ledger: &Ledger, judgement: &Judgement) -> String {
     let verdict = judgement.verdict.name();
     let mut text = format!("# V5 gate: {verdict}\n\n{}.\n\n", tally(judgement));
     for line in about(ledger) {
+        line_of(&mut text, &format!("- {}", escaped(&line)));
+    }
+    for line in attempts(judgement) {
         line_of(&mut text, &format!("- {}", escaped(&line)));
     }
     for p in &judgement.problems {

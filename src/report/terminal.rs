@@ -11,7 +11,7 @@ use super::shared::{
 };
 use super::summary::summary_tables;
 use super::tables::{Table, tables};
-use super::words::{problem, render};
+use super::words::{attempts, problem, render};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Role, Status, Verdict, cited};
 
@@ -44,6 +44,9 @@ pub fn terminal(ledger: &Ledger, judgement: &Judgement, style: TerminalStyle) ->
     let mut page = TerminalPage { style, text: String::new() };
     page.verdict(judgement);
     for line in about(ledger) {
+        page.wrapped("  ", &line);
+    }
+    for line in attempts(judgement) {
         page.wrapped("  ", &line);
     }
     for p in &judgement.problems {

@@ -1,10 +1,11 @@
 //! What the gate found and misses, in words; `demands` has the words of what it demands. Every report
 //! takes its words from here, so that the terminal, the page and the document say the same.
 
+use super::shared::elide;
 use crate::evidence::{Field, SCHEMA, Value};
 use crate::gate::{
-    Decisive, Effect, Estimate, FULL, FULL_TRIALS, Fact, Finding, FittedLaw, GPT2, GROUNDTHINK, Gap,
-    MOST_TRIALS, Missing, ModelTrial, Problem, Spread, Threshold,
+    Attempt, Decisive, Effect, Estimate, FULL, FULL_TRIALS, Fact, Finding, FittedLaw, GPT2, GROUNDTHINK, Gap,
+    Judgement, MOST_ATTEMPTS, MOST_TRIALS, Missing, ModelTrial, Problem, Spread, Threshold, Verdict,
 };
 
 /// The numbers of a finding in short; empty when there are none.
@@ -254,6 +255,39 @@ fn why_missing(reason: &Missing<String>) -> String {
     }
 }
 
+/// Which attempt this is, and what became of each earlier one, in a sentence each (ruling R24); nothing where there is
+/// none to tell of.
+pub(super) fn attempts(judgement: &Judgement) -> Vec<String> {
+    let passed = judgement.verdict == Verdict::Pass;
+    let mut told = Vec::new();
+    if passed || !judgement.attempts.is_empty() {
+        told.push(format!("this is attempt {} under its protocol's name", judgement.attempt));
+    }
+    told.extend(judgement.attempts.iter().map(attempt));
+    told
+}
+
+fn attempt(of: &Attempt) -> String {
+    let manifests: Vec<String> = of.manifests.iter().map(u64::to_string).collect();
+    let fields: Vec<&str> = of.differs.iter().map(|field| field.name()).collect();
+    let other =
+        if fields.is_empty() { String::new() } else { format!(", with another {}", fields.join(", ")) };
+    let rows: Vec<String> = of.unmet_rows.iter().map(|(id, scale)| format!("{id} at {scale}")).collect();
+    let more = of.unmet - rows.len();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let rows = if rows.is_empty() { String::new() } else { format!(" ({}{more})", rows.join(", ")) };
+    format!(
+        "earlier attempt {} under the name {:?} (manifest {}){other}: {}; required: {} met, {} unmet{rows}, {} unproven",
+        of.number,
+        short(&of.protocol),
+        elide(&manifests),
+        of.verdict.name(),
+        of.met,
+        of.unmet,
+        of.unproven
+    )
+}
+
 /// What keeps a ledger as a whole from passing.
 pub fn problem(problem: &Problem) -> String {
     match problem {
@@ -281,6 +315,26 @@ pub fn problem(problem: &Problem) -> String {
         Problem::LeftOut(seeds) => {
             let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
             format!("trials measured and left out of the manifest: {}", seeds.join(", "))
+        }
+        Problem::Shrunk(gone) => {
+            let scales = gone.scales.iter().map(|name| short(name).to_owned());
+            let trials = gone.seeds.iter().map(|seed| format!("trial {seed}"));
+            let gone = elide(&scales.chain(trials).collect::<Vec<_>>());
+            format!(
+                "the latest manifest leaves out what an earlier one promised, which stays promised (R24): {gone}"
+            )
+        }
+        Problem::Contradictions(count) => {
+            format!("{count} questions have contradicting answers, of which the worst counts (R24)")
+        }
+        Problem::Unpromised(count) => {
+            format!("{count} measurements belong to no manifest of the ledger (R24)")
+        }
+        Problem::TooManyAttempts(count) => {
+            format!("{count} earlier attempts, of which only the latest {MOST_ATTEMPTS} are told (R24)")
+        }
+        Problem::OtherProgram => {
+            "the evidence is of another revision than the program that judges it (R22)".to_owned()
         }
     }
 }

@@ -226,10 +226,10 @@ fn whatever_is_not_there_is_named() {
     for (path, says) in unlike {
         let (named, checkpoint) = (text(path), shared.checkpoint());
         let new = folder.path().join("out");
-        let commands: [&[&str]; 6] = [
-            &["judge", named],
-            &["judge", "--json", named],
-            &["report", named],
+        let of_ledgers: [&[&str]; 3] = [&["judge", named], &["judge", "--json", named], &["report", named]];
+        let none = if path.is_dir() { "expected a folder with ledger.jsonl" } else { says };
+        of_ledgers.iter().for_each(|arguments| refused(arguments, &[named, none]));
+        let commands: [&[&str]; 3] = [
             &["collect", "--protocol", named, "--out", text(&new)],
             &["run", "--protocol", named, "--out", text(&new)],
             &score_arguments(&checkpoint, path),

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use proptest::prelude::*;
-use v5gate::evidence::{Condition, Direction, ExpectedRun, Ledger, Line, Measurement, Metric, Subject};
+use v5gate::evidence::{
+    Condition, Direction, ExpectedRun, Ledger, Line, Manifest, Measurement, Metric, PROGRAM_REVISION, Subject,
+};
 use v5gate::gate::{
     CRITERIA, Finding, GROUNDTHINK, Judgement, MeanRule, PairedRule, Rule, SingleRule, Status, Threshold,
     TrialRule, Verdict, judge,
@@ -213,13 +215,17 @@ proptest! {
 /// A million lines in five seconds, reading included; the file is as large as a real one.
 #[test]
 fn a_million_lines_are_judged_in_seconds() {
-    let world = World::good("full", &["3.5M", "8M", "30M", "125M"], 10);
+    let world = World::good("full", &["3.5M", "8M", "30M", "125M"], 10).of_this_program();
     let mut text = String::new();
     for line in world.lines() {
         text += &serde_json::to_string(&line).unwrap();
         text.push('\n');
     }
-    let stale = text.replace("code-1", "code-0");
+    let stale = text.replace(PROGRAM_REVISION, "code-0");
+    // An earlier promise, to which what is stale belongs.
+    let earlier = Manifest { number: 0, revision: "code-0".to_owned(), ..world.manifest.clone() };
+    text += &serde_json::to_string(&Line::Manifest(earlier)).unwrap();
+    text.push('\n');
     let mut lines = text.lines().count();
     let each = stale.lines().count() - 2;
     while lines < 1_000_000 {

@@ -11,6 +11,7 @@ mod dialogues;
 mod docs;
 mod document;
 mod fleet;
+mod forged;
 mod gate;
 mod golden;
 mod held_out;

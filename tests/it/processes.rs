@@ -155,7 +155,7 @@ fn learning_a_vocabulary_obeys_a_signal_and_leaves_nothing() {
     std::thread::sleep(std::time::Duration::from_millis(700));
     signal(&child, "-TERM");
     let sent = std::time::Instant::now();
-    let said = stderr(&end(child, 2));
+    let said = stderr(&end(child, 75));
     assert!(sent.elapsed().as_secs() < 20, "{:?}", sent.elapsed());
     assert!(said.contains("vocabulary") && said.contains("interrupted"), "{said}");
     assert_eq!(files_below(&out), Vec::<PathBuf>::new());

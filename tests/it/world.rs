@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use v5gate::evidence::{
-    Condition, ExpectedRun, Iteration, Ledger, Line, Manifest, Measurement, Metric, Provenance, RecallScore,
-    SCHEMA, Subject,
+    Condition, ExpectedRun, Iteration, Ledger, Line, Manifest, Measurement, Metric, PROGRAM_REVISION,
+    Provenance, RecallScore, SCHEMA, Subject,
 };
 use v5gate::gate::{CRITERIA, GPT2, GROUNDTHINK};
 use v5gate::protocol::Protocol;
@@ -59,6 +59,13 @@ impl World {
             }
         }
         world
+    }
+
+    /// The same as measured by the very program that judges.
+    pub fn of_this_program(mut self) -> Self {
+        self.manifest.revision = PROGRAM_REVISION.to_owned();
+        self.facts.values_mut().for_each(|f| f.provenance.revision = PROGRAM_REVISION.to_owned());
+        self
     }
 
     fn learn(&mut self, scale: &str, seed: u64, model: &'static str, condition: Condition, metric: Metric) {

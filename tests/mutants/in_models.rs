@@ -144,6 +144,7 @@ static THREE_TURNS: Probe = Probe {
     about: "recall of a fact stated three times",
     metrics: &[],
     data: ProbeData::HeldOut,
+    only: None,
     measure_checkpoint: None,
     measure: |s| recall_over(s, &|test| items(test).filter(|_| test == "three_turn_memory")),
 };
@@ -174,6 +175,7 @@ const fn canary(
         metrics: &[],
         data: ProbeData::HeldOut,
         measure: ask,
+        only: None,
         measure_checkpoint: None,
     }
 }
@@ -199,6 +201,7 @@ static NEEDLE_HIDDEN: Probe = Probe {
     about: "recall of facts that were never shown",
     metrics: &[],
     data: ProbeData::HeldOut,
+    only: None,
     measure_checkpoint: None,
     measure: |s| recall_over(s, &|test| Some(items(test)?.into_iter().map(hidden).collect())),
 };
@@ -209,6 +212,7 @@ static UNTOLD: Probe = Probe {
     about: "recall of what was never told",
     metrics: &[],
     data: ProbeData::HeldOut,
+    only: None,
     measure_checkpoint: None,
     measure: |s| {
         recall_over(s, &|test| {
@@ -240,6 +244,7 @@ static RELABELLED: Probe = Probe {
     about: "recall of a fact stated three times, with labels of other items",
     metrics: &[],
     data: ProbeData::HeldOut,
+    only: None,
     measure_checkpoint: None,
     measure: |s| {
         recall_over(s, &|test| {
@@ -255,6 +260,7 @@ static ONE_TRUTH: Probe = Probe {
     about: "recall without counterfactual truths",
     metrics: &[],
     data: ProbeData::HeldOut,
+    only: None,
     measure_checkpoint: None,
     measure: |s| {
         recall_over(s, &|test| {

@@ -944,10 +944,10 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     row(
         "contradiction",
-        "A second measurement says something else.",
+        "A second measurement of GPT-2's loss says something worse.",
         EVIDENCE,
-        "losses-finite",
-        Unproven,
+        "naive-bigram",
+        Unmet,
         in_evidence::contradiction,
     ),
 ];

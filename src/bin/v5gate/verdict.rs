@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
-use v5gate::evidence::Ledger;
+use v5gate::evidence::{LEDGER, Ledger, RUNS};
 use v5gate::gate::{Judgement, judge};
 use v5gate::probes::produced_by;
 use v5gate::report;
@@ -16,7 +16,15 @@ use super::output::{print, print_json, write};
 
 /// A ledger, or all those of a folder of evidence.
 pub fn open(path: &Path) -> Result<Ledger> {
-    Ok(if path.is_dir() { Ledger::open_below(path)? } else { Ledger::open_broken(path)? })
+    if !path.is_dir() {
+        return Ok(Ledger::open_broken(path)?);
+    }
+    let ledger = Ledger::open_below(path)?;
+    if ledger.lines().is_empty() && ledger.faults().is_empty() {
+        let shown = path.display();
+        bail!("{shown}: expected a folder with {LEDGER} or {RUNS}/*/{LEDGER}, got one with no line of either")
+    }
+    Ok(ledger)
 }
 
 pub fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {

@@ -1,8 +1,9 @@
 //! Rules about earlier iterations of the architecture and the present one (test Iterations of the rulings).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::{Iteration, Ledger};
+use crate::gate::evidence_index::Evidence;
 use crate::gate::fact::Fact;
 use crate::gate::gap::Gap;
 use crate::gate::outcome::{Finding, Outcome, Status};
@@ -13,18 +14,20 @@ use crate::gate::rule::HistoryRule;
 pub(in crate::gate) fn evaluate(
     rule: HistoryRule,
     asked: &[&str],
-    ledger: &Ledger,
+    evidence: &Evidence<'_>,
     findings: &[Finding],
+    holds: &dyn Fn(&Iteration, &[&str]) -> bool,
 ) -> Option<Outcome> {
     let HistoryRule::NotInARow(most, ids) = rule;
     let parts = ids.iter().filter(|id| asked.contains(*id));
     let parts: Option<Vec<&Finding>> = parts.map(|id| findings.iter().find(|f| f.criterion == *id)).collect();
     let parts = parts?;
-    let Some(manifest) = ledger.manifest() else { return Some(Outcome::default()) };
+    let Some(promise) = evidence.promise() else { return Some(Outcome::default()) };
     // The present code is the last iteration, whatever was recorded of it.
     let lacks = |i: &Iteration| !ids.iter().all(|id| i.met.iter().any(|met| met == id));
-    let earlier = earlier(ledger, &manifest.revision, &manifest.protocol);
-    let before = earlier.values().rev().take_while(|i| lacks(i)).count();
+    let believed = |i: &Iteration| lacks(i) || holds(i, ids);
+    let earlier = earlier(evidence.ledger(), promise.revision(), promise.protocol(), believed);
+    let before = earlier.iter().rev().take_while(|i| lacks(i)).count();
     let unmet: Vec<&'static str> =
         parts.iter().filter(|f| f.status == Status::Unmet).map(|f| f.criterion).collect();
     let status = if before + 1 < most {
@@ -49,14 +52,20 @@ pub(in crate::gate) fn evaluate(
     Some(outcome)
 }
 
-/// Of every iteration of this protocol before the present code the ruling on most evidence, by number.
-fn earlier<'a>(ledger: &'a Ledger, revision: &str, protocol: &str) -> BTreeMap<u64, &'a Iteration> {
-    let mut all: BTreeMap<u64, &Iteration> = BTreeMap::new();
+/// Of every iteration of this protocol before the present code the ruling on most evidence that is believed, by
+/// number: one that says the iteration lacked something, or whose evidence the ledger holds (ruling R24).
+fn earlier<'a>(
+    ledger: &'a Ledger,
+    revision: &str,
+    protocol: &str,
+    believed: impl Fn(&Iteration) -> bool,
+) -> Vec<&'a Iteration> {
+    let mut all: BTreeMap<(u64, &str), BTreeSet<&Iteration>> = BTreeMap::new();
     for i in ledger.iterations().filter(|i| i.protocol == protocol && i.revision != revision) {
-        let known = all.entry(i.number).or_insert(i);
-        *known = (*known).max(i);
+        all.entry((i.number, &i.revision)).or_default().insert(i);
     }
-    all
+    let fullest = |rulings: &BTreeSet<&'a Iteration>| rulings.iter().rev().copied().find(|i| believed(i));
+    all.values().filter_map(fullest).collect()
 }
 
 /// What to record of a judgement at a scale, so that later iterations know of it.

@@ -4,11 +4,12 @@
 
 use crate::evidence::{Condition, Direction, Metric, Value};
 use crate::gate::criterion::{Criterion, GPT2, GROUNDTHINK};
-use crate::gate::evidence_index::{Evidence, Query};
+use crate::gate::evidence_index::Evidence;
 use crate::gate::fact::{Decisive, Estimate, Fact, Spread};
 use crate::gate::gap::{Gap, ModelTrial};
 use crate::gate::manifest::least_trials;
 use crate::gate::outcome::{Outcome, SeedValue, Status};
+use crate::gate::question::Query;
 use crate::gate::rule::{AgreementRule, ContrastRule, Effect, PairedRule, RatioThreshold, Threshold};
 use crate::statistics::{detectable, mean, sd, separation_rule, t_interval, trials_needed};
 

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::{Condition, Field, Measurement, Metric};
 use crate::gate::criterion::{Criterion, GPT2, GROUNDTHINK};
-use crate::gate::evidence_index::{Evidence, Query};
+use crate::gate::evidence_index::Evidence;
 use crate::gate::fact::Fact;
 use crate::gate::gap::{Gap, ModelTrial};
 use crate::gate::outcome::{Outcome, Status};
+use crate::gate::question::Query;
 use crate::gate::rule::ProvenanceRule;
 
 /// Conditions under which the trained weights themselves are questioned.
@@ -145,7 +146,7 @@ impl<'a> Origins<'_, 'a> {
         if !names.is_empty() {
             return Sources { names, counted: true };
         }
-        let revision = self.evidence.manifest().map(|m| m.revision.as_str());
+        let revision = self.evidence.promise().map(|p| p.revision());
         let all = self.evidence.all(query);
         let current = |m: &&&Measurement| {
             field == Field::Revision || Some(m.provenance().revision.as_str()) == revision

@@ -3,11 +3,12 @@
 
 use crate::evidence::{Condition, Metric, Value};
 use crate::gate::criterion::{Criterion, GPT2, GROUNDTHINK};
-use crate::gate::evidence_index::{Evidence, Query};
+use crate::gate::evidence_index::Evidence;
 use crate::gate::fact::{Decisive, Estimate, Fact, FittedLaw};
 use crate::gate::gap::{Gap, ModelTrial};
 use crate::gate::manifest::least_trials;
 use crate::gate::outcome::{Outcome, Status};
+use crate::gate::question::Query;
 use crate::gate::rule::{LawRule, ScalingRule, Threshold};
 use crate::scale::{SCALES, Tier};
 use crate::statistics::{Law, fit, mean};

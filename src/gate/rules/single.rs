@@ -5,11 +5,12 @@ use std::f64::consts::SQRT_2;
 
 use crate::evidence::{Condition, Measurement, Metric, Value};
 use crate::gate::criterion::Criterion;
-use crate::gate::evidence_index::{Evidence, Missing, Query};
+use crate::gate::evidence_index::Evidence;
 use crate::gate::fact::{Decisive, Estimate, Fact};
 use crate::gate::gap::{Gap, ModelTrial};
 use crate::gate::manifest::least_trials;
 use crate::gate::outcome::{Outcome, SeedValue, Status, TrialResult};
+use crate::gate::question::{Missing, Query};
 use crate::gate::rule::{EXACT, MeanRule, SingleRule, Threshold, TrialRule, TrialsRule};
 use crate::statistics::{equivalence, mean, sd};
 

@@ -30,6 +30,7 @@ pub(in crate::probes) const DAILYDIALOG: Probe = Probe {
         digest: |data| DAILYDIALOG_TASK.digest(data),
     },
     measure: |model| run_task(model, &DAILYDIALOG_TASK),
+    only: None,
     measure_checkpoint: None,
 };
 
@@ -52,6 +53,7 @@ pub(in crate::probes) const PERSONACHAT: Probe = Probe {
         digest: |data| PERSONACHAT_TASK.digest(data),
     },
     measure: |model| run_task(model, &PERSONACHAT_TASK),
+    only: None,
     measure_checkpoint: None,
 };
 

@@ -19,6 +19,7 @@ pub(in crate::probes) const PROBE: Probe = Probe {
     metrics: &[M::HellaswagAccuracy, M::HellaswagAccuracyNorm, M::HellaswagMargin, M::HellaswagOverlap],
     data: ProbeData::Own { available: |data| TASK.is_in(data), digest: |data| TASK.digest(data) },
     measure: |model| run_task(model, &TASK),
+    only: None,
     measure_checkpoint: None,
 };
 

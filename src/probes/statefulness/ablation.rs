@@ -12,6 +12,7 @@ pub(in crate::probes) const PROBE: Probe = Probe {
     metrics: &[M::AblationRwkvRise, M::AblationMambaRise, M::AblationSmallerShare],
     data: ProbeData::HeldOut,
     measure,
+    only: Some("groundthink"),
     measure_checkpoint: None,
 };
 

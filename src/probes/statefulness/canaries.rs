@@ -15,6 +15,7 @@ pub(in crate::probes) const PROBE: Probe = Probe {
     metrics: METRICS,
     data: ProbeData::HeldOut,
     measure,
+    only: None,
     measure_checkpoint: Some(|contrast| contrast.canaries(&|canary| items(canary, contrast.tokenizer))),
 };
 

@@ -28,6 +28,7 @@ pub(in crate::probes) const PROBE: Probe = Probe {
         digest: |data| Ok(sha256(data.mqar.identity().as_bytes())),
     },
     measure,
+    only: None,
     measure_checkpoint: None,
 };
 

@@ -24,6 +24,7 @@ pub(in crate::probes) const PROBE: Probe = Probe {
     metrics: METRICS,
     data: ProbeData::HeldOut,
     measure,
+    only: None,
     measure_checkpoint: Some(|contrast| contrast.recall(&items)),
 };
 

@@ -22,6 +22,7 @@ pub(in crate::probes) const PROBE: Probe = Probe {
     metrics: METRICS,
     data: ProbeData::HeldOut,
     measure,
+    only: None,
     measure_checkpoint: None,
 };
 

@@ -34,6 +34,7 @@ pub(in crate::probes) const PROBE: Probe = Probe {
     ],
     data: ProbeData::HeldOut,
     measure,
+    only: Some("groundthink"),
     measure_checkpoint: None,
 };
 
