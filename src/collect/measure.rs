@@ -28,7 +28,7 @@ pub fn question(
     let failed = CollectError::of(probe, || format!("{model} {scale} seed {seed}"));
     let data_digest = probe.data_digest(&subject.data);
     let (readings, data_digest) =
-        (probe.measure)(subject).and_then(|readings| Ok((readings, data_digest?))).map_err(failed)?;
+        probe.ask(subject).and_then(|readings| Ok((readings, data_digest?))).map_err(failed)?;
     let source = source_for(probe, source, data_digest);
     // Observed, not believed: the weights that were asked are those that answer.
     let (trained, untrained) = (subject.model.params().digest()?, subject.untrained.params().digest()?);

@@ -33,8 +33,9 @@ pub fn measure_checkpoint(
     let loaded = Checkpoint::load(checkpoint, compute, id)?;
     let Checkpoint { model, tokenizer, .. } = &loaded;
     let untrained = model.config().init(SEED)?.to_device(compute, Precision::Float32)?;
+    let shared = model.window().unwrap_or(usize::MAX);
     let contrast =
-        Contrast { model: model.as_ref(), untrained: untrained.as_ref(), tokenizer, matched: None };
+        Contrast { model: model.as_ref(), untrained: untrained.as_ref(), tokenizer, matched: None, shared };
     let readings = measure(&contrast).map_err(loaded.failed(id))?;
     let number = |x: f64| json!(Value::from(x));
     let mut results = Map::from_iter([("alias".to_owned(), id.into())]);

@@ -106,6 +106,18 @@ impl State {
         }
     }
 
+    /// The same place in the text with every tensor changed: what is lost between two calls is planted so.
+    ///
+    /// # Shapes
+    /// - result: as many layers and names
+    pub fn map(&self, mut change: impl FnMut(&str, &Tensor) -> Result<Tensor>) -> Result<Self> {
+        let mut changed = self.clone();
+        for (name, t) in changed.layers.iter_mut().flatten() {
+            *t = change(name, t)?;
+        }
+        Ok(changed)
+    }
+
     pub(crate) fn set(&mut self, layer: usize, tensors: Vec<(&'static str, Tensor)>) -> Result<()> {
         let alone = |(name, t)| Ok((name, alone(t)?));
         self.layers[layer] = tensors.into_iter().map(alone).collect::<Result<_>>()?;

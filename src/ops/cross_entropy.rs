@@ -223,6 +223,9 @@ fn run<T: Real>(
 pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> Result<Var> {
     let dtype = h.tensor().dtype();
     let gradients = tape.requires_grad(&[h, w]);
+    if gradients {
+        tape.note_targets(targets);
+    }
     if launch::runs_on_kernels(h.tensor()) {
         return on_device(tape, h, w, targets, gradients);
     }

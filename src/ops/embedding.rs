@@ -36,6 +36,7 @@ pub fn embedding(tape: &Tape, table: &Var, ids: &[u32]) -> Result<Var> {
     if !tape.requires_grad(&[table]) {
         return Ok(Var::constant(y));
     }
+    tape.note_lookup(table.slot(), ids);
     let (slot, dims, ids) = (table.slot(), table.dims().to_vec(), ids.to_vec());
     Ok(tape.record_one(y, move |dy, sink| sink.add_rows(slot, &ids, &dims, &dy)))
 }

@@ -55,6 +55,6 @@ pub use real::Real;
 pub(crate) use real::{dispatch_dtype, simd};
 pub use ssd::{SsdInputs, ssd};
 pub use table::OPS;
-pub use tape::{Gradients, Tape, Var};
+pub use tape::{Consumed, Gradients, Tape, Var};
 pub use token_mix::{MixWeights, lerp, low_rank_mix, token_shift};
 pub use wkv6::{Wkv6Inputs, wkv6};

@@ -133,17 +133,35 @@ struct Node {
 pub struct Tape {
     nodes: Option<RefCell<Vec<Node>>>,
     slots: Cell<usize>,
+    consumed: RefCell<Consumed>,
+}
+
+/// The ids that a recorded pass looked up and was taught.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consumed {
+    /// Rows looked up in the tables that are parameters, with the parameter's number, in order.
+    pub lookups: Vec<(usize, Vec<u32>)>,
+    /// The targets that losses were taken at, in order.
+    pub targets: Vec<u32>,
+}
+
+impl Consumed {
+    /// What was looked up in one table.
+    pub fn ids(&self, parameter: usize) -> Vec<u32> {
+        let of = self.lookups.iter().filter(|(table, _)| *table == parameter);
+        of.flat_map(|(_, ids)| ids.iter().copied()).collect()
+    }
 }
 
 impl Tape {
     /// A tape that records; slots `0..leaves` belong to the parameters.
     pub fn recording(leaves: usize) -> Self {
-        Self { nodes: Some(RefCell::default()), slots: Cell::new(leaves) }
+        Self { nodes: Some(RefCell::default()), slots: Cell::new(leaves), consumed: RefCell::default() }
     }
 
     /// A tape that records nothing: inference.
     pub fn no_grad() -> Self {
-        Self { nodes: None, slots: Cell::new(0) }
+        Self { nodes: None, slots: Cell::new(0), consumed: RefCell::default() }
     }
 
     /// Whether gradients are wanted.
@@ -158,6 +176,23 @@ impl Tape {
     /// - result: the same
     pub fn leaf(&self, index: usize, tensor: &Tensor) -> Var {
         Var { tensor: tensor.clone(), slot: self.is_recording().then_some(index) }
+    }
+
+    /// The ids that have gone into this pass (ruling R22: seen where they are used).
+    pub fn consumed(&self) -> Consumed {
+        self.consumed.borrow().clone()
+    }
+
+    /// Notes rows that a backward pass will add to.
+    pub(super) fn note_lookup(&self, table: Slot, ids: &[u32]) {
+        if let Some(table) = table {
+            self.consumed.borrow_mut().lookups.push((table, ids.to_vec()));
+        }
+    }
+
+    /// Notes targets that a backward pass will be led by.
+    pub(super) fn note_targets(&self, targets: &[u32]) {
+        self.consumed.borrow_mut().targets.extend_from_slice(targets);
     }
 
     /// Whether an op with these inputs has to keep what its backward pass needs.

@@ -13,4 +13,6 @@ pub struct Contrast<'a> {
     pub tokenizer: &'a Tokenizer,
     /// Tokens of a window whose bytes are those of GroundThink's state, where there is one.
     pub matched: Option<usize>,
+    /// Tokens that every model's window holds: so much of each prompt is compared between the models.
+    pub shared: usize,
 }

@@ -1,6 +1,7 @@
 //! Does a forward pass work at all, does it look only back, and does an untrained model start
 //! undecided? (G1, G2)
 
+use super::causality::{blind_to_later_tokens, pieces, with_room};
 use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 use crate::evidence::{Condition, Metric as M};
 use crate::models::LanguageModel;
@@ -35,7 +36,7 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let mean = entropies.iter().sum::<f64>() / entropies.len() as f64;
     Ok(vec![
         Reading::holds(M::ForwardFinite, shape && finite),
-        Reading::holds(M::Causal, causal(s.model, &tokens, vocab as u32)?),
+        Reading::holds(M::Causal, causal(s.model, &tokens, vocab as u32)? && causal_across_edges(s)?),
         Reading::new(M::InitialEntropyShare, mean / (vocab as f64).ln()).under(Condition::Untrained),
     ])
 }
@@ -64,6 +65,15 @@ fn causal(model: &dyn LanguageModel, text: &[u32], vocab: u32) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// The same across the edges of blocks; where the window is shorter than that, with room for it, too.
+fn causal_across_edges(s: &TrainedModel<'_>) -> Result<bool> {
+    let vocab = s.dataset.tokenizer.vocab_size() as u32;
+    let text: Vec<u32> = s.dataset.valid.tokens(0..s.dataset.valid.len().min(1024)).collect();
+    let (texts, longer) = (pieces(&text), with_room(s.model)?);
+    let longer = longer.map_or(Ok(true), |model| blind_to_later_tokens(model.as_ref(), &texts, vocab))?;
+    Ok(longer && blind_to_later_tokens(s.model, &texts, vocab)?)
 }
 
 /// Entropy of softmax(logits) in nats.

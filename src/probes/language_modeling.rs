@@ -21,6 +21,10 @@ pub(super) const PROBE: Probe = Probe {
         M::UnigramLoss,
         M::BigramLoss,
         M::PlateauImprovement,
+        M::WindowsSeen,
+        M::TokensScored,
+        M::ValidationLossError,
+        M::LossFromLogitsError,
     ],
     data: ProbeData::HeldOut,
     measure,
@@ -67,7 +71,7 @@ fn fall(before: f64, after: f64) -> f64 {
 }
 
 /// Mean loss of each of the first `most` disjoint windows, every one from an empty state.
-pub(super) fn window_losses(
+pub fn window_losses(
     model: &dyn LanguageModel,
     file: &TokenFile,
     context: usize,

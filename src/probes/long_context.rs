@@ -36,6 +36,7 @@ pub(super) const PROBE: Probe = Probe {
         M::LongContextWorstRise,
         M::UsefulContext,
         M::LongContextOverlap,
+        M::LongReadsPerToken,
     ],
     data: ProbeData::Own {
         available: |data| data.long.is_some(),
@@ -163,6 +164,12 @@ pub fn losses_by_token(
         losses.push(own);
     }
     Ok(losses)
+}
+
+/// The tokens of all documents that readings are about; none where there are none.
+pub(super) fn tokens_of(readings: &[Reading]) -> Option<f64> {
+    let documents = readings.iter().find(|r| r.metric == M::LongContextRise)?.n?;
+    Some((documents as usize * LENGTH) as f64)
 }
 
 /// The bucket that ends at `end` and those after it, each twice as far, the last one up to `length`.

@@ -3,13 +3,17 @@
 //!
 //! To add a probe: a file, and a row in [`PROBES`] (`table.rs`).
 
+mod asking;
 mod benchmarks;
+mod carrying;
+mod causality;
 mod contrast;
 pub mod efficiency;
 mod eval_data;
 mod forward;
 mod language_modeling;
 mod long_context;
+mod observed;
 mod optimizer;
 mod overfit;
 mod overlap;
@@ -20,12 +24,14 @@ mod size;
 mod statefulness;
 mod table;
 mod training;
+mod witness;
 
 pub use benchmarks::dialogue::{one_turn, prompt};
 pub use benchmarks::task::{EvalContext, NOT_FINITE, Task, TaskMetric, TaskResult, overlap};
 pub use benchmarks::tasks::{TASKS, find_task};
 pub use contrast::Contrast;
 pub use eval_data::{EvalData, Grid, LongTexts};
+pub use language_modeling::window_losses;
 pub use long_context::{long_context_readings, losses_by_token};
 pub use overfit::overfit_needs;
 pub use probe::{Probe, ProbeData, ProbeError, Reading, TrainedModel};

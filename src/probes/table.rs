@@ -7,7 +7,10 @@ use super::efficiency::EFFICIENCY;
 use super::eval_data::EvalData;
 use super::probe::{Probe, ProbeData, Result};
 use super::statefulness::{ablation, canaries, mqar, recall, repeated_bigram, state};
-use super::{forward, language_modeling, long_context, optimizer, overfit, overlap, resume, size, training};
+use super::{
+    carrying, forward, language_modeling, long_context, observed, optimizer, overfit, overlap, resume, size,
+    training,
+};
 use crate::evidence::{Condition, Metric};
 
 /// Every probe.
@@ -15,6 +18,7 @@ pub const PROBES: &[Probe] = &[
     size::PROBE,
     training::PROBE,
     optimizer::PROBE,
+    observed::PROBE,
     overlap::PROBE,
     language_modeling::PROBE,
     wikitext::PROBE,
@@ -25,6 +29,7 @@ pub const PROBES: &[Probe] = &[
     dialogue::PERSONACHAT,
     long_context::PROBE,
     forward::PROBE,
+    carrying::PROBE,
     state::PROBE,
     ablation::PROBE,
     recall::PROBE,

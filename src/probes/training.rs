@@ -136,6 +136,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::train::Observed;
 
     #[test]
     fn compute_is_counted_as_written_and_as_done() {
@@ -169,6 +170,7 @@ mod tests {
             optimizer_steps: 2,
             seconds: 1.0,
             weights: String::new(),
+            observed: Observed::default(),
         };
         assert_eq!(batch_size(&run(Ending::Completed, 8)), 4.0);
         // The step that diverged has read its batch.

@@ -2,6 +2,7 @@
 //! checkpoints that resume bit for bit.
 
 mod checkpoint;
+mod observed;
 mod optimizer;
 mod pickle;
 mod published;
@@ -14,11 +15,14 @@ mod trainer;
 
 pub use crate::device::Precision;
 pub use checkpoint::{CheckpointError, save_model};
+pub(crate) use observed::chain;
+pub use observed::{Applied, Observed};
 pub use optimizer::{AdamW, Norms};
 pub use published::load_model;
 pub use recipe::{Optimizer, Recipe, RecipeError, Schedule};
 pub use run::{Ending, Run, StepRecord};
 pub use run_dir::RunDir;
+pub use trainer::Part;
 pub use trainer::{TrainError, TrainJob, Trainer};
 
 /// The rule that ends every training: there is no early stopping.

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
+use super::observed::Applied;
 use super::recipe::Recipe;
 use crate::launch;
 use crate::launch::optimizer::{Jobs, ParameterRange, RECORDS, Step};
@@ -51,6 +52,8 @@ pub struct AdamW {
     jobs: Option<Jobs>,
     /// The record of the last step that was begun there.
     record: usize,
+    /// Learning rate and settings of the last step, noted where they are applied.
+    applied: Option<(f64, Applied)>,
 }
 
 impl AdamW {
@@ -76,7 +79,7 @@ impl AdamW {
             true => Some(Jobs::new(&parts(&params, &branches), &packed)?),
             false => None,
         };
-        Ok(Self { packed, params, branches, steps, jobs, record: 0 })
+        Ok(Self { packed, params, branches, steps, jobs, record: 0, applied: None })
     }
 
     /// The parameters, which every step changes in place.
@@ -87,6 +90,11 @@ impl AdamW {
     /// Parameters and moments, [p | m | v].
     pub fn packed(&self) -> &Tensor {
         &self.packed
+    }
+
+    /// The learning rate and the settings that the last step was made with; none before it.
+    pub fn applied(&self) -> Option<(f64, Applied)> {
+        self.applied
     }
 
     /// Norms of the gradients, then one step along them. Nothing moves where the norm is not
@@ -106,6 +114,7 @@ impl AdamW {
             return Ok(norms);
         }
         self.steps += 1;
+        self.applied = Some((lr, Applied::of(recipe)));
         let [b1, b2] = recipe.betas;
         let n = self.params.flat().elem_count();
         for (entry, gradient) in self.params.entries().iter().zip(&gradients) {
@@ -141,6 +150,7 @@ impl AdamW {
         let Some(jobs) = &self.jobs else { bail!("steps on a CPU are made at once") };
         let gradients: Vec<Option<Tensor>> = (0..self.branches.len()).map(|i| gradients.take(i)).collect();
         self.steps += 1;
+        self.applied = Some((lr, Applied::of(recipe)));
         let (before, now) = (self.record, (self.record + 1) % RECORDS);
         self.record = now;
         let [b1, b2] = recipe.betas;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::observed::Observed;
 use crate::models::Branch;
 
 /// What one step recorded.
@@ -84,4 +85,7 @@ pub struct Run {
     pub seconds: f64,
     /// Digest of the final weights.
     pub weights: String,
+    /// What was seen where it was used.
+    #[serde(default)]
+    pub observed: Observed,
 }

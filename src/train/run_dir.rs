@@ -196,6 +196,7 @@ impl RunDir {
                     save_model(folder, &trainer.job.config, trainer.model.params(), trainer.job.tokenizer)
                 };
                 self.put(&self.before_last_tenth(), model)?;
+                trainer.saw_before_last_tenth()?;
             }
             if audited.contains(&record.step) {
                 self.keep_for_audit(trainer)?;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 
 use super::checkpoint::{CheckpointError, read_json, read_tensors};
+use super::observed::{Observed, chain};
 use super::optimizer::{AdamW, Norms};
 use super::published::load_model;
 use super::recipe::{Recipe, RecipeError};
@@ -94,6 +95,16 @@ struct InFlight {
     lr: f64,
     position: u64,
     consumed: String,
+    observed: Observed,
+}
+
+/// A part of a step: what is learnt from, and its weight in the step's mean.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Some of the step's sequences.
+    pub batch: Batch,
+    /// By how much their mean counts; over a step the weights add up to one.
+    pub weight: f64,
 }
 
 /// A training in progress.
@@ -106,6 +117,8 @@ pub struct Trainer<'a, 'b> {
     in_flight: VecDeque<InFlight>,
     /// Sequences read, and the digest of them, steps begun included.
     read: (u64, String),
+    /// What was seen of all that, steps begun included.
+    observed: Observed,
 }
 
 impl<'a, 'b> Trainer<'a, 'b> {
@@ -129,9 +142,10 @@ impl<'a, 'b> Trainer<'a, 'b> {
             optimizer_steps: 0,
             seconds: 0.0,
             weights: String::new(),
+            observed: Observed::new(model.params().digest()?),
         };
-        let read = (run.position, run.consumed.clone());
-        Ok(Self { job, model, optimizer, run, in_flight: VecDeque::new(), read })
+        let (read, observed) = ((run.position, run.consumed.clone()), run.observed.clone());
+        Ok(Self { job, model, optimizer, run, in_flight: VecDeque::new(), read, observed })
     }
 
     /// A training as a checkpoint left it.
@@ -146,8 +160,8 @@ impl<'a, 'b> Trainer<'a, 'b> {
         let optimizer = AdamW::resume(model.as_ref(), packed, run.optimizer_steps)
             .map_err(|e| CheckpointError::unreadable(&path, "an optimizer state", e))?;
         let model = model.over(optimizer.params().clone());
-        let read = (run.position, run.consumed.clone());
-        let resumed = Self { job, model, optimizer, run, in_flight: VecDeque::new(), read };
+        let (read, observed) = ((run.position, run.consumed.clone()), run.observed.clone());
+        let resumed = Self { job, model, optimizer, run, in_flight: VecDeque::new(), read, observed };
         let (expected, got) = (&resumed.run.weights, resumed.model.params().digest()?);
         if got != *expected {
             let got = format!("{got} where trainer.json has {expected}");
@@ -168,7 +182,14 @@ impl<'a, 'b> Trainer<'a, 'b> {
 
     /// Makes one step; `None` if loss or gradient was not finite, after which nothing has moved.
     pub fn step(&mut self) -> Result<Option<StepRecord>, TrainError> {
-        self.enqueue()?;
+        let parts = self.read()?;
+        self.step_on(&parts)
+    }
+
+    /// Makes one step on what was read for it.
+    pub fn step_on(&mut self, parts: &[Part]) -> Result<Option<StepRecord>, TrainError> {
+        let lr = self.job.recipe.learning_rate(self.steps());
+        self.enqueue_on(parts, lr)?;
         self.sync()?;
         match self.run.ending {
             Ending::Diverged(_) => Ok(None),
@@ -193,21 +214,38 @@ impl<'a, 'b> Trainer<'a, 'b> {
 
     /// Begins a step. On a CPU it is made at once; on a device it may be looked at later.
     pub(super) fn enqueue(&mut self) -> Result<(), TrainError> {
+        let parts = self.read()?;
         let lr = self.job.recipe.learning_rate(self.steps());
+        self.enqueue_on(&parts, lr)
+    }
+
+    fn enqueue_on(&mut self, parts: &[Part], lr: f64) -> Result<(), TrainError> {
         if self.optimizer.max_in_flight() == 0 {
-            let (loss, norms) = on_worker(|| self.step_at_once(lr))?;
+            let (loss, norms) = on_worker(|| self.step_at_once(parts, lr))?;
+            let lr = self.note(parts);
             (self.run.position, self.run.consumed) = self.read.clone();
+            self.run.observed = self.observed.clone();
             self.record(loss, norms, lr);
             return Ok(());
         }
-        let (loss, mut gradients) = self.gradients()?;
+        let (loss, mut gradients) = self.gradients(parts)?;
         self.optimizer.enqueue(&mut gradients, &self.job.recipe, lr, &loss)?;
-        self.in_flight.push_back(InFlight { lr, position: self.read.0, consumed: self.read.1.clone() });
+        let lr = self.note(parts);
+        let (position, consumed) = self.read.clone();
+        let observed = self.observed.clone();
+        self.in_flight.push_back(InFlight { lr, position, consumed, observed });
         Ok(())
     }
 
-    fn step_at_once(&mut self, lr: f64) -> Result<(f64, Norms), TrainError> {
-        let (loss, mut gradients) = self.gradients()?;
+    /// Notes what the optimizer applied, and says at which learning rate.
+    fn note(&mut self, parts: &[Part]) -> f64 {
+        let Some((lr, applied)) = self.optimizer.applied() else { return f64::NAN };
+        self.observed.step(parts.iter().map(|part| part.weight).sum(), applied);
+        lr
+    }
+
+    fn step_at_once(&mut self, parts: &[Part], lr: f64) -> Result<(f64, Norms), TrainError> {
+        let (loss, mut gradients) = self.gradients(parts)?;
         let loss = loss.to_scalar::<f64>()?;
         if !loss.is_finite() {
             return Ok((loss, Norms::default()));
@@ -228,6 +266,9 @@ impl<'a, 'b> Trainer<'a, 'b> {
         for outcome in self.optimizer.poll(self.in_flight.len())? {
             let Some(in_flight) = self.in_flight.pop_front() else { break };
             (self.run.position, self.run.consumed) = (in_flight.position, in_flight.consumed);
+            // A checkpoint that was saved meanwhile keeps its digest.
+            let before_last_tenth = std::mem::take(&mut self.run.observed.before_last_tenth);
+            self.run.observed = Observed { before_last_tenth, ..in_flight.observed };
             let norms = if outcome.well { outcome.norms } else { Norms { total: f64::NAN, ..outcome.norms } };
             self.record(outcome.loss, norms, in_flight.lr);
             if !outcome.well {
@@ -257,19 +298,28 @@ impl<'a, 'b> Trainer<'a, 'b> {
         self.run.curve.push(record);
     }
 
-    /// Mean loss over a step's micro-batches, and the gradient of that mean. The loss is a scalar: float64 on a
-    /// CPU, on a device what it computes with, left there.
-    fn gradients(&mut self) -> Result<(Tensor, Gradients), TrainError> {
+    /// Reads the next step's micro-batches, which goes into the digest of what was read.
+    pub fn read(&mut self) -> Result<Vec<Part>, TrainError> {
         let recipe = &self.job.recipe;
         let parts = recipe.batch_size / recipe.micro_batch_size;
-        let (mut total, mut sum): (Option<Tensor>, _) = (None, None);
+        let mut read = Vec::with_capacity(parts);
         for _ in 0..parts {
             let batch = self.job.batches.get(self.read.0 as usize, recipe.micro_batch_size)?;
             self.read.0 += recipe.micro_batch_size as u64;
-            self.read.1 = chain(&self.read.1, &batch);
-            let (loss, gradients) = self.backward(&batch, 1.0 / parts as f64)?;
+            self.read.1 = chain(&self.read.1, &batch.inputs, &batch.targets);
+            read.push(Part { batch, weight: 1.0 / parts as f64 });
+        }
+        Ok(read)
+    }
+
+    /// Mean loss over a step's micro-batches, and the gradient of that mean. The loss is a scalar: float64 on a
+    /// CPU, on a device what it computes with, left there.
+    fn gradients(&mut self, parts: &[Part]) -> Result<(Tensor, Gradients), TrainError> {
+        let (mut total, mut sum): (Option<Tensor>, _) = (None, None);
+        for part in parts {
+            let (loss, gradients) = self.backward(&part.batch, part.weight)?;
             let loss = if self.optimizer.max_in_flight() == 0 { loss.to_dtype(DType::F64)? } else { loss };
-            let part = if parts == 1 { loss } else { (loss / parts as f64)? };
+            let part = if parts.len() == 1 { loss } else { (loss / parts.len() as f64)? };
             total = Some(match total {
                 None => part,
                 Some(total) => (total + part)?,
@@ -292,29 +342,31 @@ impl<'a, 'b> Trainer<'a, 'b> {
         Ok(a)
     }
 
-    fn backward(&self, batch: &Batch, weight: f64) -> Result<(Tensor, Gradients), TrainError> {
+    fn backward(&mut self, batch: &Batch, weight: f64) -> Result<(Tensor, Gradients), TrainError> {
         let model = self.model.as_ref();
         let tape = Tape::recording(model.params().entries().len());
         let mut state = model.new_state(batch.batch_size)?;
         let hidden = model.backbone(&tape, &batch.inputs, &mut state)?;
         let head = model.params().scope(&tape, "").get(model.head())?;
         let loss = linear_cross_entropy(&tape, &hidden, &head, &batch.targets)?;
+        // The first parameter of every model is its token embedding.
+        let consumed = tape.consumed();
+        self.observed.learn(&consumed.ids(0), &consumed.targets);
         let value = loss.tensor().clone();
         // On the CPU always: the loss looks at it there without waiting for the device.
         let seed = Tensor::new(weight, &Device::Cpu)?.to_dtype(value.dtype())?;
         Ok((value, tape.backward(&loss, seed)?))
     }
 
+    /// Notes which weights stand before the last tenth of the steps.
+    pub(super) fn saw_before_last_tenth(&mut self) -> Result<(), TrainError> {
+        let digest = self.model.params().digest()?;
+        self.run.observed.before_last_tenth.clone_from(&digest);
+        self.observed.before_last_tenth = digest;
+        Ok(())
+    }
+
     pub(super) fn done(&self) -> bool {
         self.steps() >= self.job.recipe.steps()
     }
-}
-
-/// The digest after feeding a batch: hash of the digest before and every token of it.
-fn chain(before: &str, batch: &Batch) -> String {
-    let mut bytes = before.as_bytes().to_vec();
-    for id in batch.inputs.iter().chain(&batch.targets) {
-        bytes.extend_from_slice(&id.to_le_bytes());
-    }
-    sha256(&bytes)
 }

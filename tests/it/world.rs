@@ -250,7 +250,7 @@ fn sized(scale: &str, is_candidate: bool, metric: Metric, jitter: f64) -> Option
     // As the gate recomputes it, operation by operation.
     let seconds = prefill(is_candidate, jitter);
     let value = match metric {
-        M::TotalParameters => total + more,
+        M::TotalParameters | M::CountedParameters => total + more,
         M::NonEmbeddingParameters => size + more,
         M::EmbeddingParameters => total - size - positions(is_candidate),
         M::Compute6nd => 6.0 * (total + more) * TOKENS,
@@ -315,7 +315,20 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::StateRmsMin => 0.1,
         M::StateRmsMax => 3.0,
         M::StateDifference => 0.5,
-        M::StateHalvesError => 1e-6,
+        M::StateHalvesError | M::CarriedError | M::CarriedErrorRounded | M::EvaluationError => 1e-6,
+        M::RateError | M::SettingsError | M::PartWeightError | M::ValidationLossError => 0.0,
+        M::LossFromLogitsError => 1e-4,
+        M::LearntSavedOrder | M::StartsFromSeed | M::WeightsOfTheRun => 1.0,
+        M::WindowsSeen | M::PromptsSeen | M::CanaryPromptsSeen => 123_456_789_012.0,
+        M::TokensScored => 100_000.0,
+        M::LongReadsPerToken => {
+            if is_candidate {
+                1.0
+            } else {
+                1.97
+            }
+        }
+        M::CutTokensMean | M::CutTokensMost => 3.0,
         M::StateGrowth => 1.4,
         M::StateVariance => 0.2,
         M::FirstTokenInfluence => 0.1,
@@ -323,7 +336,7 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::AblationRwkvRise | M::AblationMambaRise => 0.3,
         M::AblationSmallerShare => 0.5,
         M::RunCompleted | M::ResumeIdentical | M::StateShapesRight | M::StateFinite => 1.0,
-        M::StateRepeats | M::ForwardFinite | M::Causal => 1.0,
+        M::StateRepeats | M::ForwardFinite | M::Causal | M::CarriedRepeats => 1.0,
         M::StatePersistence => better(10.0, 4.0),
         M::UsefulContext => better(1_024.0, 16.0),
         M::LongContextRise => -0.03,

@@ -284,6 +284,8 @@ fn answers(lab: &Lab, run: usize) -> Result<Vec<Line>, Failed> {
         order,
         wrap: None,
         start: Some(shaken(start.model.as_ref(), run as u64)?),
+        recipe: None,
+        tamper: None,
     };
     let mut finished = training.run(&|_, _| Ok(()))?;
     let mut lines = Vec::new();

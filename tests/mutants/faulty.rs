@@ -32,6 +32,34 @@ pub enum Fault {
     /// So many nats are added to every loss that is asked for as such; benchmarks and recall, which score from
     /// logits, are left alone.
     Worse(f64),
+    /// From this position on every position sees a little of the next; before it, nothing is wrong.
+    PeeksFrom(usize),
+    /// Every position sees a little of the next where several sequences are read at once.
+    PeeksInBatches,
+    /// Positions are counted from zero again in every call.
+    PositionsFromZero,
+    /// The older half of the cache is forgotten in every call.
+    ForgetsKeys,
+    /// The newest place of the cache is forgotten where several sequences are read at once.
+    ForgetsNewestInBatches,
+    /// A named part of the state is not carried on where several sequences are read at once.
+    DropsInBatches(&'static str),
+    /// A named part of the state is not carried on once so many tokens were read.
+    DropsFrom(&'static str, usize),
+    /// RWKV-6's state does not decay where tokens come one by one.
+    UndecayedSteps,
+    /// RWKV-6's bonus is ignored where no gradients are wanted.
+    BonusIgnored,
+    /// The model counts its parameters as if the head were the embedding.
+    HidesHead,
+    /// Losses are in bits.
+    Bits,
+    /// The window is said to be so long.
+    Window(usize),
+    /// The gate's map is ignored where no gradients are wanted.
+    GateIgnored,
+    /// A new conversation begins where the last one ended, where several are read at once.
+    LeaksInBatches,
     /// Instead of an answer a shrug, in so many cases of a thousand.
     Shrugs(u64),
 }
@@ -94,6 +122,74 @@ impl Faulty {
         self.sound.with_params(params).backbone(tape, tokens, state)
     }
 
+    /// What this position sees, and from `first` on a hundredth of what the next one does.
+    fn peeking_from(&self, tape: &Tape, tokens: &[u32], state: &mut State, first: usize) -> Result<Var> {
+        let (batch, start) = (state.batch(), state.position());
+        let hidden = self.sound.backbone(tape, tokens, state)?;
+        let (h, time) = (hidden.tensor(), tokens.len() / batch);
+        let sees: Vec<f32> = (0..tokens.len())
+            .map(|i| if i % time + 1 < time && start + i % time >= first { 0.01 } else { 0.0 })
+            .collect();
+        let next = Tensor::cat(&[h.narrow(0, 1, h.dim(0)? - 1)?, h.narrow(0, 0, 1)?], 0)?;
+        let sees = Tensor::from_vec(sees, (tokens.len(), 1), h.device())?.to_dtype(h.dtype())?;
+        Ok(Var::constant((h + next.broadcast_mul(&sees)?)?))
+    }
+
+    /// The parameters with some of them all one number.
+    fn with(&self, number: impl Fn(&str) -> Option<f64>) -> Result<Box<dyn Network>> {
+        let (params, mut parts) = (self.params(), Vec::new());
+        for entry in params.entries() {
+            let own = params.flat().narrow(0, entry.offset, entry.len)?;
+            parts.push(number(&entry.name).map_or_else(|| Ok(own.clone()), |x| own.affine(0.0, x))?);
+        }
+        Ok(self.sound.with_params(params.replaced(Tensor::cat(&parts, 0)?)?))
+    }
+
+    /// The learned positions moved, so that the next token stands on the first of them.
+    fn from_zero(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
+        let (params, start) = (self.params(), state.position());
+        let mut parts = Vec::new();
+        for entry in params.entries() {
+            let own = params.flat().narrow(0, entry.offset, entry.len)?;
+            let moved = start * entry.shape.last().copied().unwrap_or(1);
+            parts.push(match entry.name == "wpe.weight" && start > 0 {
+                true => Tensor::cat(&[own.narrow(0, 0, moved)?, own.narrow(0, 0, entry.len - moved)?], 0)?,
+                false => own,
+            });
+        }
+        let params = params.replaced(Tensor::cat(&parts, 0)?)?;
+        self.sound.with_params(params).backbone(tape, tokens, state)
+    }
+
+    /// The cache without some of its places.
+    fn forgetful(&self, tape: &Tape, tokens: &[u32], state: &mut State, newest: bool) -> Result<Var> {
+        let kept = state.position();
+        if kept > 1 && (!newest || state.batch() > 1) {
+            let gone = if newest { kept - 1..kept } else { 0..kept / 2 };
+            *state = state.map(|_, t| {
+                let keep: Vec<f32> = (0..kept).map(|p| if gone.contains(&p) { 0.0 } else { 1.0 }).collect();
+                t.broadcast_mul(&Tensor::from_vec(keep, (1, kept, 1), t.device())?.to_dtype(t.dtype())?)
+            })?;
+        }
+        self.sound.backbone(tape, tokens, state)
+    }
+
+    /// A part of the state emptied.
+    fn dropping(&self, tape: &Tape, tokens: &[u32], state: &mut State, part: &str) -> Result<Var> {
+        *state = state.map(|name, t| if name == part { t.zeros_like() } else { Ok(t.clone()) })?;
+        self.sound.backbone(tape, tokens, state)
+    }
+
+    fn undecayed(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
+        // w = exp(-exp(ω)) with ω far below zero is one.
+        let stays = |name: &str| match name {
+            _ if name.ends_with("rwkv.time_decay") => Some(-30.0),
+            _ if name.ends_with("rwkv.time_decay_w2") => Some(0.0),
+            _ => None,
+        };
+        self.with(stays)?.backbone(tape, tokens, state)
+    }
+
     fn without_tail(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
         let cut = |(name, t): &(&'static str, Tensor)| {
             Ok((*name, if *name == "mamba.conv" { t.zeros_like()? } else { t.clone() }))
@@ -109,7 +205,12 @@ impl LanguageModel for Faulty {
         self.sound.config()
     }
     fn model_stats(&self) -> ModelStats {
-        self.sound.model_stats()
+        match self.config() {
+            Config::Gpt2(config) if self.fault == Fault::HidesHead => {
+                Config::Gpt2(v5gate::models::Gpt2Config { tie_word_embeddings: true, ..config }).model_stats()
+            }
+            _ => self.sound.model_stats(),
+        }
     }
     fn over(&self, params: Params) -> Box<dyn LanguageModel> {
         over(self.sound.over(params), self.fault)
@@ -156,6 +257,9 @@ impl LanguageModel for Faulty {
         let hidden = self.hidden(tokens, state)?;
         let head = self.params().tensor(self.head())?;
         let mut losses = v5gate::ops::token_losses(&hidden, &head, &targets)?;
+        if self.fault == Fault::Bits {
+            losses.iter_mut().for_each(|loss| *loss /= std::f64::consts::LN_2);
+        }
         if let Fault::Worse(nats) = self.fault {
             losses.iter_mut().for_each(|loss| *loss += nats);
         }
@@ -171,7 +275,10 @@ impl Network for Faulty {
         self.sound.head()
     }
     fn window(&self) -> Option<usize> {
-        self.sound.window()
+        match self.fault {
+            Fault::Window(tokens) => Some(tokens),
+            _ => self.sound.window(),
+        }
     }
     fn as_hybrid(&self) -> Option<&dyn Hybrid> {
         self.sound.as_hybrid()
@@ -183,6 +290,7 @@ impl Network for Faulty {
     fn new_state(&self, batch: usize) -> Result<State> {
         match self.left().get(&batch) {
             Some(old) if self.fault == Fault::Leaks => Ok(old.clone()),
+            Some(old) if self.fault == Fault::LeaksInBatches && batch > 1 => Ok(old.clone()),
             _ => self.sound.new_state(batch),
         }
     }
@@ -194,7 +302,26 @@ impl Network for Faulty {
             Fault::ShiftsTeaching => self.late(tape, tokens, state),
             Fault::Trembles => self.trembling(tape, tokens, state),
             Fault::DropsTail => self.without_tail(tape, tokens, state),
-            Fault::Leaks => {
+            Fault::PeeksFrom(first) => self.peeking_from(tape, tokens, state, first),
+            Fault::PeeksInBatches if state.batch() > 1 => self.peeking_from(tape, tokens, state, 0),
+            Fault::PositionsFromZero => self.from_zero(tape, tokens, state),
+            Fault::ForgetsKeys => self.forgetful(tape, tokens, state, false),
+            Fault::ForgetsNewestInBatches => self.forgetful(tape, tokens, state, true),
+            Fault::DropsInBatches(part) if state.batch() > 1 => self.dropping(tape, tokens, state, part),
+            Fault::DropsFrom(part, from) if state.position() >= from => {
+                self.dropping(tape, tokens, state, part)
+            }
+            Fault::UndecayedSteps if tokens.len() == state.batch() => self.undecayed(tape, tokens, state),
+            Fault::BonusIgnored if !tape.is_recording() => {
+                let bonus = |name: &str| name.ends_with("time_faaaa").then_some(0.0);
+                self.with(bonus)?.backbone(tape, tokens, state)
+            }
+            Fault::GateIgnored if !tape.is_recording() => {
+                let gate =
+                    |name: &str| (name.ends_with(".gate.weight") && !name.contains("rwkv")).then_some(0.0);
+                self.with(gate)?.backbone(tape, tokens, state)
+            }
+            Fault::Leaks | Fault::LeaksInBatches => {
                 let hidden = self.sound.backbone(tape, tokens, state)?;
                 self.left().insert(state.batch(), state.clone());
                 Ok(hidden)

@@ -18,7 +18,7 @@ use v5gate::probes::{PROBES, Probe, TrainedModel};
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
 use v5gate::scale;
-use v5gate::train::{Ending, Run, RunDir, Trainer};
+use v5gate::train::{Ending, Part, Recipe, Run, RunDir, Trainer};
 
 use crate::compare::Pool;
 use crate::world::World;
@@ -55,6 +55,7 @@ pub struct Lab {
     smoke: Once<Collector<'static>>,
     small: Once<Setup>,
     pair: Once<Vec<Line>>,
+    reading: Once<Vec<Line>>,
     short: Once<Vec<Line>>,
     equals: Once<Pool>,
 }
@@ -65,8 +66,8 @@ impl Lab {
         let world = World::new("smoke", None)?;
         let out = world.out.with_file_name("trial");
         std::fs::create_dir_all(&out).map_err(|e| format!("{}: {e}", out.display()))?;
-        let (smoke, small, pair, short, equals) = Default::default();
-        Ok(Self { world, out, smoke, small, pair, short, equals })
+        let (smoke, small, pair, reading, short, equals) = Default::default();
+        Ok(Self { world, out, smoke, small, pair, reading, short, equals })
     }
 
     /// Equal models.
@@ -156,6 +157,33 @@ impl Lab {
         lines.map(Vec::as_slice)
     }
 
+    /// That pair, asked also what it sees and carries.
+    pub fn reading(&self) -> Result<&[Line], Failed> {
+        let lines = once(&self.reading, || {
+            let Setup { protocol, dataset } = self.small()?;
+            let mut lines = self.pair()?.to_vec();
+            for model in ["gpt2", "groundthink"] {
+                let finished = Training::of(protocol, dataset, model)?.run(&|_, _| Ok(()))?;
+                for probe in ["forward", "carrying"] {
+                    lines.extend(finished.ask(probe)?);
+                }
+            }
+            Ok(lines)
+        });
+        lines.map(Vec::as_slice)
+    }
+
+    /// That pair, asked a probe too.
+    pub fn asked(&self, id: &str) -> Result<Vec<Line>, Failed> {
+        let Setup { protocol, dataset } = self.small()?;
+        let mut lines = self.pair()?.to_vec();
+        for model in ["gpt2", "groundthink"] {
+            let finished = Training::of(protocol, dataset, model)?.run(&|_, _| Ok(()))?;
+            lines = finished.instead(&lines, id)?;
+        }
+        Ok(lines)
+    }
+
     /// A training on SMOKE's data, long enough to learn something.
     pub fn short_training(&self, model: &str) -> Result<(Protocol, &Dataset, Trial), Failed> {
         Ok((brief(self.protocol(), SHORT), self.smoke()?.dataset(), trial(model, 1)?))
@@ -230,6 +258,10 @@ pub struct Training<'a> {
     pub wrap: Option<crate::faulty::Fault>,
     /// What it goes on from, where that is not a fresh model.
     pub start: Option<Box<dyn LanguageModel>>,
+    /// The recipe that the trainer follows, where that is not the protocol's.
+    pub recipe: Option<Recipe>,
+    /// Changes what was read for a step, after the digest of it was taken.
+    pub tamper: Option<fn(&mut Vec<Part>, u64, &Dataset)>,
 }
 
 /// Looks at the model before the first step, and at the one that is being trained, after each step.
@@ -240,15 +272,26 @@ impl<'a> Training<'a> {
     pub fn of(protocol: &'a Protocol, dataset: &'a Dataset, model: &str) -> Result<Self, Failed> {
         let trial = trial(model, 1)?;
         let order = order(protocol, dataset, trial.seed)?;
-        Ok(Self { protocol, dataset, trial, recorded: order.clone(), order, wrap: None, start: None })
+        Ok(Self {
+            protocol,
+            dataset,
+            trial,
+            recorded: order.clone(),
+            order,
+            wrap: None,
+            start: None,
+            recipe: None,
+            tamper: None,
+        })
     }
 
     /// Trains, step by step.
     pub fn run(self, after: After<'_>) -> Result<Finished<'a>, Failed> {
-        let Self { protocol, dataset, trial, order, recorded, wrap, start } = self;
-        let given =
+        let Self { protocol, dataset, trial, order, recorded, wrap, start, recipe, tamper } = self;
+        let mut given =
             job(protocol, dataset, trial.spec, trial.scale, (trial.seed, order), v5gate::device::current())
                 .map_err(fail)?;
+        given.recipe = recipe.unwrap_or(given.recipe);
         let untrained = given.config.init(trial.seed).map_err(fail)?;
         let start = start.map_or_else(|| given.config.init(trial.seed).map_err(fail), Ok)?;
         let start = match wrap {
@@ -256,8 +299,12 @@ impl<'a> Training<'a> {
             None => start,
         };
         let mut trainer = Trainer::from_model(&given, start).map_err(fail)?;
-        for _ in 0..protocol.recipe.steps() {
-            trainer.step().map_err(fail)?.ok_or("the training diverged")?;
+        for step in 0..protocol.recipe.steps() {
+            let mut parts = trainer.read().map_err(fail)?;
+            if let Some(tamper) = tamper {
+                tamper(&mut parts, step, dataset);
+            }
+            trainer.step_on(&parts).map_err(fail)?.ok_or("the training diverged")?;
             after(untrained.as_ref(), trainer.model())?;
         }
         let params = trainer.model().params().deep_clone().map_err(fail)?;
@@ -272,7 +319,8 @@ impl<'a> Training<'a> {
         .map_err(fail)?;
         let source = provenance(protocol, dataset, trial, &record, trainer.run());
         // Every step was made: that is what a folder's record would say.
-        let run = Run { ending: Ending::Completed, ..trainer.run().clone() };
+        let weights = params.digest().map_err(fail)?;
+        let run = Run { ending: Ending::Completed, weights, ..trainer.run().clone() };
         let model = given.config.build(params);
         Ok(Finished { protocol, dataset, trial, model, untrained, run, source })
     }

@@ -16,6 +16,7 @@ mod identities;
 mod language;
 mod long_context;
 mod matching;
+mod observed;
 mod official;
 mod positioning;
 mod recall;

@@ -3,8 +3,8 @@
 use super::families::ROW;
 use super::{
     audit, benchmarks, bottom_line, canaries, controls, conversation, decisions, efficiency, graduation,
-    identities, language, long_context, matching, official, positioning, recall, reverse, same_source,
-    scaling, state, statefulness, thresholds, training, v5,
+    identities, language, long_context, matching, observed, official, positioning, recall, reverse,
+    same_source, scaling, state, statefulness, thresholds, training, v5,
 };
 use crate::gate::criterion::Criterion;
 
@@ -17,6 +17,7 @@ const GROUPS: &[&[Criterion]] = &[
     same_source::ROWS,
     identities::ROWS,
     audit::ROWS,
+    observed::ROWS,
     language::ROWS,
     benchmarks::ROWS,
     conversation::ROWS,

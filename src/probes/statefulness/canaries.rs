@@ -20,9 +20,9 @@ pub(in crate::probes) const PROBE: Probe = Probe {
 };
 
 const METRICS: &[M] = &{
-    let mut metrics = [M::Canary(Canary::ALL[0]); Canary::ALL.len()];
+    let mut metrics = [M::CanaryPromptsSeen; Canary::ALL.len() + 1];
     let mut i = 0;
-    while i < metrics.len() {
+    while i < Canary::ALL.len() {
         metrics[i] = M::Canary(Canary::ALL[i]);
         i += 1;
     }
@@ -42,13 +42,14 @@ impl Contrast<'_> {
     /// The answers to the canaries.
     pub fn canaries(&self, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
         let mut readings = Vec::new();
-        self.under_each_condition(&mut |condition, answers| {
+        let seen = self.under_each_condition(M::CanaryPromptsSeen, &mut |condition, answers| {
             for &canary in Canary::ALL {
                 let Some(items) = usable(self.tokenizer, items(canary.name())) else { continue };
                 readings.push(accuracy(M::Canary(canary), &items, &answers(&items)?).under(condition));
             }
             Ok(())
         })?;
+        readings.push(seen);
         Ok(readings)
     }
 }

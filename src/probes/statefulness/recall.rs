@@ -15,6 +15,7 @@ use crate::models::{self, LanguageModel};
 use crate::ops::to_vec_f64;
 use crate::probes::contrast::Contrast;
 use crate::probes::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
+use crate::probes::witness::Witness;
 use crate::statistics::{mean, t_interval};
 
 pub(in crate::probes) const PROBE: Probe = Probe {
@@ -29,10 +30,17 @@ pub(in crate::probes) const PROBE: Probe = Probe {
 
 /// Every figure of every recall test, and what follows from them.
 const METRICS: &[M] = &{
-    let beside =
-        [M::StatefulnessScore, M::StatefulnessChance, M::DocumentWordingAccuracy, M::StatePersistence];
+    let beside = [
+        M::StatefulnessScore,
+        M::StatefulnessChance,
+        M::DocumentWordingAccuracy,
+        M::StatePersistence,
+        M::PromptsSeen,
+        M::CutTokensMean,
+        M::CutTokensMost,
+    ];
     let scores = RecallScore::ALL;
-    let (mut metrics, mut i) = ([beside[0]; RecallTest::ALL.len() * RecallScore::ALL.len() + 4], 0);
+    let (mut metrics, mut i) = ([beside[0]; RecallTest::ALL.len() * RecallScore::ALL.len() + 7], 0);
     while i < metrics.len() {
         let test = i / scores.len();
         metrics[i] = match test < RecallTest::ALL.len() {
@@ -65,16 +73,20 @@ pub(in crate::probes) type Answers<'a> = &'a dyn Fn(&[ClozeItem]) -> Result<Vec<
 impl<'a> Contrast<'a> {
     pub(in crate::probes) fn of(s: &TrainedModel<'a>) -> Result<Self> {
         let matched = matched_window(s)?;
-        Ok(Self { model: s.model, untrained: s.untrained, tokenizer: &s.dataset.tokenizer, matched })
+        let (tokenizer, shared) = (&s.dataset.tokenizer, s.recipe.context_length);
+        Ok(Self { model: s.model, untrained: s.untrained, tokenizer, matched, shared })
     }
 
-    /// Puts a question to the trained model and to all that it is compared with.
+    /// Puts a question to the trained model and to all that it is compared with, and says which prompts the trained
+    /// model got.
     pub(in crate::probes) fn under_each_condition(
         &self,
+        prompts: M,
         put: &mut dyn FnMut(Condition, Answers<'_>) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Reading> {
         let (t, all) = (self.tokenizer, usize::MAX);
-        put(Condition::Trained, &|i| score(self.model, t, i, all, None))?;
+        let witness = Witness::of(self.model, self.shared);
+        put(Condition::Trained, &|i| score(&witness, t, i, all, None))?;
         put(Condition::Untrained, &|i| score(self.untrained, t, i, all, None))?;
         put(Condition::StateReset, &|i| score(self.model, t, i, 0, None))?;
         put(Condition::Uniform, &|i| Ok(uniform(i)))?;
@@ -82,17 +94,37 @@ impl<'a> Contrast<'a> {
         if let Some(window) = self.matched {
             put(Condition::WindowMatched, &|i| score(self.model, t, i, all, Some(window)))?;
         }
-        Ok(())
+        Ok(witness.sequences(prompts))
     }
 
     /// The answers to the recall tests.
     pub fn recall(&self, items: ItemsOf<'_>) -> Result<Vec<Reading>> {
         let mut readings = Vec::new();
-        self.under_each_condition(&mut |condition, answers| {
+        let seen = self.under_each_condition(M::PromptsSeen, &mut |condition, answers| {
             readings.extend(examine(self.tokenizer, items, condition, answers)?);
             Ok(())
         })?;
+        readings.push(seen);
+        readings.extend(self.cut_tokens(items)?);
         Ok(readings)
+    }
+}
+
+impl Contrast<'_> {
+    /// How much of each item's conversation the window does not hold (ruling R17): the mean and the most.
+    fn cut_tokens(&self, items: ItemsOf<'_>) -> Result<[Reading; 2]> {
+        let window = self.model.window().unwrap_or(usize::MAX);
+        let mut cut = Vec::new();
+        for &test in RecallTest::ALL {
+            for item in usable(self.tokenizer, items(test.name())).unwrap_or_default() {
+                let whole = prompt(self.tokenizer, &item, usize::MAX, None)?.len();
+                cut.push(whole.saturating_sub(window) as f64);
+            }
+        }
+        let n = Some(cut.len() as u64);
+        let most = cut.iter().copied().fold(0.0, f64::max);
+        let put = |metric, value| Reading { n, ..Reading::new(metric, value) };
+        Ok([put(M::CutTokensMean, mean(&cut)), put(M::CutTokensMost, most)])
     }
 }
 
