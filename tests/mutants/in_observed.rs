@@ -310,6 +310,7 @@ const fn question(
         metrics: &[],
         data: ProbeData::HeldOut,
         measure,
+        only: None,
         measure_checkpoint: None,
     }
 }
