@@ -149,8 +149,6 @@ pub enum Identity {
     Sum,
     /// So many times the product of the others.
     Product(u8),
-    /// The second divided by the third.
-    Quotient,
     /// The inverse of the product of the others.
     Inverse,
     /// The smaller of two others as a share of their sum.
@@ -173,7 +171,6 @@ impl Identity {
             Identity::Exponential => first.exp(),
             Identity::Sum => others.iter().sum(),
             Identity::Product(times) => f64::from(times) * others.iter().product::<f64>(),
-            Identity::Quotient => first / second,
             Identity::Inverse => 1.0 / others.iter().product::<f64>(),
             Identity::SmallerShare => (if first < second { first } else { second }) / (first + second),
             Identity::AtMost(more) => first + more,
@@ -188,7 +185,6 @@ impl Identity {
             Identity::Exponential
             | Identity::Sum
             | Identity::Product(_)
-            | Identity::Quotient
             | Identity::Inverse
             | Identity::SmallerShare => Threshold::Within(expected - slack, expected + slack),
         }

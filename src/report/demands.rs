@@ -82,7 +82,6 @@ fn of_identity(identity: Identity) -> String {
         Identity::Sum => "first = sum of the others".to_owned(),
         Identity::Product(1) => "first = product of the others".to_owned(),
         Identity::Product(times) => format!("first = {times} × product of the others"),
-        Identity::Quotient => "first = second ÷ third".to_owned(),
         Identity::Inverse => "first = 1 ÷ product of the others".to_owned(),
         Identity::SmallerShare => "first = smaller of the others ÷ their sum".to_owned(),
         Identity::AtMost(more) if more <= 0.0 => "first <= second".to_owned(),

@@ -53,14 +53,6 @@ pub(super) const ROWS: &[Criterion] = &[
         ..IDENTITY
     },
     Criterion {
-        id: "throughput-is-tokens-by-seconds",
-        claim: "Training throughput is tokens divided by seconds",
-        why: "Two clocks are none.",
-        metrics: &[M::TrainTokensPerSecond, M::TrainTokens, M::TrainSeconds],
-        rule: Rule::identity(Identity::Quotient),
-        ..IDENTITY
-    },
-    Criterion {
         id: "latency-is-inverse-speed",
         claim: "Tokens per second are the inverse of the time per token",
         why: "Both are read off the same samples.",
