@@ -72,23 +72,38 @@ impl<N: Number> Graph<'_, N> {
     }
 }
 
-/// Negative log-likelihood of every target in nats, and the gradient of their mean with respect to the logits.
+/// Negative log-likelihood of every target in nats.
 ///
 /// # Shapes
 /// - `logits`: [T, V], `targets`: `[T]`
-/// - result: `[T]` and [T, V]
-pub fn losses<N: Number>(logits: &Matrix<N>, targets: &[usize]) -> (Vec<N>, Matrix<N>) {
-    let mut slope = logits.clone();
-    let (mut all, count) = (Vec::new(), N::of(targets.len() as f64));
+/// - result: `[T]`
+pub fn token_losses<N: Number>(logits: &Matrix<N>, targets: &[usize]) -> Vec<N> {
+    let of = |(t, target): (usize, &usize)| {
+        let (largest, sum) = partition(logits.row(t));
+        sum.ln() + largest - logits.row(t)[*target]
+    };
+    targets.iter().enumerate().map(of).collect()
+}
+
+/// The gradient of the mean of [`token_losses`] with respect to the logits.
+///
+/// # Shapes
+/// - `logits`: [T, V], `targets`: `[T]`
+/// - result: [T, V]
+pub fn loss_slope<N: Number>(logits: &Matrix<N>, targets: &[usize]) -> Matrix<N> {
+    let (mut slope, count) = (logits.clone(), N::of(targets.len() as f64));
     for (t, target) in targets.iter().enumerate() {
-        let row = logits.row(t);
-        let largest = row.iter().fold(N::neg_infinity(), |a, b| a.max(*b));
-        let sum = row.iter().fold(N::zero(), |sum, z| sum + (*z - largest).exp());
-        all.push(sum.ln() + largest - row[*target]);
-        for (slope, z) in slope.row_mut(t).iter_mut().zip(row) {
-            *slope = (*z - largest).exp() / sum / count;
+        let (largest, sum) = partition(logits.row(t));
+        for slope in slope.row_mut(t) {
+            *slope = (*slope - largest).exp() / sum / count;
         }
         slope.row_mut(t)[*target] -= N::one() / count;
     }
-    (all, slope)
+    slope
+}
+
+/// The largest number and Σ exp(z − largest).
+fn partition<N: Number>(row: &[N]) -> (N, N) {
+    let largest = row.iter().fold(N::neg_infinity(), |a, b| a.max(*b));
+    (largest, row.iter().fold(N::zero(), |sum, z| sum + (*z - largest).exp()))
 }

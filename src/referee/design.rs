@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::attention::losses;
+use super::attention::{loss_slope, token_losses};
 use super::error::{RefereeError, Result};
 use super::fault::Fault;
 use super::gpt2::Gpt2Reading;
@@ -84,7 +84,8 @@ impl Design {
     ) -> (Vec<N>, GradientSet<N>) {
         let mut graph = Graph::new(weights, fault);
         let end = self.logits(&mut graph, inputs);
-        let (all, slope) = losses(graph.value(end), targets);
+        let all = token_losses(graph.value(end), targets);
+        let slope = loss_slope(graph.value(end), targets);
         let share = N::of(share);
         (all, graph.backward(end, slope.map(|x| x * share)))
     }
@@ -93,7 +94,7 @@ impl Design {
     pub fn losses(&self, weights: &Weights<f64>, inputs: &[usize], targets: &[usize]) -> Vec<f64> {
         let mut graph = Graph::new(weights, None);
         let end = self.logits(&mut graph, inputs);
-        losses(graph.value(end), targets).0
+        token_losses(graph.value(end), targets)
     }
 }
 

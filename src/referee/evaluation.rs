@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::attention::losses;
+use super::attention::token_losses;
 use super::design::Design;
 use super::deviation::Deviation;
 use super::error::Result;
@@ -89,6 +89,6 @@ impl FinalWeights {
         let mut graph = Graph::new(weights, self.fault);
         let end = self.design.logits(&mut graph, inputs);
         let unit = if self.fault == Some(Fault::Bits) { std::f64::consts::LN_2 } else { 1.0 };
-        losses(graph.value(end), targets).0.iter().map(|loss| loss.wide() / unit).collect()
+        token_losses(graph.value(end), targets).iter().map(|loss| loss.wide() / unit).collect()
     }
 }

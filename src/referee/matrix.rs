@@ -108,6 +108,9 @@ impl<N: Number> Matrix<N> {
     }
 }
 
+/// Columns that are summed side by side.
+const TILE: usize = 16;
+
 /// a·b; each element is summed from the first term to the last.
 ///
 /// # Shapes
@@ -116,12 +119,20 @@ impl<N: Number> Matrix<N> {
 pub fn product<N: Number>(a: &Matrix<N>, b: &Matrix<N>) -> Matrix<N> {
     assert_eq!(a.cols, b.rows, "[{}, {}] times [{}, {}]", a.rows, a.cols, b.rows, b.cols);
     let mut out = Matrix::zeros(a.rows, b.cols);
-    for i in 0..a.rows {
-        let to = &mut out.data[i * b.cols..(i + 1) * b.cols];
-        for (k, x) in a.row(i).iter().enumerate() {
-            for (to, y) in to.iter_mut().zip(b.row(k)) {
-                *to += *x * *y;
+    for first in (0..b.cols).step_by(TILE) {
+        let width = TILE.min(b.cols - first);
+        let mut tile = vec![[N::zero(); TILE]; b.rows];
+        for (k, tile) in tile.iter_mut().enumerate() {
+            tile[..width].copy_from_slice(&b.row(k)[first..first + width]);
+        }
+        for i in 0..a.rows {
+            let mut sums = [N::zero(); TILE];
+            for (x, tile) in a.row(i).iter().zip(&tile) {
+                for (sum, y) in sums.iter_mut().zip(tile) {
+                    *sum += *x * *y;
+                }
             }
+            out.row_mut(i)[first..first + width].copy_from_slice(&sums[..width]);
         }
     }
     out
