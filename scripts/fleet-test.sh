@@ -152,7 +152,7 @@ def read(folder):
         for line in open(path):
             line = json.loads(line)
             m = line.get("measurement")
-            if m and m["provenance"]["probe"] != "efficiency" and m["metric"] not in TIMES:
+            if m and m["provenance"]["probe"] not in ("efficiency", "audit") and m["metric"] not in TIMES:
                 of = m["subject"]
                 key = (of["model"], of["scale"], of["seed"], of["condition"], m["metric"])
                 told = json.dumps([m["value"], m.get("n"), m.get("interval"), m["provenance"]], sort_keys=True)

@@ -32,12 +32,14 @@ fn task(protocol: &Path, out: &Path, number: &str) -> Command {
     command
 }
 
-/// What was measured of whom, from where, but for times.
+/// What was measured of whom, from where, but for times and for what audits drew.
 fn told(out: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for m in Ledger::open_below(out).unwrap().measurements() {
         let times = [Metric::TrainSeconds, Metric::TrainTokensPerSecond];
-        if m.provenance().probe != "efficiency" && !times.contains(&m.metric()) {
+        // What an audit looks at is drawn from the record of the run, which tells how long it took.
+        let varies = ["efficiency", AUDIT].contains(&m.provenance().probe.as_str());
+        if !varies && !times.contains(&m.metric()) {
             let key = format!("{:?} {:?}", m.subject(), m.metric());
             let value = format!("{:?} {:?} {:?} {:?}", m.value(), m.n(), m.interval(), m.provenance());
             all.entry(key).or_default().insert(value);
