@@ -21,6 +21,7 @@ pub(super) const PROBE: Probe = Probe {
     metrics: &[M::CarriedError, M::CarriedErrorRounded, M::CarriedRepeats, M::EvaluationError],
     data: ProbeData::HeldOut,
     measure,
+    only: None,
     measure_checkpoint: None,
 };
 

@@ -23,6 +23,7 @@ pub(super) const PROBE: Probe = Probe {
     ],
     data: ProbeData::HeldOut,
     measure,
+    only: None,
     measure_checkpoint: None,
 };
 
