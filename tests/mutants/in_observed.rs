@@ -9,8 +9,8 @@ use v5gate::data::synthetic::item::ClozeItem;
 use v5gate::evidence::{Line, Metric};
 use v5gate::models::{Config, LanguageModel};
 use v5gate::probes::{
-    ModelScorer, Probe, ProbeData, ProbeError, Reading, Scorer, ScoringOptions, TrainedModel, canaries_over,
-    long_context_readings, recall_over, window_losses, windows,
+    LongTexts, ModelScorer, Probe, ProbeData, ProbeError, Reading, Scorer, ScoringOptions, TrainedModel,
+    canaries_over, long_context_readings, recall_over, window_losses, windows,
 };
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
@@ -527,6 +527,23 @@ pub fn canaries_shortened(lab: &Lab) -> Result<Case, Failed> {
     canary(lab, "groundthink", &CANARIES_SHORTENED, None)
 }
 
+/// A question about the documents that the protocol promises.
+const fn about_long(measure: fn(&TrainedModel<'_>) -> Result<Vec<Reading>, ProbeError>) -> Probe {
+    let data = ProbeData::Own {
+        available: |data| data.long.is_some(),
+        digest: |data| data.long.as_ref().map_or(Ok(String::new()), LongTexts::digest),
+    };
+    Probe {
+        id: "long-context",
+        about: "long documents in windows of the wrong stride",
+        metrics: &[],
+        data,
+        measure,
+        only: None,
+        measure_checkpoint: None,
+    }
+}
+
 /// Held-out text in documents of 32K tokens, in windows that slide by so much.
 fn long_documents(s: &TrainedModel<'_>, stride: usize) -> Result<Vec<Reading>, ProbeError> {
     const LENGTH: usize = 32_768;
@@ -544,10 +561,9 @@ fn long_documents(s: &TrainedModel<'_>, stride: usize) -> Result<Vec<Reading>, P
     Ok(long_context_readings(&losses, window, s.model.window()))
 }
 
-static SLIDING: Probe = question("long-context", |s| long_documents(s, s.recipe.context_length / 2));
-static DISJOINT: Probe = question("long-context", |s| long_documents(s, s.recipe.context_length));
-static NEARLY_DISJOINT: Probe =
-    question("long-context", |s| long_documents(s, s.recipe.context_length * 3 / 4));
+static SLIDING: Probe = about_long(|s| long_documents(s, s.recipe.context_length / 2));
+static DISJOINT: Probe = about_long(|s| long_documents(s, s.recipe.context_length));
+static NEARLY_DISJOINT: Probe = about_long(|s| long_documents(s, s.recipe.context_length * 3 / 4));
 
 fn long(lab: &Lab, question: &'static Probe) -> Result<Case, Failed> {
     let Setup { protocol, dataset } = lab.small()?;
