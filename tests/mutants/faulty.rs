@@ -146,7 +146,7 @@ impl Faulty {
     }
 
     /// The learned positions moved, so that the next token stands on the first of them.
-    fn from_zero(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
+    fn restarted(&self, tape: &Tape, tokens: &[u32], state: &mut State) -> Result<Var> {
         let (params, start) = (self.params(), state.position());
         let mut parts = Vec::new();
         for entry in params.entries() {
@@ -304,7 +304,7 @@ impl Network for Faulty {
             Fault::DropsTail => self.without_tail(tape, tokens, state),
             Fault::PeeksFrom(first) => self.peeking_from(tape, tokens, state, first),
             Fault::PeeksInBatches if state.batch() > 1 => self.peeking_from(tape, tokens, state, 0),
-            Fault::PositionsFromZero => self.from_zero(tape, tokens, state),
+            Fault::PositionsFromZero => self.restarted(tape, tokens, state),
             Fault::ForgetsKeys => self.forgetful(tape, tokens, state, false),
             Fault::ForgetsNewestInBatches => self.forgetful(tape, tokens, state, true),
             Fault::DropsInBatches(part) if state.batch() > 1 => self.dropping(tape, tokens, state, part),
