@@ -53,13 +53,13 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
 
 /// What was found; errors are relative, the largest over positions and tensors of the state.
 #[derive(Clone, Copy, Debug)]
-struct Found {
+struct CarriedErrors {
     carried: f64,
     evaluated: f64,
     repeats: bool,
 }
 
-impl Found {
+impl CarriedErrors {
     const NOTHING: Self = Self { carried: 0.0, evaluated: 0.0, repeats: true };
 
     fn and(self, other: Self) -> Self {
@@ -77,14 +77,14 @@ fn worse(a: f64, b: f64) -> f64 {
 }
 
 /// As far as the model's window reaches, and where that is short, with room for all of the text.
-fn over_windows(model: &dyn LanguageModel, texts: &[&[u32]]) -> Result<Found> {
-    let mut found = Found::NOTHING;
+fn over_windows(model: &dyn LanguageModel, texts: &[&[u32]]) -> Result<CarriedErrors> {
+    let mut found = CarriedErrors::NOTHING;
     let longer = with_room(model)?;
     for model in [Some(model), longer.as_deref()].into_iter().flatten() {
         for rows in [&texts[..1], texts] {
             let length = longest(model, rows);
             if length > 0 {
-                found = found.and(Reader { model, rows, length }.compare()?);
+                found = found.and(PieceReader { model, rows, length }.compare()?);
             }
         }
     }
@@ -92,7 +92,7 @@ fn over_windows(model: &dyn LanguageModel, texts: &[&[u32]]) -> Result<Found> {
 }
 
 /// Texts and who reads them.
-struct Reader<'a> {
+struct PieceReader<'a> {
     model: &'a dyn LanguageModel,
     rows: &'a [&'a [u32]],
     length: usize,
@@ -104,8 +104,8 @@ struct Pass {
     state: State,
 }
 
-impl Reader<'_> {
-    fn compare(&self) -> Result<Found> {
+impl PieceReader<'_> {
+    fn compare(&self) -> Result<CarriedErrors> {
         let whole = self.read(&[self.length])?;
         let mut carried = 0.0;
         let mut ends: Vec<Vec<usize>> = CUTS.iter().map(|&cut| vec![cut, self.length]).collect();
@@ -127,7 +127,7 @@ impl Reader<'_> {
         let again = self.read(&[self.length])?;
         let repeats = bits(&again.hidden)? == bits(&whole.hidden)? && again.state.same(&whole.state)?;
         let evaluated = apart(&self.recorded()?, &whole.hidden)?;
-        Ok(Found { carried, evaluated, repeats })
+        Ok(CarriedErrors { carried, evaluated, repeats })
     }
 
     fn tokens(&self, from: usize, to: usize) -> Vec<u32> {
