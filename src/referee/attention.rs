@@ -24,7 +24,7 @@ fn add_scaled<N: Number>(to: &mut [N], x: &[N], by: N) {
 }
 
 impl<N: Number> Graph<'_, N> {
-    /// y[t] = Σ_{s ≤ t} softmax_s(q[t]·k[s]·scale) v[s], head by head.
+    /// `y[t] = Σ_{s ≤ t} softmax_s(q[t]·k[s]·scale) v[s]`, head by head.
     ///
     /// # Shapes
     /// - `qkv`: [T, 3·d], queries, keys and values beside each other

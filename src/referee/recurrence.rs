@@ -72,7 +72,8 @@ impl<N: Number> Graph<'_, N> {
         })
     }
 
-    /// RWKV-6: y[j] = Σᵢ r[i]·(S[i,j] + u[i]·k[i]·v[j]), then S[i,j] ← w[i]·S[i,j] + k[i]·v[j] with w = exp(−exp(ω)).
+    /// RWKV-6: `y[j] = Σᵢ r[i]·(S[i,j] + u[i]·k[i]·v[j])`, then `S[i,j] ← w[i]·S[i,j] + k[i]·v[j]` with
+    /// `w = exp(−exp(ω))`.
     ///
     /// # Shapes
     /// - `inputs`: r, k, v, ω of [T, H·n]; `bonus`: u [H, n]
@@ -117,7 +118,7 @@ impl<N: Number> Graph<'_, N> {
         })
     }
 
-    /// Mamba-2: h[n,p] ← exp(Δ·A)·h[n,p] + B[n]·Δ·x[p], then y[p] = Σₙ C[n]·h[n,p] + D·x[p], with
+    /// Mamba-2: `h[n,p] ← exp(Δ·A)·h[n,p] + B[n]·Δ·x[p]`, then `y[p] = Σₙ C[n]·h[n,p] + D·x[p]`, with
     /// Δ = clamp(softplus(δ + bias), limits) and A = −exp(A_log).
     ///
     /// # Shapes
