@@ -103,7 +103,8 @@ fn keep(made: &Path, folder: &Path, sources: &[&PathBuf], command: &str, make: i
     if made.exists() && fs::read_to_string(&stamp).is_ok_and(|old| old == digest) {
         return false;
     }
-    if !made.exists() { make(); }
+    let _ = fs::remove_file(&stamp);
+    make();
     write(&stamp, &digest);
     true
 }

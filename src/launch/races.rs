@@ -111,7 +111,7 @@ pub fn without_barrier<R>(file: &str, line: u32, f: impl FnOnce() -> R) -> Resul
 /// File and line of every barrier, commit and wait that kernels have come to on this thread under the detector,
 /// since this was last asked.
 pub fn barriers_met() -> Result<Vec<(String, u32)>> {
-    unsafe extern "C" fn tell(with: *mut c_void, file: *const c_char, line: u32) {
+    extern "C" fn tell(with: *mut c_void, file: *const c_char, line: u32) {
         #[expect(unsafe_code, reason = "called from C++")]
         // SAFETY: `with` is the list below, `file` a string of the library.
         let (all, file) = unsafe { (&mut *with.cast::<Vec<(String, u32)>>(), CStr::from_ptr(file)) };
