@@ -1,9 +1,13 @@
 //! What a recipe says of a step: learning rate, clipping, decay, and AdamW (Loshchilov & Hutter 2019, algorithm 2).
 
+use std::sync::Arc;
+
 use super::design::GradientSet;
+use super::deviation::{Deviation, LAST_PLACES};
 use super::fault::Fault;
 use super::graph::Weights;
-use super::matrix::Number;
+use super::matrix::Matrix;
+use super::number::Number;
 use crate::train::Recipe;
 
 /// Weights and both moments.
@@ -121,4 +125,31 @@ pub fn stepped<N: Number>(
         after.second.insert(name.clone(), second.into());
     }
     after
+}
+
+/// Every weight after a step beside what the saved moments make of the weight before it, at the worst number of each
+/// tensor. A product with what decay leaves and a difference round once each; along the moments there are at most
+/// eight roundings, those of the constants to float32 included, and on a GPU as many more.
+pub fn beside_motion(
+    before: &Weights<f64>,
+    after: &Moments<f64>,
+    motion: &Motion,
+    number: u64,
+) -> Vec<Deviation> {
+    let of = |(name, weights): (&String, &Arc<Matrix<f64>>)| {
+        let mut worst = Deviation::new(format!("{name} after step {}", number + 1), 0.0, 1.0);
+        for (i, w) in weights.data.iter().enumerate() {
+            let (first, second) = (after.first[name].data[i], after.second[name].data[i]);
+            let expected = motion.moved(name, *w, first, second);
+            let along = motion.along(first, second).abs();
+            let difference = (after.weights[name].data[i] - expected).abs();
+            let tolerance = LAST_PLACES * (w.abs() + 4.0 * along);
+            let share = Deviation::new("", difference, tolerance).share();
+            if share > worst.share() || share.is_nan() {
+                (worst.difference, worst.tolerance) = (difference, tolerance);
+            }
+        }
+        worst
+    };
+    before.iter().map(of).collect()
 }
