@@ -142,7 +142,7 @@ impl Collector<'_> {
         tell("evaluation");
         match SavedModel::<N>::trained(&trained.folder.0, fault) {
             Ok(weights) => {
-                self.examine_loss(trained, &weights, report);
+                self.examine_count(trained, &weights, report);
                 tell("answers");
                 self.examine_answers(trained, &kept, &weights, report)?;
             }
@@ -151,8 +151,8 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Looks at the count of parameters and at the validation loss.
-    fn examine_loss<N: Number>(
+    /// Looks at the count of parameters.
+    fn examine_count<N: Number>(
         &self,
         trained: &Trained<'_>,
         weights: &SavedModel<N>,
@@ -174,16 +174,6 @@ impl Collector<'_> {
             None => {
                 report.not_covered.push("parameters: the ledger has no count of these weights".to_owned())
             }
-        }
-        let Some(loss) = recorded(Metric::ValidationLoss) else {
-            report.not_covered.push("validation loss: the ledger has none of these weights".to_owned());
-            return;
-        };
-        let (valid, length) = (&self.dataset.valid, trained.job.recipe.context_length);
-        if weights.reads_all(valid) {
-            let beside = weights.beside_loss(loss, valid, length);
-            report.questions.push((Metric::AuditEvaluation, vec![beside]));
-            report.covered.push("validation loss: every window of the held-out text".to_owned());
         }
     }
 }

@@ -21,12 +21,14 @@ use crate::data::synthetic::cloze;
 use crate::data::synthetic::item::ClozeItem;
 use crate::evidence::{Canary, Condition, ItemValues, Measurement, Metric, RecallScore, RecallTest};
 use crate::probes::long_context::{BLOCK, NEAR};
-use crate::referee::{Deviation, Figure, Memory, Number, Recorded, SavedModel, TokenizedItem, beside_items};
+use crate::referee::{
+    Deviation, ItemFigure, Number, Recollection, Recorded, SavedModel, TokenizedItem, beside_items,
+};
 
 /// Multiplications up to which every test is asked more than once.
 const WORK: f64 = 1e12;
-/// Windows of the held-out text that are read again where all would take too long.
-const WINDOWS: usize = 4;
+/// Windows of the held-out text that are read again.
+const WINDOWS: usize = 12;
 /// Tokens from the start of a document within which its blocks are drawn for a model that reads it in one go.
 const REACH: usize = 4_096;
 /// Blocks of long documents that are read again.
@@ -56,8 +58,10 @@ impl Kept {
     }
 }
 
+/// What is recorded of an item, by metric.
+type Figures = Vec<(Metric, ItemFigure)>;
 /// A question: to whom, in tokens, of which condition, place and count of items, and what is recorded of it.
-type DrawnItem<'a, N> = (&'a SavedModel<N>, TokenizedItem, (Condition, usize, usize), Vec<(Metric, Figure)>);
+type DrawnItem<'a, N> = (&'a SavedModel<N>, TokenizedItem, (Condition, usize, usize), Figures);
 
 /// Whether a metric is a mean whose items must be there.
 fn needs_items(metric: Metric) -> bool {
@@ -146,7 +150,8 @@ impl Collector<'_> {
             report.not_covered.push(format!("answers of the untrained model: {error}"));
         }
         let length = trained.job.recipe.context_length;
-        compared.extend(self.windows_again(kept, weights, length, &mut draw, report));
+        let windows = self.windows_again(kept, weights, length, &mut draw, report);
+        report.questions.push((Metric::AuditEvaluation, windows));
         self.long_again(kept, weights, &mut draw, &mut compared, report);
         report.questions.push((Metric::AuditAnswers, compared));
         Ok(())
@@ -171,28 +176,24 @@ impl Collector<'_> {
         let again =
             |window: &usize| weights.beside_window(items.values[*window].raw(), (text, length), *window);
         let windows: Vec<Deviation> = drawn.par_iter().map(again).collect();
-        report.covered.push(format!("validation loss: {} windows by themselves", windows.len()));
-        // Where all of the text takes too long, some windows of it, and the mean over all that `audit-items` has.
-        if !weights.reads_all(text) {
-            report.questions.push((Metric::AuditEvaluation, windows.clone()));
-        }
+        report.covered.push(format!("validation loss: windows {drawn:?} of {count}"));
         windows
     }
 
     /// Recall tests and canaries: the items whose candidates are single tokens, and what is recorded of them.
-    fn conversation_tests(&self) -> Vec<(Vec<ClozeItem>, Vec<(Metric, Figure)>)> {
+    fn conversation_tests(&self) -> Vec<(Vec<ClozeItem>, Figures)> {
         let tokenizer = &self.dataset.tokenizer;
         let recall = RecallTest::ALL.iter().map(|test| {
             let figures = vec![
-                (Metric::Recall(*test, RecallScore::Accuracy), Figure::Credit),
-                (Metric::Recall(*test, RecallScore::MeanReciprocalRank), Figure::ReciprocalRank),
-                (Metric::Recall(*test, RecallScore::Bits), Figure::Bits),
+                (Metric::Recall(*test, RecallScore::Accuracy), ItemFigure::Credit),
+                (Metric::Recall(*test, RecallScore::MeanReciprocalRank), ItemFigure::ReciprocalRank),
+                (Metric::Recall(*test, RecallScore::Bits), ItemFigure::Bits),
             ];
             (cloze::items(test.name()), figures)
         });
-        let document = vec![(Metric::DocumentWordingAccuracy, Figure::Credit)];
+        let document = vec![(Metric::DocumentWordingAccuracy, ItemFigure::Credit)];
         let canaries = Canary::ALL.iter().map(|canary| {
-            (canaries::items(canary.name(), tokenizer), vec![(Metric::Canary(*canary), Figure::Credit)])
+            (canaries::items(canary.name(), tokenizer), vec![(Metric::Canary(*canary), ItemFigure::Credit)])
         });
         let single = |c: &String| tokenizer.encode(c).is_ok_and(|tokens| tokens.len() == 1);
         let usable = |items: Option<Vec<ClozeItem>>| -> Vec<ClozeItem> {
@@ -228,7 +229,7 @@ impl Collector<'_> {
                 let model = if condition == Condition::Untrained { untrained } else { Some(trained) };
                 let Some(model) = model else { continue };
                 let reset = condition == Condition::StateReset;
-                let memory = if reset { Memory::Reset } else { Memory::Conversation };
+                let memory = if reset { Recollection::Reset } else { Recollection::Conversation };
                 let tokenized =
                     model.tokenized(&items[place], tokenizer, memory).map_err(|e| e.to_string())?;
                 let Some(tokenized) = tokenized else { continue };
@@ -242,7 +243,7 @@ impl Collector<'_> {
         }
         let answer = |(model, item, (condition, place, count), figures): &DrawnItem<'_, N>| {
             let odds = model.odds(item);
-            let beside = |(metric, figure): &(Metric, Figure)| {
+            let beside = |(metric, figure): &(Metric, ItemFigure)| {
                 let what = format!("{} ({}), item {place}", metric.id(), condition.name());
                 match kept.of(*metric, *condition).filter(|kept| kept.values.len() == *count) {
                     Some(kept) => odds.beside(*figure, kept.values[*place].raw(), what),

@@ -76,9 +76,9 @@ impl Motion {
         Self { lr, corrections, eps: recipe.eps, decay: recipe.weight_decay, fault }
     }
 
-    /// A weight after the step, whose moments are given as they are after it.
-    pub fn moved<N: Number>(&self, name: &str, weight: N, first: N, second: N) -> N {
-        weight * N::of(self.keep(name)) - self.along(first, second)
+    /// A weight after the step, of which decay leaves `keep`; the moments are given as they are after it.
+    pub fn moved<N: Number>(&self, keep: f64, weight: N, first: N, second: N) -> N {
+        weight * N::of(keep) - self.along(first, second)
     }
 
     /// What decay leaves of a weight.
@@ -116,9 +116,9 @@ pub fn stepped<N: Number>(
         let gradient = gradient.map(|g| g * scale);
         let first = state.first[name].zip(&gradient, |m, g| mix(m, g, b1));
         let second = state.second[name].zip(&gradient, |v, g| mix(v, g * g, b2));
-        let mut weight = state.weights[name].as_ref().clone();
+        let (mut weight, keep) = (state.weights[name].as_ref().clone(), motion.keep(name));
         for (w, (m, v)) in weight.data.iter_mut().zip(first.data.iter().zip(&second.data)) {
-            *w = motion.moved(name, *w, *m, *v);
+            *w = motion.moved(keep, *w, *m, *v);
         }
         after.weights.insert(name.clone(), weight.into());
         after.first.insert(name.clone(), first.into());
@@ -138,13 +138,14 @@ pub fn beside_motion(
 ) -> Vec<Deviation> {
     let of = |(name, weights): (&String, &Arc<Matrix<f64>>)| {
         let mut worst = Deviation::new(format!("{name} after step {}", number + 1), 0.0, 1.0);
+        let keep = motion.keep(name);
         for (i, w) in weights.data.iter().enumerate() {
             let (first, second) = (after.first[name].data[i], after.second[name].data[i]);
-            let expected = motion.moved(name, *w, first, second);
+            let expected = motion.moved(keep, *w, first, second);
             let along = motion.along(first, second).abs();
             let difference = (after.weights[name].data[i] - expected).abs();
             let tolerance = LAST_PLACES * (w.abs() + 4.0 * along);
-            let share = Deviation::new("", difference, tolerance).share();
+            let share = if difference == 0.0 { 0.0 } else { difference / tolerance };
             if share > worst.share() || share.is_nan() {
                 (worst.difference, worst.tolerance) = (difference, tolerance);
             }

@@ -17,7 +17,7 @@ use crate::data::tokenizer::Tokenizer;
 
 /// What is recorded of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Figure {
+pub enum ItemFigure {
     /// 1 where the true candidate is the likeliest.
     Credit,
     /// One over its rank.
@@ -28,7 +28,7 @@ pub enum Figure {
 
 /// What a model knows when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
+pub enum Recollection {
     /// The conversation.
     Conversation,
     /// Nothing: the stem alone.
@@ -59,12 +59,12 @@ impl<N: Number> SavedModel<N> {
         &self,
         item: &ClozeItem,
         tokenizer: &Tokenizer,
-        memory: Memory,
+        memory: Recollection,
     ) -> Result<Option<TokenizedItem>> {
         let tokens = |text: &str| -> Result<Vec<usize>> {
             Ok(tokenizer.encode(text)?.into_iter().map(|id| id as usize).collect())
         };
-        let mut prompt = if memory == Memory::Reset { Vec::new() } else { tokens(&item.context)? };
+        let mut prompt = if memory == Recollection::Reset { Vec::new() } else { tokens(&item.context)? };
         prompt.extend(tokens(&item.stem)?);
         let window = self.design.window().unwrap_or(prompt.len()).min(prompt.len());
         let cut = if self.fault == Some(Fault::CutsRight) { 0 } else { prompt.len() - window };
@@ -83,10 +83,10 @@ impl<N: Number> SavedModel<N> {
 
 impl Odds {
     /// The figure on record beside this one; nothing where rounding may decide a rank.
-    pub fn beside(&self, figure: Figure, recorded: f64, what: String) -> Option<Deviation> {
+    pub fn beside(&self, figure: ItemFigure, recorded: f64, what: String) -> Option<Deviation> {
         // Two logits enter every difference, and each may be so far off.
         let unsure = 2.0 * SPREAD * self.apart;
-        if figure == Figure::Bits {
+        if figure == ItemFigure::Bits {
             let sum: f64 = self.against.iter().map(|x| x.exp()).sum();
             let bits = (self.against.len() as f64).log2() - sum.log2();
             let tolerance = (unsure + LAST_PLACES) / std::f64::consts::LN_2 + LAST_PLACES * bits.abs();
@@ -99,7 +99,7 @@ impl Odds {
         }
         let rank = 1 + others().filter(|x| **x > 0.0).count();
         let value = match figure {
-            Figure::Credit => f64::from(u8::from(rank == 1)),
+            ItemFigure::Credit => f64::from(u8::from(rank == 1)),
             _ => 1.0 / rank as f64,
         };
         Some(Deviation::new(what, (recorded - value).abs(), 1e-9))
@@ -191,13 +191,13 @@ mod tests {
     fn ranks_that_rounding_may_decide_are_not_judged() {
         let odds = Odds { against: vec![0.0, -1.0, 2.0], apart: 1e-3 };
         let beside = |figure, x| odds.beside(figure, x, String::new()).map(|d| d.share() <= 1.0);
-        assert_eq!(beside(Figure::Credit, 0.0), Some(true));
-        assert_eq!(beside(Figure::ReciprocalRank, 0.5), Some(true));
-        assert_eq!(beside(Figure::ReciprocalRank, 1.0), Some(false));
+        assert_eq!(beside(ItemFigure::Credit, 0.0), Some(true));
+        assert_eq!(beside(ItemFigure::ReciprocalRank, 0.5), Some(true));
+        assert_eq!(beside(ItemFigure::ReciprocalRank, 1.0), Some(false));
         let bits = 3f64.log2() - (1.0 + (-1f64).exp() + 2f64.exp()).log2();
-        assert_eq!(beside(Figure::Bits, bits), Some(true));
-        assert_eq!(beside(Figure::Bits, bits + 0.1), Some(false));
+        assert_eq!(beside(ItemFigure::Bits, bits), Some(true));
+        assert_eq!(beside(ItemFigure::Bits, bits + 0.1), Some(false));
         let close = Odds { against: vec![0.0, 1e-3], apart: 1e-3 };
-        assert!(close.beside(Figure::Credit, 1.0, String::new()).is_none());
+        assert!(close.beside(ItemFigure::Credit, 1.0, String::new()).is_none());
     }
 }

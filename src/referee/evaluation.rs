@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
-
 use super::attention::token_losses;
 use super::design::Design;
 use super::deviation::{Deviation, LAST_PLACES, SPREAD};
@@ -13,11 +11,6 @@ use super::graph::{Graph, Weights};
 use super::number::Number;
 use super::tensors::{read_tensors, weights_of};
 use crate::data::cache::TokenFile;
-
-/// Windows whose tokens say what rounding does.
-const ROUNDED_WINDOWS: usize = 8;
-/// Multiplications of a loss that is still measured again as a whole.
-const LARGEST: f64 = 2e11;
 
 /// Weights that are measured again, in float64 and as the program computes.
 pub struct SavedModel<N> {
@@ -69,35 +62,8 @@ impl<N: Number> SavedModel<N> {
         Deviation::new("number of parameters", (recorded - counted).abs(), 0.5)
     }
 
-    /// Whether every window of a text can be measured again, or that would take too long.
-    pub fn reads_all(&self, text: &TokenFile) -> bool {
-        self.parameters as f64 * text.len() as f64 <= LARGEST
-    }
-
-    /// The loss on record beside that of every disjoint window of a text, each from an empty state.
-    pub fn beside_loss(&self, recorded: f64, text: &TokenFile, length: usize) -> Deviation {
-        let windows = text.len().saturating_sub(1) / length;
-        let shift = usize::from(self.fault == Some(Fault::ShiftedWindows));
-        let all: Vec<Vec<f64>> = (0..windows.saturating_sub(shift))
-            .into_par_iter()
-            .map(|i| self.window_losses(&self.wide, (text, length), i))
-            .collect();
-        let each = windows.div_ceil(ROUNDED_WINDOWS).max(1);
-        let apart: Vec<f64> = (0..all.len())
-            .into_par_iter()
-            .step_by(each)
-            .flat_map_iter(|i| {
-                let rounded = self.window_losses(&self.narrow, (text, length), i);
-                all[i].iter().zip(rounded).map(|(a, b)| (a - b).abs()).collect::<Vec<_>>()
-            })
-            .collect();
-        let mean = |xs: &mut dyn Iterator<Item = f64>, n: usize| xs.sum::<f64>() / n as f64;
-        let loss = mean(&mut all.iter().flatten().copied(), all.len() * length);
-        let apart = mean(&mut apart.iter().copied(), apart.len());
-        Deviation::new("validation loss", (recorded - loss).abs(), SPREAD * apart + LAST_PLACES * loss)
-    }
-
-    /// The mean loss on record of one of these windows beside the referee's.
+    /// The mean loss on record of one of a text's disjoint windows beside the referee's, which reads it from an empty
+    /// state.
     pub fn beside_window(
         &self,
         recorded: f64,

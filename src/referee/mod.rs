@@ -28,7 +28,7 @@ mod totals;
 mod training;
 mod windows;
 
-pub use answers::{Figure, Memory, Odds, TokenizedItem};
+pub use answers::{ItemFigure, Odds, Recollection, TokenizedItem};
 pub use design::{Design, GradientSet};
 pub use deviation::{Deviation, farthest};
 pub use error::RefereeError;

@@ -57,7 +57,7 @@ pub fn beside_items(recorded: &Recorded, weight: u64, items: &[(u64, f64)], what
 /// The t with P(|T| ≤ t) = 0.95, found by halving; the probability is an integral by Simpson's rule.
 fn quantile(freedom: usize) -> f64 {
     let (mut low, mut high) = (0.0, 13.0);
-    for _ in 0..60 {
+    for _ in 0..45 {
         let middle = f64::midpoint(low, high);
         if central(middle, freedom as f64) < 0.95 {
             low = middle;

@@ -185,7 +185,7 @@ fn together(
     let (mut off, mut told, mut size) = (Squares::default(), Squares::default(), Squares::default());
     let mut sums = BTreeMap::from([("", [0.0; 2]), (".rwkv.", [0.0; 2]), (".mamba.", [0.0; 2])]);
     for (name, saved) in &noted.projections {
-        let Step { gradient, unsure, worst } = Step::told(plan, name, before, after);
+        let ToldStep { gradient, unsure, worst } = ToldStep::told(plan, name, before, after);
         all.push(Deviation { what: format!("second moment of {name} after step {}", step + 1), ..worst });
         let numbers = gradient.len();
         let mean = |k: usize| saved.iter().map(|row| row[k]).sum::<f64>() / count * scale;
@@ -225,7 +225,7 @@ fn together(
 }
 
 /// What both moments tell of a tensor's gradient, as it was after clipping.
-struct Step {
+struct ToldStep {
     gradient: Vec<f64>,
     /// Norm of what the rounding of the moments leaves open.
     unsure: f64,
@@ -233,7 +233,7 @@ struct Step {
     worst: Deviation,
 }
 
-impl Step {
+impl ToldStep {
     /// g = (m′ − β₁ m) / (1 − β₁), where each m was rounded a few times; then v′ = β₂ v + (1 − β₂) g².
     fn told(plan: &Plan<'_>, name: &str, before: &Moments<f64>, after: &Moments<f64>) -> Self {
         let [b1, b2] = plan.recipe.betas;

@@ -235,15 +235,18 @@ fn mark(items: &[ClozeItem], scores: &[Scores]) -> Vec<ItemScore> {
     items.iter().zip(scores).map(one).collect()
 }
 
+/// One number of what an answer is worth.
+type Mark = fn(&ItemScore) -> f64;
+
 /// The figures of a recall test, each with what it is of an item.
-const SCORES: [(RecallScore, fn(&ItemScore) -> f64); 3] = [
+const SCORES: [(RecallScore, Mark); 3] = [
     (RecallScore::Accuracy, |mark| mark.credit),
     (RecallScore::MeanReciprocalRank, |mark| mark.reciprocal_rank),
     (RecallScore::Bits, |mark| mark.bits),
 ];
 
 /// Values by template: items of one template are not independent.
-fn by_template(items: &[ClozeItem], marks: &[ItemScore], f: fn(&ItemScore) -> f64) -> ItemValues {
+fn by_template(items: &[ClozeItem], marks: &[ItemScore], f: Mark) -> ItemValues {
     ItemValues::new(1, items.iter().zip(marks).map(|(item, mark)| (item.template as u64, f(mark))))
 }
 
