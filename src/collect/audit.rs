@@ -11,7 +11,9 @@ use super::trial::{Trained, Trial, trials};
 use crate::evidence::{Condition, Measurement, Metric, Provenance};
 use crate::probes::Reading;
 use crate::protocol::Protocol;
-use crate::referee::{Deviation, Fault, FinalWeights, RunFiles, audit_training, farthest};
+use crate::referee::{
+    Brief, Deviation, Fault, LARGEST_STEP, Number, RunFiles, SavedModel, audit_training, farthest,
+};
 use crate::train::Precision;
 
 /// The name that the provenance of an audit has.
@@ -108,37 +110,52 @@ impl Collector<'_> {
             seed: trained.trial.seed,
             text: &self.dataset.train,
             order: trained.job.batches.order(),
+            brief: trained.job.recipe.precision.on(self.options.compute) == Precision::Bfloat16,
+            largest: LARGEST_STEP,
         };
-        let rounded = trained.job.recipe.precision.on(self.options.compute) == Precision::Bfloat16;
-        if rounded {
-            report
-                .not_covered
-                .push("training: the referee knows the rounding of float32, and this is bfloat16".to_owned());
-        } else {
-            match audit_training(&files, fault, &tell) {
-                Ok(training) => {
-                    report.questions.push((Metric::AuditInitialWeights, training.initial));
-                    report.questions.push((Metric::AuditTraining, training.steps));
-                    report.covered = training.covered;
-                    report.not_covered = training.not_covered;
-                }
-                Err(error) => report.not_covered.push(format!("training: {error}")),
+        match audit_training(&files, fault, &tell) {
+            Ok(training) => {
+                report.questions.push((Metric::AuditInitialWeights, training.initial));
+                report.questions.push((Metric::AuditTraining, training.steps));
+                report.covered = training.covered;
+                report.not_covered = training.not_covered;
             }
+            Err(error) => report.not_covered.push(format!("training: {error}")),
         }
-        tell("evaluation");
-        match FinalWeights::read(&trained.folder.checkpoint(), fault) {
-            Ok(weights) => self.examine_evaluation(trained, &weights, rounded, &mut report),
-            Err(error) => report.not_covered.push(format!("evaluation: {error}")),
+        match files.brief {
+            true => self.examine_evaluation::<Brief>(trained, fault, &tell, &mut report)?,
+            false => self.examine_evaluation::<f32>(trained, fault, &tell, &mut report)?,
         }
         Ok(report)
     }
 
-    /// Looks at what the ledger says of the final weights.
-    fn examine_evaluation(
+    /// Looks at what the ledger says of the weights, and asks again; `N` is what the program computes with.
+    fn examine_evaluation<N: Number>(
         &self,
         trained: &Trained<'_>,
-        weights: &FinalWeights,
-        rounded: bool,
+        fault: Option<Fault>,
+        tell: &dyn Fn(&str),
+        report: &mut AuditReport,
+    ) -> Result<(), CollectError> {
+        tell("items");
+        let kept = self.examine_items(trained, report);
+        tell("evaluation");
+        match SavedModel::<N>::trained(&trained.folder.0, fault) {
+            Ok(weights) => {
+                self.examine_count(trained, &weights, report);
+                tell("answers");
+                self.examine_answers(trained, &kept, &weights, report)?;
+            }
+            Err(error) => report.not_covered.push(format!("evaluation: {error}")),
+        }
+        Ok(())
+    }
+
+    /// Looks at the count of parameters.
+    fn examine_count<N: Number>(
+        &self,
+        trained: &Trained<'_>,
+        weights: &SavedModel<N>,
         report: &mut AuditReport,
     ) {
         let recorded = |metric: Metric| {
@@ -157,19 +174,6 @@ impl Collector<'_> {
             None => {
                 report.not_covered.push("parameters: the ledger has no count of these weights".to_owned())
             }
-        }
-        let Some(loss) = recorded(Metric::ValidationLoss) else {
-            report.not_covered.push("validation loss: the ledger has none of these weights".to_owned());
-            return;
-        };
-        let (valid, length) = (&self.dataset.valid, trained.job.recipe.context_length);
-        let again = if rounded { None } else { weights.beside_loss(loss, valid, length) };
-        match again {
-            Some(deviation) => {
-                report.questions.push((Metric::AuditEvaluation, vec![deviation]));
-                report.covered.push("validation loss: every window of the held-out text".to_owned());
-            }
-            None => report.not_covered.push("validation loss: too much text, or in bfloat16".to_owned()),
         }
     }
 }

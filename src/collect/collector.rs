@@ -197,6 +197,12 @@ impl<'a> Collector<'a> {
         ledger.measurements().chain(self.others.measurements()).find_map(tell)
     }
 
+    /// Every measurement of any ledger that is wanted.
+    pub(super) fn all_told(&self, wanted: impl Fn(&Measurement) -> bool) -> Vec<Measurement> {
+        let ledger = lock(&self.ledger);
+        ledger.measurements().chain(self.others.measurements()).filter(|m| wanted(m)).cloned().collect()
+    }
+
     /// A trial that was trained before.
     pub(super) fn trained(&self, trial: Trial) -> Result<Trained<'_>, CollectError> {
         let (job, folder) = self.place(trial)?;
@@ -296,7 +302,11 @@ impl<'a> Collector<'a> {
                 return Err(CollectError::Interrupted);
             }
             task.at(i as u64, || probe.id.to_owned());
-            self.append(&question(probe, &subject, trial.spec.name, &trained.source)?)?;
+            let answers = question(probe, &subject, trial.spec.name, &trained.source)?;
+            if !answers.items.0.is_empty() {
+                answers.items.write(&trained.folder.0, probe.id).map_err(CollectError::Items)?;
+            }
+            self.append(&answers.lines)?;
         }
         Ok(())
     }

@@ -78,7 +78,7 @@ fn ratios(readings: &[Reading], perplexity: f64) -> Vec<Reading> {
 fn stamped(readings: &[Reading], of: &Subject, source: &Provenance) -> Result<Vec<Line>, CollectError> {
     let source = measured_by_us(source);
     let of = |condition| Subject { condition, ..of.clone() };
-    Ok(to_lines(readings, of, |_| source.clone())?)
+    to_lines(readings, of, |_| source.clone())
 }
 
 fn measured_by_us(source: &Provenance) -> Provenance {

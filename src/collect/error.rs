@@ -53,6 +53,9 @@ pub enum CollectError {
     /// A token file.
     #[error(transparent)]
     Tokens(#[from] CacheError),
+    /// Items could not be kept or read.
+    #[error("items: {0}")]
+    Items(std::io::Error),
     /// A ledger could not be set aside.
     #[error("{path}: cannot set the old ledger aside: {error}", path = .path.display())]
     SetAside {

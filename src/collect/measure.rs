@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use super::error::CollectError;
+use super::item_file::ItemFile;
 use crate::evidence::{
-    Condition, Curve, CurveError, CurveKind, Line, Measurement, Provenance, Subject, Value,
+    Condition, Curve, CurveError, CurveKind, Line, MeasuredItems, Measurement, Provenance, Subject, Value,
 };
 use crate::probes::{Probe, Reading, TrainedModel};
 use crate::train::{Run, StepRecord};
@@ -17,13 +18,21 @@ pub(super) fn source_for(probe: &Probe, source: &Provenance, data_digest: Option
     Provenance { probe: probe.id.to_owned(), validation, ..source.clone() }
 }
 
+/// What a probe found out about a trial.
+pub struct ProbeAnswers {
+    /// For the ledger.
+    pub lines: Vec<Line>,
+    /// The items behind it.
+    pub items: ItemFile,
+}
+
 /// Puts one probe's question and stamps the answers with their source.
 pub fn question(
     probe: &'static Probe,
     subject: &TrainedModel<'_>,
     model: &str,
     source: &Provenance,
-) -> Result<Vec<Line>, CollectError> {
+) -> Result<ProbeAnswers, CollectError> {
     let (scale, seed) = (subject.scale.name.to_owned(), subject.seed);
     let failed = CollectError::of(probe, || format!("{model} {scale} seed {seed}"));
     let data_digest = probe.data_digest(&subject.data);
@@ -42,7 +51,17 @@ pub fn question(
         ..source.clone()
     };
     let of = |condition| Subject { model: model.to_owned(), scale: scale.clone(), seed, condition };
-    Ok(to_lines(&readings, of, source)?)
+    let items = items_of(&readings);
+    Ok(ProbeAnswers { lines: to_lines(&readings, of, source)?, items })
+}
+
+/// The items behind readings.
+fn items_of(readings: &[Reading]) -> ItemFile {
+    let of = |r: &Reading| {
+        let items = r.items.as_ref()?.as_ref().clone();
+        Some(MeasuredItems { metric: r.metric, condition: r.condition, items })
+    };
+    ItemFile(readings.iter().filter_map(of).collect())
 }
 
 /// Readings with whom they are of and where they come from: measurements, and one curve of all those
@@ -51,20 +70,19 @@ pub(super) fn to_lines(
     readings: &[Reading],
     of: impl Fn(Condition) -> Subject,
     source: impl Fn(Condition) -> Provenance,
-) -> Result<Vec<Line>, CurveError> {
+) -> Result<Vec<Line>, CollectError> {
+    let digest = items_of(readings).digest().map_err(CollectError::Items)?;
     let mut curves: BTreeMap<(CurveKind, Condition), Vec<(u64, &Reading)>> = BTreeMap::new();
     let mut lines = Vec::new();
     for r in readings {
         match r.place {
             Some((kind, x)) => curves.entry((kind, r.condition)).or_default().push((x, r)),
-            None => lines.push(Line::Measurement(Measurement::new(
-                of(r.condition),
-                r.metric,
-                r.value,
-                r.n,
-                interval(r),
-                source(r.condition),
-            ))),
+            None => {
+                let (of, source) = (of(r.condition), source(r.condition));
+                let measured = Measurement::new(of, r.metric, r.value, r.n, interval(r), source);
+                let digest = r.items.as_ref().map(|_| digest.as_str());
+                lines.push(Line::Measurement(digest.iter().fold(measured, |m, digest| m.with_items(digest))));
+            }
         }
     }
     for ((kind, condition), points) in curves {

@@ -3,9 +3,11 @@
 //! Invariant: only `measure` makes a `Measurement`, so that there is no number without a source.
 
 mod audit;
+mod audit_answers;
 mod collector;
 mod efficiency;
 mod error;
+mod item_file;
 mod measure;
 mod task;
 mod trial;
@@ -14,7 +16,8 @@ pub use audit::{AUDIT, AuditReport, audit};
 pub use collector::{Collector, Options, collect};
 pub use efficiency::{Candidate, TIMES, archive_timings, measure_interleaved};
 pub use error::CollectError;
-pub use measure::question;
+pub use item_file::ItemFile;
 pub(crate) use measure::to_measurement;
+pub use measure::{ProbeAnswers, question};
 pub use task::{FleetTask, run_task, tasks, times_folder};
 pub use trial::{REVISION, Trained, Trial, job, manifest, provenance};

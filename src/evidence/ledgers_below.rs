@@ -55,6 +55,26 @@ impl Ledger {
         self
     }
 
+    /// How many of the trials that the governing manifest promises have no trained weights in a folder of runs beside
+    /// the ledger: what nobody can audit (ruling R23).
+    pub fn trials_without_runs(&self) -> usize {
+        let folder = self.path().parent().unwrap_or(Path::new(""));
+        let runs = fs::read_dir(folder.join(RUNS)).into_iter().flatten().flatten();
+        let trained = runs.filter(|run| run.path().join("final").join("model.safetensors").is_file());
+        // A run's folder is called SCALE-MODEL-seed-SEED-IDENTITY.
+        let trial = |name: String| Some(name.rsplit_once('-')?.0.to_owned());
+        let there: BTreeSet<String> =
+            trained.filter_map(|run| trial(run.file_name().to_string_lossy().into_owned())).collect();
+        let Some(manifest) = self.manifest() else { return 0 };
+        let mut promised = BTreeSet::new();
+        for scale in &manifest.scales {
+            for model in &manifest.models {
+                promised.extend(manifest.seeds.iter().map(|seed| format!("{scale}-{model}-seed-{seed}")));
+            }
+        }
+        promised.difference(&there).count()
+    }
+
     fn add(&mut self, other: Self) {
         // Each ledger counts its own promises.
         let content = |manifest: &Manifest| Manifest { number: 0, ..manifest.clone() };

@@ -187,6 +187,9 @@ pub struct Measurement {
     n: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     interval: Option<[Value; 2]>,
+    /// Digest of the probe's items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    items: Option<String>,
     /// Shared, because a trial's measurements have few different ones.
     provenance: Arc<Provenance>,
 }
@@ -202,7 +205,13 @@ impl Measurement {
         provenance: Provenance,
     ) -> Self {
         let interval = interval.map(|ends| ends.map(Value::from));
-        Measurement { subject, metric, value: value.into(), n, interval, provenance: Arc::new(provenance) }
+        let (value, provenance) = (value.into(), Arc::new(provenance));
+        Measurement { subject, metric, value, n, interval, items: None, provenance }
+    }
+
+    /// The same with the digest of the items that it is a mean over.
+    pub fn with_items(self, digest: &str) -> Self {
+        Self { items: Some(digest.to_owned()), ..self }
     }
 
     /// Takes an equal provenance that is known already instead of its own, or makes its own known.
@@ -236,6 +245,11 @@ impl Measurement {
     /// The 95 % interval over those items.
     pub fn interval(&self) -> Option<[Value; 2]> {
         self.interval
+    }
+
+    /// The digest of the items that it is a mean over, where they were kept.
+    pub fn items(&self) -> Option<&str> {
+        self.items.as_deref()
     }
 
     /// Where it came from.

@@ -270,8 +270,10 @@ metrics! {
     ComputeEfficiency, "cer", "1/s", Higher, "Compute-efficiency ratio: 1 / (perplexity × seconds of prefill) (ruling R10).";
     AuditInitialWeights, "audit_initial_weights", "tolerances", Lower, "Initial weights drawn again from the seed: the largest difference over its tolerance (ruling R23).";
     AuditTraining, "audit_training", "tolerances", Lower, "Steps of the training made again in float64: the largest difference from the record over its tolerance (ruling R23).";
-    AuditEvaluation, "audit_evaluation", "tolerances", Lower, "Losses measured again in float64: the largest difference from the ledger over its tolerance (ruling R23).";
+    AuditEvaluation, "audit_evaluation", "tolerances", Lower, "Losses of drawn windows of held-out text measured again in float64: the largest difference from the record over its tolerance (ruling R23).";
     AuditParameters, "audit_parameters", "tolerances", Lower, "Numbers in the tensors of the checkpoint beside the ledger's count: the difference, of which none is tolerated (ruling R23).";
+    AuditItems, "audit_items", "tolerances", Lower, "Means over items, their counts and intervals computed again from the items: the largest difference from the ledger over its tolerance (rulings R22, R23).";
+    AuditAnswers, "audit_answers", "tolerances", Lower, "Items of recall tests and canaries and parts of long documents asked again in float64: the largest difference from the record over its tolerance (ruling R23).";
     ComputeEfficiencyAsWritten, "cer_as_written", "1/s", Neither, "Perplexity ÷ seconds of prefill: the document's formula, which rewards being worse; shown for traceability (ruling R10).";
 }
 

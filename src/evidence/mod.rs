@@ -2,6 +2,7 @@
 //! here, everything that judges reads here, and neither knows the other.
 
 mod curve;
+mod items;
 mod ledger;
 mod ledgers_below;
 mod measurement;
@@ -11,6 +12,7 @@ mod ratings;
 mod recall_tests;
 
 pub use curve::{Curve, CurveError, CurveKind};
+pub use items::{ItemValues, MeasuredItems};
 pub use ledger::{Ledger, LedgerError, Line};
 pub use ledgers_below::{LEDGER, RUNS};
 pub use measurement::{Condition, Measurement, Subject, Value};

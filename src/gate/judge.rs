@@ -34,6 +34,16 @@ impl Judgement {
         self.findings.iter().filter(|f| f.role == role && f.status == status).count()
     }
 
+    /// The same where so many of the promised trials have no run beside the ledger: it cannot pass, whatever the ledger
+    /// says (ruling R23).
+    pub fn without_runs(mut self, trials: usize) -> Self {
+        if trials > 0 {
+            self.problems.push(Problem::Unaudited(trials));
+            self.verdict = verdict(&self.findings, &self.problems);
+        }
+        self
+    }
+
     /// Whether everything required at the scales that the protocol asks about is met: the most
     /// that a protocol short of FULL can show.
     pub fn own_criteria_met(&self) -> bool {
@@ -46,7 +56,7 @@ impl Judgement {
     }
 }
 
-/// Judges a ledger.
+/// Judges a ledger. Whether its runs lie beside it, a ledger does not say: [`Judgement::without_runs`].
 ///
 /// # Example
 ///

@@ -66,6 +66,8 @@ pub enum Problem {
     Unpromised(usize),
     /// More earlier attempts than are judged.
     TooManyAttempts(usize),
+    /// So many trials have no run beside the ledger, so that nobody can audit them (ruling R23).
+    Unaudited(usize),
     /// The program that judges is not of the evidence's revision.
     OtherProgram,
 }

@@ -194,7 +194,7 @@ fn generation(
     })?;
     let both = |samples: &Vec<f64>| {
         let seconds = timed(M::TokenLatency, samples);
-        let speed = through(seconds, M::GenerationTokensPerSecond, |s| new as f64 / s);
+        let speed = through(seconds.clone(), M::GenerationTokensPerSecond, |s| new as f64 / s);
         vec![speed, through(seconds, M::TokenLatency, |s| s / new as f64)]
     };
     Ok(samples.iter().map(both).collect())

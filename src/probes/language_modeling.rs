@@ -6,9 +6,9 @@ use super::scoring::ngram::bigram_loss;
 use super::scoring::ngram::unigram_loss;
 use crate::data::batches::{Batches, window_count};
 use crate::data::cache::TokenFile;
-use crate::evidence::Metric as M;
+use crate::evidence::{ItemValues, Metric as M};
 use crate::models::LanguageModel;
-use crate::statistics::{mean, t_interval};
+use crate::statistics::mean;
 use crate::train::load_model;
 
 pub(super) const PROBE: Probe = Probe {
@@ -41,14 +41,17 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let vocab = s.dataset.tokenizer.vocab_size();
     let context = s.recipe.context_length;
     let windows = window_losses(s.model, &s.dataset.valid, context, usize::MAX)?;
-    let loss = mean(&windows);
-    let n = Some((windows.len() * context) as u64);
-    let interval = t_interval(&windows);
-    let with = |metric, value, interval| Reading { n, interval, ..Reading::new(metric, value) };
-    let (train, valid) = (&s.dataset.train, &s.dataset.valid);
+    let items = ItemValues::independent(context as u64, &windows);
+    let measured = Reading::over(M::ValidationLoss, items);
+    let (loss, train, valid) = (measured.value, &s.dataset.train, &s.dataset.valid);
+    let perplexity = Reading {
+        n: measured.n,
+        interval: measured.interval.map(|ends| ends.map(f64::exp)),
+        ..Reading::new(M::ValidationPerplexity, loss.exp())
+    };
     let mut readings = vec![
-        with(M::ValidationLoss, loss, interval),
-        with(M::ValidationPerplexity, loss.exp(), interval.map(|i| i.map(f64::exp))),
+        measured,
+        perplexity,
         Reading::new(M::UniformLoss, (vocab as f64).ln()),
         Reading::new(M::UnigramLoss, unigram_loss(train, valid, vocab)),
         Reading::new(M::BigramLoss, bigram_loss(train, valid, vocab)),

@@ -22,7 +22,7 @@ use crate::data::dataset::DataSpec;
 use crate::data::published::benchmarks::BenchmarkError;
 use crate::data::synthetic::conversations::{Split, conversation};
 use crate::data::tokenizer::Tokenizer;
-use crate::evidence::{CurveKind, Metric as M};
+use crate::evidence::{CurveKind, ItemValues, Metric as M};
 use crate::files::sha256;
 use crate::progress::Screen;
 use crate::statistics::{mean, paired_interval, t_interval};
@@ -50,7 +50,9 @@ pub(super) const PROBE: Probe = Probe {
 /// Tokens of every document; shorter ones are left out.
 const LENGTH: usize = 32_768;
 /// Long context begins behind so many tokens.
-const NEAR: usize = 2_048;
+pub const NEAR: usize = 2_048;
+/// Tokens whose mean loss is kept as one item.
+pub const BLOCK: usize = 64;
 /// Tokens by which a window slides, at most.
 const STRIDE: usize = 512;
 /// The perplexity ratio up to which a bucket is not worse (rulings R6 and R19).
@@ -93,7 +95,7 @@ impl LongTexts {
     }
 
     /// The first [`LENGTH`] tokens of every document that has as many.
-    fn tokens(&self, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
+    pub fn tokens(&self, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
         let mut found = match self {
             Self::Novels { path, .. } => {
                 let novels = read(path, Some(Format::Text)).map_err(BenchmarkError::from)?.documents;
@@ -190,16 +192,16 @@ pub fn long_context_readings(by_token: &[Vec<f64>], trained: usize, window: Opti
     let over = |range: &Range<usize>| -> Vec<f64> {
         by_token.iter().map(|losses| mean(&losses[range.clone()])).collect()
     };
-    let n = Some((by_token.len() * (length - NEAR)) as u64);
     let far = over(&(NEAR..length));
-    let mut readings =
-        vec![Reading { n, interval: t_interval(&far), ..Reading::new(M::LongContextLoss, mean(&far)) }];
+    let beyond = Reading { interval: t_interval(&far), ..Reading::new(M::LongContextLoss, mean(&far)) };
+    let n = Some((by_token.len() * (length - NEAR)) as u64);
+    let mut readings = vec![Reading { n, ..beyond.of(blocks(by_token, length)) }];
     let documents = Some(by_token.len() as u64);
     let near = over(&(NEAR / 2..NEAR));
-    let rise = |metric, losses: &Vec<f64>| Reading {
-        n: documents,
-        interval: paired_interval(losses, &near),
-        ..Reading::new(metric, mean(losses) - mean(&near))
+    let rise = |metric, losses: &Vec<f64>| {
+        let rises: Vec<f64> = losses.iter().zip(&near).map(|(loss, near)| loss - near).collect();
+        let (interval, value) = (paired_interval(losses, &near), mean(losses) - mean(&near));
+        Reading { interval, ..Reading::new(metric, value) }.of(ItemValues::independent(1, &rises))
     };
     let beyond: Vec<Vec<f64>> = doubling(NEAR, length).iter().skip(1).map(over).collect();
     readings.extend(beyond.last().map(|last| rise(M::LongContextRise, last)));
@@ -216,6 +218,16 @@ pub fn long_context_readings(by_token: &[Vec<f64>], trained: usize, window: Opti
         }
     }));
     readings
+}
+
+/// What lies beyond [`NEAR`], document by document: means of [`BLOCK`] tokens, the last one of fewer where they do not
+/// fill it.
+fn blocks(by_token: &[Vec<f64>], length: usize) -> ItemValues {
+    let of = |(document, losses): (u64, &Vec<f64>)| {
+        let means = losses[NEAR..length].chunks(BLOCK).map(mean).collect::<Vec<_>>();
+        means.into_iter().map(move |mean| (document, mean))
+    };
+    ItemValues::new(BLOCK as u64, (0..).zip(by_token).flat_map(of))
 }
 
 /// Which of two rises is the worse: by the upper end of its interval, where there is one. What is not a number is the

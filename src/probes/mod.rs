@@ -12,7 +12,7 @@ pub mod efficiency;
 mod eval_data;
 mod forward;
 mod language_modeling;
-mod long_context;
+pub mod long_context;
 mod observed;
 mod optimizer;
 mod overfit;

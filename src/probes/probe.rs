@@ -1,6 +1,7 @@
 //! What a probe is: a question put to a trained model, its answers, and why there may be none.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::contrast::Contrast;
 use super::eval_data::EvalData;
@@ -8,9 +9,10 @@ use crate::data::batches::OrderError;
 use crate::data::dataset::Dataset;
 use crate::data::published::benchmarks::BenchmarkError;
 use crate::device::Compute;
-use crate::evidence::{Condition, CurveKind, Metric};
+use crate::evidence::{Condition, CurveKind, ItemValues, Metric};
 use crate::models::LanguageModel;
 use crate::scale::Scale;
+use crate::statistics::{mean, t_interval};
 use crate::train::{CheckpointError, Recipe, Run, TrainError};
 
 /// A trained model, how it came to be, and what it may be questioned about.
@@ -38,7 +40,7 @@ pub struct TrainedModel<'a> {
 }
 
 /// A number that a probe read off a model.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// What was measured.
     pub metric: Metric,
@@ -52,12 +54,33 @@ pub struct Reading {
     pub interval: Option<[f64; 2]>,
     /// Where on a curve it lies; such a number is drawn, and nothing is judged by it.
     pub place: Option<(CurveKind, u64)>,
+    /// The values of those items, where it is a mean over them.
+    pub items: Option<Arc<ItemValues>>,
 }
 
 impl Reading {
     /// A number about the trained model.
     pub fn new(metric: Metric, value: f64) -> Self {
-        Self { metric, condition: Condition::Trained, value, n: None, interval: None, place: None }
+        Self {
+            metric,
+            condition: Condition::Trained,
+            value,
+            n: None,
+            interval: None,
+            place: None,
+            items: None,
+        }
+    }
+
+    /// The mean over groups of items, with the interval that the groups give.
+    pub fn over(metric: Metric, items: ItemValues) -> Self {
+        let means = items.group_means();
+        Self { interval: t_interval(&means), ..Self::new(metric, mean(&means)) }.of(items)
+    }
+
+    /// The same with the items that it is a mean over.
+    pub fn of(self, items: ItemValues) -> Self {
+        Self { n: Some(items.count()), items: Some(Arc::new(items)), ..self }
     }
 
     /// Yes is 1, no is 0.

@@ -69,6 +69,8 @@ pub const OTHER_PRODUCERS: &[Producer] = &[
             Metric::AuditTraining,
             Metric::AuditEvaluation,
             Metric::AuditParameters,
+            Metric::AuditItems,
+            Metric::AuditAnswers,
         ],
     },
     Producer {

@@ -1,9 +1,13 @@
 //! What a recipe says of a step: learning rate, clipping, decay, and AdamW (Loshchilov & Hutter 2019, algorithm 2).
 
+use std::sync::Arc;
+
 use super::design::GradientSet;
+use super::deviation::{Deviation, LAST_PLACES};
 use super::fault::Fault;
 use super::graph::Weights;
-use super::matrix::Number;
+use super::matrix::Matrix;
+use super::number::Number;
 use crate::train::Recipe;
 
 /// Weights and both moments.
@@ -72,9 +76,9 @@ impl Motion {
         Self { lr, corrections, eps: recipe.eps, decay: recipe.weight_decay, fault }
     }
 
-    /// A weight after the step, whose moments are given as they are after it.
-    pub fn moved<N: Number>(&self, name: &str, weight: N, first: N, second: N) -> N {
-        weight * N::of(self.keep(name)) - self.along(first, second)
+    /// A weight after the step, of which decay leaves `keep`; the moments are given as they are after it.
+    pub fn moved<N: Number>(&self, keep: f64, weight: N, first: N, second: N) -> N {
+        weight * N::of(keep) - self.along(first, second)
     }
 
     /// What decay leaves of a weight.
@@ -112,13 +116,41 @@ pub fn stepped<N: Number>(
         let gradient = gradient.map(|g| g * scale);
         let first = state.first[name].zip(&gradient, |m, g| mix(m, g, b1));
         let second = state.second[name].zip(&gradient, |v, g| mix(v, g * g, b2));
-        let mut weight = state.weights[name].as_ref().clone();
+        let (mut weight, keep) = (state.weights[name].as_ref().clone(), motion.keep(name));
         for (w, (m, v)) in weight.data.iter_mut().zip(first.data.iter().zip(&second.data)) {
-            *w = motion.moved(name, *w, *m, *v);
+            *w = motion.moved(keep, *w, *m, *v);
         }
         after.weights.insert(name.clone(), weight.into());
         after.first.insert(name.clone(), first.into());
         after.second.insert(name.clone(), second.into());
     }
     after
+}
+
+/// Every weight after a step beside what the saved moments make of the weight before it, at the worst number of each
+/// tensor. A product with what decay leaves and a difference round once each; along the moments there are at most
+/// eight roundings, those of the constants to float32 included, and on a GPU as many more.
+pub fn beside_motion(
+    before: &Weights<f64>,
+    after: &Moments<f64>,
+    motion: &Motion,
+    number: u64,
+) -> Vec<Deviation> {
+    let of = |(name, weights): (&String, &Arc<Matrix<f64>>)| {
+        let mut worst = Deviation::new(format!("{name} after step {}", number + 1), 0.0, 1.0);
+        let keep = motion.keep(name);
+        for (i, w) in weights.data.iter().enumerate() {
+            let (first, second) = (after.first[name].data[i], after.second[name].data[i]);
+            let expected = motion.moved(keep, *w, first, second);
+            let along = motion.along(first, second).abs();
+            let difference = (after.weights[name].data[i] - expected).abs();
+            let tolerance = LAST_PLACES * (w.abs() + 4.0 * along);
+            let share = if difference == 0.0 { 0.0 } else { difference / tolerance };
+            if share > worst.share() || share.is_nan() {
+                (worst.difference, worst.tolerance) = (difference, tolerance);
+            }
+        }
+        worst
+    };
+    before.iter().map(of).collect()
 }

@@ -2,7 +2,8 @@
 
 use super::fault::Fault;
 use super::graph::{Graph, ValueId};
-use super::matrix::{Matrix, Number};
+use super::matrix::Matrix;
+use super::number::Number;
 
 /// Weights of the positions that a position reads: softmax of its scores.
 fn softmax<N: Number>(scores: &mut [N]) {

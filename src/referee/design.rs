@@ -12,7 +12,8 @@ use super::graph::{Graph, ValueId, Weights};
 use super::groundthink::GroundThinkReading;
 use super::initial::Draw;
 use super::mamba2::Mamba2Reading;
-use super::matrix::{Matrix, Number};
+use super::matrix::Matrix;
+use super::number::Number;
 use super::rwkv6::Rwkv6Reading;
 use super::tensors::{TensorSet, read_document};
 
@@ -34,6 +35,14 @@ impl Design {
     /// The design of the checkpoint in a folder.
     pub fn read(folder: &Path) -> Result<Self> {
         read_document(&folder.join("config.json"))
+    }
+
+    /// Positions that it sees at a time, where it has no state to carry on.
+    pub fn window(&self) -> Option<usize> {
+        match self {
+            Design::Gpt2(model) => Some(model.window()),
+            Design::GroundThink(_) | Design::Rwkv6(_) | Design::Mamba2(_) => None,
+        }
     }
 
     /// Every parameter in the order in which it is drawn.

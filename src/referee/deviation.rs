@@ -1,5 +1,10 @@
 //! What the referee compared, and by how much the two differ.
 
+/// How many times the distance of float32 from float64 the program may be away.
+pub(super) const SPREAD: f64 = 8.0;
+/// Four units in the last place of float32.
+pub(super) const LAST_PLACES: f64 = 4.0 / (1u64 << 24) as f64;
+
 /// One comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deviation {

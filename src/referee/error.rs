@@ -15,6 +15,9 @@ pub enum RefereeError {
         /// What is there.
         got: String,
     },
+    /// A text could not be made tokens.
+    #[error(transparent)]
+    Tokenizer(#[from] crate::data::tokenizer::TokenizerError),
     /// Text and order do not fit together.
     #[error(transparent)]
     Order(#[from] crate::data::batches::OrderError),

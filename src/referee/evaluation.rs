@@ -2,93 +2,108 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
-
 use super::attention::token_losses;
 use super::design::Design;
-use super::deviation::Deviation;
+use super::deviation::{Deviation, LAST_PLACES, SPREAD};
 use super::error::Result;
 use super::fault::Fault;
 use super::graph::{Graph, Weights};
-use super::matrix::Number;
-use super::tensors::{TensorSet, read_tensors, weights_of};
-use super::training::{LAST_PLACES, SPREAD};
+use super::number::Number;
+use super::tensors::{read_tensors, weights_of};
 use crate::data::cache::TokenFile;
 
-/// Windows whose tokens say what rounding does.
-const ROUNDED_WINDOWS: usize = 8;
-/// Multiplications of a loss that is still measured again as a whole.
-const LARGEST: f64 = 2e11;
-
-/// A checkpoint to be measured again.
-pub struct FinalWeights {
-    design: Design,
-    tensors: TensorSet,
-    fault: Option<Fault>,
+/// Weights that are measured again, in float64 and as the program computes.
+pub struct SavedModel<N> {
+    pub(super) design: Design,
+    pub(super) wide: Weights<f64>,
+    pub(super) narrow: Weights<N>,
+    parameters: usize,
+    pub(super) fault: Option<Fault>,
 }
 
-impl FinalWeights {
-    /// The checkpoint in a folder.
-    pub fn read(folder: &Path, fault: Option<Fault>) -> Result<Self> {
-        let (design, path) = (Design::read(folder)?, folder.join("model.safetensors"));
+impl<N: Number> SavedModel<N> {
+    /// The weights that a training ended with, in the folder of its run.
+    pub fn trained(run: &Path, fault: Option<Fault>) -> Result<Self> {
+        Self::read(run, "final/model.safetensors", fault)
+    }
+
+    /// Those that it began with.
+    pub fn untrained(run: &Path, fault: Option<Fault>) -> Result<Self> {
+        Self::read(run, "audit-00000000/weights.safetensors", fault)
+    }
+
+    fn read(run: &Path, weights: &str, fault: Option<Fault>) -> Result<Self> {
+        let (design, path) = (Design::read(&run.join("final"))?, run.join(weights));
         let tensors = read_tensors(&path)?;
         design.check(&tensors, &path)?;
-        Ok(Self { design, tensors, fault })
+        let parameters = tensors.values().map(|t| t.data.len()).sum();
+        Ok(Self { design, wide: weights_of(&tensors), narrow: weights_of(&tensors), parameters, fault })
+    }
+
+    /// The mistake that it makes.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
+    /// Positions that it sees at a time, where it has no state to carry on.
+    pub fn window(&self) -> Option<usize> {
+        self.design.window()
     }
 
     /// Numbers in all tensors.
     pub fn parameters(&self) -> usize {
-        self.tensors.values().map(|t| t.data.len()).sum()
+        self.parameters
     }
 
     /// The count on record beside that of the tensors.
     pub fn beside_count(&self, recorded: f64) -> Deviation {
         let fewer = usize::from(self.fault == Some(Fault::CountsOneLess));
-        let counted = (self.parameters() - fewer) as f64;
+        let counted = (self.parameters - fewer) as f64;
         Deviation::new("number of parameters", (recorded - counted).abs(), 0.5)
     }
 
-    /// The loss on record beside that of every disjoint window of a text, each from an empty state; nothing where
-    /// that would take too long.
-    pub fn beside_loss(&self, recorded: f64, text: &TokenFile, length: usize) -> Option<Deviation> {
-        let windows = text.len().saturating_sub(1) / length;
-        let work = self.parameters() as f64 * (windows * length) as f64;
-        if work > LARGEST || windows == 0 {
-            return None;
-        }
-        let shift = usize::from(self.fault == Some(Fault::ShiftedWindows));
-        let read = |window: usize| {
-            let start = window * length + shift * (length / 2);
-            let tokens: Vec<usize> = text.tokens(start..start + length + 1).map(|t| t as usize).collect();
-            (tokens[..length].to_vec(), tokens[1..].to_vec())
-        };
-        let wide: Weights<f64> = weights_of(&self.tensors);
-        let narrow: Weights<f32> = weights_of(&self.tensors);
-        let all: Vec<Vec<f64>> =
-            (0..windows - shift).into_par_iter().map(|i| self.losses(&wide, &read(i))).collect();
-        let each = windows.div_ceil(ROUNDED_WINDOWS);
-        let apart: Vec<f64> = (0..windows - shift)
-            .into_par_iter()
-            .step_by(each)
-            .flat_map_iter(|i| {
-                let rounded = self.losses(&narrow, &read(i));
-                all[i].iter().zip(rounded).map(|(a, b)| (a - b).abs()).collect::<Vec<_>>()
-            })
-            .collect();
-        let mean = |xs: &mut dyn Iterator<Item = f64>, n: usize| xs.sum::<f64>() / n as f64;
-        let loss = mean(&mut all.iter().flatten().copied(), all.len() * length);
-        let apart = mean(&mut apart.iter().copied(), apart.len());
-        Some(Deviation::new("validation loss", (recorded - loss).abs(), SPREAD * apart + LAST_PLACES * loss))
+    /// The mean loss on record of one of a text's disjoint windows beside the referee's, which reads it from an empty
+    /// state.
+    pub fn beside_window(
+        &self,
+        recorded: f64,
+        (text, length): (&TokenFile, usize),
+        window: usize,
+    ) -> Deviation {
+        let wide = self.window_losses(&self.wide, (text, length), window);
+        let narrow = self.window_losses(&self.narrow, (text, length), window);
+        beside_mean(recorded, &wide, &narrow, format!("loss of window {window}"))
     }
 
-    fn losses<N: Number>(
+    fn window_losses<M: Number>(
         &self,
-        weights: &Weights<N>,
-        (inputs, targets): &(Vec<usize>, Vec<usize>),
+        weights: &Weights<M>,
+        (text, length): (&TokenFile, usize),
+        window: usize,
+    ) -> Vec<f64> {
+        let shift = usize::from(self.fault == Some(Fault::ShiftedWindows));
+        let start = window * length + shift * (length / 2);
+        let tokens: Vec<usize> = text.tokens(start..start + length + 1).map(|t| t as usize).collect();
+        self.each_loss(weights, &tokens[..length], &tokens[1..])
+    }
+
+    pub(super) fn each_loss<M: Number>(
+        &self,
+        weights: &Weights<M>,
+        inputs: &[usize],
+        targets: &[usize],
     ) -> Vec<f64> {
         let mut graph = Graph::new(weights, self.fault);
         let end = self.design.logits(&mut graph, inputs);
         let unit = if self.fault == Some(Fault::Bits) { std::f64::consts::LN_2 } else { 1.0 };
         token_losses(graph.value(end), targets).iter().map(|loss| loss.wide() / unit).collect()
     }
+}
+
+/// A mean on record beside the mean of losses, which are also known as float32 makes them.
+pub(super) fn beside_mean(recorded: f64, wide: &[f64], narrow: &[f64], what: String) -> Deviation {
+    let n = wide.len() as f64;
+    let loss = wide.iter().sum::<f64>() / n;
+    let apart = wide.iter().zip(narrow).map(|(a, b)| (a - b).abs()).sum::<f64>() / n;
+    Deviation::new(what, (recorded - loss).abs(), SPREAD * apart + LAST_PLACES * loss)
 }

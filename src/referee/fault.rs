@@ -48,6 +48,10 @@ pub enum Fault {
     ShiftedWindows,
     /// A parameter is not counted.
     CountsOneLess,
+    /// Prompts that are longer than the window lose their end.
+    CutsRight,
+    /// Windows over a document do not overlap.
+    DisjointWindows,
 }
 
 impl Fault {
@@ -75,5 +79,7 @@ impl Fault {
         Fault::Bits,
         Fault::ShiftedWindows,
         Fault::CountsOneLess,
+        Fault::CutsRight,
+        Fault::DisjointWindows,
     ];
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::fault::Fault;
 use super::graph::{Graph, ValueId};
 use super::initial::{Draw, Start};
-use super::matrix::Number;
+use super::number::Number;
 
 /// What `config.json` says of a GPT-2.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +21,11 @@ pub struct Gpt2Reading {
 }
 
 impl Gpt2Reading {
+    /// Positions that it has.
+    pub fn window(&self) -> usize {
+        self.n_positions
+    }
+
     /// Logits, [T, V], of a window.
     pub fn logits<N: Number>(&self, g: &mut Graph<'_, N>, tokens: &[usize]) -> ValueId {
         let places: Vec<usize> = (0..tokens.len()).collect();

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fault::Fault;
-use super::matrix::{Matrix, Number, product};
+use super::matrix::{Matrix, product};
+use super::number::Number;
 
 /// Parameters by name: a vector is one row, and of more than two dimensions all but the last are rows.
 pub type Weights<N> = BTreeMap<String, Arc<Matrix<N>>>;
@@ -75,7 +76,9 @@ impl<'a, N: Number> Graph<'a, N> {
             return *place;
         }
         let Some(weight) = self.weights.get(name) else { panic!("no parameter {name:?}") };
-        self.values.0.push(Arc::clone(weight));
+        // A matrix is stored as activations are; what belongs to a channel is not.
+        let brief = N::BRIEF && weight.rows > 1;
+        self.values.0.push(if brief { Arc::new(weight.map(N::stored)) } else { Arc::clone(weight) });
         self.back.push(None);
         let place = ValueId(self.back.len() - 1);
         self.leaves.insert(name.to_owned(), place);
@@ -93,6 +96,7 @@ impl<'a, N: Number> Graph<'a, N> {
         value: Matrix<N>,
         back: impl Fn(&Values<N>, &Matrix<N>, &mut Slopes<N>) + 'static,
     ) -> ValueId {
+        let value = if N::BRIEF { value.map(N::stored) } else { value };
         self.values.0.push(Arc::new(value));
         self.back.push(Some(Box::new(back)));
         ValueId(self.back.len() - 1)
@@ -105,6 +109,7 @@ impl<'a, N: Number> Graph<'a, N> {
         for i in (0..self.back.len()).rev() {
             let Some(back) = &self.back[i] else { continue };
             if let Some(slope) = slopes.0[i].take() {
+                let slope = if N::BRIEF { slope.map(N::stored) } else { slope };
                 back(&self.values, &slope, &mut slopes);
             }
         }

@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::graph::{Graph, ValueId};
 use super::initial::{Draw, Start};
 use super::mamba2::{MixerReading, mixer, mixer_initial};
-use super::matrix::Number;
+use super::number::Number;
 use super::rwkv6::{time_mix, time_mix_initial};
 
 /// ε of every RMS norm.

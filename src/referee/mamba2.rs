@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::graph::{Graph, ValueId};
 use super::initial::{Draw, Start};
-use super::matrix::Number;
+use super::number::Number;
 
 /// The shape of a mixer.
 #[derive(Clone, Debug, Deserialize)]

@@ -1,50 +1,6 @@
-//! Numbers and matrices of the referee.
-//!
-//! Everything is written once for float64 and float32. In float64 it says what is right; in float32 every product and
-//! every partial sum is rounded as it goes, from the first term to the last, and how far that strays from float64 says
-//! what a program that computes in float32 may be expected to stray.
+//! Matrices of the referee.
 
-use std::fmt::Debug;
-use std::ops::{AddAssign, SubAssign};
-
-use num_traits::Float;
-
-/// float64 or float32.
-pub trait Number: Float + AddAssign + SubAssign + Debug + Send + Sync + 'static {
-    /// Whether this is the type whose rounding is looked at. Where a formula can be computed in two ways, this one
-    /// takes the one that rounding hurts more.
-    const ROUNDED: bool;
-
-    /// The nearest number.
-    fn of(x: f64) -> Self;
-
-    /// In float64, exactly.
-    fn wide(self) -> f64;
-}
-
-impl Number for f64 {
-    const ROUNDED: bool = false;
-
-    fn of(x: f64) -> Self {
-        x
-    }
-
-    fn wide(self) -> f64 {
-        self
-    }
-}
-
-impl Number for f32 {
-    const ROUNDED: bool = true;
-
-    fn of(x: f64) -> Self {
-        x as f32
-    }
-
-    fn wide(self) -> f64 {
-        f64::from(self)
-    }
-}
+use super::number::Number;
 
 /// Rows of numbers.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,6 +4,7 @@
 //! probe is used here, which a test sees to.
 
 mod adamw;
+mod answers;
 mod attention;
 mod design;
 mod deviation;
@@ -17,18 +18,26 @@ mod initial;
 mod mamba2;
 mod matrix;
 mod norm;
+mod number;
+mod record;
 mod recurrence;
 mod replay;
 mod rwkv6;
 mod tensors;
+mod totals;
 mod training;
+mod windows;
 
+pub use answers::{ItemFigure, Odds, Recollection, TokenizedItem};
 pub use design::{Design, GradientSet};
 pub use deviation::{Deviation, farthest};
 pub use error::RefereeError;
-pub use evaluation::FinalWeights;
+pub use evaluation::SavedModel;
 pub use fault::Fault;
 pub use graph::{Graph, Weights};
-pub use matrix::{Matrix, Number};
+pub use matrix::Matrix;
+pub use number::{Brief, Number};
+pub use record::{LARGEST_STEP, RunFiles};
 pub use tensors::{SavedTensor, TensorSet, read_tensors, weights_of};
-pub use training::{RunFiles, TrainingAudit, audit_training};
+pub use totals::{Recorded, beside_items};
+pub use training::{TrainingAudit, audit_training};

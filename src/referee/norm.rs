@@ -2,7 +2,8 @@
 
 use super::fault::Fault;
 use super::graph::{Graph, ValueId};
-use super::matrix::{Matrix, Number};
+use super::matrix::Matrix;
+use super::number::Number;
 
 /// 1 / (1 + e^-x).
 pub fn sigmoid<N: Number>(x: N) -> N {

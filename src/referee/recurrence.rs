@@ -8,8 +8,9 @@
 
 use super::fault::Fault;
 use super::graph::{Graph, ValueId};
-use super::matrix::{Matrix, Number};
+use super::matrix::Matrix;
 use super::norm::sigmoid;
+use super::number::Number;
 
 impl<N: Number> Graph<'_, N> {
     /// The row before minus this row; before the first there is zero.

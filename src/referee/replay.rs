@@ -6,7 +6,7 @@ use super::adamw::{Moments, Motion, clipping, learning_rate, stepped};
 use super::design::{Design, GradientSet};
 use super::error::Result;
 use super::fault::Fault;
-use super::matrix::Number;
+use super::number::Number;
 use crate::data::batches::{Order, OrderError};
 use crate::data::cache::TokenFile;
 use crate::train::Recipe;
@@ -49,7 +49,7 @@ impl Plan<'_> {
     }
 
     /// The windows of a step, counted from zero.
-    fn windows(&self, step: u64) -> Result<Vec<Window>> {
+    pub(super) fn windows(&self, step: u64) -> Result<Vec<Window>> {
         let wrong = self.fault == Some(Fault::NextWindows);
         let step = if wrong { (step + 1) % self.steps() } else { step };
         let (size, length) = (self.recipe.batch_size, self.recipe.context_length);

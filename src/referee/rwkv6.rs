@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::graph::{Graph, ValueId};
 use super::initial::{Draw, Start};
-use super::matrix::Number;
+use super::number::Number;
 
 /// What `config.json` says of an RWKV-6.
 #[derive(Clone, Debug, Deserialize)]

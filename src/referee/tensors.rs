@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::error::{RefereeError, Result};
 use super::graph::Weights;
-use super::matrix::{Matrix, Number};
+use super::matrix::Matrix;
+use super::number::Number;
 
 /// A tensor as it was saved.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,50 +15,26 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::adamw::Moments;
+use super::adamw::{Moments, beside_motion};
 use super::design::Design;
-use super::deviation::Deviation;
+use super::deviation::{Deviation, LAST_PLACES, SPREAD};
 use super::error::{RefereeError, Result};
 use super::fault::Fault;
-use super::graph::Weights;
 use super::initial::draw;
-use super::matrix::Number;
+use super::number::{Brief, Number};
+use super::record::{RunFiles, RunReading, StepReading, group_of, moments_of, state, state_folder};
 use super::replay::{Plan, Remade, norm};
-use super::tensors::{TensorSet, read_document, read_tensors, weights_of};
-use crate::data::batches::Order;
-use crate::data::cache::TokenFile;
+use super::tensors::{TensorSet, read_document, read_tensors};
+use super::windows::{mixed, window_by_window};
 use crate::files::hex;
-use crate::train::Recipe;
 
-/// How many times the distance of float32 from float64 the program may be away.
-pub(super) const SPREAD: f64 = 8.0;
-/// Four units in the last place of float32.
-pub(super) const LAST_PLACES: f64 = 4.0 / (1u64 << 24) as f64;
-/// Fewer numbers than this are looked at together with others.
-const FEW: usize = 256;
 /// Steps made in a row from the state that is drawn.
 const CHAIN: u64 = 8;
-/// Multiplications of a step that is still made again as a whole: some minutes of a core.
-const LARGEST: f64 = 2e11;
-
-/// Where a training lies, and what it was to do.
-pub struct RunFiles<'a> {
-    /// The folder of the run.
-    pub folder: &'a Path,
-    /// Hyper-parameters.
-    pub recipe: &'a Recipe,
-    /// Initialises the weights.
-    pub seed: u64,
-    /// The training text.
-    pub text: &'a TokenFile,
-    /// Its windows in the order they are read.
-    pub order: &'a Order,
-}
+/// Windows of a step that are made again where the whole is too large.
+const WINDOWS: usize = 2;
 
 /// What was found out about a training.
 #[derive(Debug, Default)]
@@ -71,27 +47,6 @@ pub struct TrainingAudit {
     pub covered: Vec<String>,
     /// What was not, and why.
     pub not_covered: Vec<String>,
-}
-
-/// What `run.json` says.
-#[derive(Deserialize)]
-struct RunReading {
-    ending: serde_json::Value,
-    curve: Vec<StepReading>,
-    weights: String,
-}
-
-/// What it says of a step.
-#[derive(Deserialize)]
-struct StepReading {
-    step: u64,
-    loss: f64,
-    grad_norm: f64,
-    #[serde(default)]
-    rwkv_norm: Option<f64>,
-    #[serde(default)]
-    mamba_norm: Option<f64>,
-    lr: f64,
 }
 
 /// Audits a training. `tell` is told what is looked at next.
@@ -114,19 +69,19 @@ pub fn audit_training(
     let size: usize = weights.values().map(|t| t.data.len()).sum();
     let tokens = plan.recipe.batch_size * plan.recipe.context_length;
     let work = 3.0 * size as f64 * tokens as f64;
-    if work > LARGEST {
-        let why = format!("steps: {work:.1e} multiplications each, above {LARGEST:.0e}");
-        audit.not_covered.push(why);
-        // What agrees without a step proves no training; what differs counts.
-        audit.steps.retain(|d| d.share() > 1.0 || d.share().is_nan());
-        return Ok(audit);
-    }
     let starts = starts(files, &run)?;
-    let drawn = drawn(files, &starts)?;
+    let number = number_of(files)?;
+    if work > files.largest {
+        return by_windows(files, &plan, &run, (&starts, number), audit, tell);
+    }
+    let drawn = drawn(number, &starts);
     for &start in &starts {
         let chain = if start == drawn { CHAIN.min(run.curve.len() as u64 - start) } else { 1 };
         tell(&format!("step {}", start + 1));
-        audit.steps.extend(chained(files, &plan, &run, (start, chain))?);
+        audit.steps.extend(match files.brief {
+            true => chained::<Brief>(files, &plan, &run, (start, chain))?,
+            false => chained::<f32>(files, &plan, &run, (start, chain))?,
+        });
     }
     let names: Vec<String> = starts.iter().map(|s| (s + 1).to_string()).collect();
     let in_a_row = CHAIN.min(run.curve.len() as u64 - drawn);
@@ -137,11 +92,6 @@ pub fn audit_training(
         drawn + 1
     ));
     Ok(audit)
-}
-
-/// The folder of the state after so many steps.
-fn state_folder(files: &RunFiles<'_>, steps: u64) -> PathBuf {
-    files.folder.join(format!("audit-{steps:08}"))
 }
 
 /// The steps before which, and after which, the state was kept.
@@ -163,15 +113,49 @@ fn starts(files: &RunFiles<'_>, run: &RunReading) -> Result<Vec<u64>> {
     }
 }
 
-/// The start from which several steps are made: drawn from the digest of the final weights and the record.
-fn drawn(files: &RunFiles<'_>, starts: &[u64]) -> Result<u64> {
+/// A number that follows from the digest of the final weights and the record.
+fn number_of(files: &RunFiles<'_>) -> Result<u64> {
     let mut hash = Sha256::new();
     for path in [files.folder.join("final/model.safetensors"), files.folder.join("run.json")] {
         hash.update(fs::read(&path).map_err(|e| RefereeError::file(&path, "a file", e))?);
     }
-    let number = hash.finalize().iter().take(7).fold(0usize, |n, byte| n << 8 | usize::from(*byte));
+    Ok(hash.finalize().iter().take(7).fold(0, |n, byte| n << 8 | u64::from(*byte)))
+}
+
+/// The start from which several steps are made.
+fn drawn(number: u64, starts: &[u64]) -> u64 {
     let choice = &starts[..starts.len().saturating_sub(1).max(1).min(starts.len())];
-    Ok(choice.get(number % choice.len().max(1)).copied().unwrap_or(0))
+    let place = number % choice.len().max(1) as u64;
+    choice.get(place as usize).copied().unwrap_or(0)
+}
+
+/// Every audited step by some of its windows, where a whole one is too large.
+fn by_windows(
+    files: &RunFiles<'_>,
+    plan: &Plan<'_>,
+    run: &RunReading,
+    (starts, number): (&[u64], u64),
+    mut audit: TrainingAudit,
+    tell: &dyn Fn(&str),
+) -> Result<TrainingAudit> {
+    let windows = plan.recipe.batch_size;
+    for (place, &start) in starts.iter().enumerate() {
+        tell(&format!("step {}", start + 1));
+        let drawn: Vec<usize> = (0..WINDOWS.min(windows))
+            .map(|i| (mixed(number ^ mixed((place * WINDOWS + i) as u64)) % windows as u64) as usize)
+            .collect();
+        let record = &run.curve[start as usize];
+        audit.steps.extend(match files.brief {
+            true => window_by_window::<Brief>(files, plan, record, (start, &drawn))?,
+            false => window_by_window::<f32>(files, plan, record, (start, &drawn))?,
+        });
+        audit.covered.push(format!(
+            "step {}: windows {drawn:?} of {windows} made again, their sum over all windows, and the motion of every \
+             weight",
+            start + 1
+        ));
+    }
+    Ok(audit)
 }
 
 /// Every number of the kept initial weights beside the one of the seed.
@@ -226,31 +210,15 @@ fn end(
     Ok(all)
 }
 
-/// Reads a kept state.
-fn state(files: &RunFiles<'_>, plan: &Plan<'_>, steps: u64) -> Result<[TensorSet; 3]> {
-    let folder = state_folder(files, steps);
-    let read = |what: &str| -> Result<TensorSet> {
-        let path = folder.join(format!("{what}.safetensors"));
-        let tensors = read_tensors(&path)?;
-        plan.design.check(&tensors, &path)?;
-        Ok(tensors)
-    };
-    Ok([read("weights")?, read("first")?, read("second")?])
-}
-
-fn moments_of<N: Number>([weights, first, second]: &[TensorSet; 3]) -> Moments<N> {
-    Moments { weights: weights_of(weights), first: weights_of(first), second: weights_of(second) }
-}
-
 /// Steps from a kept state: each beside the record, and the first beside the state that was kept after it.
-fn chained(
+fn chained<N: Number>(
     files: &RunFiles<'_>,
     plan: &Plan<'_>,
     run: &RunReading,
     (start, count): (u64, u64),
 ) -> Result<Vec<Deviation>> {
     let before = state(files, plan, start)?;
-    let (mut wide, mut narrow) = (moments_of::<f64>(&before), moments_of::<f32>(&before));
+    let (mut wide, mut narrow) = (moments_of::<f64>(&before), moments_of::<N>(&before));
     let mut all = Vec::new();
     for step in start..start + count {
         let (a, b) = rayon::join(|| plan.step(&wide, step), || plan.step(&narrow, step));
@@ -259,7 +227,7 @@ fn chained(
         if step == start {
             let after = moments_of::<f64>(&state(files, plan, start + 1)?);
             all.extend(moments(&after, &a, &b, step));
-            all.extend(moved(&wide.weights, &after, &a, step));
+            all.extend(beside_motion(&wide.weights, &after, &a.motion, step));
         }
         (wide, narrow) = (a.after, b.after);
     }
@@ -267,7 +235,7 @@ fn chained(
 }
 
 /// Loss, gradient norms and learning rate.
-fn beside_record(record: &StepReading, a: &Remade<f64>, b: &Remade<f32>) -> Vec<Deviation> {
+fn beside_record<N: Number>(record: &StepReading, a: &Remade<f64>, b: &Remade<N>) -> Vec<Deviation> {
     let what = |name: &str| format!("{name} of step {}", record.step);
     let count = a.losses.len() as f64;
     let loss = a.losses.iter().sum::<f64>() / count;
@@ -293,7 +261,7 @@ fn beside_record(record: &StepReading, a: &Remade<f64>, b: &Remade<f32>) -> Vec<
 }
 
 /// Both moments after a step, by tensor; small tensors of a block together.
-fn moments(saved: &Moments<f64>, a: &Remade<f64>, b: &Remade<f32>, step: u64) -> Vec<Deviation> {
+fn moments<N: Number>(saved: &Moments<f64>, a: &Remade<f64>, b: &Remade<N>, step: u64) -> Vec<Deviation> {
     let mut all = Vec::new();
     let sets = [
         ("first moment", &saved.first, &a.after.first, &b.after.first),
@@ -318,38 +286,4 @@ fn moments(saved: &Moments<f64>, a: &Remade<f64>, b: &Remade<f32>, step: u64) ->
         }
     }
     all
-}
-
-/// A tensor's own name, or its block's where it is small.
-fn group_of(name: &str, numbers: usize) -> String {
-    if numbers >= FEW {
-        return name.to_owned();
-    }
-    let parts: Vec<&str> = name.split('.').collect();
-    match parts.iter().position(|part| part.parse::<usize>().is_ok()) {
-        Some(at) => format!("small tensors of {}", parts[..=at].join(".")),
-        None => "small tensors outside blocks".to_owned(),
-    }
-}
-
-/// Every weight after a step beside what the saved moments make of the weight before it, at the worst number of each
-/// tensor. A product with what decay leaves and a difference round once each; along the moments there are at most
-/// eight roundings, those of the constants to float32 included, and on a GPU as many more.
-fn moved(before: &Weights<f64>, after: &Moments<f64>, step: &Remade<f64>, number: u64) -> Vec<Deviation> {
-    let of = |(name, weights): (&String, &std::sync::Arc<super::matrix::Matrix<f64>>)| {
-        let mut worst = Deviation::new(format!("{name} after step {}", number + 1), 0.0, 1.0);
-        for (i, w) in weights.data.iter().enumerate() {
-            let (first, second) = (after.first[name].data[i], after.second[name].data[i]);
-            let expected = step.motion.moved(name, *w, first, second);
-            let along = step.motion.along(first, second).abs();
-            let difference = (after.weights[name].data[i] - expected).abs();
-            let tolerance = LAST_PLACES * (w.abs() + 4.0 * along);
-            let share = Deviation::new("", difference, tolerance).share();
-            if share > worst.share() || share.is_nan() {
-                (worst.difference, worst.tolerance) = (difference, tolerance);
-            }
-        }
-        worst
-    };
-    before.iter().map(of).collect()
 }

@@ -351,6 +351,11 @@ pub fn problem(problem: &Problem) -> String {
         Problem::TooManyAttempts(count) => {
             format!("{count} earlier attempts, of which only the latest {MOST_ATTEMPTS} are told (R24)")
         }
+        Problem::Unaudited(count) => {
+            format!(
+                "unaudited: {count} of the trials have no run beside the ledger that could be audited (R23)"
+            )
+        }
         Problem::OtherProgram => {
             "the evidence is of another revision than the program that judges it (R22)".to_owned()
         }

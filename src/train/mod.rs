@@ -5,6 +5,7 @@ mod checkpoint;
 mod observed;
 mod optimizer;
 mod pickle;
+mod projections;
 mod published;
 mod recipe;
 mod run;

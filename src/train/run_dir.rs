@@ -1,7 +1,7 @@
 //! The folder of a run, and training in it: checkpoints on the way, from which it goes on.
 //!
 //! On the way some states are kept, each before and after one step, for the audit (ruling R23): weights and both
-//! moments, as `audit-N` after N steps.
+//! moments, as `audit-N` after N steps, and before the step what its windows are by themselves.
 //!
 //! Invariant: a folder has its name only when all of it is written, and one process at a time trains in it.
 
@@ -17,6 +17,7 @@ use super::run::{Ending, Run};
 use super::trainer::{TrainError, TrainJob, Trainer};
 use crate::files::{FileLock, WRITING, sweep};
 use crate::models::Entry;
+use crate::ops::on_worker;
 use crate::progress::Screen;
 
 /// The folder of one run: `step-N` checkpoints while it goes on, `final` and `run.json` when it
@@ -131,7 +132,8 @@ impl RunDir {
         };
         self.refuse_other(job, &trainer.run)?;
         if trainer.run.curve.is_empty() {
-            self.keep_for_audit(&trainer)?;
+            let audited = audited(job.recipe.steps(), &trainer.run.identity);
+            self.keep_for_audit(&trainer, &audited)?;
         }
         self.advance(&mut trainer, screen, stop)?;
         self.save(&mut trainer)
@@ -199,7 +201,7 @@ impl RunDir {
                 trainer.saw_before_last_tenth()?;
             }
             if audited.contains(&record.step) {
-                self.keep_for_audit(trainer)?;
+                self.keep_for_audit(trainer, &audited)?;
             }
             if record.step.is_multiple_of(trainer.job.checkpoint_every) && !trainer.done() {
                 self.save(trainer)?;
@@ -213,8 +215,9 @@ impl RunDir {
         Ok(())
     }
 
-    /// Keeps weights and moments as they are now, by the names of the parameters.
-    fn keep_for_audit(&self, trainer: &Trainer<'_, '_>) -> Result<(), TrainError> {
+    /// Keeps weights and moments as they are now, by the names of the parameters; before an audited step also what its
+    /// windows are by themselves.
+    fn keep_for_audit(&self, trainer: &Trainer<'_, '_>, audited: &BTreeSet<u64>) -> Result<(), TrainError> {
         let (entries, packed) = (trainer.model.params().entries(), trainer.optimizer.packed());
         let all = packed.elem_count() / 3;
         let tensors = |third: usize| -> candle_core::Result<Vec<(String, Tensor)>> {
@@ -224,8 +227,12 @@ impl RunDir {
             };
             entries.iter().map(part).collect()
         };
-        let parts = [("weights", tensors(0)?), ("first", tensors(1)?), ("second", tensors(2)?)];
-        let name = self.0.join(format!("audit-{:08}", trainer.run.curve.len()));
+        let mut parts = vec![("weights", tensors(0)?), ("first", tensors(1)?), ("second", tensors(2)?)];
+        let made = trainer.run.curve.len() as u64;
+        if made < trainer.job.recipe.steps() && audited.contains(&(made + 1)) {
+            parts.push(("windows", on_worker(|| trainer.windows_by_themselves())?));
+        }
+        let name = self.0.join(format!("audit-{made:08}"));
         let write = |folder: &Path| {
             let one = |(part, all): &(&str, Vec<_>)| {
                 write_tensors(&folder.join(format!("{part}.safetensors")), all)

@@ -19,7 +19,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::device::Compute;
 use crate::files::sha256;
 use crate::models::{Config, LanguageModel};
-use crate::ops::{Gradients, Tape, linear_cross_entropy, on_worker};
+use crate::ops::{Consumed, Gradients, Tape, linear_cross_entropy, on_worker};
 
 /// Why a training could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +105,24 @@ pub struct Part {
     pub batch: Batch,
     /// By how much their mean counts; over a step the weights add up to one.
     pub weight: f64,
+}
+
+/// The mean loss of a batch, the gradient of `weight` times that, and what went into both.
+pub(super) fn differentiate(
+    model: &dyn LanguageModel,
+    batch: &Batch,
+    weight: f64,
+) -> Result<(Tensor, Gradients, Consumed), TrainError> {
+    let tape = Tape::recording(model.params().entries().len());
+    let mut state = model.new_state(batch.batch_size)?;
+    let hidden = model.backbone(&tape, &batch.inputs, &mut state)?;
+    let head = model.params().scope(&tape, "").get(model.head())?;
+    let loss = linear_cross_entropy(&tape, &hidden, &head, &batch.targets)?;
+    let value = loss.tensor().clone();
+    // On the CPU always: the loss looks at it there without waiting for the device.
+    let seed = Tensor::new(weight, &Device::Cpu)?.to_dtype(value.dtype())?;
+    let consumed = tape.consumed();
+    Ok((value, tape.backward(&loss, seed)?, consumed))
 }
 
 /// A training in progress.
@@ -343,19 +361,10 @@ impl<'a, 'b> Trainer<'a, 'b> {
     }
 
     fn backward(&mut self, batch: &Batch, weight: f64) -> Result<(Tensor, Gradients), TrainError> {
-        let model = self.model.as_ref();
-        let tape = Tape::recording(model.params().entries().len());
-        let mut state = model.new_state(batch.batch_size)?;
-        let hidden = model.backbone(&tape, &batch.inputs, &mut state)?;
-        let head = model.params().scope(&tape, "").get(model.head())?;
-        let loss = linear_cross_entropy(&tape, &hidden, &head, &batch.targets)?;
+        let (loss, gradients, consumed) = differentiate(self.model.as_ref(), batch, weight)?;
         // The first parameter of every model is its token embedding.
-        let consumed = tape.consumed();
         self.observed.learn(&consumed.ids(0), &consumed.targets);
-        let value = loss.tensor().clone();
-        // On the CPU always: the loss looks at it there without waiting for the device.
-        let seed = Tensor::new(weight, &Device::Cpu)?.to_dtype(value.dtype())?;
-        Ok((value, tape.backward(&loss, seed)?))
+        Ok((loss, gradients))
     }
 
     /// Notes which weights stand before the last tenth of the steps.

@@ -9,7 +9,7 @@ use v5gate::data::cache::TokenFile;
 use v5gate::data::tokenizer::Tokenizer;
 use v5gate::models::Config;
 use v5gate::progress::Screen;
-use v5gate::referee::{Deviation, Fault, RunFiles, TrainingAudit, audit_training, farthest};
+use v5gate::referee::{Deviation, Fault, LARGEST_STEP, RunFiles, TrainingAudit, audit_training, farthest};
 use v5gate::train::{Optimizer, Precision, Recipe, RunDir, Schedule, TrainJob};
 
 use crate::models::{small, small_gpt2, small_groundthink, small_mamba2, small_rwkv6};
@@ -77,8 +77,14 @@ impl Bench {
     }
 
     fn audit(&self, dir: &RunDir, seed: u64, fault: Option<Fault>) -> TrainingAudit {
+        self.audit_up_to(LARGEST_STEP, dir, seed, fault)
+    }
+
+    /// Whole steps of at most so many multiplications, larger ones by their windows.
+    fn audit_up_to(&self, largest: f64, dir: &RunDir, seed: u64, fault: Option<Fault>) -> TrainingAudit {
         let recipe = recipe();
-        let files = RunFiles { folder: &dir.0, recipe: &recipe, seed, text: &self.text, order: &self.order };
+        let (folder, text, order) = (dir.0.as_path(), &self.text, &self.order);
+        let files = RunFiles { folder, recipe: &recipe, seed, text, order, brief: false, largest };
         audit_training(&files, fault, &|_| ()).unwrap()
     }
 }
@@ -118,6 +124,11 @@ fn sound_trainings_agree() {
             let estimated =
                 audit.steps.iter().filter(|d| d.what.contains(" of ")).cloned().collect::<Vec<_>>();
             assert!(share(&estimated) < 0.5, "{:?}", farthest(&estimated));
+            // The same steps by some of their windows, as it is done where a whole one is too large.
+            let parts = bench.audit_up_to(0.0, &dir, seed, None);
+            println!("{i} seed {seed}, by windows: {:?}", farthest(&parts.steps));
+            assert!(parts.not_covered.is_empty() && parts.covered.len() > 2, "{:?}", parts.covered);
+            assert!(worst(&parts) < 0.7, "{:?}", farthest(&parts.steps));
         }
     }
 }
@@ -141,13 +152,19 @@ fn a_mistaken_referee_is_contradicted() {
             F::TapsReversed => &["groundthink", "mamba2"],
             F::BranchesSwapped => &["groundthink"],
             F::ResidualsWide => &["gpt2", "groundthink"],
-            F::ShiftedWindows | F::CountsOneLess => &[],
+            F::ShiftedWindows | F::CountsOneLess | F::CutsRight | F::DisjointWindows => &[],
             _ => &["gpt2", "groundthink", "mamba2", "rwkv6"],
         };
         for model in models {
             let audit = bench.audit(&runs[model], 1, Some(fault));
             println!("{fault:?} {model}: {:.1e}", worst(&audit));
             assert!(worst(&audit) > 20.0, "{fault:?} of {model} is not seen: {}", worst(&audit));
+            // By windows nothing is summed and no moment made, so that these two cannot be mistaken.
+            if model == &models[0] && ![F::SumsWindows, F::OneBeta].contains(&fault) {
+                let parts = worst(&bench.audit_up_to(0.0, &runs[model], 1, Some(fault)));
+                println!("{fault:?} {model}, by windows: {parts:.1e}");
+                assert!(parts > 20.0, "{fault:?} of {model} is not seen by windows: {parts}");
+            }
         }
     }
 }
@@ -200,6 +217,13 @@ fn a_defective_training_is_seen() {
             let audit = bench.audit(&dir, 1, None);
             println!("{name} {model}: {:.1e}", worst(&audit));
             assert!(worst(&audit) > 20.0, "{name} of {model} is not seen: {}", worst(&audit));
+            // Of this one no audited step has a part; eight steps in a row have.
+            if model == "groundthink" || *name == "every eighth batch" {
+                continue;
+            }
+            let parts = worst(&bench.audit_up_to(0.0, &dir, 1, None));
+            println!("{name} {model}, by windows: {parts:.1e}");
+            assert!(parts > 20.0, "{name} of {model} is not seen by windows: {parts}");
         }
     }
     let dir = bench.train("seed", &small_gpt2(), 2, &Defect::default(), &[]);
@@ -210,6 +234,33 @@ fn a_defective_training_is_seen() {
     run["weights"] = "0".into();
     fs::write(&record, run.to_string()).unwrap();
     assert!(share(&bench.audit(&dir, 2, None).steps).is_infinite(), "other final weights");
+}
+
+/// A step that is not the mean of its windows is seen although each window is what it should be.
+#[test]
+fn a_step_that_is_not_the_mean_of_its_windows_is_seen() {
+    let bench = Bench::new();
+    let dir = bench.train("sound", &small_groundthink(), 1, &Defect::default(), &[]);
+    let path = dir.0.join("audit-00000000/windows.safetensors");
+    let sound = fs::read(&path).unwrap();
+    // Every other window stands in for all of them: window 1's rows in the place of window 0's, and so on.
+    let tensors = candle_core::safetensors::load(&path, &candle_core::Device::Cpu).unwrap();
+    let halved = tensors.iter().map(|(name, t)| {
+        let rows = [1u32, 1, 3, 3];
+        (name.clone(), t.index_select(&candle_core::Tensor::new(&rows, t.device()).unwrap(), 0).unwrap())
+    });
+    candle_core::safetensors::save(&halved.collect(), &path).unwrap();
+    let steps = bench.audit_up_to(0.0, &dir, 1, None).steps;
+    let of_all = |d: &&Deviation| d.what.ends_with("of step 1") && !d.what.contains("of window");
+    let seen: Vec<Deviation> = steps.iter().filter(of_all).cloned().collect();
+    println!("{:?}", farthest(&seen));
+    assert!(share(&seen) > 20.0, "{:?}", farthest(&seen));
+    fs::write(&path, &sound[..sound.len() / 2]).unwrap();
+    let recipe = recipe();
+    let (folder, text, order) = (dir.0.as_path(), &bench.text, &bench.order);
+    let files = RunFiles { folder, recipe: &recipe, seed: 1, text, order, brief: false, largest: 0.0 };
+    let error = audit_training(&files, None, &|_| ()).unwrap_err().to_string();
+    assert!(error.contains("windows.safetensors"), "{error}");
 }
 
 /// What is kept is the same bits whether a training was interrupted or not.

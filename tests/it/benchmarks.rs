@@ -500,7 +500,7 @@ fn answers_in(protocol: &Protocol, data: &Path, out: &Path) -> Vec<(Metric, f64,
     let subject = collector.subject(&trained, model.as_ref(), untrained.as_ref());
     let probes = PROBES.iter().filter(|probe| find_task(probe.id).is_some());
     let lines = probes.flat_map(|probe| {
-        let lines = question(probe, &subject, "gpt2", &trained.source).unwrap();
+        let lines = question(probe, &subject, "gpt2", &trained.source).unwrap().lines;
         let metrics: Vec<_> = measurements(&lines).map(|m| m.metric()).collect();
         let able = probe.is_available(&subject.data);
         assert_eq!(metrics, if able { probe.metrics.to_vec() } else { Vec::new() }, "{}", probe.id);

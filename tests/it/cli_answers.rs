@@ -171,6 +171,37 @@ fn judging_ends_with_the_verdict() {
     }
 }
 
+/// A ledger alone is judged, but nobody can audit it (ruling R23).
+#[test]
+fn without_its_runs_a_ledger_cannot_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("ledger.jsonl");
+    let world = World::good("full", &["3.5M", "8M", "30M", "125M"], 10).of_this_program();
+    write_ledger(&ledger, &world);
+    let judged = run(&["judge", text(&ledger)]);
+    assert_eq!(judged.status.code(), Some(11), "{}", stdout(&judged));
+    assert!(
+        stdout(&judged).contains("unaudited: 80 of the trials have no run beside the ledger"),
+        "{}",
+        stdout(&judged)
+    );
+    for scale in &world.manifest.scales {
+        for model in &world.manifest.models {
+            for seed in &world.manifest.seeds {
+                let run = folder.path().join(format!("runs/{scale}-{model}-seed-{seed}-01234567/final"));
+                fs::create_dir_all(&run).unwrap();
+                fs::write(run.join("model.safetensors"), "").unwrap();
+            }
+        }
+    }
+    let judged = run(&["judge", text(folder.path())]);
+    assert_eq!(judged.status.code(), Some(0), "{}", stdout(&judged));
+    fs::remove_dir_all(folder.path().join("runs/8M-gpt2-seed-3-01234567")).unwrap();
+    let judged = run(&["judge", text(folder.path())]);
+    assert_eq!(judged.status.code(), Some(11));
+    assert!(stdout(&judged).contains("unaudited: 1 of the trials"), "{}", stdout(&judged));
+}
+
 #[test]
 fn tables_are_listed() {
     let tables: [(&str, Vec<&str>); 5] = [

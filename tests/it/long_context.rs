@@ -175,7 +175,7 @@ fn a_future_token_shows() {
 // ---- what follows from the losses
 
 fn find(readings: &[Reading], metric: Metric) -> Option<Reading> {
-    readings.iter().copied().find(|r| r.metric == metric && r.place.is_none())
+    readings.iter().find(|r| r.metric == metric && r.place.is_none()).cloned()
 }
 
 /// Documents of 32K tokens whose loss is a function of document and position.

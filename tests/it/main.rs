@@ -1,6 +1,7 @@
 //! The integration tests, one binary.
 
 mod audit;
+mod audited_answers;
 mod benchmarks;
 mod bleu;
 mod bos;

@@ -16,7 +16,14 @@ const FUNCTION_LINES: usize = 60;
 const MAKES_NO_NUMBERS: &[&str] = &["fleet", "evidence", "gate", "report", "progress.rs", "bin"];
 
 /// All that the referee shares with the program that it checks: readers of files, and the recipe as it is read.
-const READERS: &[&str] = &["data/batches.rs", "data/cache.rs", "files.rs", "train/recipe.rs"];
+const READERS: &[&str] = &[
+    "data/batches.rs",
+    "data/cache.rs",
+    "data/synthetic/item.rs",
+    "data/tokenizer.rs",
+    "files.rs",
+    "train/recipe.rs",
+];
 /// What the program computes from a recipe, which the referee computes by itself.
 const COMPUTED: &[&str] = &["recipe.learning_rate", "recipe.steps", "recipe.tokens_per_step"];
 

@@ -122,6 +122,34 @@ fn follows_float32(device: &str, model: &str) -> Result<(), Failed> {
     Ok(())
 }
 
+/// The referee finds a training in bfloat16 to be what its record says, with tolerances that follow from bfloat16.
+fn is_audited(device: &str, model: &str) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let training = Training { folder: folder.path(), device, precision: "bfloat16", steps: 12, max_lr: 1e-3 };
+    let out = folder.path().join("out");
+    let here = out.join("here");
+    training.command(model, &here)?.output()?;
+    let run: Run = serde_json::from_slice(&std::fs::read(run_file(&here))?)?;
+    // Where a protocol would have it.
+    let name = format!("smoke-{model}-seed-1-{}", &run.identity[..8]);
+    std::fs::create_dir_all(out.join("runs"))?;
+    std::fs::rename(&here, out.join("runs").join(name))?;
+    let text = protocol("bfloat16", 12, 1e-3).replace(r#"["gpt2", "groundthink"]"#, &format!("[{model:?}]"));
+    let asked = folder.path().join("audited.toml");
+    std::fs::write(&asked, text)?;
+    let built = || env!("CARGO_BIN_EXE_v5gate").into();
+    let mut command = Command::new(std::env::var_os("V5_PROGRAM").unwrap_or_else(built));
+    command.arg("audit").arg("--protocol").arg(&asked).arg("--out").arg(&out);
+    let output = command.env("V5_DEVICE", device).env("COLUMNS", "200").env_remove("V5_DATA").output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    eprintln!("{said}");
+    // 11: nothing differs, and what was not evaluated is not covered.
+    match output.status.code() {
+        Some(11) if said.contains("audit_training") && said.contains("in a row") => Ok(()),
+        code => Err(format!("{code:?}: {said}{}", String::from_utf8_lossy(&output.stderr)).into()),
+    }
+}
+
 /// A learning rate that makes it diverge: the run ends with the same weights as on a CPU, those before the step
 /// that failed, although the device had begun others by then.
 fn diverges(device: &str) -> Result<(), Failed> {
@@ -157,6 +185,9 @@ pub fn trials(device: &'static str, there: bool) -> Vec<Trial> {
             Trial::test(format!("{device}::training::{model}"), move || follows_float32(device, model))
         })
         .into();
+    all.extend(["gpt2", "groundthink", "mamba2", "rwkv6"].map(|model| {
+        Trial::test(format!("{device}::training::audited::{model}"), move || is_audited(device, model))
+    }));
     all.push(Trial::test(format!("{device}::training::diverges"), move || diverges(device)));
     all.push(Trial::test(format!("{device}::training::refuses"), refuses));
     all.into_iter().map(|trial| trial.with_ignored_flag(!there)).collect()

@@ -382,7 +382,7 @@ impl Finished<'_> {
             compute: v5gate::device::current(),
             data: self.protocol.eval_data(None),
         };
-        question(probe, &subject, name, &self.source).map_err(fail)
+        Ok(question(probe, &subject, name, &self.source).map_err(fail)?.lines)
     }
 
     /// The lines with this model's answers to a probe in the place of those that are there.

@@ -27,8 +27,13 @@ pub fn open(path: &Path) -> Result<Ledger> {
     Ok(ledger)
 }
 
+/// The judgement of a ledger, and of whether its runs can be audited.
+pub fn judged(ledger: &Ledger) -> Judgement {
+    judge(ledger).without_runs(ledger.trials_without_runs())
+}
+
 pub fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
-    let judgement = judge(ledger);
+    let judgement = judged(ledger);
     if as_json {
         print_json(&report::json(ledger, &judgement))?;
     } else {
@@ -40,7 +45,7 @@ pub fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
 }
 
 pub fn judge_and_report(ledger: &Ledger, out: &Path) -> Result<u8> {
-    let judgement = judge(ledger);
+    let judgement = judged(ledger);
     write(&out.join("report.md"), &report::markdown(ledger, &judgement))?;
     let document = serde_json::to_string_pretty(&report::json(ledger, &judgement))?;
     write(&out.join("report.json"), &document)?;
@@ -84,7 +89,7 @@ pub fn explain(id: &str) -> Result<u8> {
 
 pub fn diff(old: &Path, new: &Path, as_json: bool) -> Result<u8> {
     let [old, new] = [open(old)?, open(new)?];
-    let [before, after] = [judge(&old), judge(&new)];
+    let [before, after] = [judged(&old), judged(&new)];
     let difference = report::Difference::between((&old, &before), (&new, &after));
     if as_json {
         return print_json(&json!(difference));

@@ -37,4 +37,18 @@ pub(super) const ROWS: &[Criterion] = &[
         metrics: &[M::AuditParameters],
         ..AUDIT
     },
+    Criterion {
+        id: "audit-items",
+        claim: "Means over items, their counts and intervals follow from the items beside the ledger",
+        why: "A mean from which the worst items were left out, or an interval over others, is seen in no number but those of the items.",
+        metrics: &[M::AuditItems],
+        ..AUDIT
+    },
+    Criterion {
+        id: "audit-answers",
+        claim: "Questions that are drawn from every test, asked again by a second implementation in float64, get the answers on record",
+        why: "A prompt cut on the wrong side, a state that is not carried on or another text for one model shows only to who makes the prompt and the answer again.",
+        metrics: &[M::AuditAnswers],
+        ..AUDIT
+    },
 ];

@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use crate::data::synthetic::cloze::{DOCUMENT_WORDING, items};
 use crate::data::synthetic::item::ClozeItem;
 use crate::data::tokenizer::Tokenizer;
-use crate::evidence::{Condition, Metric as M, RecallScore, RecallTest};
+use crate::evidence::{Condition, ItemValues, Metric as M, RecallScore, RecallTest};
 use crate::models::{self, LanguageModel};
 use crate::ops::to_vec_f64;
 use crate::probes::contrast::Contrast;
 use crate::probes::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
 use crate::probes::witness::Witness;
-use crate::statistics::{mean, t_interval};
+use crate::statistics::mean;
 
 pub(in crate::probes) const PROBE: Probe = Probe {
     id: "recall",
@@ -157,18 +157,12 @@ fn examine(
     for &test in RecallTest::ALL {
         let Some(items) = usable(tokenizer, items(test.name())) else { continue };
         let marks = mark(&items, &with(&items)?);
-        let accuracy = by_template(&items, &marks, |m| m.credit);
-        let value = mean(&accuracy);
-        let n = Some(items.len() as u64);
-        let over = |f: fn(&ItemScore) -> f64| by_template(&items, &marks, f);
-        let put = |metric, x: &[f64]| Reading { n, interval: t_interval(x), ..Reading::new(metric, mean(x)) };
-        readings.push(put(M::Recall(test, RecallScore::Accuracy), &accuracy));
-        readings.push(put(M::Recall(test, RecallScore::MeanReciprocalRank), &over(|m| m.reciprocal_rank)));
-        readings.push(put(M::Recall(test, RecallScore::Bits), &over(|m| m.bits)));
-        chance = Some(1.0 / items[0].candidates.len() as f64);
-        if test.in_score() {
-            scored.push(value);
+        for (score, f) in SCORES {
+            readings.push(Reading::over(M::Recall(test, score), by_template(&items, &marks, f)));
         }
+        chance = Some(1.0 / items[0].candidates.len() as f64);
+        let accuracy = readings.iter().rfind(|r| r.metric == M::Recall(test, RecallScore::Accuracy));
+        scored.extend(accuracy.filter(|_| test.in_score()).map(|r| r.value));
     }
     // A score over fewer tests would be another score.
     if scored.len() == RecallTest::ALL.iter().filter(|test| test.in_score()).count() {
@@ -184,9 +178,7 @@ fn examine(
 
 /// The share of items whose true candidate scores highest, with an interval over templates.
 pub(in crate::probes) fn accuracy(metric: M, items: &[ClozeItem], scores: &[Scores]) -> Reading {
-    let credit = by_template(items, &mark(items, scores), |m| m.credit);
-    let n = Some(items.len() as u64);
-    Reading { n, interval: t_interval(&credit), ..Reading::new(metric, mean(&credit)) }
+    Reading::over(metric, by_template(items, &mark(items, scores), |m| m.credit))
 }
 
 /// The state persistence score (ruling R19): the largest distance up to which the lower bound of bits
@@ -243,13 +235,19 @@ fn mark(items: &[ClozeItem], scores: &[Scores]) -> Vec<ItemScore> {
     items.iter().zip(scores).map(one).collect()
 }
 
-/// The mean of every template: items of one template are not independent.
-fn by_template(items: &[ClozeItem], marks: &[ItemScore], f: impl Fn(&ItemScore) -> f64) -> Vec<f64> {
-    let mut groups: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-    for (item, mark) in items.iter().zip(marks) {
-        groups.entry(item.template).or_default().push(f(mark));
-    }
-    groups.values().map(|g| mean(g)).collect()
+/// One number of what an answer is worth.
+type Mark = fn(&ItemScore) -> f64;
+
+/// The figures of a recall test, each with what it is of an item.
+const SCORES: [(RecallScore, Mark); 3] = [
+    (RecallScore::Accuracy, |mark| mark.credit),
+    (RecallScore::MeanReciprocalRank, |mark| mark.reciprocal_rank),
+    (RecallScore::Bits, |mark| mark.bits),
+];
+
+/// Values by template: items of one template are not independent.
+fn by_template(items: &[ClozeItem], marks: &[ItemScore], f: Mark) -> ItemValues {
+    ItemValues::new(1, items.iter().zip(marks).map(|(item, mark)| (item.template as u64, f(mark))))
 }
 
 /// Every candidate alike.
