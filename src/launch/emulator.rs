@@ -7,8 +7,7 @@ use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 use half::bf16;
 
 use super::args::{Arg, Guarded, LaunchShape, Operand, OutputView, guarded};
-use super::emulator_abi::{MESSAGE, Raw, v5_emulate};
-use super::races;
+use super::races::{self, MESSAGE, Raw, v5_emulate};
 
 static ON: AtomicBool = AtomicBool::new(false);
 static SEED: AtomicU32 = AtomicU32::new(1);

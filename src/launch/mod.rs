@@ -22,8 +22,6 @@ pub(crate) mod elementwise;
 pub(crate) mod embedding;
 #[cfg(feature = "emulate")]
 mod emulator;
-#[cfg(feature = "emulate")]
-mod emulator_abi;
 pub(crate) mod fusion;
 pub(crate) mod linear;
 pub(crate) mod norm;

@@ -1,5 +1,6 @@
-//! The detector of races (`kernels/races.cpp`): a library with the same kernels, whose every access to memory is
-//! seen. It is opened when first needed.
+//! How Rust calls the emulator of `kernels/emulate.cpp`: as it is linked in, or with the detector of races
+//! (`kernels/races.cpp`) in a library with the same kernels, whose every access to memory is seen. That one is opened
+//! when first needed.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -7,7 +8,42 @@ use std::sync::OnceLock;
 
 use candle_core::{Result, bail};
 
-use super::emulator_abi::Emulate;
+/// `Argument` of `emulate.h`.
+#[repr(C)]
+pub(super) struct Raw {
+    /// An address, or the bits of a number.
+    pub bits: u64,
+    /// Which of both, and of what type.
+    pub kind: u32,
+}
+
+/// Bytes of what a launch says when it fails, at most.
+pub(super) const MESSAGE: usize = 2048;
+
+/// Name, grid, threads, bytes of shared memory, arguments and their number, seed, and room for a message.
+pub(super) type Emulate = unsafe extern "C" fn(
+    *const c_char,
+    *const u32,
+    *const u32,
+    u32,
+    *const Raw,
+    u32,
+    u32,
+    *mut [c_char; MESSAGE],
+) -> i32;
+
+unsafe extern "C" {
+    pub(super) fn v5_emulate(
+        name: *const c_char,
+        grid: *const u32,
+        size: *const u32,
+        shared: u32,
+        arguments: *const Raw,
+        count: u32,
+        seed: u32,
+        message: *mut [c_char; MESSAGE],
+    ) -> i32;
+}
 
 type LeaveOut = unsafe extern "C" fn(file: *const c_char, line: u32);
 type Tell = unsafe extern "C" fn(with: *mut c_void, file: *const c_char, line: u32);
