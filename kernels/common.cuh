@@ -10,7 +10,6 @@
 
 #ifdef V5_EMULATE
 #include "emulate.h"
-#define SHARED(name) unsigned char *name = emulate::block->shared
 #define EXPORT(name) static emulate::Register register_##name(#name, name);
 #else
 #include <cuda_bf16.h>
@@ -61,44 +60,24 @@ __device__ __forceinline__ void copy_async(void *to, const void *from, bool vali
 #ifdef V5_EMULATE
   if (reinterpret_cast<uintptr_t>(to) % 16 || (valid && reinterpret_cast<uintptr_t>(from) % 16))
     emulate::fail("asynchronous copy from %p to %p, which are not aligned", from, to);
-  emulate::Copy copy{to, {}};
-  if (valid) memcpy(copy.bytes, from, 16);
-  // It arrives at once or when it is waited for: neither may matter.
-  if (emulate::coin()) {
-    memcpy(to, copy.bytes, 16);
-    return;
-  }
-  auto &groups = emulate::self->copies;
-  if (groups.empty()) groups.emplace_back();
-  groups.back().push_back(copy);
+  emulate::copy(to, valid ? from : nullptr);
 #else
   unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
   int bytes = valid ? 16 : 0;
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(bytes) : "memory");
 #endif
 }
-/// Ends a group of copies.
-__device__ __forceinline__ void copy_commit() {
 #ifdef V5_EMULATE
-  auto &groups = emulate::self->copies;
-  if (groups.empty()) groups.emplace_back();
-  groups.emplace_back();
+inline void copy_commit(emulate::Site site = emulate::Site::here()) { emulate::commit(site); }
+template <int PENDING> inline void copy_wait(emulate::Site site = emulate::Site::here()) { emulate::await(PENDING, site); }
 #else
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
+/// Ends a group of copies.
+__device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 /// Waits until at most PENDING of this thread's groups are under way. Others' copies need a barrier as well.
 template <int PENDING> __device__ __forceinline__ void copy_wait() {
-#ifdef V5_EMULATE
-  auto &groups = emulate::self->copies;
-  while (groups.size() > PENDING + 1) {
-    for (auto &copy : groups.front()) memcpy(copy.to, copy.bytes, 16);
-    groups.erase(groups.begin());
-  }
-#else
   asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
-#endif
 }
+#endif
 
 /// The sum over a warp, in every lane; always in the same order.
 template <class F> __device__ __forceinline__ F warp_sum(F x) {

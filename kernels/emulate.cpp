@@ -2,7 +2,7 @@
 #include <cstdarg>
 #include <random>
 
-#include "emulate.h"
+#include "races.h"
 
 namespace emulate {
 
@@ -13,6 +13,8 @@ Kernel *kernels;
 namespace {
 
 constexpr size_t STACK = 128 * 1024;
+/// Bytes of what the host is told at most.
+constexpr size_t MESSAGE = 2048;
 
 struct Launch {
   std::vector<Fiber> fibers;
@@ -21,7 +23,7 @@ struct Launch {
   const Argument *arguments;
   std::mt19937 random;
   bool failed;
-  char message[512];
+  char message[MESSAGE];
 };
 thread_local Launch *launch;
 
@@ -131,6 +133,22 @@ void prepare(Fiber &fiber, unsigned char *stack) {
   fiber.copies.clear();
 }
 
+/// Whether all of some fibers wait in the same place; else says where two of them do not.
+bool together(const char *whose, const Fiber *fibers, size_t count) {
+  for (size_t i = 1; i < count; i++) {
+    const Fiber &a = fibers[0], &b = fibers[i];
+    bool same_file = a.site.file == b.site.file || !strcmp(a.site.file, b.site.file);
+    if (a.wait == b.wait && a.site.line == b.site.line && same_file) continue;
+    launch->failed = true;
+    snprintf(launch->message, MESSAGE,
+             "divergent: of the same %s thread %u waits at %s:%u, thread %u at %s:%u (block %u, %u, %u)", whose,
+             a.number, base_name(a.site.file), a.site.line, b.number, base_name(b.site.file), b.site.line,
+             block->index.x, block->index.y, block->index.z);
+    return false;
+  }
+  return true;
+}
+
 /// Runs the fibers of a block until all have ended.
 void run_block(std::mt19937 &random) {
   auto &fibers = launch->fibers;
@@ -155,19 +173,23 @@ void run_block(std::mt19937 &random) {
         if (fiber.wait == Wait::nothing) {
           moved = true;
           self = &fiber;
+          races::enters(fiber);
           v5_emulate_switch(&launch->scheduler, fiber.stack_pointer);
           if (launch->failed) return;
         }
-        waiting += fiber.wait == Wait::warp;
+        waiting += fiber.wait == Wait::warp || fiber.wait == Wait::warp_barrier;
         ended += fiber.wait == Wait::done;
       }
       if (waiting == 32) {
+        if (!together("warp", &fibers[warp * 32], 32)) return;
+        races::meets(warp);
+        if (fibers[warp * 32].wait == Wait::warp_barrier) races::joins(warp);
         for (unsigned lane = 0; lane < 32; lane++) fibers[warp * 32 + lane].wait = Wait::nothing;
         moved = true;
       } else if (waiting && waiting + ended == 32) {
         launch->failed = true;
-        snprintf(launch->message, sizeof launch->message, "warp %u: %u lanes at a warp operation, %u have ended",
-                 warp, waiting, ended);
+        snprintf(launch->message, MESSAGE, "divergent: warp %u: %u lanes at a warp operation, %u have ended", warp,
+                 waiting, ended);
         return;
       }
       ran |= moved;
@@ -179,9 +201,13 @@ void run_block(std::mt19937 &random) {
     if (ended == fibers.size()) return;
     if (at_barrier != fibers.size()) {
       launch->failed = true;
-      snprintf(launch->message, sizeof launch->message, "%u of %zu threads at __syncthreads, %u have ended, the others wait in their warp", at_barrier, fibers.size(), ended);
+      snprintf(launch->message, MESSAGE,
+               "divergent: %u of %zu threads at __syncthreads, %u have ended, the others wait in their warp",
+               at_barrier, fibers.size(), ended);
       return;
     }
+    if (!together("block", fibers.data(), fibers.size())) return;
+    races::joins();
     for (auto &fiber : fibers) fiber.wait = Wait::nothing;
     turns = random() % 2;
   }
@@ -189,45 +215,88 @@ void run_block(std::mt19937 &random) {
 
 }  // namespace
 
-bool coin() { return launch->random() % 2; }
+#ifdef V5_RACES
+uint3 thread_index() { return self->thread; }
+uint3 block_index() { return block->index; }
+uint3 block_size() { return block->size; }
+uint3 grid_size() { return block->grid; }
+unsigned char *shared_memory() { return block->shared; }
+#endif
 
-void wait(Wait what) {
+void wait(Wait what, Site site) {
+  if (what != Wait::warp && races::left_out(site)) return;
   self->wait = what;
+  self->site = site;
   leave();
+}
+
+void copy(void *to, const void *from) {
+  races::copies(to, from, __builtin_return_address(0));
+  Copy copy{to, false, {}};
+  if (from) memcpy(copy.bytes, from, 16);
+  // It arrives at once or when it is waited for: neither may matter.
+  copy.arrived = launch->random() % 2;
+  if (copy.arrived) memcpy(to, copy.bytes, 16);
+  auto &groups = self->copies;
+  if (groups.empty()) groups.emplace_back();
+  groups.back().push_back(copy);
+}
+
+void commit(Site site) {
+  if (races::left_out(site)) return;
+  auto &groups = self->copies;
+  if (groups.empty()) groups.emplace_back();
+  groups.emplace_back();
+}
+
+void await(unsigned pending, Site site) {
+  if (races::left_out(site)) return;
+  auto &groups = self->copies;
+  while (groups.size() > pending + 1) {
+    for (auto &copy : groups.front()) {
+      if (!copy.arrived) memcpy(copy.to, copy.bytes, 16);
+      races::arrives(copy.to);
+    }
+    groups.erase(groups.begin());
+  }
+}
+
+void stop() {
+  launch->failed = true;
+  leave();
+  abort();
 }
 
 void fail(const char *format, ...) {
   va_list more;
   va_start(more, format);
-  int n = snprintf(launch->message, sizeof launch->message, "block (%u, %u, %u), thread %u: ", block->index.x,
+  int n = snprintf(launch->message, MESSAGE, "block (%u, %u, %u), thread %u: ", block->index.x,
                    block->index.y, block->index.z, self->number);
-  vsnprintf(launch->message + n, sizeof launch->message - n, format, more);
+  vsnprintf(launch->message + n, MESSAGE - n, format, more);
   va_end(more);
-  launch->failed = true;
-  leave();
-  abort();
+  stop();
 }
 
 }  // namespace emulate
 
 using namespace emulate;
 
-/// Runs a kernel; 0, or 1 with the reason in `message` (512 bytes).
-extern "C" int v5_emulate(const char *name, const unsigned *grid, const unsigned *size, unsigned shared_bytes,
+/// Runs a kernel; 0, or 1 with the reason in `message` (2048 bytes).
+extern "C" V5_EXPORTED int v5_emulate(const char *name, const unsigned *grid, const unsigned *size, unsigned shared_bytes,
                           const Argument *arguments, unsigned count, unsigned seed, char *message) {
   const Kernel *kernel = kernels;
   while (kernel && strcmp(kernel->name, name)) kernel = kernel->next;
-  if (!kernel) return snprintf(message, 512, "no kernel of that name"), 1;
+  if (!kernel) return snprintf(message, MESSAGE, "no kernel of that name"), 1;
   if (kernel->parameters != count)
-    return snprintf(message, 512, "%u arguments, the kernel takes %u", count, kernel->parameters), 1;
+    return snprintf(message, MESSAGE, "%u arguments, the kernel takes %u", count, kernel->parameters), 1;
   if (int bad = kernel->check(arguments); bad >= 0)
-    return snprintf(message, 512, "argument %d is of another type than the parameter", bad), 1;
+    return snprintf(message, MESSAGE, "argument %d is of another type than the parameter", bad), 1;
   unsigned threads = size[0] * size[1] * size[2];
   if (threads == 0 || threads > 1024 || threads % 32 || size[1] != 1 || size[2] != 1)
-    return snprintf(message, 512, "%u x %u x %u threads", size[0], size[1], size[2]), 1;
+    return snprintf(message, MESSAGE, "%u x %u x %u threads", size[0], size[1], size[2]), 1;
   if (!grid[0] || !grid[1] || !grid[2] || grid[1] > 65535 || grid[2] > 65535)
-    return snprintf(message, 512, "%u x %u x %u blocks", grid[0], grid[1], grid[2]), 1;
-  if (shared_bytes > 227 * 1024) return snprintf(message, 512, "%u bytes of shared memory", shared_bytes), 1;
+    return snprintf(message, MESSAGE, "%u x %u x %u blocks", grid[0], grid[1], grid[2]), 1;
+  if (shared_bytes > 227 * 1024) return snprintf(message, MESSAGE, "%u bytes of shared memory", shared_bytes), 1;
 
   Launch now{};
   now.fibers.resize(threads);
@@ -246,6 +315,7 @@ extern "C" int v5_emulate(const char *name, const unsigned *grid, const unsigned
   one.shared_bytes = shared_bytes;
   launch = &now;
   block = &one;
+  races::begins({name, arguments, count, room, STACK, threads, one.mail.data(), shared.data(), shared.size()});
 
   now.random.seed(seed);
   auto &random = now.random;
@@ -261,15 +331,17 @@ extern "C" int v5_emulate(const char *name, const unsigned *grid, const unsigned
       now.fibers[i].thread = {i, 0, 0};
       prepare(now.fibers[i], room + size_t(i) * STACK);
     }
+    races::next_block();
     run_block(random);
     for (unsigned i = 0; i < MARGIN && !now.failed; i++)
       if (one.shared[-1 - int(i)] != 0xff || one.shared[shared_bytes + i] != 0xff) {
         now.failed = true;
-        snprintf(now.message, sizeof now.message, "written outside the %u bytes of shared memory", shared_bytes);
+        snprintf(now.message, MESSAGE, "written outside the %u bytes of shared memory", shared_bytes);
       }
     if (now.failed) break;
   }
+  now.failed |= races::ends(now.message, MESSAGE);
   launch = nullptr;
-  if (now.failed) memcpy(message, now.message, sizeof now.message);
+  if (now.failed) memcpy(message, now.message, MESSAGE);
   return now.failed;
 }

@@ -2,8 +2,10 @@
 //
 // Every thread of a block is a fiber; barriers and warp operations are where fibers change. Which fiber goes
 // first is drawn anew each time, so what lacks a barrier comes out differently with another seed. Shared memory
-// starts as NaN. Blocks run one after the other, in random order. What it cannot see: memory ordering weaker
-// than a fiber's, bank conflicts, registers, time.
+// starts as NaN. Blocks run one after the other, in random order. What it cannot see: registers and time.
+//
+// Compiled a second time with V5_RACES, it also sees every access to memory, and says which of them nothing orders
+// (`races.cpp`).
 //
 // Only what the kernels use is here. Warps are whole (blockDim.x a multiple of 32) and warp operations take all
 // 32 lanes.
@@ -67,13 +69,30 @@ inline __nv_bfloat16 __float2bfloat16(float x) {
   return {uint16_t(wide >> 16)};
 }
 
+/// What belongs to the emulator, not to a kernel: its accesses to memory are not looked at.
+#ifdef V5_RACES
+#define V5_QUIET inline __attribute__((noinline, no_sanitize("thread")))
+#else
+#define V5_QUIET inline
+#endif
+
 namespace emulate {
 
-/// What a fiber waits for.
-enum class Wait { nothing, warp, block, done };
+/// What a fiber waits for: its warp in a warp operation or at __syncwarp, or its block.
+enum class Wait { nothing, warp, warp_barrier, block, done };
+
+/// Where a kernel waits; `here()` as a default argument is where the call stands.
+struct Site {
+  const char *file;
+  unsigned line;
+  static constexpr Site here(const char *file = __builtin_FILE(), unsigned line = __builtin_LINE()) {
+    return {file, line};
+  }
+};
 
 struct Copy {
   void *to;
+  bool arrived;
   unsigned char bytes[16];
 };
 
@@ -82,6 +101,7 @@ struct Fiber {
   uint3 thread;
   unsigned number;
   Wait wait;
+  Site site;            // where it waits
   unsigned warp_round;  // which of its warp's two mail buffers is next
   std::vector<std::vector<Copy>> copies;  // committed groups of asynchronous copies; the last is open
 };
@@ -102,24 +122,35 @@ extern thread_local Block *block;
 extern thread_local Fiber *self;
 
 /// Gives way until all of the warp, or of the block, have come here.
-void wait(Wait what);
-/// One of two, drawn anew.
-bool coin();
+void wait(Wait what, Site site);
+/// An asynchronous copy of 16 bytes, or of as many zeros where `from` is null; the end of a group of them; and
+/// waiting until at most `pending` groups of this thread are under way.
+void copy(void *to, const void *from);
+void commit(Site site);
+void await(unsigned pending, Site site);
 /// Ends the launch with a message.
 [[noreturn]] void fail(const char *format, ...);
 
-inline unsigned lane() { return self->number % 32; }
+V5_QUIET unsigned lane() { return self->number % 32; }
+/// What a pointer points to, where it is the hardware that reads it and not this lane.
+template <class T> V5_QUIET T peek(const T *from) { return *from; }
+#ifdef V5_RACES
+/// The warp as a whole reads 16 bytes.
+void warp_reads(const void *from);
+#else
+inline void warp_reads(const void *) {}
+#endif
 
 /// Publishes `mine` to the warp, and returns a function's view of everybody's.
 template <class T> struct Told {
   unsigned char (*lanes)[64];
   const T &operator[](unsigned lane) const { return *reinterpret_cast<const T *>(lanes[lane]); }
 };
-template <class T> inline Told<T> tell(const T &mine) {
+template <class T> V5_QUIET Told<T> tell(const T &mine, Site site) {
   static_assert(sizeof(T) <= 64, "a lane's mail is 64 bytes");
   auto &lanes = block->mail[self->number / 32].lanes[self->warp_round++ % 2];
   memcpy(lanes[lane()], &mine, sizeof(T));
-  wait(Wait::warp);
+  wait(Wait::warp, site);
   return {lanes};
 }
 
@@ -170,7 +201,8 @@ template <class... A> struct Caller {
     return bad;
   }
   static int check(const Argument *a) { return check_at(a, std::index_sequence_for<A...>()); }
-  template <size_t... I> static void call_at(void (*f)(A...), const Argument *a, std::index_sequence<I...>) {
+  template <size_t... I>
+  V5_QUIET static void call_at(void (*f)(A...), const Argument *a, std::index_sequence<I...>) {
     f(Take<A>::from(a[I])...);
   }
   static void call(const void *f, const Argument *a) {
@@ -190,24 +222,43 @@ struct Register {
 
 }  // namespace emulate
 
+#ifdef V5_RACES
+namespace emulate {
+// Always the same for a fiber, and read where nobody looks.
+__attribute__((const)) uint3 thread_index();
+__attribute__((const)) uint3 block_index();
+__attribute__((const)) uint3 block_size();
+__attribute__((const)) uint3 grid_size();
+__attribute__((const)) unsigned char *shared_memory();
+}  // namespace emulate
+#define threadIdx (emulate::thread_index())
+#define blockIdx (emulate::block_index())
+#define blockDim (emulate::block_size())
+#define gridDim (emulate::grid_size())
+#define SHARED(name) unsigned char *name = emulate::shared_memory()
+#else
 #define threadIdx (emulate::self->thread)
 #define blockIdx (emulate::block->index)
 #define blockDim (emulate::block->size)
 #define gridDim (emulate::block->grid)
+#define SHARED(name) unsigned char *name = emulate::block->shared
+#endif
 
-inline void __syncthreads() { emulate::wait(emulate::Wait::block); }
-inline void __syncwarp() { emulate::wait(emulate::Wait::warp); }
-template <class T> inline T __shfl_sync(unsigned, T x, unsigned from) { return emulate::tell(x)[from % 32]; }
-template <class T> inline T __shfl_xor_sync(unsigned, T x, unsigned mask) {
-  return emulate::tell(x)[emulate::lane() ^ mask];
+inline void __syncthreads(emulate::Site site = emulate::Site::here()) { emulate::wait(emulate::Wait::block, site); }
+inline void __syncwarp(emulate::Site site = emulate::Site::here()) { emulate::wait(emulate::Wait::warp_barrier, site); }
+template <class T> inline T __shfl_sync(unsigned, T x, unsigned from, emulate::Site site = emulate::Site::here()) {
+  return emulate::tell(x, site)[from % 32];
 }
-template <class T> inline T __shfl_up_sync(unsigned, T x, unsigned by) {
-  auto all = emulate::tell(x);
+template <class T> inline T __shfl_xor_sync(unsigned, T x, unsigned mask, emulate::Site site = emulate::Site::here()) {
+  return emulate::tell(x, site)[emulate::lane() ^ mask];
+}
+template <class T> inline T __shfl_up_sync(unsigned, T x, unsigned by, emulate::Site site = emulate::Site::here()) {
+  auto all = emulate::tell(x, site);
   unsigned lane = emulate::lane();
   return lane < by ? x : all[lane - by];
 }
-template <class T> inline T __shfl_down_sync(unsigned, T x, unsigned by) {
-  auto all = emulate::tell(x);
+template <class T> inline T __shfl_down_sync(unsigned, T x, unsigned by, emulate::Site site = emulate::Site::here()) {
+  auto all = emulate::tell(x, site);
   unsigned lane = emulate::lane();
   return lane + by > 31 ? x : all[lane + by];
 }

@@ -33,11 +33,13 @@ template <int MATRICES, bool TURNED>
 __device__ __forceinline__ void load_matrices(unsigned (&to)[MATRICES], const bf16 *row) {
 #ifdef V5_EMULATE
   if (reinterpret_cast<uintptr_t>(row) % 16) emulate::fail("a row of a tile at %p, which is not aligned", row);
-  auto rows = emulate::tell(row);
+  auto rows = emulate::tell(row, emulate::Site::here());
   unsigned g = emulate::lane() / 4, t = emulate::lane() % 4;
+  if (emulate::lane() < 8 * MATRICES) emulate::warp_reads(row);
+  auto at = [&](unsigned row, unsigned column) { return emulate::peek(rows[row] + column); };
   for (int i = 0; i < MATRICES; i++)
-    to[i] = TURNED ? pack_bf16(rows[8 * i + 2 * t][g], rows[8 * i + 2 * t + 1][g])
-                   : pack_bf16(rows[8 * i + g][2 * t], rows[8 * i + g][2 * t + 1]);
+    to[i] = TURNED ? pack_bf16(at(8 * i + 2 * t, g), at(8 * i + 2 * t + 1, g))
+                   : pack_bf16(at(8 * i + g, 2 * t), at(8 * i + g, 2 * t + 1));
 #else
   unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));
   if constexpr (MATRICES == 4 && TURNED)
@@ -99,12 +101,12 @@ __device__ __forceinline__ void load_turned(TileB<float> &b, const float *from, 
 
 #ifdef V5_EMULATE
 /// What the hardware does, from everybody's operands.
-template <class T> inline void multiply(float (&c)[4], const TileA<T> &a, const TileB<T> &b) {
+template <class T> V5_QUIET void multiply(float (&c)[4], const TileA<T> &a, const TileB<T> &b) {
   struct Both {
     TileA<T> a;
     TileB<T> b;
   };
-  auto all = emulate::tell(Both{a, b});
+  auto all = emulate::tell(Both{a, b}, emulate::Site::here());
   unsigned g = emulate::lane() / 4, t = emulate::lane() % 4;
   for (unsigned i = 0; i < 4; i++) {
     unsigned down = i / 2, column = 2 * t + i % 2;

@@ -7,6 +7,8 @@ use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 use half::bf16;
 
 use super::args::{Arg, Guarded, LaunchShape, Operand, OutputView, guarded};
+use super::emulator_abi::{MESSAGE, Raw, v5_emulate};
+use super::races;
 
 static ON: AtomicBool = AtomicBool::new(false);
 static SEED: AtomicU32 = AtomicU32::new(1);
@@ -86,26 +88,6 @@ fn guarded_copy(t: &Tensor) -> Result<Guarded> {
     })
 }
 
-/// `Argument` of `emulate.h`.
-#[repr(C)]
-struct Raw {
-    bits: u64,
-    kind: u32,
-}
-
-unsafe extern "C" {
-    fn v5_emulate(
-        name: *const c_char,
-        grid: *const u32,
-        size: *const u32,
-        shared: u32,
-        arguments: *const Raw,
-        count: u32,
-        seed: u32,
-        message: *mut c_char,
-    ) -> i32;
-}
-
 fn pointer_kind(dtype: DType) -> Result<u32> {
     match dtype {
         DType::F32 => Ok(0),
@@ -138,15 +120,16 @@ pub(super) fn run(name: &str, shape: LaunchShape, args: &mut [Arg<'_>]) -> Resul
             Arg::Number(x) => Raw { bits: u64::from((*x as f32).to_bits()), kind: 11 },
         });
     }
-    let mut message: [c_char; 512] = [0; 512];
+    let mut message: [c_char; MESSAGE] = [0; MESSAGE];
+    let emulate = races::wanted()?.unwrap_or(v5_emulate);
     let (grid, size) = (shape.grid.map(|n| n as u32), [shape.threads as u32, 1, 1]);
     let Ok(c_name) = CString::new(name) else { bail!("a name with a zero byte") };
     let seed = SEED.fetch_add(1, Ordering::Relaxed);
     #[expect(unsafe_code, reason = "the emulator is C++")]
     // SAFETY: the emulator checks number and types of the arguments; every address is that of a live buffer, and
-    // the message has the 512 bytes that are its limit.
+    // the message has the bytes that are its limit.
     let failed = unsafe {
-        v5_emulate(
+        emulate(
             c_name.as_ptr(),
             grid.as_ptr(),
             size.as_ptr(),
@@ -154,7 +137,7 @@ pub(super) fn run(name: &str, shape: LaunchShape, args: &mut [Arg<'_>]) -> Resul
             raw.as_ptr(),
             raw.len() as u32,
             seed,
-            message.as_mut_ptr(),
+            &raw mut message,
         )
     };
     if failed != 0 {
@@ -224,7 +207,7 @@ pub(super) fn gemm(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::launch::{Out, args};
+    use crate::launch::{Out, args, detect_races};
 
     const N: usize = 60;
 
@@ -234,9 +217,12 @@ mod tests {
 
     /// What a planted kernel makes of 0, 1, 2, …, or why it failed.
     fn planted(name: &str) -> Result<Vec<f32>> {
-        let (x, mut y) = (input()?, Out::new(&[N], DType::F32, &input()?)?);
-        let shape = LaunchShape::new(1, 64).shared(4 * 64);
-        run(&format!("planted_{name}_f32"), shape, &mut args![&x, &mut y, N])?;
+        planted_as(&format!("{name}_f32"), DType::F32, LaunchShape::new(1, 64))
+    }
+
+    fn planted_as(name: &str, dtype: DType, shape: LaunchShape) -> Result<Vec<f32>> {
+        let (x, mut y) = (input()?.to_dtype(dtype)?, Out::new(&[N], DType::F32, &input()?)?);
+        run(&format!("planted_{name}"), shape.shared(4 * 64), &mut args![&x, &mut y, N])?;
         y.finish()?.to_vec1()
     }
 
@@ -261,6 +247,61 @@ mod tests {
         for (name, says) in cases {
             let error = planted(name).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains(says), "{name}: {error:?}");
+        }
+    }
+
+    /// Whatever the order of threads and copies: in each of some.
+    #[test]
+    fn the_detector_names_every_kind_of_race() {
+        let says: [(&str, &[&str]); 17] = [
+            ("race", &["race on 4 bytes at byte", "of shared memory", "read", "planted.cpp:"]),
+            ("other_warp", &["race on", "and no barrier lies between"]),
+            ("shuffled", &["race on", "and no __syncwarp or barrier lies between"]),
+            ("overwritten", &["race on", "read", "lies between"]),
+            ("both_write", &["race on", "of argument 1", "writes it at planted.cpp:", "wrote it at"]),
+            ("impatient", &["copy not waited for", "copied there asynchronously at"]),
+            ("uncommitted", &["copy not waited for"]),
+            ("waits_alone", &["race on", "there asynchronously", "lies between"]),
+            ("block_same", &["race on", "of argument 1", "nothing orders blocks of a launch"]),
+            ("block_next", &["race on", "of argument 1", "nothing orders blocks of a launch"]),
+            ("uninitialised", &["uninitialised 4 bytes at byte", "reads it at planted.cpp:"]),
+            ("greedy", &["outside the 256 bytes of shared memory", "writes it at planted.cpp:"]),
+            ("divergent", &["divergent: 60 of 64 threads at __syncthreads, 4 have ended"]),
+            ("early", &["divergent: warp 1: 28 lanes at a warp operation, 4 have ended"]),
+            ("two_barriers", &["divergent: of the same block", "waits at planted.cpp:"]),
+            ("two_shuffles", &["divergent: of the same warp", "waits at common.cuh:"]),
+            ("tile_early", &["race on 16 bytes", "no __syncwarp or barrier lies between"]),
+        ];
+        for (name, words) in says {
+            for _ in 0..4 {
+                let error = detect_races(|| raced(name)).err().map(|e| e.to_string()).unwrap_or_default();
+                assert!(
+                    words.iter().all(|word| error.contains(word)),
+                    "{name}: {error:?}, expected {words:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_detector_is_silent_where_there_is_order() {
+        let expected: Vec<f32> = (1..N).chain([0]).map(|i| i as f32).collect();
+        assert_eq!(detect_races(|| raced("exchange")).unwrap(), expected);
+        for name in ["warp_exchange", "patient", "block_each", "tile"] {
+            let found = (0..4).map(|_| detect_races(|| raced(name)).map_err(|e| e.to_string()));
+            assert!(found.clone().all(|result| result.is_ok()), "{name}: {:?}", found.last());
+        }
+    }
+
+    fn raced(name: &str) -> Result<Vec<f32>> {
+        match name {
+            "tile" | "tile_early" => {
+                planted_as(&format!("{name}_bf16"), DType::BF16, LaunchShape::new(1, 32))
+            }
+            "block_each" | "block_same" | "block_next" => {
+                planted_as(&format!("{name}_f32"), DType::F32, LaunchShape::new(2, 32))
+            }
+            _ => planted(name),
         }
     }
 

@@ -22,10 +22,14 @@ pub(crate) mod elementwise;
 pub(crate) mod embedding;
 #[cfg(feature = "emulate")]
 mod emulator;
+#[cfg(feature = "emulate")]
+mod emulator_abi;
 pub(crate) mod fusion;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod optimizer;
+#[cfg(feature = "emulate")]
+mod races;
 pub(crate) mod ssd;
 pub(crate) mod token_mix;
 pub(crate) mod wkv6;
@@ -36,6 +40,8 @@ pub(crate) use args::{Arg, LaunchShape, Operand, Out, OutputView, THREADS, args}
 #[cfg(feature = "cuda")]
 pub use cuda::poison_outputs;
 pub(crate) use dispatch::{gemm, launch, runs_on_kernels};
+#[cfg(feature = "emulate")]
+pub use races::{barriers_met, detect_races, without_barrier};
 
 /// From now on, for this whole process, float32 and bfloat16 tensors go through kernels on the CPU; `seed` decides
 /// in which order their threads run.

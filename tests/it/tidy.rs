@@ -28,6 +28,8 @@ const UNSAFE: &[&str] = &[
     "heap.rs",
     "launch/cuda.rs",
     "launch/emulator.rs",
+    "launch/emulator_abi.rs",
+    "launch/races.rs",
     "lib.rs",
     "ops/elementwise.rs",
     "ops/linear.rs",

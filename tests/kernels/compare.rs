@@ -9,9 +9,9 @@ use rand_chacha::ChaCha8Rng;
 use v5gate::ops::{Case, OPS, Tape, Var, linear_cross_entropy, to_vec_f64};
 
 /// Outputs, and the gradient of every input.
-type Found = (Vec<Tensor>, Vec<Option<Tensor>>);
+pub type Found = (Vec<Tensor>, Vec<Option<Tensor>>);
 
-fn cases(op: &'static str) -> Vec<Case> {
+pub fn cases(op: &'static str) -> Vec<Case> {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let mut normal = |shape: &[usize]| -> Tensor {
         let n: usize = shape.iter().product();
@@ -33,7 +33,7 @@ fn cotangents(outputs: &[Tensor], device: &Device) -> candle_core::Result<Vec<Te
     outputs.iter().enumerate().map(cotangent).collect()
 }
 
-fn run_op(case: &Case, inputs: &[Tensor], device: &Device) -> candle_core::Result<Found> {
+pub fn run_op(case: &Case, inputs: &[Tensor], device: &Device) -> candle_core::Result<Found> {
     let tape = Tape::recording(inputs.len());
     let leaf = |(i, t): (usize, &Tensor)| Ok(tape.leaf(i, &t.to_device(device)?));
     let vars: Vec<Var> = inputs.iter().enumerate().map(leaf).collect::<candle_core::Result<_>>()?;
@@ -59,6 +59,11 @@ fn run_reference(case: &Case, inputs: &[Tensor], dtype: DType) -> candle_core::R
     }
     let store = total.backward()?;
     Ok((outputs, inputs.iter().map(|t| store.get(t).cloned()).collect()))
+}
+
+/// The bits of a tensor's elements.
+pub fn to_bits(t: &Tensor) -> candle_core::Result<Vec<u64>> {
+    Ok(to_vec_f64(t)?.into_iter().map(f64::to_bits).collect())
 }
 
 /// ‖got − expected‖ / ‖expected‖; NaN where anything is.
@@ -125,7 +130,7 @@ fn tolerance(op: &str, dtype: DType) -> f64 {
     roundings * 2f64.powi(-9)
 }
 
-fn name(dtype: DType) -> &'static str {
+pub fn name(dtype: DType) -> &'static str {
     if dtype == DType::F32 { "float32" } else { "bfloat16" }
 }
 
@@ -203,7 +208,7 @@ pub fn trials(on: &'static str, device: Option<&Device>) -> Vec<Trial> {
     all
 }
 
-fn check(op: &'static str, dtype: DType, device: &Device) -> Result<(), Failed> {
+pub fn check(op: &'static str, dtype: DType, device: &Device) -> Result<(), Failed> {
     // One at a time on a device: what fails is then the trial that failed.
     static DEVICE: Mutex<()> = Mutex::new(());
     let _turn = device.is_cuda().then(|| DEVICE.lock().unwrap_or_else(PoisonError::into_inner));

@@ -6,6 +6,7 @@
 //! tensor cores and cuBLAS do what their manuals say, and how fast.
 
 mod compare;
+mod races;
 mod training;
 
 use candle_core::Device;
@@ -16,6 +17,7 @@ fn main() {
     v5gate::launch::emulate(1);
     let mut trials = compare::trials("emulated", Some(&Device::Cpu));
     trials.extend(training::trials("emulated", true));
+    trials.extend(races::trials());
     #[cfg(feature = "cuda")]
     {
         let gpu = v5gate::device::choose();
