@@ -131,6 +131,10 @@ impl Collector<'_> {
         weights: &SavedModel<N>,
         report: &mut AuditReport,
     ) -> Result<(), CollectError> {
+        if kept.measured.is_empty() {
+            report.not_covered.push("answers: the ledger has none of these weights".to_owned());
+            return Ok(());
+        }
         let untrained = SavedModel::<N>::untrained(&trained.folder.0, weights.fault());
         let mut seed = Sha256::new();
         for name in ["final/model.safetensors", "run.json"] {

@@ -135,6 +135,7 @@ fn is_audited(device: &str, model: &str) -> Result<(), Failed> {
     std::fs::create_dir_all(out.join("runs"))?;
     std::fs::rename(&here, out.join("runs").join(name))?;
     let text = protocol("bfloat16", 12, 1e-3).replace(r#"["gpt2", "groundthink"]"#, &format!("[{model:?}]"));
+    let text = text.replace("gpt2 = 0, groundthink = 0", &format!("{model} = 0"));
     let asked = folder.path().join("audited.toml");
     std::fs::write(&asked, text)?;
     let built = || env!("CARGO_BIN_EXE_v5gate").into();
