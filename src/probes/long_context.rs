@@ -94,7 +94,7 @@ impl LongTexts {
         Ok(sha256(format!("{source} {documents} {LENGTH}").as_bytes()))
     }
 
-    /// The first [`LENGTH`] tokens of every document that has as many.
+    /// The first 32,768 tokens of every document that has as many.
     pub fn tokens(&self, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
         let mut found = match self {
             Self::Novels { path, .. } => {
