@@ -3,13 +3,15 @@
 # task is preempted, one node dies and a time limit strikes; then a job judges, and its evidence must be that of a
 # plain `v5gate run`, number for number but for times. Needs root and Debian's packages slurm-wlm and munge, which it
 # installs where they are missing; leaves nothing running.
-# Usage: scripts/fleet-test.sh [BINARY] [PROTOCOL] [PREEMPTIONS] [MINUTES]
-# MINUTES is the time limit of a task, which gets its signal a minute before.
+# Usage: scripts/fleet-test.sh [BINARY] [PROTOCOL] [PREEMPTIONS] [MINUTES] [WHOLE]
+# MINUTES is the time limit of a task, which gets its signal a minute before; WHOLE a folder of evidence that a plain
+# `v5gate run` of the same binary has filled, which is made anew where none is named.
 set -euo pipefail
 binary=$(realpath "${1:-target/release/v5gate}")
 protocol=${2:-smoke}
 preemptions=${3:-1}
 minutes=${4:-2}
+whole=${5:+$(realpath "$5")}
 folder=$(mktemp -d)
 host=$(hostname -s)
 start=$(date +%s)
@@ -21,11 +23,16 @@ fi
 
 end() {
   status=$?
+  trap '' TERM INT HUP
   scancel --user=root 2>/dev/null || true
   sleep 1
-  for pid in "$folder"/slurm/*.pid; do
-    if [ -e "$pid" ]; then kill "$(cat "$pid")" 2>/dev/null || true; fi
+  # No other Slurm was here when this one began.
+  pkill -x 'slurmctld|slurmd' 2>/dev/null || true
+  for _ in $(seq 20); do
+    pgrep -x 'slurmctld|slurmd|slurmstepd' >/dev/null || break
+    sleep 0.5
   done
+  pkill -KILL -x 'slurmctld|slurmd|slurmstepd' 2>/dev/null || true
   pkill -KILL -f "$folder/" 2>/dev/null || true
   if [ -e "$folder/munged.pid" ]; then kill "$(cat "$folder/munged.pid")" 2>/dev/null || true; fi
   if [ "$status" -ne 0 ]; then
@@ -136,14 +143,17 @@ done
 if [ -n "$(squeue -h -o %i)" ]; then
   say "FAIL: jobs are left in the queue" && squeue && exit 1
 fi
-requeued=$(grep -c 'Requeue' "$folder/slurm/ctld.log" || true)
-say "all jobs have ended; Slurm tells of $requeued requeues"
+requeued=$(scontrol show job | grep -oE 'Restarts=[0-9]+' | awk -F= '{ n += $2 } END { print n + 0 }')
+say "all jobs have ended; Slurm started tasks again $requeued times"
 "$binary" fleet --protocol "$protocol" --out "$folder/out" --status
 test -s "$folder/out/report.html"
 
-say "the same by one process"
-"$binary" run --protocol "$protocol" --out "$folder/whole" >"$folder/verdict" 2>/dev/null || test $? -eq 11 -o $? -eq 10
-python3 - "$folder" <<'PY'
+if [ -z "$whole" ]; then
+  say "the same by one process"
+  whole=$folder/whole
+  "$binary" run --protocol "$protocol" --out "$whole" >"$folder/verdict" 2>/dev/null || test $? -eq 11 -o $? -eq 10
+fi
+python3 - "$folder/out" "$whole" <<'PY'
 import glob, json, sys
 
 def read(folder):
@@ -160,7 +170,7 @@ def read(folder):
     return found
 
 TIMES = {"train_seconds", "train_tokens_per_second"}
-fleet, whole = (read(f"{sys.argv[1]}/{name}") for name in ("out", "whole"))
+fleet, whole = map(read, sys.argv[1:])
 wrong = [key for key in fleet.keys() | whole.keys() if fleet.get(key) != whole.get(key)]
 twice = [key for key, told in fleet.items() if len(told) > 1]
 print(f"{len(whole)} measurements, {len(wrong)} differ, {len(twice)} told twice")

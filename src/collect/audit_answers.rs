@@ -24,6 +24,7 @@ use crate::probes::long_context::{BLOCK, NEAR};
 use crate::referee::{
     Deviation, ItemFigure, Number, Recollection, Recorded, SavedModel, TokenizedItem, beside_items,
 };
+use crate::scale::Scale;
 
 /// Multiplications up to which every test is asked more than once.
 const WORK: f64 = 1e12;
@@ -145,7 +146,8 @@ impl Collector<'_> {
         }
         let mut draw = Lots(seed, 0);
         let mut compared = Vec::new();
-        let asked = self.cloze_again(kept, (weights, untrained.as_ref().ok()), &mut draw, &mut compared);
+        let (scale, models) = (trained.trial.scale, (weights, untrained.as_ref().ok()));
+        let asked = self.cloze_again((kept, scale), models, &mut draw, &mut compared);
         match asked {
             Ok(count) => report.covered.push(format!("answers: {count} items of recall tests and canaries")),
             Err(problem) => report.not_covered.push(format!("answers: {problem}")),
@@ -185,7 +187,8 @@ impl Collector<'_> {
     }
 
     /// Recall tests and canaries: the items whose candidates are single tokens, and what is recorded of them.
-    fn conversation_tests(&self) -> Vec<(Vec<ClozeItem>, Figures)> {
+    fn conversation_tests(&self, scale: &Scale) -> Vec<(Vec<ClozeItem>, Figures)> {
+        let rivals = cloze::Rivals::at(scale);
         let tokenizer = &self.dataset.tokenizer;
         let recall = RecallTest::ALL.iter().map(|test| {
             let figures = vec![
@@ -193,7 +196,7 @@ impl Collector<'_> {
                 (Metric::Recall(*test, RecallScore::MeanReciprocalRank), ItemFigure::ReciprocalRank),
                 (Metric::Recall(*test, RecallScore::Bits), ItemFigure::Bits),
             ];
-            (cloze::items(test.name()), figures)
+            (cloze::items(test.name(), rivals), figures)
         });
         let document = vec![(Metric::DocumentWordingAccuracy, ItemFigure::Credit)];
         let canaries = Canary::ALL.iter().map(|canary| {
@@ -204,7 +207,7 @@ impl Collector<'_> {
             let all = items.unwrap_or_default().into_iter();
             all.filter(|item| item.candidates.iter().all(single)).collect()
         };
-        let all = recall.chain([(cloze::items(cloze::DOCUMENT_WORDING), document)]).chain(canaries);
+        let all = recall.chain([(cloze::items(cloze::DOCUMENT_WORDING, rivals), document)]).chain(canaries);
         all.map(|(items, figures)| (usable(items), figures)).filter(|(items, _)| !items.is_empty()).collect()
     }
 
@@ -212,14 +215,14 @@ impl Collector<'_> {
     /// untrained model and of the reset state.
     fn cloze_again<N: Number>(
         &self,
-        kept: &Kept,
+        (kept, scale): (&Kept, &Scale),
         (trained, untrained): (&SavedModel<N>, Option<&SavedModel<N>>),
         draw: &mut Lots,
         compared: &mut Vec<Deviation>,
     ) -> Result<usize, String> {
         let tokenizer = &self.dataset.tokenizer;
         let (mut questions, mut work) = (Vec::new(), 0.0);
-        for (items, figures) in self.conversation_tests() {
+        for (items, figures) in self.conversation_tests(scale) {
             let longest = (0..items.len()).max_by_key(|i| items[*i].context.len()).unwrap_or(0);
             let mut drawn = || draw.below(items.len());
             let places = [

@@ -44,7 +44,11 @@ pub fn question(
     let source = |condition| Provenance {
         weights: match condition {
             Condition::Untrained => untrained.clone(),
-            Condition::Uniform | Condition::CopyOracle => "none".to_owned(),
+            Condition::Uniform
+            | Condition::CopyOracle
+            | Condition::NamedFirst
+            | Condition::NamedLast
+            | Condition::NamedMost => "none".to_owned(),
             Condition::Published => "published".to_owned(),
             Condition::Trained | Condition::StateReset | Condition::WindowMatched => trained.clone(),
         },

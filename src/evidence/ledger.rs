@@ -1,7 +1,8 @@
 //! The ledger: JSON lines, only ever added to, whose order means nothing. A line that is not
 //! understood is never skipped in silence: whoever adds to the ledger stops with its number, and
 //! whoever judges gets it as a fault. Adding is all or nothing: a full disk or a killed process
-//! leaves the file as it was.
+//! leaves the file as it was. Every line carries a link to the one before ([`super::chain`]): a line that was
+//! changed, taken out or put in by hand is found, and such a ledger cannot pass.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::chain::{Breaks, Chain, Link};
 use super::{Curve, Iteration, Manifest, Measurement, SCHEMA};
 
 /// One line of a ledger.
@@ -96,14 +98,14 @@ pub struct Ledger {
     path: PathBuf,
     pub(super) lines: Vec<Line>,
     pub(super) faults: Vec<String>,
+    pub(super) breaks: Breaks,
 }
 
 impl Ledger {
     /// The ledger at that path, which must exist.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
         let path = path.as_ref();
-        let bytes = read(path)?;
-        Ok(Ledger { path: path.to_owned(), lines: parse(path, &bytes)?, faults: Vec::new() })
+        Ok(Ledger { path: path.to_owned(), ..parse(path, &read(path)?)?.0 })
     }
 
     /// As much of the ledger at that path as is understood; the rest are its faults.
@@ -114,19 +116,26 @@ impl Ledger {
 
     /// As much of these bytes as is understood; the rest are faults.
     pub fn from_bytes(bytes: &[u8]) -> Self {
+        let (rows, breaks, _) = followed(bytes);
         let (mut lines, mut faults) = (Vec::new(), Vec::new());
-        for (i, line) in parsed(bytes).into_iter().enumerate() {
+        for (i, line) in rows.into_iter().enumerate() {
             match line {
                 Ok(line) => lines.push(line),
                 Err(problem) => faults.push(format!("line {}: {problem}", i + 1)),
             }
         }
-        Ledger { path: PathBuf::new(), lines, faults }
+        Ledger { path: PathBuf::new(), lines, faults, breaks }
     }
 
     /// What is not understood.
     pub fn faults(&self) -> &[String] {
         &self.faults
+    }
+
+    /// Where a line does not follow from the one before: it, or one before it, was changed, taken out or put in by
+    /// another hand than [`Ledger::append`].
+    pub fn breaks(&self) -> &Breaks {
+        &self.breaks
     }
 
     /// The ledger at that path; an empty one when there is no such file yet.
@@ -215,15 +224,15 @@ impl Ledger {
                 return Err(LedgerError::Read { path: self.path.clone(), source });
             }
         };
-        let there = parse(&self.path, &bytes)?;
-        let mut current = Ledger { lines: there, path: self.path.clone(), ..Ledger::default() };
+        let (there, mut chain) = parse(&self.path, &bytes)?;
+        let mut current = Ledger { path: self.path.clone(), ..there };
         let added = current.lacking(lines).map_err(failed)?;
         if !added.is_empty() {
             if bytes.last().is_some_and(|&b| b != b'\n') {
                 bytes.push(b'\n');
             }
             for (_, text) in &added {
-                bytes.extend_from_slice(text.as_bytes());
+                bytes.extend_from_slice(chain.linked(text).as_bytes());
                 bytes.push(b'\n');
             }
             replace(&path, folder, &bytes).map_err(failed)?;
@@ -306,15 +315,31 @@ fn read(path: &Path) -> Result<Vec<u8>, LedgerError> {
     fs::read(path).map_err(|source| LedgerError::Read { path: path.to_owned(), source })
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Line>, LedgerError> {
+/// All lines, and the chain to go on with; the first line that is not understood is an error.
+fn parse(path: &Path, bytes: &[u8]) -> Result<(Ledger, Chain), LedgerError> {
+    let (rows, breaks, chain) = followed(bytes);
     let wrong = |(i, line): (usize, Result<Line, String>)| {
         line.map_err(|problem| LedgerError::Line { path: path.to_owned(), line: i + 1, problem })
     };
-    parsed(bytes).into_iter().enumerate().map(wrong).collect()
+    let lines = rows.into_iter().enumerate().map(wrong).collect::<Result<_, _>>()?;
+    Ok((Ledger { lines, breaks, ..Ledger::default() }, chain))
 }
 
-/// Every line or what is wrong with it, on all cores.
-fn parsed(bytes: &[u8]) -> Vec<Result<Line, String>> {
+/// Every line or what is wrong with it; where the chain breaks; and the chain after the last line.
+fn followed(bytes: &[u8]) -> (Vec<Result<Line, String>>, Breaks, Chain) {
+    let (mut chain, mut breaks) = (Chain::default(), Breaks::default());
+    let mut rows = Vec::new();
+    for (i, (line, link)) in parsed(bytes).into_iter().enumerate() {
+        if let Some(expected) = chain.follow(&link) {
+            breaks.add(|| format!("line {}: {}", i + 1, link.beside(expected)));
+        }
+        rows.push(line);
+    }
+    (rows, breaks, chain)
+}
+
+/// Every line or what is wrong with it, with its link, on all cores.
+fn parsed(bytes: &[u8]) -> Vec<(Result<Line, String>, Link)> {
     /// Large enough to keep a core busy, small enough to share the work.
     const LINES: usize = 4_096;
     if bytes.is_empty() {
@@ -323,13 +348,14 @@ fn parsed(bytes: &[u8]) -> Vec<Result<Line, String>> {
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let lines: Vec<&[u8]> = bytes.split(|&b| b == b'\n').collect();
     let chunk = |lines: &[&[u8]]| {
-        let mut known = HashSet::new();
+        let (mut known, mut body) = (HashSet::new(), Vec::new());
         let mut one = |text: &&[u8]| {
-            let mut line = parse_line(text)?;
-            if let Line::Measurement(measurement) = &mut line {
+            let link = Link::of(text, &mut body);
+            let mut line = parse_line(&body);
+            if let Ok(Line::Measurement(measurement)) = &mut line {
                 measurement.share(&mut known);
             }
-            Ok(line)
+            (line, link)
         };
         lines.iter().map(&mut one).collect::<Vec<_>>()
     };

@@ -40,7 +40,8 @@ impl Ledger {
         let named = |path: &PathBuf| {
             let mut ledger = Self::open_broken(path)?;
             let name = path.strip_prefix(folder).unwrap_or(path).display().to_string();
-            ledger.faults.iter_mut().for_each(|fault| *fault = format!("{name}, {fault}"));
+            let told = ledger.faults.iter_mut().chain(&mut ledger.breaks.first);
+            told.for_each(|fault| *fault = format!("{name}, {fault}"));
             Ok(ledger)
         };
         let read: Result<Vec<Self>, LedgerError> = paths.par_iter().map(named).collect();
@@ -83,6 +84,7 @@ impl Ledger {
             |line: &Line| !matches!(line, Line::Manifest(manifest) if known.contains(&content(manifest)));
         self.lines.extend(other.lines.into_iter().filter(is_new));
         self.faults.extend(other.faults);
+        self.breaks.join(other.breaks);
     }
 }
 

@@ -26,6 +26,12 @@ pub enum Condition {
     Uniform,
     /// The model's answers replaced by an oracle that copies the stated fact.
     CopyOracle,
+    /// The model's answers replaced by the candidate that the conversation names first.
+    NamedFirst,
+    /// The model's answers replaced by the candidate that it names last.
+    NamedLast,
+    /// The model's answers replaced by the candidate that it names most often.
+    NamedMost,
     /// The published weights of the same architecture instead of ours (ruling R4).
     Published,
 }
@@ -39,6 +45,9 @@ impl Condition {
         Condition::WindowMatched,
         Condition::Uniform,
         Condition::CopyOracle,
+        Condition::NamedFirst,
+        Condition::NamedLast,
+        Condition::NamedMost,
         Condition::Published,
     ];
 
@@ -51,6 +60,9 @@ impl Condition {
             Condition::WindowMatched => "window-matched",
             Condition::Uniform => "uniform",
             Condition::CopyOracle => "copy oracle",
+            Condition::NamedFirst => "named first",
+            Condition::NamedLast => "named last",
+            Condition::NamedMost => "named most often",
             Condition::Published => "published",
         }
     }

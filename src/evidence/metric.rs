@@ -109,7 +109,7 @@ macro_rules! metrics {
 
         /// How many metrics there are.
         const COUNT: usize = [$($first_id,)* $($middle_id,)* $($last_id,)*].len()
-            + RecallScore::ALL.len() * RecallTest::ALL.len()
+            + RecallTest::SCORES
             + Canary::ALL.len();
     };
 }
@@ -121,10 +121,14 @@ const fn all(first: &[Metric], middle: &[Metric], last: &[Metric]) -> [Metric; C
     while i < first.len() {
         (all[n], n, i) = (first[i], n + 1, i + 1);
     }
-    let (mut test, scores) = (0, RecallScore::ALL.len());
-    while test < RecallTest::ALL.len() * scores {
-        all[n] = Metric::Recall(RecallTest::ALL[test / scores], RecallScore::ALL[test % scores]);
-        (n, test) = (n + 1, test + 1);
+    let mut test = 0;
+    while test < RecallTest::ALL.len() {
+        let (of, mut score) = (RecallTest::ALL[test], 0);
+        while score < of.scores().len() {
+            all[n] = Metric::Recall(of, of.scores()[score]);
+            (n, score) = (n + 1, score + 1);
+        }
+        test += 1;
     }
     let mut i = 0;
     while i < middle.len() {

@@ -1,6 +1,7 @@
 //! The waist: plain numbers, each with its provenance. Everything that knows tensors writes
 //! here, everything that judges reads here, and neither knows the other.
 
+mod chain;
 mod curve;
 mod items;
 mod ledger;
@@ -11,6 +12,7 @@ mod provenance;
 mod ratings;
 mod recall_tests;
 
+pub use chain::Breaks;
 pub use curve::{Curve, CurveError, CurveKind};
 pub use items::{ItemValues, MeasuredItems};
 pub use ledger::{Ledger, LedgerError, Line};

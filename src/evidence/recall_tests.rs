@@ -26,17 +26,31 @@ pub enum RecallScore {
     MeanReciprocalRank,
     /// Bits retained: log2 K plus the mean log2 probability of the true candidate among K.
     Bits,
+    /// Accuracy on the items that name other candidates in other roles.
+    WithRivals,
+    /// Accuracy on those that name the true candidate alone.
+    WithoutRivals,
 }
 
 impl RecallScore {
-    /// Every figure.
-    pub const ALL: &'static [RecallScore] =
-        &[RecallScore::Accuracy, RecallScore::MeanReciprocalRank, RecallScore::Bits];
+    /// Every figure, those of items with and without rivals last.
+    const ALL: &'static [RecallScore] = &[
+        RecallScore::Accuracy,
+        RecallScore::MeanReciprocalRank,
+        RecallScore::Bits,
+        RecallScore::WithRivals,
+        RecallScore::WithoutRivals,
+    ];
+
+    /// Whether it is a share of items that were answered rightly.
+    pub fn is_accuracy(self) -> bool {
+        self.unit() == "accuracy"
+    }
 
     /// Its unit.
     pub(super) const fn unit(self) -> &'static str {
         match self {
-            RecallScore::Accuracy => "accuracy",
+            RecallScore::Accuracy | RecallScore::WithRivals | RecallScore::WithoutRivals => "accuracy",
             RecallScore::MeanReciprocalRank => "reciprocal rank",
             RecallScore::Bits => "bits",
         }
@@ -99,6 +113,12 @@ macro_rules! recall_tests {
                     RecallScore::Accuracy => match self { $(RecallTest::$test => concat!($name, "_accuracy"),)* },
                     RecallScore::MeanReciprocalRank => match self { $(RecallTest::$test => concat!($name, "_mrr"),)* },
                     RecallScore::Bits => match self { $(RecallTest::$test => concat!($name, "_bits"),)* },
+                    RecallScore::WithRivals => match self {
+                        $(RecallTest::$test => concat!($name, "_accuracy_with_rivals"),)*
+                    },
+                    RecallScore::WithoutRivals => match self {
+                        $(RecallTest::$test => concat!($name, "_accuracy_without_rivals"),)*
+                    },
                 }
             }
 
@@ -110,6 +130,14 @@ macro_rules! recall_tests {
                         $(RecallTest::$test => concat!($what, ": mean reciprocal rank."),)*
                     },
                     RecallScore::Bits => match self { $(RecallTest::$test => concat!($what, ": bits retained."),)* },
+                    RecallScore::WithRivals => match self {
+                        $(RecallTest::$test => concat!(
+                            $what, ": accuracy on items that also name other candidates in other roles (ruling R16)."
+                        ),)*
+                    },
+                    RecallScore::WithoutRivals => match self {
+                        $(RecallTest::$test => concat!($what, ": accuracy on items that name the true one alone."),)*
+                    },
                 }
             }
         }
@@ -205,6 +233,28 @@ canaries! {
 }
 
 impl RecallTest {
+    /// Whether half of its items name other candidates in other roles, from the gated scales on (ruling R16).
+    pub const fn has_rivals(self) -> bool {
+        use RecallTest::{InterruptedDialogue, PersonaConsistency, TopicThreading};
+        matches!(self, InterruptedDialogue | PersonaConsistency | TopicThreading)
+            || matches!(self.tier(), Retention(_))
+    }
+
+    /// Its figures.
+    pub const fn scores(self) -> &'static [RecallScore] {
+        if self.has_rivals() { RecallScore::ALL } else { RecallScore::ALL.split_at(3).0 }
+    }
+
+    /// How many figures all recall tests have together.
+    pub const SCORES: usize = {
+        let (mut count, mut i) = (0, 0);
+        while i < Self::ALL.len() {
+            count += Self::ALL[i].scores().len();
+            i += 1;
+        }
+        count
+    };
+
     /// The test of that name.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|test| test.name() == name)

@@ -31,6 +31,10 @@ pub enum Problem {
     Fault(String),
     /// So many more such lines.
     MoreFaults(usize),
+    /// A line that does not follow from the one before it, in the reader's words.
+    Broken(String),
+    /// So many more such lines.
+    MoreBroken(usize),
     /// Nothing says what was to be collected.
     NoManifest,
     /// Two different manifests have this number.
@@ -90,6 +94,12 @@ pub(super) fn problems(evidence: &Evidence<'_>, attempts: &[Promise<'_>]) -> Vec
         ledger.faults().iter().take(MOST_NAMED).cloned().map(Problem::Fault).collect();
     if ledger.faults().len() > MOST_NAMED {
         problems.push(Problem::MoreFaults(ledger.faults().len() - MOST_NAMED));
+    }
+    let breaks = ledger.breaks();
+    let named = breaks.first.iter().take(MOST_NAMED);
+    problems.extend(named.clone().cloned().map(Problem::Broken));
+    if breaks.count > named.len() {
+        problems.push(Problem::MoreBroken(breaks.count - named.len()));
     }
     let Some(manifest) = ledger.manifest() else {
         problems.push(Problem::NoManifest);

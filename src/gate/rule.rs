@@ -34,15 +34,22 @@ pub enum Threshold {
     Within(f64, f64),
 }
 
+/// What a value may lie beyond a limit, as a share of it (ruling R6).
+const SLACK: f64 = 1e-9;
+
 impl Threshold {
-    /// Whether a value is good; NaN never is.
+    /// Whether a value is good; NaN never is. A limit that is met at equality is met a relative 1e-9 beyond it, so that
+    /// rounding decides nothing (ruling R6).
     pub fn admits(self, x: f64) -> bool {
+        let slack = |limit: f64| SLACK * limit.abs();
         match self {
-            Threshold::AtLeast(least) => x >= least,
-            Threshold::AtMost(most) => x <= most,
+            Threshold::AtLeast(least) => x >= least - slack(least),
+            Threshold::AtMost(most) => x <= most + slack(most),
             Threshold::Above(least) => x > least,
             Threshold::Below(most) => x < most,
-            Threshold::Within(low, high) => low <= x && x <= high,
+            Threshold::Within(low, high) => {
+                Threshold::AtLeast(low).admits(x) && Threshold::AtMost(high).admits(x)
+            }
         }
     }
 

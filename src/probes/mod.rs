@@ -44,5 +44,6 @@ pub use scoring::likelihood::{
 pub use scoring::model::ModelScorer;
 pub use scoring::ngram::{bigram_loss, unigram_loss};
 pub use statefulness::canaries::canaries_over;
-pub use statefulness::recall::{ItemsOf, Scores, copy_oracle, recall_over, uniform};
+pub use statefulness::readers::{Scores, copy_oracle, uniform};
+pub use statefulness::recall::{ItemsOf, recall_over};
 pub use table::{OTHER_PRODUCERS, PROBES, Producer, UNMEASURED, UNPRODUCED, data_digests, produced_by};

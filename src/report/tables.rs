@@ -188,7 +188,8 @@ fn claimed(scales: &[Scaled<'_>]) -> Table {
 
 fn is_recall_accuracy(metric: Metric) -> bool {
     metric == Metric::StatefulnessScore
-        || matches!(metric, Metric::Recall(_, RecallScore::Accuracy) | Metric::Canary(_))
+        || matches!(metric, Metric::Recall(_, score) if score.is_accuracy())
+        || matches!(metric, Metric::Canary(_))
 }
 
 struct Scaled<'e> {
@@ -223,17 +224,32 @@ impl Scaled<'_> {
     /// Rows of tests, one column per condition, chance beside them (rulings R16 and R18).
     fn statefulness(&self, model: &str) -> Table {
         let mut rows = Vec::new();
-        let score = ("statefulness_score", Metric::StatefulnessScore);
-        let tests = RecallTest::ALL.iter().map(|t| (t.name(), Metric::Recall(*t, RecallScore::Accuracy)));
-        let canaries = Canary::ALL.iter().map(|c| (c.name(), Metric::Canary(*c)));
-        for (name, metric) in tests.chain([score]).chain(canaries) {
-            let cells: Vec<String> = Condition::ALL.iter().map(|&c| self.cell(model, c, metric)).collect();
+        let score = ("statefulness_score".to_owned(), Metric::StatefulnessScore);
+        let named = |test: &RecallTest, score: RecallScore| {
+            let which = match score {
+                RecallScore::WithRivals => ", with rivals",
+                RecallScore::WithoutRivals => ", without rivals",
+                _ => "",
+            };
+            (format!("{}{which}", test.name()), Metric::Recall(*test, score))
+        };
+        let tests = RecallTest::ALL.iter().flat_map(|test| {
+            let accuracies = test.scores().iter().filter(|score| score.is_accuracy());
+            accuracies.map(|score| named(test, *score)).collect::<Vec<_>>()
+        });
+        let canaries = Canary::ALL.iter().map(|c| (c.name().to_owned(), Metric::Canary(*c)));
+        let all: Vec<(String, Metric)> = tests.chain([score]).chain(canaries).collect();
+        // A control that was not asked has no column.
+        let is_asked = |c: &&Condition| all.iter().any(|(_, metric)| self.cell(model, **c, *metric) != NONE);
+        let conditions: Vec<Condition> = Condition::ALL.iter().filter(is_asked).copied().collect();
+        for (name, metric) in all {
+            let cells: Vec<String> = conditions.iter().map(|&c| self.cell(model, c, metric)).collect();
             if cells.iter().any(|c| c != NONE) {
                 let chance = self.cell(model, Condition::Trained, Metric::StatefulnessChance);
-                rows.push([name.to_owned()].into_iter().chain(cells).chain([chance]).collect());
+                rows.push([name].into_iter().chain(cells).chain([chance]).collect());
             }
         }
-        let conditions = Condition::ALL.iter().map(|c| c.name().to_owned());
+        let conditions = conditions.iter().map(|c| c.name().to_owned());
         let head = ["accuracy".to_owned()].into_iter().chain(conditions).chain(["chance".to_owned()]);
         Table { title: format!("Statefulness of {model}, {}", self.scale), head: head.collect(), rows }
     }

@@ -311,6 +311,8 @@ pub fn problem(problem: &Problem) -> String {
     match problem {
         Problem::Fault(fault) => fault.clone(),
         Problem::MoreFaults(count) => format!("{count} more lines are not understood"),
+        Problem::Broken(what) => format!("the ledger was changed by hand, {what}"),
+        Problem::MoreBroken(count) => format!("{count} more lines do not follow from the line before"),
         Problem::NoManifest => "the ledger has no manifest: nothing says what was to be collected".to_owned(),
         Problem::TwoManifests(number) => format!("two different manifests have the number {number}"),
         Problem::OtherSchema(schema) => format!("the manifest has schema {schema}, expected {SCHEMA}"),

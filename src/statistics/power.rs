@@ -1,5 +1,8 @@
 //! The power of the paired t test: what a number of trials can detect, and how many detect so much.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use super::student::{normal_cdf, t_quantile};
 use super::{CONFIDENCE, sd};
 
@@ -28,14 +31,31 @@ pub fn detectable(differences: &[f64]) -> Option<f64> {
 
 /// The same of `n` differences whose true standard deviation is `sd`.
 pub fn detectable_with(sd: f64, n: usize) -> Option<f64> {
-    Some(Test::of(n)?.noncentrality()? * sd / (n as f64).sqrt())
+    Some(noncentrality(n)? * sd / (n as f64).sqrt())
+}
+
+/// The noncentrality at which a test of `n` differences has [`POWER`], each computed once.
+fn noncentrality(n: usize) -> Option<f64> {
+    static KNOWN: Mutex<BTreeMap<usize, Option<f64>>> = Mutex::new(BTreeMap::new());
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = known().get(&n).copied();
+    found.unwrap_or_else(|| {
+        let computed = Test::of(n).and_then(|test| test.noncentrality());
+        known().insert(n, computed);
+        computed
+    })
 }
 
 /// The fewest trials, at least two, of which a paired two-sided t test at 5 % detects a true mean
 /// difference `effect` in four cases out of five when differences scatter with `sd` (both in one
 /// unit). `None` if that takes more than 100,000 trials, and where [`power`] is `None`.
 pub fn trials_needed(sd: f64, effect: f64) -> Option<usize> {
-    let enough = |n: usize| power(effect, sd, n).map(|p| p >= POWER);
+    let defined = effect.is_finite() && sd.is_finite() && sd >= 0.0 && (effect != 0.0 || sd > 0.0);
+    // The power grows with the noncentrality.
+    let enough = |n: usize| {
+        let needed = noncentrality(n).filter(|_| defined)?;
+        Some((effect / sd).abs() * (n as f64).sqrt() >= needed)
+    };
     let mut high = 2;
     while !enough(high)? {
         if high == MOST_TRIALS {

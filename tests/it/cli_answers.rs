@@ -196,6 +196,27 @@ fn without_its_runs_a_ledger_cannot_pass() {
     }
     let judged = run(&["judge", text(folder.path())]);
     assert_eq!(judged.status.code(), Some(0), "{}", stdout(&judged));
+
+    // A number that somebody has changed, however little, and a line that somebody has taken out.
+    let sound = fs::read_to_string(&ledger).unwrap();
+    let (at, line) = sound.lines().enumerate().find(|(_, line)| line.contains("unigram_loss")).unwrap();
+    let value = line.split("\"value\":").nth(1).unwrap().split(',').next().unwrap();
+    let changed = line.replace(&format!("\"value\":{value}"), &format!("\"value\":{value}1"));
+    for (forged, where_) in [
+        (sound.replace(line, &changed), at + 1),
+        (
+            sound.lines().enumerate().filter(|(i, _)| *i != at).map(|(_, l)| format!("{l}\n")).collect(),
+            at + 1,
+        ),
+    ] {
+        fs::write(&ledger, forged).unwrap();
+        let judged = run(&["judge", text(folder.path())]);
+        assert!(matches!(judged.status.code(), Some(10 | 11)), "{}", stdout(&judged));
+        let expected = format!("the ledger was changed by hand, line {where_}: expected the link");
+        let said = stdout(&judged).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(&expected), "{said}");
+    }
+    fs::write(&ledger, sound).unwrap();
     fs::remove_dir_all(folder.path().join("runs/8M-gpt2-seed-3-01234567")).unwrap();
     let judged = run(&["judge", text(folder.path())]);
     assert_eq!(judged.status.code(), Some(11));

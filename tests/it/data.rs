@@ -11,7 +11,7 @@ use v5gate::data::cache::{CacheError, TokenFile};
 use v5gate::data::corpora::{self, Format};
 use v5gate::data::dataset::{DataSpec, prepare};
 use v5gate::data::synthetic::canaries;
-use v5gate::data::synthetic::cloze;
+use v5gate::data::synthetic::cloze::{self, Rivals};
 use v5gate::data::synthetic::conversations::{Amount, Split, conversations, tokenizer};
 use v5gate::data::synthetic::grammar::{CANDIDATES, POOLS};
 use v5gate::data::synthetic::item::ClozeItem;
@@ -411,7 +411,12 @@ fn values_are_stated_equally_often() {
 // ---- cloze items
 
 fn items(test: &str) -> Vec<ClozeItem> {
-    cloze::items(test).or_else(|| canaries::items(test, words_and_values())).unwrap()
+    cloze::items(test, Rivals::Absent).or_else(|| canaries::items(test, words_and_values())).unwrap()
+}
+
+/// With those of the gated scales.
+fn all_items(test: &str) -> Vec<ClozeItem> {
+    [items(test), cloze::items(test, Rivals::Named).unwrap_or_default()].concat()
 }
 
 /// The vocabulary of SMOKE, learnt once.
@@ -446,7 +451,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn every_item_states_its_truth_and_nothing_else_gives_it_away() {
-    for item in tests().flat_map(items) {
+    for item in tests().flat_map(all_items) {
         let truth = item.candidates[item.truth].trim();
         assert_eq!(item.candidates.len(), CANDIDATES);
         let mut unique = item.candidates.clone();
@@ -461,15 +466,19 @@ fn every_item_states_its_truth_and_nothing_else_gives_it_away() {
         );
         let found =
             item.candidates.iter().filter(|value| words(&item.context).any(|word| word == value.trim()));
-        assert_eq!(found.count(), mentioned(item.test, item.template), "{item:?}");
+        let rivals = if item.rivals { 4 } else { 0 };
+        assert_eq!(found.count(), mentioned(item.test, item.template) + rivals, "{item:?}");
     }
-    assert!(cloze::items("no such test").is_none() && canaries::items("C7", words_and_values()).is_none());
+    assert!(
+        cloze::items("no such test", Rivals::Named).is_none()
+            && canaries::items("C7", words_and_values()).is_none()
+    );
 }
 
 #[test]
 fn every_template_comes_once_with_every_candidate_and_is_otherwise_the_same() {
     for test in tests() {
-        for template in items(test).chunks(CANDIDATES) {
+        for template in all_items(test).chunks(CANDIDATES) {
             let truths: Vec<usize> = template.iter().map(|item| item.truth).collect();
             assert_eq!(truths, (0..CANDIDATES).collect::<Vec<_>>());
             // Whoever ignores the context sees one and the same question, so is right once in K.
@@ -496,6 +505,43 @@ fn every_template_comes_once_with_every_candidate_and_is_otherwise_the_same() {
     }
 }
 
+/// Ruling R16: from the gated scales on half of the items of these tests name other candidates in other roles, before
+/// and after the fact; whoever goes by place or number of mentions stays below the midpoint of chance and 1.
+#[test]
+fn readers_without_understanding_fail_where_rivals_are_named() {
+    for test in RecallTest::ALL {
+        assert!(items(test.name()).iter().all(|item| !item.rivals));
+        let all = cloze::items(test.name(), Rivals::Named).unwrap();
+        let with: Vec<&ClozeItem> = all.iter().filter(|item| item.rivals).collect();
+        if !test.has_rivals() {
+            assert!(with.is_empty());
+            continue;
+        }
+        assert_eq!(2 * with.len(), all.len(), "{}", test.name());
+        let plain = items(test.name()).into_iter().zip(&all).filter(|(_, item)| !item.rivals);
+        assert!(plain.into_iter().all(|(plain, item)| plain == *item), "the others stay as they were");
+        let mut places = [0; 8];
+        let (mut first, mut last, mut most) = (0, 0, 0.0);
+        for item in &with {
+            let candidate = |word: &str| item.candidates.iter().position(|value| value.trim() == word);
+            let named: Vec<usize> = words(&item.context).filter_map(candidate).collect();
+            places[named.iter().position(|named| *named == item.truth).unwrap()] += 1;
+            first += usize::from(named.first() == Some(&item.truth));
+            last += usize::from(named.last() == Some(&item.truth));
+            let count = |i: usize| named.iter().filter(|named| **named == i).count();
+            let top = (0..CANDIDATES).map(count).max().unwrap();
+            let tied = (0..CANDIDATES).filter(|i| count(*i) == top).count();
+            most += if count(item.truth) == top { 1.0 / tied as f64 } else { 0.0 };
+        }
+        let midpoint = (1.0 + 1.0 / CANDIDATES as f64) / 2.0 * with.len() as f64;
+        assert!((first as f64) < midpoint && (last as f64) < midpoint && most < midpoint);
+        // Each place alike; in a persona one fact of its own stands beside the truth.
+        if *test != RecallTest::PersonaConsistency {
+            assert!(places[..5].iter().all(|n| 5 * n == with.len()), "{} {places:?}", test.name());
+        }
+    }
+}
+
 #[test]
 fn neither_place_nor_name_answers_a_comparison() {
     for template in items("multi_fact_composition").chunks(CANDIDATES) {
@@ -518,7 +564,7 @@ fn candidates_are_single_tokens_and_versions_equally_long() {
     let tokenizer = words_and_values();
     assert_eq!(cloze::split_candidates(tokenizer), Vec::<String>::new());
     for test in tests() {
-        for template in items(test).chunks(CANDIDATES) {
+        for template in all_items(test).chunks(CANDIDATES) {
             let length = |item: &ClozeItem| tokenizer.encode(&item.context).unwrap().len();
             // The document's own words begin with a name, which has no space before it there.
             let equal = template.iter().all(|item| length(item) == length(&template[0]));

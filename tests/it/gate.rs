@@ -24,6 +24,11 @@ const GATED: &[&str] = &["3.5M", "8M", "30M", "125M"];
 /// A hair more than nothing, relative to numbers of size one.
 const HAIR: f64 = 1e-7;
 
+/// Beyond a limit by as little as is not rounding (ruling R6: a relative 1e-9), to either side.
+fn beyond(limit: f64, side: f64) -> f64 {
+    limit + side * (HAIR + 2e-9 * limit.abs())
+}
+
 /// A scale at which the criterion is asked, smallest first.
 fn home(criterion: &Criterion) -> &'static Scale {
     SCALES.iter().find(|s| criterion.role(s).is_some()).expect("a criterion is asked somewhere")
@@ -133,15 +138,15 @@ fn violate_trial(world: &mut World, c: &Criterion, scale: &str, rule: TrialRule)
     match rule {
         TrialRule::Holds => set(world, c, scale, LAST, |_| 0.0),
         TrialRule::Finite => set(world, c, scale, LAST, |_| f64::INFINITY),
-        TrialRule::Value(Threshold::AtLeast(limit)) => set(world, c, scale, LAST, |_| limit - HAIR),
-        TrialRule::Value(Threshold::AtMost(limit)) => set(world, c, scale, LAST, |_| limit + HAIR),
+        TrialRule::Value(Threshold::AtLeast(limit)) => set(world, c, scale, LAST, |_| beyond(limit, -1.0)),
+        TrialRule::Value(Threshold::AtMost(limit)) => set(world, c, scale, LAST, |_| beyond(limit, 1.0)),
         TrialRule::Value(Threshold::Above(limit) | Threshold::Below(limit)) => {
             set(world, c, scale, LAST, |_| limit);
         }
         TrialRule::Value(Threshold::Within(low, high)) => {
-            set(world, c, scale, LAST, |_| high + HAIR);
+            set(world, c, scale, LAST, |_| beyond(high, 1.0));
             assert_eq!(status(world, c, scale), Status::Unmet, "{} above", c.id);
-            set(world, c, scale, LAST, |_| low - HAIR);
+            set(world, c, scale, LAST, |_| beyond(low, -1.0));
         }
         TrialRule::LessThan(other) => {
             let limit = other_metric(world, c, scale, other);
@@ -354,6 +359,24 @@ fn every_criterion_is_met_in_a_good_world() {
                 assert_eq!(f.status, Status::Met, "{} at {}: {f:?}", f.criterion, f.scale);
             }
         }
+    }
+}
+
+/// Ruling R6: rounding decides nothing, at any limit that is met at equality.
+#[test]
+fn a_limit_is_met_at_equality_and_a_rounding_beyond() {
+    for limit in [1.05, -3.0, 0.0, 2e9] {
+        let at = |by: f64| limit + by * f64::abs(limit);
+        let within = Threshold::Within(limit, limit + 1.0);
+        assert!(Threshold::AtMost(limit).admits(at(0.9e-9)) && Threshold::AtLeast(limit).admits(at(-0.9e-9)));
+        assert!(within.admits(at(-0.9e-9)));
+        for beyond in [at(1.1e-9), f64::NAN].into_iter().filter(|x| *x != limit) {
+            assert!(!Threshold::AtMost(limit).admits(beyond), "{limit} {beyond}");
+        }
+        for beyond in [at(-1.1e-9), f64::NAN].into_iter().filter(|x| *x != limit) {
+            assert!(!Threshold::AtLeast(limit).admits(beyond) && !within.admits(beyond), "{limit} {beyond}");
+        }
+        assert!(!Threshold::Above(limit).admits(limit) && !Threshold::Below(limit).admits(limit));
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use v5gate::evidence::Ledger;
 use v5gate::files::FileLock;
 
 use crate::world::World;
@@ -227,8 +228,8 @@ impl Shared {
 }
 
 pub fn write_ledger(path: &Path, world: &World) {
-    let lines = world.lines().into_iter().map(|line| serde_json::to_string(&line).unwrap() + "\n");
-    fs::write(path, lines.collect::<String>()).unwrap();
+    let _ = fs::remove_file(path);
+    Ledger::open_or_empty(path).unwrap().append(&world.lines()).unwrap();
 }
 
 pub fn train_arguments<'a>(model: &'a str, protocol: &'a Path, out: &'a Path) -> Vec<&'a str> {

@@ -194,6 +194,9 @@ fn good(scale: &str, model: &str, condition: Condition, metric: Metric, seed: u6
         Condition::Published => published(is_candidate, metric),
         Condition::Uniform | Condition::StateReset => (recall || score).then_some(CHANCE),
         Condition::CopyOracle => (recall || score).then_some(1.0),
+        Condition::NamedFirst | Condition::NamedLast | Condition::NamedMost => {
+            matches!(metric, Metric::Recall(_, RecallScore::WithRivals)).then_some(0.2)
+        }
         Condition::WindowMatched => (!is_candidate && (recall || score)).then_some(0.3 + jitter),
         Condition::Untrained => untrained(metric, recall || score),
         Condition::Trained if is_accuracy(metric) => {

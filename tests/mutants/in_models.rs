@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use libtest_mimic::Failed;
 use v5gate::data::synthetic::canaries;
-use v5gate::data::synthetic::cloze::items;
+use v5gate::data::synthetic::cloze;
 use v5gate::data::synthetic::item::ClozeItem;
 use v5gate::models::Config;
 use v5gate::probes::{Probe, ProbeData, Reading, TrainedModel, canaries_over, recall_over};
@@ -11,6 +11,11 @@ use v5gate::probes::{Probe, ProbeData, Reading, TrainedModel, canaries_over, rec
 use crate::faulty::{Fault, faulty};
 use crate::lab::{Finished, Lab, fail, swap};
 use crate::table::Case;
+
+/// The items of a recall test as SMOKE asks them.
+pub fn items(test: &str) -> Option<Vec<ClozeItem>> {
+    cloze::items(test, cloze::Rivals::Absent)
+}
 
 /// SMOKE with one model of seed 1 spoilt and asked one probe again.
 fn spoilt(

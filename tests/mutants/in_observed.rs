@@ -4,7 +4,6 @@
 use libtest_mimic::Failed;
 use v5gate::collect::manifest;
 use v5gate::data::dataset::Dataset;
-use v5gate::data::synthetic::cloze::items;
 use v5gate::data::synthetic::item::ClozeItem;
 use v5gate::evidence::{Line, Metric};
 use v5gate::models::{Config, LanguageModel};
@@ -17,6 +16,7 @@ use v5gate::protocol::Protocol;
 use v5gate::train::{Part, Recipe};
 
 use crate::faulty::{Fault, faulty};
+use crate::in_models::items;
 use crate::lab::{Finished, Lab, Setup, Training, fail, swap};
 use crate::table::Case;
 
@@ -484,6 +484,16 @@ pub fn fewer_items(lab: &Lab) -> Result<Case, Failed> {
 
 pub fn stem_changed(lab: &Lab) -> Result<Case, Failed> {
     recall(lab, "gpt2", &LAST_WORDS_CHANGED, None)
+}
+
+static CUT_UNRECORDED: Probe = question("recall", |s| {
+    let mut readings = recall_over(s, &some)?;
+    readings.retain(|reading| !matches!(reading.metric, Metric::CutTokensMean | Metric::CutTokensMost));
+    Ok(readings)
+});
+
+pub fn cut_unrecorded(lab: &Lab) -> Result<Case, Failed> {
+    recall(lab, "gpt2", &CUT_UNRECORDED, None)
 }
 
 fn canary_items(

@@ -26,7 +26,8 @@ use compare::Pool;
 use lab::{Lab, on_one_core, status};
 use libtest_mimic::{Arguments, Failed, Trial};
 use table::{MUTANTS, Mutant};
-use v5gate::gate::Status;
+use v5gate::gate::{CRITERIA, Role, Status};
+use v5gate::scale::{SCALES, Scale, Tier};
 
 /// The word for a defect that goes unnoticed as it is known to.
 const SURVIVES: &str = "known to survive";
@@ -86,6 +87,15 @@ fn section(lab: &'static Lab, findings: &'static Findings, name: &str, run: Sect
     Trial::test(name.to_owned(), run)
 }
 
+/// Whether a criterion can change the verdict at a scale of that tier, by itself or within another row.
+fn decides(criterion: &str, tier: Tier) -> bool {
+    let row = CRITERIA.iter().find(|c| c.id == criterion);
+    let decides = |scale: &Scale| {
+        matches!(row.and_then(|row| row.role(scale)), Some(Role::Required | Role::Contributing))
+    };
+    SCALES.iter().filter(|scale| scale.tier == tier).any(decides)
+}
+
 /// Everything in words, and the figure that is printed last.
 fn report(findings: &Findings) -> (String, String) {
     let mut all = lock(&findings.mutants).clone();
@@ -97,11 +107,18 @@ fn report(findings: &Findings) -> (String, String) {
     if !survivors.is_empty() {
         figure += &format!(" ({} known to survive)", survivors.len());
     }
+    let full = all.iter().filter(|(m, word)| *word == "caught" && decides(m.criterion, Tier::Gate)).count();
+    figure += &format!(", {full} by rows that decide in full");
     let mut text = format!("# The gate on trial\n\n## Defects\n\n{figure}\n\n");
-    text += "| defect | planted in | criterion | becomes | |\n|---|---|---|---|---|\n";
+    text += "| defect | planted in | criterion | becomes | decides in smoke | in full | |\n";
+    text += "|---|---|---|---|---|---|---|\n";
     for (m, word) in &all {
-        let becomes = m.expected.name();
-        text += &format!("| {} | {} | `{}` | {becomes} | {word} |\n", m.defect, m.planted, m.criterion);
+        let [smoke, full] = [Tier::Smoke, Tier::Gate].map(|tier| match decides(m.criterion, tier) {
+            true => "yes",
+            false => "no",
+        });
+        text += &format!("| {} | {} | `{}` | {} ", m.defect, m.planted, m.criterion, m.expected.name());
+        text += &format!("| {smoke} | {full} | {word} |\n");
     }
     for (m, _) in survivors {
         text += &format!("\n{} survives: {}\n", m.name, m.survives.unwrap_or_default());

@@ -190,6 +190,14 @@ pub const MUTANTS: &[Mutant] = &[
         in_carrying::scan_dropped_late,
     ),
     row(
+        "positions-from-zero-rounded",
+        "GPT-2's positions are counted from zero again when its cache is used, in the precision of the run.",
+        MODEL,
+        "carried-on-rounded",
+        Unmet,
+        in_carrying::positions_from_zero,
+    ),
+    row(
         "single-steps-without-decay",
         "RWKV-6's state does not decay where tokens come one by one.",
         MODEL,
@@ -564,6 +572,14 @@ pub const MUTANTS: &[Mutant] = &[
         "same-prompts",
         Unmet,
         in_observed::stem_changed,
+    ),
+    row(
+        "cut-tokens-unrecorded",
+        "How much of GPT-2's conversations the window cuts off is not counted.",
+        EVALUATION,
+        "cut-tokens-recorded",
+        Unproven,
+        in_observed::cut_unrecorded,
     ),
     row(
         "canary-window-halved",

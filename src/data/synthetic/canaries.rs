@@ -24,7 +24,8 @@ const NAME: usize = 5;
 
 /// Who writes the items of a canary. No two tests share their `draw`, which decides chance, pool and relation.
 fn writer(canary: Canary) -> ItemWriter {
-    let writer = |draw, templates, write| ItemWriter { test: canary.name(), draw, templates, write };
+    let writer =
+        |draw, templates, write| ItemWriter { test: canary.name(), draw, templates, rivals: false, write };
     match canary {
         Canary::C1a => writer(100, 5, |d| fact(d, 0)),
         Canary::C1b => writer(101, 5, |d| fact(d, 5)),

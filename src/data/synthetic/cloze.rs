@@ -16,13 +16,32 @@ use super::sentences::{comparison_text, filler};
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::RecallTest;
 use crate::random::Random;
+use crate::scale::{Scale, Tier};
 
 /// Templates of a test about A's own facts.
 const TEMPLATES: usize = 10;
 
+/// Whether items name other candidates in other roles (ruling R16): every second template of the tests that have
+/// them, from the gated scales on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rivals {
+    /// As the ruling demands of the gated scales.
+    Named,
+    /// Below: the built-in training text has no such conversations.
+    Absent,
+}
+
+impl Rivals {
+    /// Those of a scale.
+    pub fn at(scale: &Scale) -> Self {
+        if scale.tier == Tier::Gate { Self::Named } else { Self::Absent }
+    }
+}
+
 /// Who writes the items of a recall test. No two tests share their `draw`, the number that decides their chance.
-fn writer(test: RecallTest) -> ItemWriter {
-    let writer = |draw, templates, write| ItemWriter { test: test.name(), draw, templates, write };
+fn writer(test: RecallTest, rivals: Rivals) -> ItemWriter {
+    let rivals = rivals == Rivals::Named && test.has_rivals();
+    let writer = |draw, templates, write| ItemWriter { test: test.name(), draw, templates, rivals, write };
     match test {
         RecallTest::ThreeTurnMemory => writer(0, TEMPLATES, three_turns),
         RecallTest::ContextualCorrection => writer(1, TEMPLATES, correction),
@@ -42,7 +61,7 @@ fn writer(test: RecallTest) -> ItemWriter {
 pub const DOCUMENT_WORDING: &str = "document_wording";
 
 const DOCUMENT_WRITER: ItemWriter =
-    ItemWriter { test: DOCUMENT_WORDING, draw: 9, templates: 6, write: document_wording };
+    ItemWriter { test: DOCUMENT_WORDING, draw: 9, templates: 6, rivals: false, write: document_wording };
 
 /// What can be talked about: a pool, and the article before its values.
 const SUBJECTS: [(usize, &str); 5] = [(3, "the "), (1, ""), (4, "the "), (2, "the "), (5, "")];
@@ -67,9 +86,9 @@ pub fn own_wordings() -> impl Iterator<Item = &'static str> {
 }
 
 /// All items of a test, template by template and within it truth by truth; none for an unknown name.
-pub fn items(test: &str) -> Option<Vec<ClozeItem>> {
+pub fn items(test: &str, rivals: Rivals) -> Option<Vec<ClozeItem>> {
     let writer = match RecallTest::find(test) {
-        Some(test) => writer(test),
+        Some(test) => writer(test, rivals),
         None if test == DOCUMENT_WORDING => DOCUMENT_WRITER,
         None => return None,
     };
@@ -114,7 +133,9 @@ fn correction(draft: &Draft<'_>) -> Written {
 /// Tier 2: stated, ten unrelated sentences, asked.
 fn interrupted(draft: &Draft<'_>) -> Written {
     let mut script = Script::new(draft);
+    script.rivals_before(draft);
     script.state(script.wording(STATE.held_out, 0), draft.truth);
+    script.rivals_after(draft);
     script.chat(5, 2);
     script.ask();
     script.finish()
@@ -123,7 +144,9 @@ fn interrupted(draft: &Draft<'_>) -> Written {
 /// Retention: stated, so many turns of small talk, then the stem.
 fn retention(draft: &Draft<'_>, turns: usize) -> Written {
     let mut script = Script::new(draft);
+    script.rivals_before(draft);
     script.state(script.wording(STATE.held_out, 0), draft.truth);
+    script.rivals_after(draft);
     script.chat(turns, 1);
     script.finish()
 }
@@ -167,8 +190,10 @@ fn persona(draft: &Draft<'_>) -> Written {
     let mut facts = [near, far.clone()].to_vec();
     facts.insert(draft.template % 3, format!("{} {}", script.relation.first, script.values[draft.truth]));
     let statement = sentence(script.wording(STATE.held_out, 0), &facts.join(", "));
+    script.rivals_before(draft);
     script.say("A", &format!("{statement}."));
     script.evidence = last_word(&script.context, script.values[draft.truth]);
+    script.rivals_after(draft);
     script.reply();
     script.chat(2, 1);
     script.say("A", &format!("{}.", sentence(script.wording(RESTATE.held_out, 1), &far)));
@@ -182,7 +207,9 @@ fn topic(draft: &Draft<'_>) -> Written {
     let (pool, article) = SUBJECTS[draft.template % SUBJECTS.len()];
     let mut script = Script::about(draft, pool, draft.template % HELD_OUT);
     let open = script.wording(&OPENINGS, 0);
+    script.rivals_before(draft);
     script.show("A", format!("{open}{article}").trim_end(), draft.truth, ".");
+    script.rivals_after(draft);
     script.reply();
     for said in ["That is something to think about.", "There is much more to say about that."] {
         script.say("A", said);

@@ -17,4 +17,6 @@ pub struct ClozeItem {
     pub truth: usize,
     /// Where in the context, in bytes, the true value was last stated.
     pub evidence: usize,
+    /// Whether the conversation names other candidates in other roles.
+    pub rivals: bool,
 }

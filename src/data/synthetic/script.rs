@@ -3,12 +3,21 @@
 //! Invariant: what is written depends on test, template and truth alone, and on the truth only where the
 //! value itself stands; so the versions of a template differ in nothing else.
 
+use std::ops::Range;
+
 use super::grammar::{
-    ASK, CANDIDATES, POOL_SIZE, POOLS, REPLIES, RESTATE, Relation, TOPICS, held_out, second_person, sentence,
+    ASK, CANDIDATES, POOL_SIZE, POOLS, REPLIES, RESTATE, Relation, STATE, TOPICS, held_out, second_person,
+    sentence,
 };
 use super::item::ClozeItem;
 use super::sentences::filler;
 use crate::random::Random;
+
+/// So many roles beside the one that is asked for have another candidate where an item has rivals; the truth comes
+/// first, last and in every place between in as many templates each.
+pub(super) const RIVALS: usize = 4;
+/// Which relations of the pool those are, counted from the one that is asked for.
+const RIVAL_ROLES: [usize; RIVALS] = [1, 2, 4, 5];
 
 /// Chance in evaluation is drawn from this seed, whatever the model was trained on.
 pub(super) const SEED: u64 = 0x5eed;
@@ -19,6 +28,8 @@ pub(super) struct ItemWriter {
     /// Decides the test's chance; no two tests have the same.
     pub draw: usize,
     pub templates: usize,
+    /// Whether every second template names rivals.
+    pub rivals: bool,
     pub write: fn(&Draft<'_>) -> Written,
 }
 
@@ -27,8 +38,10 @@ impl ItemWriter {
     pub fn items(&self, count: &dyn Fn(&str) -> usize) -> Vec<ClozeItem> {
         let truths = |template| (0..CANDIDATES).map(move |truth| (template, truth));
         let item = |(template, truth)| {
-            let draft = Draft { draw: self.draw, template, truth, count };
-            (self.write)(&draft).item(self.test, template, truth)
+            let rivals = (self.rivals && template % 2 == 1).then_some(template / 2 % (RIVALS + 1));
+            let draft = Draft { draw: self.draw, template, truth, rivals, count };
+            let item = (self.write)(&draft).item(self.test, template, truth);
+            ClozeItem { rivals: rivals.is_some(), ..item }
         };
         (0..self.templates).flat_map(truths).map(item).collect()
     }
@@ -40,6 +53,8 @@ pub(super) struct Draft<'a> {
     pub draw: usize,
     pub template: usize,
     pub truth: usize,
+    /// How many rivals are named before the truth; none where none is named at all.
+    pub rivals: Option<usize>,
     pub count: &'a dyn Fn(&str) -> usize,
 }
 
@@ -68,7 +83,7 @@ impl Written {
     fn item(self, test: &'static str, template: usize, truth: usize) -> ClozeItem {
         let candidates = self.candidates.iter().map(|value| format!(" {value}")).collect();
         let Self { context, stem, evidence, .. } = self;
-        ClozeItem { test, template, context, stem, candidates, truth, evidence }
+        ClozeItem { test, template, context, stem, candidates, truth, evidence, rivals: false }
     }
 }
 
@@ -77,6 +92,8 @@ pub(super) struct Script {
     pub random: Random,
     pub topic: usize,
     pub relation: &'static Relation,
+    pool: usize,
+    owner: usize,
     /// The candidates, in the order of truths.
     pub values: Vec<&'static str>,
     pub context: String,
@@ -98,6 +115,8 @@ impl Script {
             random: draft.random(),
             topic: (draft.draw + draft.template) % TOPICS.len(),
             relation: &POOLS[pool].relations[owner],
+            pool,
+            owner,
             values: candidates(&POOLS[pool].values, owner),
             context: String::new(),
             evidence: 0,
@@ -127,6 +146,27 @@ impl Script {
     /// A gives the relation that value.
     pub fn state(&mut self, lead: &str, value: usize) {
         self.show("A", &sentence(lead, self.relation.first), value, ".");
+    }
+
+    /// The rivals that come before the truth: A gives other relations of the pool other candidates.
+    pub fn rivals_before(&mut self, draft: &Draft<'_>) {
+        self.name_rivals(draft, 0..draft.rivals.unwrap_or(0));
+    }
+
+    /// The rivals that come after it.
+    pub fn rivals_after(&mut self, draft: &Draft<'_>) {
+        self.name_rivals(draft, draft.rivals.unwrap_or(RIVALS)..RIVALS);
+    }
+
+    fn name_rivals(&mut self, draft: &Draft<'_>, which: Range<usize>) {
+        let relations = &POOLS[self.pool].relations;
+        for i in which {
+            let role = relations[(self.owner + RIVAL_ROLES[i]) % relations.len()].first;
+            // The place after that of the one other candidate that an item may have without rivals.
+            let value = self.values[draft.other(draft.template + 1 + i)];
+            let lead = self.wording(STATE.held_out, 1 + i);
+            self.say("A", &format!("{} {value}.", sentence(lead, role)));
+        }
     }
 
     pub fn reply(&mut self) {

@@ -1,14 +1,27 @@
 //! Controls on how recall is scored.
 
-use super::families::ROW;
-use super::recall_metrics::CLOZE;
-use crate::evidence::Condition::{CopyOracle, StateReset, Uniform, Untrained};
+use super::families::{GATE, ROW};
+use super::recall_metrics::{CLOZE, WITH_RIVALS};
+use crate::evidence::Condition::{
+    CopyOracle, NamedFirst, NamedLast, NamedMost, StateReset, Uniform, Untrained,
+};
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::R;
 use crate::gate::criterion::Criterion;
 use crate::gate::rule::{EXACT, Rule};
 
 const CONTROL: Criterion = Criterion { group: "controls", ..ROW };
+
+/// A reader without understanding on items that name other candidates: below the midpoint between chance and 1
+/// (ruling R16), of which the most candidates that are allowed give the lowest.
+const READER: Criterion = Criterion {
+    why: "Otherwise the place or the number of mentions gives the answer away.",
+    source: &[R(16)],
+    required: GATE,
+    metrics: WITH_RIVALS,
+    rule: Rule::below((1.0 + 1.0 / 16.0) / 2.0),
+    ..CONTROL
+};
 
 pub(super) const ROWS: &[Criterion] = &[
     Criterion {
@@ -59,5 +72,23 @@ pub(super) const ROWS: &[Criterion] = &[
         metrics: CLOZE,
         rule: Rule::at_least(1.0),
         ..CONTROL
+    },
+    Criterion {
+        id: "control-named-first",
+        claim: "Answering with the candidate that is named first is below the midpoint of chance and 1",
+        condition: NamedFirst,
+        ..READER
+    },
+    Criterion {
+        id: "control-named-last",
+        claim: "Answering with the candidate that is named last is below the midpoint of chance and 1",
+        condition: NamedLast,
+        ..READER
+    },
+    Criterion {
+        id: "control-named-most",
+        claim: "Answering with the candidate that is named most often is below the midpoint of chance and 1",
+        condition: NamedMost,
+        ..READER
     },
 ];

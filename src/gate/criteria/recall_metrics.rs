@@ -48,6 +48,10 @@ macro_rules! canaries {
 
 /// What the statefulness score is the mean of (ruling R17).
 pub(super) const SCORED: &[Metric] = recall!(test => test.in_score());
+/// The accuracies on items that name other candidates in other roles (ruling R16).
+pub(super) const WITH_RIVALS: &[Metric] = accuracies!(
+    RecallTest, Metric::Recall(test, RecallScore::WithRivals), test => test.has_rivals()
+);
 /// The accuracy of every canary that has a limit of its own.
 pub(super) const LIMITED: &[Metric] = canaries!(canary => canary.limit().is_some());
 

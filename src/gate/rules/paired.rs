@@ -82,8 +82,10 @@ impl<'s> Pairs<'s> {
         let ratios: Vec<f64> = pairs.clone().map(|(one, other)| one / other).collect();
         for ((one, other), ratio) in pairs.zip(&ratios) {
             outcome.statuses.push(Status::of(match rule {
-                AgreementRule::Matched(share) => (one - other).abs() <= share * other.abs(),
-                AgreementRule::RatioWithin(low, high) => low <= *ratio && *ratio <= high,
+                AgreementRule::Matched(share) => {
+                    Threshold::AtMost(share * other.abs()).admits((one - other).abs())
+                }
+                AgreementRule::RatioWithin(low, high) => Threshold::Within(low, high).admits(*ratio),
                 // Of these the numbers themselves say nothing.
                 AgreementRule::SameItems => false,
             }));
@@ -232,7 +234,7 @@ impl<'s> Pairs<'s> {
             (loss, Threshold::AtMost(least)),
             outcome,
         );
-        Some(difference <= limit || loss <= least)
+        Some(Threshold::AtMost(limit).admits(difference) || Threshold::AtMost(least).admits(loss))
     }
 
     /// Both halves of ruling R7: the difference of the means beside their scatter, and the gain

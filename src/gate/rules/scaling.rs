@@ -82,7 +82,7 @@ impl MeansByScale<'_, '_> {
         let estimate = Estimate::of(candidate / baseline, Threshold::AtLeast(share));
         outcome.facts.push(Fact::FallShare { estimate });
         // A baseline that does not improve sets no margin; the model must improve all the same.
-        Status::of(candidate > 0.0 && candidate >= share * baseline)
+        Status::of(candidate > 0.0 && Threshold::AtLeast(share * baseline).admits(candidate))
     }
 
     fn laws(&self, rule: LawRule, upto: &str, outcome: &mut Outcome) -> Status {
@@ -115,8 +115,10 @@ impl MeansByScale<'_, '_> {
             falls
                 && match rule {
                     LawRule::Fits(least) => candidate.r_squared > least && baseline.r_squared > least,
-                    LawRule::Parallel(share) => (candidate.b - baseline.b).abs() <= share * baseline.b.abs(),
-                    LawRule::Steeper => candidate.b >= baseline.b,
+                    LawRule::Parallel(share) => {
+                        Threshold::AtMost(share * baseline.b.abs()).admits((candidate.b - baseline.b).abs())
+                    }
+                    LawRule::Steeper => Threshold::AtLeast(baseline.b).admits(candidate.b),
                 },
         )
     }

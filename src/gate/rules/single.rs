@@ -166,8 +166,9 @@ impl<'a> ModelAtSeed<'_, 'a> {
                 other.map(|x| Threshold::Within(x - EXACT, x + EXACT))
             }
             MeanRule::AtLeast(least) => {
-                outcome.statuses.push(Status::of(mean >= least));
-                Some(Threshold::AtLeast(least))
+                let good = Threshold::AtLeast(least);
+                outcome.statuses.push(Status::of(good.admits(mean)));
+                Some(good)
             }
         };
         let estimate =
@@ -222,7 +223,9 @@ fn holds(rule: TrialRule, value: &SeedValue) -> Option<bool> {
         TrialRule::AboveChance => value.interval.map(|[low, _]| low.raw() > against),
         TrialRule::AtChance(within) => Some((x - against).abs() <= within),
         TrialRule::LowerAbove(limit) => value.interval.map(|[low, _]| low.raw() > limit),
-        TrialRule::UpperAtMost(limit) => value.interval.map(|[_, high]| high.raw() <= limit),
+        TrialRule::UpperAtMost(limit) => {
+            value.interval.map(|[_, high]| Threshold::AtMost(limit).admits(high.raw()))
+        }
     }
 }
 
@@ -265,8 +268,9 @@ fn over_trials(
         TrialsRule::Steady(effect) => {
             let scatter = sd(&values).map(|s| 2.0 * SQRT_2 * s / mean(&values).abs());
             scatter.map(|scatter| {
-                let estimate = Estimate::of(scatter, Threshold::AtMost(effect));
-                (scatter <= effect, Fact::Scatter { model, metric, estimate })
+                let good = Threshold::AtMost(effect);
+                let estimate = Estimate::of(scatter, good);
+                (good.admits(scatter), Fact::Scatter { model, metric, estimate })
             })
         }
         TrialsRule::Scatters(share) => {

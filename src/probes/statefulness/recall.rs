@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::data::synthetic::cloze::{DOCUMENT_WORDING, items};
+use super::readers::{READERS, Scores, copy_oracle, uniform};
+use crate::data::synthetic::cloze::{DOCUMENT_WORDING, Rivals, items};
 use crate::data::synthetic::item::ClozeItem;
 use crate::data::tokenizer::Tokenizer;
 use crate::evidence::{Condition, ItemValues, Metric as M, RecallScore, RecallTest};
@@ -25,7 +26,7 @@ pub(in crate::probes) const PROBE: Probe = Probe {
     data: ProbeData::HeldOut,
     measure,
     only: None,
-    measure_checkpoint: Some(|contrast| contrast.recall(&items)),
+    measure_checkpoint: Some(|contrast| contrast.recall(&|test| items(test, Rivals::Named))),
 };
 
 /// Every figure of every recall test, and what follows from them.
@@ -39,15 +40,19 @@ const METRICS: &[M] = &{
         M::CutTokensMean,
         M::CutTokensMost,
     ];
-    let scores = RecallScore::ALL;
-    let (mut metrics, mut i) = ([beside[0]; RecallTest::ALL.len() * RecallScore::ALL.len() + 7], 0);
-    while i < metrics.len() {
-        let test = i / scores.len();
-        metrics[i] = match test < RecallTest::ALL.len() {
-            true => M::Recall(RecallTest::ALL[test], scores[i % scores.len()]),
-            false => beside[i - RecallTest::ALL.len() * scores.len()],
-        };
-        i += 1;
+    let (mut metrics, mut n) = ([beside[0]; RecallTest::SCORES + 7], 0);
+    let mut test = 0;
+    while test < RecallTest::ALL.len() {
+        let (of, mut score) = (RecallTest::ALL[test], 0);
+        while score < of.scores().len() {
+            metrics[n] = M::Recall(of, of.scores()[score]);
+            (n, score) = (n + 1, score + 1);
+        }
+        test += 1;
+    }
+    let mut i = 0;
+    while i < beside.len() {
+        (metrics[n], n, i) = (beside[i], n + 1, i + 1);
     }
     metrics
 };
@@ -57,11 +62,8 @@ fn retention() -> impl Iterator<Item = (f64, M)> {
     RecallTest::retention().map(|(test, turns)| (f64::from(turns), M::Recall(test, RecallScore::Bits)))
 }
 
-/// The probability of each candidate of an item.
-pub type Scores = Vec<f64>;
-
 fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
-    recall_over(s, &items)
+    recall_over(s, &|test| items(test, Rivals::at(s.scale)))
 }
 
 /// The items of a test by its name; none where the test is left out.
@@ -104,6 +106,14 @@ impl<'a> Contrast<'a> {
             readings.extend(examine(self.tokenizer, items, condition, answers)?);
             Ok(())
         })?;
+        let names_rivals = |test: &RecallTest| {
+            usable(self.tokenizer, items(test.name())).is_some_and(|items| items.iter().any(|i| i.rivals))
+        };
+        if RecallTest::ALL.iter().any(names_rivals) {
+            for (condition, reader) in READERS {
+                readings.extend(examine(self.tokenizer, items, condition, &|i| Ok(reader(i)))?);
+            }
+        }
         readings.push(seen);
         readings.extend(self.cut_tokens(items)?);
         Ok(readings)
@@ -159,6 +169,13 @@ fn examine(
         let marks = mark(&items, &with(&items)?);
         for (score, f) in SCORES {
             readings.push(Reading::over(M::Recall(test, score), by_template(&items, &marks, f)));
+        }
+        if items.iter().any(|item| item.rivals) {
+            for (score, rivals) in [(RecallScore::WithRivals, true), (RecallScore::WithoutRivals, false)] {
+                let of = items.iter().zip(&marks).filter(|(item, _)| item.rivals == rivals);
+                let credit = of.map(|(item, mark)| (item.template as u64, mark.credit));
+                readings.push(Reading::over(M::Recall(test, score), ItemValues::new(1, credit)));
+            }
         }
         chance = Some(1.0 / items[0].candidates.len() as f64);
         let accuracy = readings.iter().rfind(|r| r.metric == M::Recall(test, RecallScore::Accuracy));
@@ -250,36 +267,6 @@ fn by_template(items: &[ClozeItem], marks: &[ItemScore], f: Mark) -> ItemValues 
     ItemValues::new(1, items.iter().zip(marks).map(|(item, mark)| (item.template as u64, f(mark))))
 }
 
-/// Every candidate alike.
-pub fn uniform(items: &[ClozeItem]) -> Vec<Scores> {
-    items.iter().map(|i| vec![1.0 / i.candidates.len() as f64; i.candidates.len()]).collect()
-}
-
-/// Reads the candidate where the item says that its evidence stands, and bets on it: perfect
-/// exactly when the needle was shown.
-pub fn copy_oracle(items: &[ClozeItem]) -> Vec<Scores> {
-    let one = |item: &ClozeItem| {
-        let shown = item.context.get(item.evidence..).unwrap_or_default().trim_start();
-        let stands = |c: &String| {
-            shown.strip_prefix(c.trim()).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
-        };
-        let found = item.candidates.iter().position(stands);
-        let n = item.candidates.len() as f64;
-        let (sure, rest) = (1.0 - 1e-9, 1e-9 / (n - 1.0));
-        let p = |i| {
-            if found.is_none() {
-                1.0 / n
-            } else if found == Some(i) {
-                sure
-            } else {
-                rest
-            }
-        };
-        (0..item.candidates.len()).map(p).collect()
-    };
-    items.iter().map(one).collect()
-}
-
 /// Scores items by likelihood. The model sees the last `memory` tokens before the stem, and of
 /// all that as much as the window (its own unless given) holds, truncated from the left.
 fn score(
@@ -357,7 +344,8 @@ mod tests {
     fn a_conversation_too_long_is_cut_on_the_left() {
         let text = "A: My favorite color is blue.\nB: I see.\n";
         let tokenizer = Tokenizer::train(&[text], 280).unwrap();
-        let item = ClozeItem { context: text.repeat(3), ..items("three_turn_memory").unwrap().remove(0) };
+        let item = items("three_turn_memory", Rivals::Absent).unwrap().remove(0);
+        let item = ClozeItem { context: text.repeat(3), ..item };
         let (context, stem) =
             (tokenizer.encode(&item.context).unwrap(), tokenizer.encode(&item.stem).unwrap());
         let whole = [context.as_slice(), &stem].concat();
