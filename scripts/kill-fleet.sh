@@ -73,8 +73,8 @@ until_done() { # what number out command…
     pid=$!
     signal=KILL
     [ $((RANDOM % 4)) -ne 0 ] || signal=TERM
-    # As often short as long: from a twentieth of a second to eight.
-    sleep "$(awk -v r="$RANDOM" 'BEGIN { printf "%.3f", 0.05 * exp(r / 32767 * log(160)) }')"
+    # As often short as long: from a twentieth of a second to twenty.
+    sleep "$(awk -v r="$RANDOM" 'BEGIN { printf "%.3f", 0.05 * exp(r / 32767 * log(400)) }')"
     where=$what
     [ "$what" = report ] || where=$(stage "$number" "$out" "${names[$number]}")
     kill -"$signal" "$pid" 2>/dev/null || signal=none

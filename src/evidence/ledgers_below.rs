@@ -27,7 +27,7 @@ impl Ledger {
             Err(LedgerError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Self::at(path),
             other => other?,
         };
-        all.add(Self::of_runs(folder)?);
+        all.add([Self::of_runs(folder)?]);
         Ok(all)
     }
 
@@ -46,13 +46,13 @@ impl Ledger {
         };
         let read: Result<Vec<Self>, LedgerError> = paths.par_iter().map(named).collect();
         let mut all = Self::default();
-        read?.into_iter().for_each(|ledger| all.add(ledger));
+        all.add(read?);
         Ok(all)
     }
 
     /// These lines and those of another ledger; what is added goes where it would have gone.
     pub fn joined(mut self, other: Self) -> Self {
-        self.add(other);
+        self.add([other]);
         self
     }
 
@@ -76,15 +76,19 @@ impl Ledger {
         promised.difference(&there).count()
     }
 
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, others: impl IntoIterator<Item = Self>) {
         // Each ledger counts its own promises.
         let content = |manifest: &Manifest| Manifest { number: 0, ..manifest.clone() };
-        let known: BTreeSet<_> = self.manifests().map(content).collect();
-        let is_new =
-            |line: &Line| !matches!(line, Line::Manifest(manifest) if known.contains(&content(manifest)));
-        self.lines.extend(other.lines.into_iter().filter(is_new));
-        self.faults.extend(other.faults);
-        self.breaks.join(other.breaks);
+        let mut known: BTreeSet<_> = self.manifests().map(content).collect();
+        for other in others {
+            let promised: Vec<_> = other.manifests().map(content).collect();
+            let is_new =
+                |line: &Line| !matches!(line, Line::Manifest(manifest) if known.contains(&content(manifest)));
+            self.lines.extend(other.lines.into_iter().filter(is_new));
+            self.faults.extend(other.faults);
+            self.breaks.join(other.breaks);
+            known.extend(promised);
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 //! from their own table. A ledger that names
 //! anything else is unreadable, so a misspelt metric can never pass for a missing one.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::recall_tests::{Canary, RecallScore, RecallTest};
@@ -284,7 +287,9 @@ metrics! {
 impl Metric {
     /// The metric of that id.
     pub fn find(id: &str) -> Option<Metric> {
-        Metric::ALL.iter().copied().find(|m| m.id() == id)
+        static BY_ID: LazyLock<HashMap<&'static str, Metric>> =
+            LazyLock::new(|| Metric::ALL.iter().map(|metric| (metric.id(), *metric)).collect());
+        BY_ID.get(id).copied()
     }
 
     /// The values that the metric can take, ends included, where its unit limits them.

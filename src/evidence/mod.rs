@@ -19,6 +19,6 @@ pub use ledger::{Ledger, LedgerError, Line};
 pub use ledgers_below::{LEDGER, RUNS};
 pub use measurement::{Condition, Measurement, Subject, Value};
 pub use metric::{Direction, Metric};
-pub use provenance::{ExpectedRun, Field, Iteration, Manifest, PROGRAM_REVISION, Provenance, SCHEMA};
+pub use provenance::{Basis, ExpectedRun, Field, Iteration, Manifest, PROGRAM_REVISION, Provenance, SCHEMA};
 pub use ratings::{Choice, Compared, Key, Pair, Rating, RatingError, Tally, read_ratings};
 pub use recall_tests::{Canary, RecallScore, RecallTest, RecallTier, Suite};

@@ -129,6 +129,33 @@ impl Field {
     }
 }
 
+/// What stands behind a field of a provenance (ruling R22).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// Taken from what computed, where it computed.
+    Observed,
+    /// Stated, and held against what was observed by the criterion of this name.
+    CheckedBy(&'static str),
+    /// Stated alone.
+    Declared,
+}
+
+impl Field {
+    /// What stands behind it.
+    pub const fn basis(self) -> Basis {
+        match self {
+            // The program's own digest, the device that holds the tensors, and digests of tokens and weights.
+            Field::Revision | Field::Device | Field::Fed | Field::Weights => Basis::Observed,
+            Field::Data | Field::Order => Basis::CheckedBy("loss-is-observed"),
+            Field::Recipe | Field::Precision => Basis::CheckedBy("audit-training"),
+            Field::Tokenizer | Field::Preprocessing => Basis::CheckedBy("audit-answers"),
+            Field::Validation => Basis::CheckedBy("audit-evaluation"),
+            Field::Stopping => Basis::CheckedBy("tokens-matched"),
+            Field::Tuning => Basis::Declared,
+        }
+    }
+}
+
 /// What one trial of one scale is expected to be, for every model alike.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

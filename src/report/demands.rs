@@ -1,6 +1,6 @@
 //! What the gate demands, in words: in a few for the reports, in a sentence for `v5gate explain`.
 
-use crate::evidence::{Direction, Field, Value};
+use crate::evidence::{Basis, Direction, Field, Value};
 use crate::gate::{
     AgreementRule, CompositeRule, ContrastRule, Criterion, EXACT, Effect, HistoryRule, Identity, LawRule,
     MeanRule, ModelScope, PairedRule, ProvenanceRule, RatioThreshold, Rule, ScalingRule, SingleRule,
@@ -36,7 +36,11 @@ pub fn demanded(rule: Rule) -> String {
         }
         Rule::Paired(PairedRule::Trials(rule)) => of_contrast(rule),
         Rule::Provenance(ProvenanceRule::Same(Field::Fed)) => "the same batches consumed".to_owned(),
-        Rule::Provenance(ProvenanceRule::Same(field)) => format!("same {}", field.name()),
+        Rule::Provenance(ProvenanceRule::Same(field)) => match field.basis() {
+            Basis::Observed => format!("same {}", field.name()),
+            Basis::CheckedBy(row) => format!("same {} (stated; `{row}` looks)", field.name()),
+            Basis::Declared => format!("same {} (declared alone)", field.name()),
+        },
         Rule::Provenance(ProvenanceRule::Distinct(field)) => {
             format!("{} of its own in every trial", field.name())
         }

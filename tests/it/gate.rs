@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use v5gate::evidence::{
-    Canary, Condition, Direction, ExpectedRun, Field, Ledger, Line, Metric, RecallScore, RecallTest,
+    Basis, Canary, Condition, Direction, ExpectedRun, Field, Ledger, Line, Metric, RecallScore, RecallTest,
 };
 use v5gate::gate::{
     AgreementRule, CRITERIA, CompositeRule, ContrastRule, Criterion, Effect, Estimate, Fact, Finding, GPT2,
@@ -768,6 +768,28 @@ proptest! {
         });
         prop_assert_eq!(a, b);
     }
+}
+
+/// Ruling R22: what a provenance states is looked at by a row that every scale requires; what is declared alone is
+/// marked, and is no number of a model.
+#[test]
+fn what_is_stated_is_looked_at() {
+    let mut declared = Vec::new();
+    for c in CRITERIA {
+        let Rule::Provenance(ProvenanceRule::Same(field)) = c.rule else { continue };
+        match field.basis() {
+            Basis::Observed => {}
+            Basis::CheckedBy(id) => {
+                let looks = row(id);
+                assert!(!looks.metrics.is_empty() && !about_sources(looks), "{} by {id}", c.id);
+                let required = |scale: &Scale| looks.role(scale) == Some(Role::Required);
+                let asked = SCALES.iter().filter(|scale| c.role(scale) == Some(Role::Required));
+                assert!(asked.into_iter().all(required), "{} by {id}", c.id);
+            }
+            Basis::Declared => declared.push(c.id),
+        }
+    }
+    assert_eq!(declared, ["same-tuning"]);
 }
 
 #[test]
