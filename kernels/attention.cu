@@ -34,6 +34,7 @@
 // hold at a time: blocks of G heads go first, the longest of them first.
 
 #include "tile.cuh"
+#include "vectors.cuh"
 
 namespace v5::attention {
 
@@ -55,14 +56,12 @@ constexpr unsigned TALL = sizeof(T) == 2 && D <= 64 ? 2 : 1;
 template <unsigned D>
 constexpr unsigned ROW = D + 8;
 
-__device__ __forceinline__ float exp2_fast(float x) {
-#ifdef V5_EMULATE
-  return std::exp2(x);
-#else
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
+/// A value from which nothing is computed ahead of time: what is cheap to make anew must not wait in registers.
+__device__ __forceinline__ unsigned anew(unsigned x) {
+#ifndef V5_EMULATE
+  asm volatile("" : "+r"(x));
 #endif
+  return x;
 }
 
 __device__ __forceinline__ void put_two(float *to, float a, float b) { to[0] = a, to[1] = b; }
@@ -161,31 +160,36 @@ __device__ __forceinline__ void put(T *to, unsigned stride, unsigned rows, unsig
   }
 }
 
-/// 16·M rows of left operands, held in registers or taken from shared memory anew each time.
-template <class T, unsigned D, unsigned M, bool HELD>
+/// 16·M rows of left operands: the first HELD sixteens of columns in registers, the others taken from shared memory
+/// anew each time.
+template <class T, unsigned D, unsigned M, unsigned HELD>
 struct Left {
-  TileA<T> held[HELD ? M : 1][HELD ? D / 16 : 1];
+  TileA<T> held[HELD ? M : 1][HELD ? HELD : 1];
   const T *from;
 
   __device__ __forceinline__ void take(const T *rows) {
     from = rows;
-    if constexpr (HELD) {
 #pragma unroll
-      for (unsigned m = 0; m < M; m++)
+    for (unsigned m = 0; m < (HELD ? M : 0); m++)
 #pragma unroll
-        for (unsigned k = 0; k < D / 16; k++) load(held[m][k], from + 16 * m * ROW<D> + 16 * k, ROW<D>);
-    }
+      for (unsigned k = 0; k < HELD; k++) load(held[m][k], from + 16 * m * ROW<D> + 16 * k, ROW<D>);
   }
   __device__ __forceinline__ TileA<T> at(unsigned m, unsigned k) const {
-    if constexpr (HELD) return held[m][k];
+    if constexpr (HELD > 0)
+      if (k < HELD) return held[m][k];
     TileA<T> a;
     load(a, from + 16 * m * ROW<D> + 16 * k, ROW<D>);
     return a;
   }
 };
+/// All columns where there are registers for them, or none.
+template <class T, unsigned D>
+constexpr unsigned WHOLE = sizeof(T) == 2 ? D / 16 : 0;
+template <class T, unsigned D>
+constexpr unsigned WHOLE_TWICE = D <= 64 ? WHOLE<T, D> : 0;
 
 /// x = left · rowsᵀ: inner products with N rows in shared memory.
-template <unsigned N, class T, unsigned D, unsigned M, bool HELD>
+template <unsigned N, class T, unsigned D, unsigned M, unsigned HELD>
 __device__ __forceinline__ void products(float (&x)[M][N / 8][4], const Left<T, D, M, HELD> &left,
                                          const T *rows) {
 #pragma unroll
@@ -261,7 +265,7 @@ struct Seen {
   }
 
   /// N more keys, numbered from `first`. Row r of the warp sees keys up to sees + r; c is scale · log2(e).
-  template <unsigned N, class T, bool HELD>
+  template <unsigned N, class T, unsigned HELD>
   __device__ __forceinline__ void add(const Left<T, D, M, HELD> &q, const T *k, const T *v, float c,
                                       unsigned first, unsigned sees) {
     unsigned lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
@@ -348,7 +352,7 @@ __device__ __forceinline__ void output(const T *qkv, const T *k, const T *v, T *
 
   unsigned row = start + 16 * M * warp, sees = s.past + row;
   T *own = q_room + 16 * M * warp * ROW<D>;
-  Left<T, D, M, sizeof(T) == 2> q;
+  Left<T, D, M, WHOLE<T, D>> q;
   q.take(own);
   Seen<D, M> x;
   x.nothing();
@@ -414,7 +418,7 @@ __device__ __forceinline__ void decode(const T *qkv, const T *k, const T *v, T *
   for (unsigned i = 0; i + 1 < BUFFERS; i++) stage(i);
   copy_wait<BUFFERS - 1>();
   __syncthreads();
-  Left<T, D, 1, sizeof(T) == 2> q;
+  Left<T, D, 1, WHOLE<T, D>> q;
   q.take(q_room);
   Seen<D, 1> x;
   x.nothing();
@@ -564,7 +568,6 @@ template <class T, unsigned D>
 __device__ __forceinline__ void queries(const T *qkv, const T *k, const T *v, const T *dy,
                                         const float *exponents, const float *alongs, T *dqkv, Sizes s) {
   constexpr unsigned M = TALL<T, D>, Q = 16 * M * WARPS, N = 32;
-  constexpr bool HELD = sizeof(T) == 2 && D <= 64;
   SHARED(raw);
   const unsigned heads = s.heads, size = s.size, time = s.time, width = heads * size, stride = s.stride;
   unsigned pair = blockIdx.z * gridDim.x + blockIdx.x, b = pair / heads, h = pair % heads;
@@ -602,7 +605,7 @@ __device__ __forceinline__ void queries(const T *qkv, const T *k, const T *v, co
   clear<D, M>(dq);
   copy_wait<1>();
   __syncthreads();
-  Left<T, D, M, HELD> q, out;
+  Left<T, D, M, WHOLE_TWICE<T, D>> q, out;
   q.take(q_room + 16 * M * warp * ROW<D>);
   out.take(dy_room + 16 * M * warp * ROW<D>);
   float c = s.scale * LOG2E;
@@ -650,7 +653,6 @@ template <class T, unsigned D>
 __device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const T *dy,
                                      const float *exponents, const float *alongs, T *dqkv, Sizes s) {
   constexpr unsigned M = TALL<T, D>, K = 16 * M * WARPS, N = M == 2 || sizeof(T) == 4 ? 16 : 32;
-  constexpr bool HELD = sizeof(T) == 2 && D <= 64;
   SHARED(raw);
   const unsigned heads = s.heads, size = s.size, time = s.time, width = heads * size, stride = s.stride;
   unsigned pair = blockIdx.z * gridDim.x + blockIdx.x, b = pair / heads, h = pair % heads;
@@ -659,23 +661,23 @@ __device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const
   unsigned g = lane / 4, t = lane % 4;
   k += (size_t(b) * (s.past + time) + s.past) * stride + s.k_at + h * size;
   v += (size_t(b) * (s.past + time) + s.past) * stride + s.v_at + h * size;
-  size_t rows_before = size_t(b) * time;
-  const T *queries = qkv + rows_before * 3 * width + h * size;
-  dy += rows_before * width + h * size;
-  // The first half of the threads fetches exponents, the second alongs.
-  bool low = threadIdx.x < STREAM;
-  const float *mark = (low ? exponents : alongs) + size_t(pair) * time;
 
   T *k_room = reinterpret_cast<T *>(raw), *v_room = k_room + K * ROW<D>, *stream = v_room + K * ROW<D>;
   float *marks = reinterpret_cast<float *>(stream + 4 * STREAM * ROW<D>);
   auto stage = [&](unsigned tile) {
     unsigned first = start + tile * STREAM;
     T *to = stream + tile % 2 * (2 * STREAM * ROW<D>);
-    fetch<STREAM, THREADS, D>(to, queries, 3 * width, first, time, size, threadIdx.x);
-    fetch<STREAM, THREADS, D>(to + STREAM * ROW<D>, dy, width, first, time, size, threadIdx.x);
+    size_t before = size_t(anew(b)) * time * width;
+    unsigned column = anew(h) * size;
+    fetch<STREAM, THREADS, D>(to, qkv + 3 * before + column, 3 * width, first, time, size, threadIdx.x);
+    fetch<STREAM, THREADS, D>(to + STREAM * ROW<D>, dy + before + column, width, first, time, size, threadIdx.x);
     copy_commit();
+    // The first half of the threads fetches exponents, the second alongs.
     unsigned i = first + threadIdx.x % STREAM;
-    marks[tile % 2 * (2 * STREAM) + threadIdx.x] = i < time ? mark[i] : low ? INFINITY : 0.0f;
+    bool low = threadIdx.x < STREAM;
+    const float *mark = low ? exponents : alongs;
+    marks[tile % 2 * (2 * STREAM) + threadIdx.x] =
+        i < time ? mark[size_t(anew(pair)) * time + i] : low ? INFINITY : 0.0f;
   };
   fetch<K, THREADS, D>(k_room, k, stride, start, time, size, threadIdx.x);
   fetch<K, THREADS, D>(v_room, v, stride, start, time, size, threadIdx.x);
@@ -687,7 +689,9 @@ __device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const
 
   unsigned row = start + 16 * M * warp;
   T *own_k = k_room + 16 * M * warp * ROW<D>, *own_v = v_room + 16 * M * warp * ROW<D>;
-  Left<T, D, M, HELD> key, value;
+  // The values' other half is taken anew: with all of them the sums would not fit.
+  Left<T, D, M, WHOLE_TWICE<T, D>> key;
+  Left<T, D, M, M == 2 && D == 64 ? WHOLE_TWICE<T, D> - 2 : WHOLE_TWICE<T, D>> value;
   key.take(own_k);
   value.take(own_v);
   float dk[M][D / 8][4], dv[M][D / 8][4];
@@ -732,7 +736,7 @@ __device__ __forceinline__ void keys(const T *qkv, const T *k, const T *v, const
 #pragma unroll
       for (unsigned i = 0; i < 4; i++) dk[m][n][i] *= s.scale;
   unsigned rows = row < time ? time - row : 0;
-  T *to = dqkv + (rows_before + row) * 3 * width + width + h * size;
+  T *to = dqkv + (size_t(anew(b)) * time + row) * 3 * width + width + h * size;
   put<T, D, M>(to, 3 * width, rows, size, own_k, dk);
   put<T, D, M>(to + width, 3 * width, rows, size, own_v, dv);
 }

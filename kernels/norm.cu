@@ -6,7 +6,7 @@
 //
 // A warp per group of a row: grid [rows·groups/8], 256 threads. `norm_weights`: grid [cols/32, rows/chunk], 256
 // threads, 2 KB shared.
-#include "common.cuh"
+#include "vectors.cuh"
 
 namespace v5::norm {
 
@@ -14,29 +14,45 @@ struct Moments {
   float mean, inverse;
 };
 
-/// f(column, value) of every column of the group that is this lane's.
-template <class T, class F>
-__device__ __forceinline__ void each(const T *x, unsigned size, F f) {
+/// As many elements as a lane takes at a time.
+template <unsigned K> struct Few {
+  static constexpr unsigned COUNT = K;
+};
+
+/// Whether a group's elements there may be read and written as whole packs.
+template <class T> __device__ __forceinline__ bool whole(const T *from, unsigned size) {
+  return size % Pack<T>::N == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0;
+}
+
+/// f(column, Few) for the columns of a group that are this lane's: 16 bytes at a time where they are `packed`.
+template <class T, class F> __device__ __forceinline__ void each(unsigned size, bool packed, F f) {
   constexpr unsigned N = Pack<T>::N;
   unsigned lane = threadIdx.x % WARP;
-  if (size % N == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0) {
-    for (unsigned i = lane * N; i < size; i += WARP * N) {
-      Pack<T> p = load_pack(x + i);
-#pragma unroll
-      for (unsigned e = 0; e < N; e++) f(i + e, wide(p.x[e]));
-    }
+  if (packed) {
+    for (unsigned i = lane * N; i < size; i += WARP * N) f(i, Few<N>());
   } else {
-    for (unsigned i = lane; i < size; i += WARP) f(i, wide(x[i]));
+#pragma unroll 1
+    for (unsigned i = lane; i < size; i += WARP) f(i, Few<1>());
   }
 }
 
 template <class T>
-__device__ __forceinline__ Moments moments(const T *x, unsigned size, unsigned centred, float eps) {
-  float sum = 0;
-  if (centred) each(x, size, [&](unsigned, float v) { sum += v; });
+__device__ __forceinline__ Moments moments(const T *x, unsigned size, bool packed, unsigned centred, float eps) {
+  float sum = 0, square = 0;
+  if (centred)
+    each<T>(size, packed, [&](unsigned i, auto few) {
+      float v[few.COUNT];
+      load_few(v, x + i);
+#pragma unroll
+      for (unsigned e = 0; e < few.COUNT; e++) sum += v[e];
+    });
   float mean = centred ? warp_sum(sum) / size : 0.0f;
-  float square = 0;
-  each(x, size, [&](unsigned, float v) { square += (v - mean) * (v - mean); });
+  each<T>(size, packed, [&](unsigned i, auto few) {
+    float v[few.COUNT];
+    load_few(v, x + i);
+#pragma unroll
+    for (unsigned e = 0; e < few.COUNT; e++) square += (v[e] - mean) * (v[e] - mean);
+  });
   return {mean, 1.0f / sqrtf(warp_sum(square) / size + eps)};
 }
 
@@ -46,11 +62,19 @@ __device__ void forward(const T *x, const float *w, const float *b, T *y, unsign
   unsigned task = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, size = cols / groups;
   if (task >= rows * groups) return;
   size_t at = size_t(task / groups) * cols + task % groups * size;
-  Moments m = moments(x + at, size, centred, eps);
-  const float *wg = w + task % groups * size, *bg = b ? b + task % groups * size : nullptr;
+  const T *from = x + at;
   T *to = y + at;
-  each(x + at, size, [&](unsigned i, float v) {
-    to[i] = narrow<T>((v - m.mean) * m.inverse * wg[i] + (bg ? bg[i] : 0.0f));
+  bool packed = whole(from, size) && whole(to, size);
+  Moments m = moments(from, size, packed, centred, eps);
+  const float *wg = w + task % groups * size, *bg = b ? b + task % groups * size : nullptr;
+  each<T>(size, packed, [&](unsigned i, auto few) {
+    float v[few.COUNT], by[few.COUNT], more[few.COUNT] = {};
+    load_few(v, from + i);
+    load_floats(by, wg + i);
+    if (bg) load_floats(more, bg + i);
+#pragma unroll
+    for (unsigned e = 0; e < few.COUNT; e++) v[e] = (v[e] - m.mean) * m.inverse * by[e] + more[e];
+    store_few(to + i, v);
   });
 }
 
@@ -61,23 +85,39 @@ __device__ void backward(const T *x, const float *w, const T *dy, T *dx, float *
   unsigned task = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, size = cols / groups;
   if (task >= rows * groups) return;
   size_t at = size_t(task / groups) * cols + task % groups * size;
-  Moments m = moments(x + at, size, centred, eps);
-  if (threadIdx.x % WARP == 0) stats[2 * task] = m.mean, stats[2 * task + 1] = m.inverse;
-  const float *wg = w + task % groups * size;
   const T *from = x + at, *slope = dy + at;
   T *to = dx + at;
+  bool packed = whole(from, size) && whole(slope, size) && whole(to, size);
+  Moments m = moments(from, size, packed, centred, eps);
+  if (threadIdx.x % WARP == 0) stats[2 * task] = m.mean, stats[2 * task + 1] = m.inverse;
+  const float *wg = w + task % groups * size;
   float along = 0, shift = 0;
-  each(slope, size, [&](unsigned i, float g) {
-    g *= wg[i];
-    along += g * (wide(from[i]) - m.mean) * m.inverse;
-    shift += g;
+  each<T>(size, packed, [&](unsigned i, auto few) {
+    float v[few.COUNT], g[few.COUNT], by[few.COUNT];
+    load_few(v, from + i);
+    load_few(g, slope + i);
+    load_floats(by, wg + i);
+#pragma unroll
+    for (unsigned e = 0; e < few.COUNT; e++) {
+      g[e] *= by[e];
+      along += g[e] * (v[e] - m.mean) * m.inverse;
+      shift += g[e];
+    }
   });
   along = warp_sum(along) / size;
   shift = warp_sum(shift) / size;
   if (!centred) shift = 0;
-  each(slope, size, [&](unsigned i, float g) {
-    float normed = (wide(from[i]) - m.mean) * m.inverse;
-    to[i] = narrow<T>((g * wg[i] - shift - normed * along) * m.inverse);
+  each<T>(size, packed, [&](unsigned i, auto few) {
+    float v[few.COUNT], g[few.COUNT], by[few.COUNT];
+    load_few(v, from + i);
+    load_few(g, slope + i);
+    load_floats(by, wg + i);
+#pragma unroll
+    for (unsigned e = 0; e < few.COUNT; e++) {
+      float normed = (v[e] - m.mean) * m.inverse;
+      v[e] = (g[e] * by[e] - shift - normed * along) * m.inverse;
+    }
+    store_few(to + i, v);
   });
 }
 

@@ -3,26 +3,86 @@
 // Δ[t] = x[t−1] − x[t], x[−1] the tail. y_i = x + Δ·(μ_i + m_i) for up to five parts i, m_i [rows, d] the low-rank
 // maps' outputs, all parts behind each other, or none.
 //
-// A thread per element: grid [rows·d/256], 256 threads, no shared memory. One pass makes all parts.
-#include "common.cuh"
+// A thread has 16 bytes of a row where rows are whole packs, else as many elements one by one: grid
+// [rows·ceil(d/N)/256] for N elements in 16 bytes, 256 threads, no shared memory. One pass makes all parts.
+#include "vectors.cuh"
 
 namespace v5::token_mix {
 
+/// A thread's elements: `count` of row `row` from column `col` on.
+struct Stretch {
+  unsigned row, col, count;
+};
+template <class T> __device__ __forceinline__ Stretch stretch(unsigned rows, unsigned d) {
+  constexpr unsigned N = Pack<T>::N;
+  unsigned packs = (d + N - 1) / N, i = blockIdx.x * blockDim.x + threadIdx.x, row = i / packs;
+  unsigned col = (i - row * packs) * N;
+  return {row, col, row < rows ? min(N, d - col) : 0};
+}
+
+/// Whether a pack may be read or written there; what is missing is no obstacle.
+__device__ __forceinline__ bool whole(const void *at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; }
+
+/// `count` of N elements, widened; all of them at once where they are `packed`.
+template <class T>
+__device__ __forceinline__ void read(float (&to)[Pack<T>::N], const T *from, unsigned count, bool packed) {
+  constexpr unsigned N = Pack<T>::N;
+  if (packed) {
+    load_few(to, from);
+  } else {
+#pragma unroll
+    for (unsigned e = 0; e < N; e++) to[e] = e < count ? wide(from[e]) : 0.0f;
+  }
+}
+template <class T>
+__device__ __forceinline__ void write(T *to, const float (&x)[Pack<T>::N], unsigned count, bool packed) {
+  constexpr unsigned N = Pack<T>::N;
+  if (packed) {
+    store_few(to, x);
+  } else {
+#pragma unroll
+    for (unsigned e = 0; e < N; e++)
+      if (e < count) to[e] = narrow<T>(x[e]);
+  }
+}
+template <unsigned N>
+__device__ __forceinline__ void read_vector(float (&to)[N], const float *from, unsigned count, bool packed) {
+  if (packed) {
+    load_floats(to, from);
+  } else {
+#pragma unroll
+    for (unsigned e = 0; e < N; e++) to[e] = e < count ? from[e] : 0.0f;
+  }
+}
+
 template <class T>
 __device__ void shift_forward(const T *x, const T *tail, T *y, unsigned rows, unsigned d, unsigned time) {
-  size_t at = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (at >= size_t(rows) * d) return;
-  unsigned row = at / d, col = at % d;
-  float before = wide(row % time == 0 ? tail[size_t(row / time) * d + col] : x[at - d]);
-  y[at] = narrow<T>(before - wide(x[at]));
+  constexpr unsigned N = Pack<T>::N;
+  Stretch s = stretch<T>(rows, d);
+  if (s.count == 0) return;
+  size_t at = size_t(s.row) * d + s.col;
+  const T *previous = s.row % time == 0 ? tail + size_t(s.row / time) * d + s.col : x + at - d;
+  bool packed = d % N == 0 && whole(x) && whole(tail) && whole(y);
+  float before[N], now[N];
+  read(before, previous, s.count, packed);
+  read(now, x + at, s.count, packed);
+#pragma unroll
+  for (unsigned e = 0; e < N; e++) now[e] = before[e] - now[e];
+  write(y + at, now, s.count, packed);
 }
 
 template <class T> __device__ void shift_backward(const T *dy, T *dx, unsigned rows, unsigned d, unsigned time) {
-  size_t at = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (at >= size_t(rows) * d) return;
-  unsigned row = at / d;
-  float after = row % time + 1 < time ? wide(dy[at + d]) : 0.0f;
-  dx[at] = narrow<T>(after - wide(dy[at]));
+  constexpr unsigned N = Pack<T>::N;
+  Stretch s = stretch<T>(rows, d);
+  if (s.count == 0) return;
+  size_t at = size_t(s.row) * d + s.col;
+  bool packed = d % N == 0 && whole(dy) && whole(dx);
+  float after[N] = {}, now[N];
+  if (s.row % time + 1 < time) read(after, dy + at + d, s.count, packed);
+  read(now, dy + at, s.count, packed);
+#pragma unroll
+  for (unsigned e = 0; e < N; e++) now[e] = after[e] - now[e];
+  write(dx + at, now, s.count, packed);
 }
 
 template <class P> struct Five {
@@ -32,14 +92,25 @@ template <class P> struct Five {
 template <class T>
 __device__ void mix_forward(const T *x, const T *delta, const T *m, Five<const float *> mu, Five<T *> y,
                             unsigned rows, unsigned d) {
-  size_t n = size_t(rows) * d, at = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (at >= n) return;
-  float now = wide(x[at]), change = wide(delta[at]);
+  constexpr unsigned N = Pack<T>::N;
+  Stretch s = stretch<T>(rows, d);
+  if (s.count == 0) return;
+  size_t n = size_t(rows) * d, at = size_t(s.row) * d + s.col;
+  bool packed = d % N == 0 && whole(x) && whole(delta) && whole(m);
+#pragma unroll
+  for (unsigned i = 0; i < 5; i++) packed = packed && whole(y.part[i]);
+  float now[N], change[N];
+  read(now, x + at, s.count, packed);
+  read(change, delta + at, s.count, packed);
 #pragma unroll
   for (unsigned i = 0; i < 5; i++)
     if (y.part[i]) {
-      float by = mu.part[i][at % d] + (m ? wide(m[i * n + at]) : 0.0f);
-      y.part[i][at] = narrow<T>(now + change * by);
+      float by[N], more[N] = {};
+      read_vector(by, mu.part[i] + s.col, s.count, packed);
+      if (m) read(more, m + i * n + at, s.count, packed);
+#pragma unroll
+      for (unsigned e = 0; e < N; e++) more[e] = now[e] + change[e] * (by[e] + more[e]);
+      write(y.part[i] + at, more, s.count, packed);
     }
 }
 
@@ -47,19 +118,32 @@ __device__ void mix_forward(const T *x, const T *delta, const T *m, Five<const f
 template <class T>
 __device__ void mix_backward(const T *delta, const T *m, Five<const float *> mu, Five<const T *> dy, T *dx,
                              T *ddelta, T *dm, unsigned rows, unsigned d, unsigned parts) {
-  size_t n = size_t(rows) * d, at = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (at >= n) return;
-  float change = wide(delta[at]), sum = 0, along = 0;
+  constexpr unsigned N = Pack<T>::N;
+  Stretch s = stretch<T>(rows, d);
+  if (s.count == 0) return;
+  size_t n = size_t(rows) * d, at = size_t(s.row) * d + s.col;
+  bool packed = d % N == 0 && whole(delta) && whole(m) && whole(dx) && whole(ddelta) && whole(dm);
+#pragma unroll
+  for (unsigned i = 0; i < 5; i++) packed = packed && whole(dy.part[i]);
+  float change[N], sum[N] = {}, along[N] = {};
+  read(change, delta + at, s.count, packed);
 #pragma unroll
   for (unsigned i = 0; i < 5; i++)
     if (i < parts) {
-      float g = dy.part[i] ? wide(dy.part[i][at]) : 0.0f;
-      sum += g;
-      along += g * (mu.part[i][at % d] + (m ? wide(m[i * n + at]) : 0.0f));
-      dm[i * n + at] = narrow<T>(g * change);
+      float g[N] = {}, by[N], more[N] = {};
+      if (dy.part[i]) read(g, dy.part[i] + at, s.count, packed);
+      read_vector(by, mu.part[i] + s.col, s.count, packed);
+      if (m) read(more, m + i * n + at, s.count, packed);
+#pragma unroll
+      for (unsigned e = 0; e < N; e++) {
+        sum[e] += g[e];
+        along[e] += g[e] * (by[e] + more[e]);
+        g[e] *= change[e];
+      }
+      write(dm + i * n + at, g, s.count, packed);
     }
-  dx[at] = narrow<T>(sum);
-  ddelta[at] = narrow<T>(along);
+  write(dx + at, sum, s.count, packed);
+  write(ddelta + at, along, s.count, packed);
 }
 
 }  // namespace v5::token_mix

@@ -6,8 +6,9 @@ use super::elementwise::{column_sums, scale};
 use super::embedding::ids;
 use super::{Arg, LaunchShape, Operand, Out, OutputView, gemm, launch};
 
-/// Threads of a row's block.
-const THREADS: usize = 512;
+/// The most threads of a row's block, and the logits that each is to have at least.
+const THREADS: usize = 1024;
+const EACH: usize = 8;
 /// Logits kept at a time: a quarter of a gibibyte of float32.
 const LOGITS: usize = 64 * 1024 * 1024;
 /// Columns to which rows of logits are padded, so that products take whole tiles.
@@ -58,7 +59,8 @@ fn in_parts(
         let part_targets = targets.narrow(0, first, n)?;
         args.extend([(&part_targets).into(), (&mut each).into(), slope]);
         args.extend([vocab.into(), stride.into(), (1.0 / rows as f64).into()]);
-        launch("cross_entropy", dtype, LaunchShape::new(n, THREADS).shared(4 * THREADS / 32), &mut args)?;
+        let threads = stride.div_ceil(EACH).next_multiple_of(32).min(THREADS);
+        launch("cross_entropy", dtype, LaunchShape::new(n, threads).shared(8 * threads / 32), &mut args)?;
         drop(args);
         all.push(each.finish()?);
         if let Some(dz) = dz {

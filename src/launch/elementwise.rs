@@ -82,14 +82,23 @@ pub(crate) fn scale(x: &Tensor, by: f64) -> Result<()> {
     in_place(x, |at| launch("scale", dtype, packs(n, dtype), &mut args![at, by, n]))
 }
 
+/// How many elements a thread moves at a time: as many as 16 bytes or 8 have, if that divides all numbers of columns.
+fn of_word(t: &Tensor, columns: &[usize]) -> usize {
+    let bytes = t.dtype().size_in_bytes();
+    let first = t.layout().start_offset();
+    let fits = |&n: &usize| n > 1 && columns.iter().chain([&first]).all(|columns| columns % n == 0);
+    [16 / bytes, 8 / bytes].iter().copied().find(fits).unwrap_or(1)
+}
+
 /// Cuts columns into parts of these sizes.
 pub(crate) fn cut(x: &Tensor, sizes: &[usize]) -> Result<Vec<Tensor>> {
     let (rows, cols) = x.dims2()?;
     let mut start = 0;
     let part = |&size: &usize| {
         let mut y = Out::new(&[rows, size], x.dtype(), x)?;
-        let mut args = args![x, &mut y, rows, cols, start, size];
-        launch("columns_take", x.dtype(), LaunchShape::each(rows * size), &mut args)?;
+        let word = of_word(x, &[cols, start, size]);
+        let mut args = args![x, &mut y, rows, cols, start, size, word];
+        launch("columns_take", x.dtype(), LaunchShape::each(rows * size / word), &mut args)?;
         start += size;
         y.finish()
     };
@@ -103,8 +112,9 @@ pub(crate) fn join(parts: &[Option<Tensor>], sizes: &[usize], rows: usize) -> Re
     let mut x = Out::new(&[rows, cols], dtype, some)?;
     let mut start = 0;
     for (part, &size) in parts.iter().zip(sizes) {
-        let mut args = args![part.as_ref(), &mut x, rows, cols, start, size];
-        launch("columns_put", dtype, LaunchShape::each(rows * size), &mut args)?;
+        let word = of_word(part.as_ref().unwrap_or(some), &[cols, start, size]);
+        let mut args = args![part.as_ref(), &mut x, rows, cols, start, size, word];
+        launch("columns_put", dtype, LaunchShape::each(rows * size / word), &mut args)?;
         start += size;
     }
     x.finish()

@@ -1,9 +1,14 @@
 //! RWKV-6's token shift and mixing.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::column_sums;
 use super::{Arg, LaunchShape, Operand, Out, OutputView, args, gemm, launch, vector};
+
+/// A thread for every 16 bytes of a row.
+fn packs(rows: usize, d: usize, dtype: DType) -> LaunchShape {
+    LaunchShape::each(rows * d.div_ceil(16 / dtype.size_in_bytes()))
+}
 
 /// Δ = x[t−1] − x[t].
 pub(crate) fn shift(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
@@ -12,7 +17,7 @@ pub(crate) fn shift(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
     launch(
         "shift_forward",
         x.dtype(),
-        LaunchShape::each(rows * d),
+        packs(rows, d, x.dtype()),
         &mut args![x, &tail, &mut y, rows, d, time],
     )?;
     y.finish()
@@ -25,7 +30,7 @@ pub(crate) fn shift_backward(dy: &Tensor, batch: usize) -> Result<Tensor> {
     launch(
         "shift_backward",
         dy.dtype(),
-        LaunchShape::each(rows * d),
+        packs(rows, d, dy.dtype()),
         &mut args![dy, &mut dx, rows, d, rows / batch],
     )?;
     dx.finish()
@@ -57,7 +62,7 @@ pub(crate) fn mix(
     let missing = (parts..5).map(|_| Arg::Null);
     args.extend(outputs.iter_mut().map(Arg::from).chain(missing));
     args.extend([rows.into(), d.into()]);
-    launch("mix_forward", x.dtype(), LaunchShape::each(rows * d), &mut args)?;
+    launch("mix_forward", x.dtype(), packs(rows, d, x.dtype()), &mut args)?;
     drop(args);
     Ok(Mixes { outputs: outputs.into_iter().map(Out::finish).collect::<Result<_>>()?, maps })
 }
@@ -103,7 +108,7 @@ pub(crate) fn mix_backward(
     args.extend((0..5).map(|i| Arg::from(dys.get(i).and_then(Option::as_ref))));
     args.extend([(&mut dx).into(), (&mut ddelta).into(), (&mut dm).into()]);
     args.extend([rows.into(), d.into(), parts.into()]);
-    launch("mix_backward", delta.dtype(), LaunchShape::each(rows * d), &mut args)?;
+    launch("mix_backward", delta.dtype(), packs(rows, d, delta.dtype()), &mut args)?;
     drop(args);
     let dm = dm.finish()?;
     let dmu = (0..parts).map(|i| column_sums(&dm.get(i)?, d, None)).collect::<Result<_>>()?;
@@ -114,7 +119,7 @@ pub(crate) fn mix_backward(
 /// Gradients of a and W₂ from those of their products.
 fn low_backward(a: &Tensor, w2: &Tensor, dm: &Tensor) -> Result<(Tensor, Tensor)> {
     let ((parts, rank, d), rows) = (w2.dims3()?, a.dim(0)?);
-    let (mut da, mut dw) = (Out::like(a)?, Out::new(w2.dims(), candle_core::DType::F32, a)?);
+    let (mut da, mut dw) = (Out::like(a)?, Out::new(w2.dims(), DType::F32, a)?);
     for i in 0..parts {
         let g = Operand { start: i * rows * d, ..Operand::of(dm) };
         let w = Operand { start: i * rank * d, ..Operand::of(w2) };

@@ -183,7 +183,9 @@ pub fn causal_conv_silu(tape: &Tape, x: &Var, w: &Var, b: &Var, tail: &Tensor) -
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (b, t, c, k) in [(2, 9, 5, 4), (1, 1, 3, 4), (3, 2, 2, 3)] {
+    for (b, t, c, k) in
+        [(2, 9, 5, 4), (1, 1, 3, 4), (3, 2, 2, 3), (2, 70, 12, 4), (1, 2, 8, 4), (1, 40, 3, 8)]
+    {
         let tail = normal(&[b, k - 1, c]);
         let again = tail.clone();
         cases.push(Case::new(

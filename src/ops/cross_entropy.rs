@@ -281,7 +281,7 @@ pub fn token_losses(h: &Tensor, w: &Tensor, targets: &[u32]) -> Result<Vec<f64>>
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (n, d, v) in [(1, 3, 5), (23, 4, 7), (600, 3, 11), (19, 3, 2100)] {
+    for (n, d, v) in [(1, 3, 5), (23, 4, 7), (600, 3, 11), (19, 3, 2100), (2, 3, 20_003)] {
         let targets: Vec<u32> = (0..n).map(|i| (i * 5 % v) as u32).collect();
         let again = targets.clone();
         cases.push(Case::new(

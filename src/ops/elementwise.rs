@@ -314,17 +314,7 @@ pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
 }
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
-    vec![
-        Case::new(
-            "gelu",
-            vec![normal(&[70, 11]), normal(&[11])],
-            |tape, v| Ok(vec![gelu(tape, &v[0], &v[1])?]),
-            |t| {
-                let x = &t[0].broadcast_add(&t[1])?;
-                let u = ((x + (x.powf(3.0)? * GELU_CUBIC)?)? * GELU_SCALE)?;
-                Ok(vec![((x * (u.tanh()? + 1.0)?)? * 0.5)?])
-            },
-        ),
+    let mut all = vec![
         Case::new(
             "tanh",
             vec![normal(&[9, 11])],
@@ -355,14 +345,38 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
             |tape, v| Ok(vec![add(tape, &v[0], &tanh(tape, &v[0])?)?]),
             |t| Ok(vec![(&t[0] + t[0].tanh()?)?]),
         ),
-        Case::new(
-            "split",
-            vec![normal(&[70, 9])],
-            |tape, v| split(tape, &v[0], &[2, 3, 4]),
-            |t| {
-                let part = |start, len| t[0].narrow(1, start, len)?.contiguous();
-                Ok(vec![part(0, 2)?, part(2, 3)?, part(5, 4)?])
-            },
-        ),
-    ]
+    ];
+    // Rows of whole packs of 16 bytes or 8, and others.
+    all.extend([(70, 11), (9, 24)].map(|(rows, cols)| gelu_case(normal(&[rows, cols]), normal(&[cols]))));
+    all.extend(
+        [(70, [2, 3, 4]), (9, [8, 16, 4]), (5, [8, 16, 32])]
+            .map(|(rows, parts)| split_case(normal(&[rows, parts.iter().sum()]), parts)),
+    );
+    all
+}
+
+fn gelu_case(x: Tensor, b: Tensor) -> Case {
+    Case::new(
+        format!("gelu of {} columns", x.dims()[1]),
+        vec![x, b],
+        |tape, v| Ok(vec![gelu(tape, &v[0], &v[1])?]),
+        |t| {
+            let x = &t[0].broadcast_add(&t[1])?;
+            let u = ((x + (x.powf(3.0)? * GELU_CUBIC)?)? * GELU_SCALE)?;
+            Ok(vec![((x * (u.tanh()? + 1.0)?)? * 0.5)?])
+        },
+    )
+}
+
+fn split_case(x: Tensor, parts: [usize; 3]) -> Case {
+    let [a, b, c] = parts;
+    Case::new(
+        format!("split into {parts:?}"),
+        vec![x],
+        move |tape, v| split(tape, &v[0], &parts),
+        move |t| {
+            let part = |start, len| t[0].narrow(1, start, len)?.contiguous();
+            Ok(vec![part(0, a)?, part(a, b)?, part(a + b, c)?])
+        },
+    )
 }

@@ -290,7 +290,7 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
         all.extend([normal(&[cols]), normal(&[cols])]);
         all
     };
-    vec![
+    let mut all = vec![
         Case::new(
             "layer norm",
             inputs(1),
@@ -330,5 +330,15 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
                 Ok(vec![reference(&y, &t[2], None, 3, false, 1e-5)?])
             },
         ),
-    ]
+    ];
+    // Rows that are no whole packs of 16 bytes, and that a warp goes over more than once.
+    all.extend([(5, 11), (3, 520)].map(|(rows, cols)| {
+        Case::new(
+            format!("layer norm of {cols}"),
+            vec![normal(&[rows, cols]), normal(&[cols]), normal(&[cols])],
+            |tape, v| Ok(vec![layer_norm(tape, &v[0], &v[1], &v[2], 1e-5)?]),
+            |t| Ok(vec![reference(&t[0], &t[1], Some(&t[2]), 1, true, 1e-5)?]),
+        )
+    }));
+    all
 }

@@ -285,7 +285,12 @@ fn low_backward<T: Real>(
 }
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
-    let (b, t, d, r) = (2, 35, 6, 3);
+    // Rows of whole packs of 16 bytes, and others.
+    [6, 16].into_iter().flat_map(|d| cases_of(d, normal)).collect()
+}
+
+fn cases_of(d: usize, normal: &mut super::Normal<'_>) -> Vec<Case> {
+    let (b, t, r) = (2, 35, 3);
     let tail = normal(&[b, d]);
     let again = tail.clone();
     let rows = b * t;
@@ -294,7 +299,7 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     inputs.extend((0..5).map(|_| normal(&[d])));
     vec![
         Case::new(
-            "shift",
+            format!("shift of {d}"),
             vec![normal(&[rows, d])],
             move |tape, v| Ok(vec![token_shift(tape, &v[0], &like(&tail, &v[0])?)?]),
             move |x| {
@@ -304,13 +309,13 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
             },
         ),
         Case::new(
-            "static mix",
+            format!("static mix of {d}"),
             vec![normal(&[rows, d]), normal(&[rows, d]), normal(&[d])],
             |tape, v| Ok(vec![lerp(tape, &v[0], &v[1], &v[2])?]),
             |x| Ok(vec![(&x[0] + x[1].broadcast_mul(&x[2])?)?]),
         ),
         Case::new(
-            "low-rank mix",
+            format!("low-rank mix of {d}"),
             inputs,
             |tape, v| {
                 let mu = [&v[4], &v[5], &v[6], &v[7], &v[8]];
