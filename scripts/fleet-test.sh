@@ -171,11 +171,16 @@ def read(folder):
 
 TIMES = {"train_seconds", "train_tokens_per_second"}
 fleet, whole = map(read, sys.argv[1:])
+# A folder that is kept may hold earlier revisions' evidence too.
+revision = lambda text: json.loads(text)[3]["revision"]
+mine = {revision(text) for told in fleet.values() for text in told}
+whole = {key: {text for text in told if revision(text) in mine} for key, told in whole.items()}
+whole = {key: told for key, told in whole.items() if told}
 wrong = [key for key in fleet.keys() | whole.keys() if fleet.get(key) != whole.get(key)]
 twice = [key for key, told in fleet.items() if len(told) > 1]
 print(f"{len(whole)} measurements, {len(wrong)} differ, {len(twice)} told twice")
 for key in sorted(wrong)[:5]:
-    print(key, fleet.get(key), whole.get(key))
+    print(*key, "\n  fleet:", fleet.get(key), "\n  whole:", whole.get(key))
 sys.exit(bool(wrong or twice or not whole))
 PY
 "$binary" judge "$folder/out" >"$folder/of-fleet" || true
