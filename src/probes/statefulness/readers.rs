@@ -10,8 +10,11 @@ pub type Scores = Vec<f64>;
 /// What a reader that is sure leaves to all the others together.
 const DOUBT: f64 = 1e-9;
 
+/// What gives every candidate of every item a probability without a model.
+type NaiveReader = fn(&[ClozeItem]) -> Vec<Scores>;
+
 /// Who is asked where items name rivals: whoever is named first, last or most often is not the answer.
-pub(super) const READERS: [(Condition, fn(&[ClozeItem]) -> Vec<Scores>); 3] = [
+pub(super) const READERS: [(Condition, NaiveReader); 3] = [
     (Condition::NamedFirst, named_first),
     (Condition::NamedLast, named_last),
     (Condition::NamedMost, named_most),
