@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Copies what is judged of a folder of evidence, its ledger and those of its runs, so that nothing changes any more
-# and nothing else comes along: plain files only, links are not followed.
+# and nothing else comes along: plain files only, links are not followed. Of the runs, which stay, it takes down the
+# digests of the trained weights (weights.sha256); a trial without weights is an error.
 # Usage: scripts/snapshot.sh EVIDENCE NEW_FOLDER
 set -euo pipefail
 from=${1:?the folder of evidence}
@@ -11,3 +12,14 @@ cd "$from"
 find . -maxdepth 3 -type f \( -path ./ledger.jsonl -o -path './runs/*/ledger.jsonl' \) -print0 |
   sort -z | tar --null --files-from=- --create --file=- | tar --extract --file=- --directory="$to"
 test -n "$(find "$to" -name ledger.jsonl -print -quit)" || { echo "$from: expected a ledger.jsonl, got none" >&2; exit 1; }
+# A file may have become a link meanwhile.
+test -z "$(find "$to" ! -type f ! -type d -print -quit)" || { echo "$from: expected plain files" >&2; exit 1; }
+for run in runs/*/; do
+  case "$run" in
+    *-times-seed-*) continue ;;
+  esac
+  [ -d "$run" ] || continue
+  weights=$run"final/model.safetensors"
+  [ -f "$weights" ] || { echo "$from/$run: expected trained weights, got none" >&2; exit 1; }
+  sha256sum "$weights" >>"$to/weights.sha256"
+done
