@@ -9,7 +9,8 @@
 //! is as large in another direction; its exponentials err by up to twice as much as the standard library's. [`SPREAD`]
 //! times e leaves room for both, and four units in the last place of the quantity are added for its last rounding.
 //! Numbers that are few are looked at together with the others of their block, because the rounding of a single one
-//! may be small by chance. Weights are held against what the *saved* moments make of them, number by number, which
+//! may be small by chance. So may that of a large tensor's moment in which few numbers weigh most, as after a token of
+//! large gradient: relative to its size no tensor's rounding is taken for less than the median of all tensors'. Weights are held against what the *saved* moments make of them, number by number, which
 //! needs no such estimate: dividing by the root of a second moment would enlarge the rounding of a gradient that is
 //! zero but for rounding.
 
@@ -279,9 +280,14 @@ fn moments<N: Number>(saved: &Moments<f64>, a: &Remade<f64>, b: &Remade<N>, step
                 squares[2] += x * x;
             }
         }
-        for (group, squares) in groups {
-            let [off, apart, size] = squares.map(f64::sqrt);
-            let tolerance = SPREAD * apart + LAST_PLACES * size;
+        let groups: Vec<(String, [f64; 3])> =
+            groups.into_iter().map(|(g, s)| (g, s.map(f64::sqrt))).collect();
+        let mut shares: Vec<f64> = groups.iter().map(|(_, [_, apart, size])| apart / size).collect();
+        shares.retain(|share| share.is_finite());
+        shares.sort_by(f64::total_cmp);
+        let usual = shares.get(shares.len() / 2).copied().unwrap_or(0.0);
+        for (group, [off, apart, size]) in groups {
+            let tolerance = SPREAD * apart.max(usual * size) + LAST_PLACES * size;
             all.push(Deviation::new(format!("{what} of {group} after step {}", step + 1), off, tolerance));
         }
     }
