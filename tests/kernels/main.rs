@@ -6,6 +6,7 @@
 //! tensor cores and cuBLAS do what their manuals say, and how fast.
 
 mod compare;
+mod cubins;
 mod races;
 mod training;
 
@@ -18,6 +19,7 @@ fn main() {
     let mut trials = compare::trials("emulated", Some(&Device::Cpu));
     trials.extend(training::trials("emulated", true));
     trials.extend(races::trials());
+    trials.extend(cubins::trials());
     #[cfg(feature = "cuda")]
     {
         let gpu = v5gate::device::choose();
