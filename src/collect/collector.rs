@@ -220,7 +220,7 @@ impl<'a> Collector<'a> {
     }
 
     /// What a trial's training is, and where it happens.
-    fn place(&self, trial: Trial) -> Result<(TrainJob<'_>, RunDir), CollectError> {
+    pub(super) fn place(&self, trial: Trial) -> Result<(TrainJob<'_>, RunDir), CollectError> {
         let order = self.saved_order(trial.seed)?;
         let job = job(
             self.protocol,

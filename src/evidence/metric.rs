@@ -178,6 +178,7 @@ metrics! {
     MemorisedLoss, "memorised_loss", "nats/token", Lower, "Loss on 10,000 tokens trained on until learnt by heart.";
     PlateauImprovement, "plateau_improvement", "share", Neither, "Relative fall of the validation loss over the last 10 % of tokens.";
     ReferenceLossRatio, "reference_loss_ratio", "ratio", Neither, "Final loss of GPT-2 trained here divided by that of a reference GPT-2 trained elsewhere from the same weights and batches.";
+    ReferenceDeparture, "reference_departure", "share", Lower, "Largest relative difference of the losses of these two trainings at every hundredth step and the last.";
 
     ValidationLoss, "validation_loss", "nats/token", Lower, "Mean negative log-likelihood on the held-out split, which is the validation split.";
     ValidationPerplexity, "validation_perplexity", "perplexity", Lower, "Exponential of the validation loss.";
@@ -225,6 +226,7 @@ metrics! {
     CarriedRepeats, "carried_repeats", "yes/no", Higher, "1 when reading the same again gives the same bits, one sequence and several.";
     EvaluationError, "evaluation_error", "ratio", Lower, "Relative error of hidden states of a pass as evaluation makes it against one that is recorded for training; the largest over positions.";
     LearntSavedOrder, "learnt_saved_order", "yes/no", Higher, "1 when the tokens looked up and the targets of the loss were, in every step, those of the order that the seed stands for.";
+    MixtureError, "mixture_error", "share", Lower, "Largest distance of a part's share of the tokens that were learnt from, as the saved order has it, from the share declared; 0 where the text is no mixture.";
     RateError, "rate_error", "share", Lower, "Largest distance of a learning rate that the optimizer applied from the recipe's, as a share of the highest.";
     SettingsError, "settings_error", "ratio", Lower, "Largest relative distance of decay, betas, epsilon or clipping that the optimizer applied from the recipe's.";
     PartWeightError, "part_weight_error", "ratio", Lower, "Largest distance from one of the weights with which a step's micro-batches entered its gradient, summed.";

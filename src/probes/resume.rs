@@ -24,8 +24,7 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let warmup_steps = s.recipe.warmup_steps.min(STEPS / 2);
     let recipe =
         Recipe { token_count: tokens, batch_size, micro_batch_size: 1, warmup_steps, ..s.recipe.clone() };
-    let windows = crate::data::batches::window_count(s.dataset.train.len(), recipe.context_length);
-    let order = crate::data::batches::Order::draw(windows, batch_size * STEPS as usize, s.seed)?;
+    let order = s.dataset.order(recipe.context_length, batch_size * STEPS as usize, s.seed)?;
     let job = TrainJob {
         config: s.model.config(),
         batches: Batches::new(&s.dataset.train, order, recipe.context_length)?,
