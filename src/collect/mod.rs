@@ -3,11 +3,13 @@
 //! Invariant: only `measure` makes a `Measurement`, so that there is no number without a source.
 
 mod audit;
+mod audit_again;
 mod audit_answers;
 mod collector;
 mod efficiency;
 mod error;
 mod item_file;
+mod lots;
 mod measure;
 mod reference;
 mod task;

@@ -86,6 +86,49 @@ impl Dataset {
     }
 }
 
+/// Most documents of a split, and most bytes of text, that are encoded again.
+const AGAIN: usize = 200;
+const BYTES_AGAIN: usize = 4 << 20;
+
+impl Dataset {
+    /// What of this data set is as its text makes it, fact by fact: the tokenizer, learnt or loaded again; how many
+    /// documents there are; and documents encoded again, all of a small split, else some, which `draw` chooses below a
+    /// bound.
+    ///
+    /// # Errors
+    /// Text or a tokenizer that cannot be had any more.
+    pub fn beside_its_text(
+        &self,
+        spec: &DataSpec,
+        data: Option<&Path>,
+        patience: &Patience<'_>,
+        draw: &mut dyn FnMut(usize) -> usize,
+    ) -> Result<Vec<(String, bool)>, DatasetError> {
+        let (source, vocabulary) = read(spec, data)?;
+        let tokenizer = made(&vocabulary, &source.train, patience)?;
+        let same = tokenizer.digest() == self.tokenizer.digest();
+        let mut facts = vec![("the tokenizer, made again".to_owned(), same)];
+        for (name, file, texts) in
+            [("training", &self.train, &source.train), ("validation", &self.valid, &source.valid)]
+        {
+            let same = file.documents() == texts.len();
+            facts.push((format!("{} documents of the {name} text", texts.len()), same));
+            let (mut bytes, all) = (0, texts.len() <= AGAIN);
+            for i in 0..texts.len().min(AGAIN) {
+                let i = if all { i } else { draw(texts.len()) };
+                bytes += texts[i].len();
+                if !same || bytes > BYTES_AGAIN && i > 0 {
+                    break;
+                }
+                let ids = tokenizer.encode(&texts[i])?;
+                let same = file.tokens(file.document(i)).eq(ids);
+                facts.push((format!("document {i} of the {name} text, encoded again"), same));
+            }
+        }
+        Ok(facts)
+    }
+}
+
 /// Reads or generates the text, then makes or reuses tokenizer and token files under `cache_dir`.
 /// `data` is the folder that paths in the specification start from.
 pub fn prepare(spec: &DataSpec, data: Option<&Path>, cache_dir: &Path) -> Result<Dataset, DatasetError> {
@@ -168,13 +211,21 @@ fn tokenizer(
     if kept.is_file() {
         return Ok(Tokenizer::from_file(&kept)?);
     }
-    let tokenizer = match vocabulary {
+    let tokenizer = made(vocabulary, text, patience)?;
+    tokenizer.save(&kept)?;
+    Ok(tokenizer)
+}
+
+fn made(
+    vocabulary: &Vocabulary,
+    text: &[String],
+    patience: &Patience<'_>,
+) -> Result<Tokenizer, DatasetError> {
+    Ok(match vocabulary {
         Vocabulary::Learn(size) => Tokenizer::learn(text, *size, patience)?,
         Vocabulary::LearnValues(size) => whole_values(conversations::tokenizer(text, *size)?)?,
         Vocabulary::Load(path) => load(path)?,
-    };
-    tokenizer.save(&kept)?;
-    Ok(tokenizer)
+    })
 }
 
 fn whole_values(tokenizer: Tokenizer) -> Result<Tokenizer, DatasetError> {

@@ -283,6 +283,10 @@ metrics! {
     AuditParameters, "audit_parameters", "tolerances", Lower, "Numbers in the tensors of the checkpoint beside the ledger's count: the difference, of which none is tolerated (ruling R23).";
     AuditItems, "audit_items", "tolerances", Lower, "Means over items, their counts and intervals computed again from the items: the largest difference from the ledger over its tolerance (rulings R22, R23).";
     AuditAnswers, "audit_answers", "tolerances", Lower, "Items of recall tests and canaries and parts of long documents asked again in float64: the largest difference from the record over its tolerance (ruling R23).";
+    AuditConfiguration, "audit_configuration", "tolerances", Lower, "Keys of the checkpoint's configuration beside the size that the rulings name: 0 where all agree (rulings R1, R23).";
+    AuditData, "audit_data", "tolerances", Lower, "Tokenizer and documents made again from the text, and how often the order reads each window: 0 where all agree (rulings R13, R23).";
+    AuditStretches, "audit_stretches", "tolerances", Lower, "Steps of the training after every kept state made again by the trainer: 0 where the record has them bit for bit (rulings R22, R23).";
+    AuditProbes, "audit_probes", "tolerances", Lower, "A probe, drawn at the time of the audit, put again as a whole: 0 where the ledger has its numbers bit for bit (rulings R22, R23).";
     ComputeEfficiencyAsWritten, "cer_as_written", "1/s", Neither, "Perplexity ÷ seconds of prefill: the document's formula, which rewards being worse; shown for traceability (ruling R10).";
 }
 

@@ -71,6 +71,10 @@ pub const OTHER_PRODUCERS: &[Producer] = &[
             Metric::AuditParameters,
             Metric::AuditItems,
             Metric::AuditAnswers,
+            Metric::AuditConfiguration,
+            Metric::AuditData,
+            Metric::AuditStretches,
+            Metric::AuditProbes,
         ],
     },
     Producer {

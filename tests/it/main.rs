@@ -1,10 +1,12 @@
 //! The integration tests, one binary.
 
 mod audit;
+mod audited_again;
 mod audited_answers;
 mod benchmarks;
 mod bleu;
 mod bos;
+mod brief;
 mod cli;
 mod cli_answers;
 mod data;

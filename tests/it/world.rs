@@ -323,7 +323,7 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::AuditInitialWeights | M::AuditTraining | M::AuditEvaluation | M::AuditItems | M::AuditAnswers => {
             0.2
         }
-        M::AuditParameters => 0.0,
+        M::AuditParameters | M::AuditConfiguration | M::AuditData | M::AuditStretches | M::AuditProbes => 0.0,
         M::StateRmsMin => 0.1,
         M::StateRmsMax => 3.0,
         M::StateDifference => 0.5,

@@ -71,6 +71,9 @@ enum Command {
         evidence: Option<PathBuf>,
         #[command(flatten)]
         collect: Collect,
+        /// Put every probe again, not one that is drawn: takes as long as all probes did.
+        #[arg(long)]
+        whole: bool,
     },
     /// Judge a ledger; reads nothing else.
     Judge {
@@ -233,11 +236,11 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Fleet(arguments) => fleet::run(&arguments),
         Command::Collect(c) => gather(&c).map(|_| 0),
-        Command::Audit { evidence, collect } => {
+        Command::Audit { evidence, collect, whole } => {
             // The ledger's path stands for the folder that it lies in.
             let folder = |path: PathBuf| if path.is_dir() { path } else { path.with_file_name("") };
             let collect = Collect { out: evidence.map(folder).or(collect.out), ..collect };
-            with_options(&collect, audit::run)
+            with_options(&collect, |protocol, options| audit::run(protocol, options, whole))
         }
         Command::Judge { ledger, json } => judge_only(&open(&ledger)?, json, false),
         Command::Report { ledger, out } => {
