@@ -8,7 +8,8 @@ import pathlib
 import sys
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
-COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#333333", "#8b5a2b"]
+COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#333333", "#8b5a2b",
+           "#7f3fbf"]
 
 
 CONVERSATIONS = {
@@ -18,6 +19,7 @@ CONVERSATIONS = {
     "gt2-lr2e-3-s1": "2 blocks, β₂ 0.95, lr 2e-3",
     "gt2-lr4e-3-b2.999-s1": "2 blocks, β₂ 0.999",
     "gt2-lr4e-3-b2.999-s2": "2 blocks, β₂ 0.999, seed 2",
+    "gt2-lr4e-3-b2.999-s3": "2 blocks, β₂ 0.999, seed 3",
     "mamba5-lr4e-3-b2.999-s1": "Mamba-2 alone, β₂ 0.999",
     "rwkv2-lr4e-3-b2.999-s1": "RWKV-6 alone, β₂ 0.999",
 }
@@ -94,8 +96,7 @@ def chart(name, title, curves, ylabel, ylim, lines=()):
 
 
 def curve(run, key):
-    at = run["keys"].index(key)
-    return [(row[0] / 1e6, row[at]) for row in run["rows"]]
+    return [(row[0] / 1e6, row[run["keys"].index(key)]) for row in run["rows"]]
 
 
 def recalled(run):
