@@ -26,13 +26,14 @@ end() {
   trap '' TERM INT HUP
   scancel --user=root 2>/dev/null || true
   sleep 1
-  # No other Slurm was here when this one began.
-  pkill -x 'slurmctld|slurmd' 2>/dev/null || true
+  # No other Slurm was here when this one began. One name at a time: pgrep and pkill take a pattern of more than 15
+  # characters for a name that no process has.
+  for daemon in slurmctld slurmd slurmstepd; do pkill -x "$daemon" 2>/dev/null || true; done
   for _ in $(seq 20); do
-    pgrep -x 'slurmctld|slurmd|slurmstepd' >/dev/null || break
+    pgrep -x slurmctld >/dev/null || pgrep -x slurmd >/dev/null || pgrep -x slurmstepd >/dev/null || break
     sleep 0.5
   done
-  pkill -KILL -x 'slurmctld|slurmd|slurmstepd' 2>/dev/null || true
+  for daemon in slurmctld slurmd slurmstepd; do pkill -KILL -x "$daemon" 2>/dev/null || true; done
   pkill -KILL -f "$folder/" 2>/dev/null || true
   if [ -e "$folder/munged.pid" ]; then kill "$(cat "$folder/munged.pid")" 2>/dev/null || true; fi
   if [ "$status" -ne 0 ]; then

@@ -16,7 +16,7 @@ use crate::heap;
 pub enum Precision {
     /// IEEE single precision throughout.
     Float32,
-    /// Activations and matrices in bfloat16; needs a GPU.
+    /// Activations and matrices in bfloat16; on a CPU slower than float32.
     Bfloat16,
     /// What the device is made for: bfloat16 on a GPU, float32 on a CPU.
     Native,
@@ -65,7 +65,7 @@ pub enum DeviceError {
 pub struct Compute {
     device: Device,
     name: String,
-    /// Whether ops go to kernels, so that bfloat16 is possible.
+    /// Whether ops go to kernels.
     kernels: bool,
 }
 
@@ -144,7 +144,7 @@ impl Compute {
         &self.name
     }
 
-    /// Whether ops go to kernels, so that bfloat16 is possible.
+    /// Whether ops go to kernels.
     pub fn has_kernels(&self) -> bool {
         self.kernels
     }

@@ -204,7 +204,9 @@ fn holder(file: &mut File) -> String {
 
 /// A finished SHA-256 as lower-case hexadecimal digits.
 pub fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits =
+        |byte: &u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'));
+    hash.finalize().iter().flat_map(digits).collect()
 }
 
 /// The SHA-256 of some bytes, in hexadecimal.

@@ -48,6 +48,7 @@ fn manifest() -> Line {
         ExpectedRun { scale: "smoke".into(), seed, recipe, data, order, tokenizer, device, precision }
     };
     Line::Manifest(Manifest {
+        parts: Vec::new(),
         schema: SCHEMA,
         material: Default::default(),
         number: 1,

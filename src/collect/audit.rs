@@ -44,18 +44,24 @@ impl AuditReport {
     }
 }
 
-/// Audits every trained trial of a protocol, adds to the ledger what it lacks, and tells what was found.
+/// Audits every trained trial of a protocol, adds to the ledger what it lacks, and tells what was found. Of the probes
+/// one of each trial is put again, or `whole`, every one.
 ///
 /// # Errors
 /// Whatever [`super::collect`] refuses, and a trial that is not trained.
-pub fn audit(protocol: &Protocol, options: &Options<'_>) -> Result<Vec<AuditReport>, CollectError> {
+pub fn audit(
+    protocol: &Protocol,
+    options: &Options<'_>,
+    whole: bool,
+) -> Result<Vec<AuditReport>, CollectError> {
     let collector = Collector::open(protocol, options)?;
     let _held = collector.exclusively(&options.out.join(super::collector::LOCK))?;
     let all: Vec<Trial> = trials(protocol).into();
     all.into_par_iter()
         .map(|trial| {
             let trained = collector.trained(trial)?;
-            let report = collector.examine(&trained, None)?;
+            let mut report = collector.examine(&trained, None)?;
+            collector.examine_again(&trained, whole, &mut report)?;
             collector.append_report(&trained, &report)?;
             Ok(report)
         })
@@ -76,12 +82,26 @@ impl Collector<'_> {
         if self.options.stop.load(Ordering::Relaxed) {
             return Err(CollectError::Interrupted);
         }
-        let report = self.examine(trained, None)?;
+        let mut report = self.examine(trained, None)?;
+        self.examine_again(trained, false, &mut report)?;
         report
             .not_covered
             .iter()
             .for_each(|what| self.options.screen.say(&format!("{}: not audited: {what}", report.trial)));
         self.append_report(trained, &report)
+    }
+
+    /// What needs no referee.
+    fn examine_again(
+        &self,
+        trained: &Trained<'_>,
+        whole: bool,
+        report: &mut AuditReport,
+    ) -> Result<(), CollectError> {
+        self.examine_configuration(trained, report);
+        self.examine_data(trained, report);
+        self.examine_stretches(trained, report);
+        self.examine_probes(trained, whole, report)
     }
 
     fn append_report(&self, trained: &Trained<'_>, report: &AuditReport) -> Result<(), CollectError> {

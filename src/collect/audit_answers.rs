@@ -2,7 +2,8 @@
 //! items again from its items (ruling R23).
 //!
 //! Which items are asked follows from a digest of the final weights, of the record and of the items' file, none of
-//! which exists before they do.
+//! which exists before they do, and from chance at the time of the audit: evidence that was made up until one draw
+//! missed what is wrong with it meets another.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use super::audit::AuditReport;
 use super::collector::Collector;
 use super::error::CollectError;
 use super::item_file::ItemFile;
+use super::lots::{Lots, chance};
 use super::trial::Trained;
 use crate::data::synthetic::canaries;
 use crate::data::synthetic::cloze;
@@ -34,19 +36,6 @@ const WINDOWS: usize = 12;
 const REACH: usize = 4_096;
 /// Blocks of long documents that are read again.
 const BLOCKS: usize = 2;
-
-/// A row of places, drawn from digests.
-struct Lots(Sha256, u64);
-
-impl Lots {
-    /// A number below the bound, which is at least 1.
-    fn below(&mut self, bound: usize) -> usize {
-        self.1 += 1;
-        let hash = self.0.clone().chain_update(self.1.to_le_bytes()).finalize();
-        let number = hash.iter().take(7).fold(0u64, |n, byte| n << 8 | u64::from(*byte));
-        (number % bound.max(1) as u64) as usize
-    }
-}
 
 /// The items of a trial by what they are about, each file read once.
 pub(super) struct Kept {
@@ -144,7 +133,8 @@ impl Collector<'_> {
         for (_, m) in kept.measured.values() {
             seed.update(m.items().unwrap_or_default());
         }
-        let mut draw = Lots(seed, 0);
+        seed.update(chance());
+        let mut draw = Lots::of(&[&seed.finalize()]);
         let mut compared = Vec::new();
         let (scale, models) = (trained.trial.scale, (weights, untrained.as_ref().ok()));
         let asked = self.cloze_again((kept, scale), models, &mut draw, &mut compared);
@@ -211,7 +201,7 @@ impl Collector<'_> {
         all.map(|(items, figures)| (usable(items), figures)).filter(|(items, _)| !items.is_empty()).collect()
     }
 
-    /// Recall tests and canaries: of every test two items and the one with the longest prompt, and one each of the
+    /// Recall tests and canaries: of every test four items and the one with the longest prompt, and one each of the
     /// untrained model and of the reset state.
     fn cloze_again<N: Number>(
         &self,
@@ -224,10 +214,13 @@ impl Collector<'_> {
         let (mut questions, mut work) = (Vec::new(), 0.0);
         for (items, figures) in self.conversation_tests(scale) {
             let longest = (0..items.len()).max_by_key(|i| items[*i].context.len()).unwrap_or(0);
+            compared.extend(beside_templates(kept, &items, &figures));
             let mut drawn = || draw.below(items.len());
             let places = [
                 (Condition::Trained, drawn()),
                 (Condition::Trained, longest),
+                (Condition::Trained, drawn()),
+                (Condition::Trained, drawn()),
                 (Condition::Trained, drawn()),
                 (Condition::Untrained, drawn()),
                 (Condition::StateReset, drawn()),
@@ -302,6 +295,16 @@ impl Collector<'_> {
         }
         report.covered.push(format!("long documents: {BLOCKS} blocks of {BLOCK} tokens"));
     }
+}
+
+/// The groups that an interval is over beside the items' templates: items of one template are not independent.
+fn beside_templates(kept: &Kept, items: &[ClozeItem], figures: &Figures) -> Vec<Deviation> {
+    let of = |(metric, _): &(Metric, ItemFigure)| {
+        let kept = kept.of(*metric, Condition::Trained)?;
+        let same = kept.groups.iter().copied().eq(items.iter().map(|item| item.template as u64));
+        Some(Deviation::fact(format!("{}: groups of items are their templates", metric.id()), same))
+    };
+    figures.iter().filter_map(of).collect()
 }
 
 /// A mean beside its items.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::error::CollectError;
 use super::measure::{curves, question, source_for};
@@ -47,6 +47,8 @@ pub struct Collector<'a> {
     pub(super) ledger: Mutex<Ledger>,
     /// What other processes have in ledgers of their own.
     others: Ledger,
+    /// The data set beside its text, once an audit has asked.
+    pub(super) text_again: OnceLock<Result<Vec<(String, bool)>, String>>,
 }
 
 /// Brings the ledger under `options.out` to where the protocol wants it, and returns it.
@@ -88,7 +90,14 @@ impl<'a> Collector<'a> {
         }
         ledger.append(&[Line::Manifest(manifest(protocol, &dataset, options.data, options.compute)?)])?;
         let others = Ledger::of_runs(options.out)?;
-        Ok(Self { protocol, options, dataset, ledger: Mutex::new(ledger), others })
+        Ok(Self {
+            protocol,
+            options,
+            dataset,
+            ledger: Mutex::new(ledger),
+            others,
+            text_again: OnceLock::new(),
+        })
     }
 
     /// The same, but what is added goes to a ledger of its own, which has the promise too.
@@ -220,7 +229,7 @@ impl<'a> Collector<'a> {
     }
 
     /// What a trial's training is, and where it happens.
-    fn place(&self, trial: Trial) -> Result<(TrainJob<'_>, RunDir), CollectError> {
+    pub(super) fn place(&self, trial: Trial) -> Result<(TrainJob<'_>, RunDir), CollectError> {
         let order = self.saved_order(trial.seed)?;
         let job = job(
             self.protocol,

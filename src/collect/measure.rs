@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::error::CollectError;
 use super::item_file::ItemFile;
 use crate::evidence::{
-    Condition, Curve, CurveError, CurveKind, Line, MeasuredItems, Measurement, Provenance, Subject, Value,
+    Condition, Curve, CurveKind, Line, MeasuredItems, Measurement, Provenance, Subject, Value,
 };
 use crate::probes::{Probe, Reading, TrainedModel};
 use crate::train::{Run, StepRecord};
@@ -50,6 +50,7 @@ pub fn question(
             | Condition::NamedLast
             | Condition::NamedMost => "none".to_owned(),
             Condition::Published => "published".to_owned(),
+            Condition::Reference => "elsewhere".to_owned(),
             Condition::Trained | Condition::StateReset | Condition::WindowMatched => trained.clone(),
         },
         ..source.clone()
@@ -115,15 +116,24 @@ fn interval(r: &Reading) -> Option<[f64; 2]> {
     }
 }
 
-/// Loss and gradient norm, thinned to what a plot shows.
+/// Loss and gradient norm of a training, thinned to what a plot shows.
 pub(super) fn curves(of: &Subject, run: &Run, source: &Provenance) -> Result<Vec<Line>, CollectError> {
-    const POINTS: usize = 200;
-    let thin = run.curve.len().div_ceil(POINTS).max(1);
     let source = Provenance { probe: "training".to_owned(), ..source.clone() };
-    let one = |kind, value: fn(&StepRecord) -> f64| -> Result<Line, CurveError> {
-        let points = run.curve.iter().step_by(thin);
-        let (x, y) = points.map(|r| (r.tokens, Value::from(value(r)))).unzip();
-        Ok(Line::Curve(Curve::new(of.clone(), kind, x, y, source.clone())?))
+    let one = |kind, value: fn(&StepRecord) -> f64| {
+        training_curve(of, kind, run.curve.iter().map(|r| (r.tokens, value(r))), &source)
     };
     Ok(vec![one(CurveKind::TrainingLoss, |r| r.loss)?, one(CurveKind::GradientNorm, |r| r.grad_norm)?])
+}
+
+/// A number of every step against tokens, thinned to what a plot shows.
+pub(super) fn training_curve(
+    of: &Subject,
+    kind: CurveKind,
+    steps: impl ExactSizeIterator<Item = (u64, f64)>,
+    source: &Provenance,
+) -> Result<Line, CollectError> {
+    const POINTS: usize = 200;
+    let thin = steps.len().div_ceil(POINTS).max(1);
+    let (x, y) = steps.step_by(thin).map(|(tokens, value)| (tokens, Value::from(value))).unzip();
+    Ok(Line::Curve(Curve::new(of.clone(), kind, x, y, source.clone())?))
 }

@@ -3,12 +3,15 @@
 //! Invariant: only `measure` makes a `Measurement`, so that there is no number without a source.
 
 mod audit;
+mod audit_again;
 mod audit_answers;
 mod collector;
 mod efficiency;
 mod error;
 mod item_file;
+mod lots;
 mod measure;
+mod reference;
 mod task;
 mod trial;
 
@@ -19,5 +22,8 @@ pub use error::CollectError;
 pub use item_file::ItemFile;
 pub(crate) use measure::to_measurement;
 pub use measure::{ProbeAnswers, question};
+pub use reference::{
+    ReferenceComparison, ReferenceHeader, ReferenceStep, ReferenceTask, export_reference, import_reference,
+};
 pub use task::{FleetTask, run_task, tasks, times_folder};
 pub use trial::{REVISION, Trained, Trial, job, manifest, provenance};

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use super::error::CollectError;
-use crate::data::batches::{Batches, Order, OrderError, window_count};
+use crate::data::batches::{Batches, Order, OrderError};
 use crate::data::dataset::Dataset;
 use crate::device::Compute;
 use crate::evidence::{Condition, ExpectedRun, Manifest, Provenance, SCHEMA, Subject};
@@ -90,7 +90,7 @@ pub(super) fn trials(protocol: &Protocol) -> VecDeque<Trial> {
 pub(super) fn order(protocol: &Protocol, dataset: &Dataset, seed: u64) -> Result<Order, OrderError> {
     let recipe = &protocol.recipe;
     let needed = recipe.steps() as usize * recipe.batch_size;
-    Order::draw(window_count(dataset.train.len(), recipe.context_length), needed, seed)
+    dataset.order(recipe.context_length, needed, seed)
 }
 
 /// What the protocol is to collect, and what is expected of every piece of evidence.
@@ -118,7 +118,9 @@ pub fn manifest(
         let subject = protocol.name.clone();
         CollectError::Probe { probe: "manifest", subject, error: Box::new(error) }
     };
+    let named = dataset.parts.len() > 1;
     Ok(Manifest {
+        parts: dataset.parts.iter().filter(|_| named).map(|part| part.name.clone()).collect(),
         material: data_digests(&protocol.eval_data(data)).map_err(failed)?,
         schema: SCHEMA,
         number: 0,

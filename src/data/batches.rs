@@ -4,8 +4,10 @@
 //! front to back and never shuffles again, so two models given one order see the same tokens at the
 //! same step.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -71,18 +73,35 @@ impl Order {
     /// Draws `needed` windows: permutation after permutation of all `n_windows`, all from one stream
     /// of the seed, so that a longer order begins with the shorter one.
     pub fn draw(n_windows: usize, needed: usize, seed: u64) -> Result<Self, OrderError> {
-        let count = u32::try_from(n_windows).map_err(|_| OrderError::TooMany(n_windows))?;
-        if count == 0 {
+        Self::draw_mixture(&[(0..n_windows, 1.0)], needed, seed)
+    }
+
+    /// The same of several parts, each a range of windows and its share (ruling R27). Whichever part is farthest
+    /// behind its share is next, so that every stretch of an order is mixed as declared, to within as many windows as there are parts;
+    /// within a part, permutation follows permutation.
+    pub fn draw_mixture(parts: &[(Range<usize>, f64)], needed: usize, seed: u64) -> Result<Self, OrderError> {
+        for (windows, _) in parts {
+            u32::try_from(windows.end).map_err(|_| OrderError::TooMany(windows.end))?;
+        }
+        if parts.is_empty() || parts.iter().any(|(windows, _)| windows.is_empty()) {
             return Err(OrderError::TooShort { expected: 1, got: 0 });
         }
         let mut random = Random::new(seed, ORDER_STREAM);
-        let mut windows = Vec::with_capacity(needed + n_windows);
-        while windows.len() < needed {
-            let mut epoch: Vec<u32> = (0..count).collect();
-            random.shuffle(&mut epoch);
-            windows.append(&mut epoch);
+        let (mut drawn, mut left) = (vec![0_usize; parts.len()], vec![VecDeque::new(); parts.len()]);
+        let mut windows = Vec::with_capacity(needed);
+        for position in 1..=needed {
+            let behind = |part: usize| parts[part].1 * position as f64 - drawn[part] as f64;
+            // Of parts that are as far behind, the first.
+            let next =
+                (1..parts.len()).fold(0, |most, part| if behind(part) > behind(most) { part } else { most });
+            if left[next].is_empty() {
+                let mut epoch: Vec<u32> = parts[next].0.clone().map(|window| window as u32).collect();
+                random.shuffle(&mut epoch);
+                left[next] = epoch.into();
+            }
+            windows.extend(left[next].pop_front());
+            drawn[next] += 1;
         }
-        windows.truncate(needed);
         Ok(Self { windows })
     }
 
@@ -113,7 +132,7 @@ impl Order {
         let wrong = |message: String| OrderError::File { path: path.to_owned(), message };
         let io = |error: io::Error| wrong(error.to_string());
         write_atomically(path, io, |file| {
-            file.write_all(&npy_header(self.len())).map_err(io)?;
+            file.write_all(&npy_header("<u4", &format!("({},)", self.len()))).map_err(io)?;
             self.windows.iter().try_for_each(|window| file.write_all(&window.to_le_bytes())).map_err(io)
         })
     }
@@ -164,8 +183,8 @@ fn npy_parts(bytes: &[u8]) -> Option<(&str, &[u8])> {
 
 /// Version 1.0 of NumPy's format: magic, length of the description, the description padded with
 /// spaces so that the data begin at a multiple of 64.
-fn npy_header(length: usize) -> Vec<u8> {
-    let description = format!("{{'descr': '<u4', 'fortran_order': False, 'shape': ({length},), }}");
+fn npy_header(kind: &str, shape: &str) -> Vec<u8> {
+    let description = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
     let padded = (10 + description.len() + 1).next_multiple_of(64) - 11;
     let mut header = b"\x93NUMPY\x01\x00".to_vec();
     header.extend((padded as u16 + 1).to_le_bytes());
@@ -227,6 +246,27 @@ impl<'a> Batches<'a> {
     /// The order being read.
     pub fn order(&self) -> &Order {
         &self.order
+    }
+
+    /// Writes what is read, window after window in order, as an array of NumPy: a row for each, its inputs and the
+    /// last target, in two bytes an id where a vocabulary of that size allows, else in four. `write` gets the bytes.
+    pub fn write_npy(
+        &self,
+        vocabulary: usize,
+        write: &mut impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (rows, length) = (self.order.len(), self.context_length + 1);
+        let narrow = vocabulary <= 1 << 16;
+        let kind = if narrow { "<u2" } else { "<u4" };
+        write(&npy_header(kind, &format!("({rows}, {length})")))?;
+        for &row in &self.order.windows {
+            let start = row as usize * self.context_length;
+            for id in self.file.tokens(start..start + length) {
+                let bytes = id.to_le_bytes();
+                write(if narrow { &bytes[..2] } else { &bytes })?;
+            }
+        }
+        Ok(())
     }
 
     /// The batch whose first row is at that position of the order.

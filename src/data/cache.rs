@@ -19,7 +19,7 @@ use super::tokenizer::{Tokenizer, TokenizerError};
 use crate::files::{sha256, write_atomically};
 
 /// Documents encoded side by side between two writes.
-const CHUNK: usize = 1024;
+const CHUNK: usize = 256;
 
 /// Token ids of many documents, read in place.
 #[derive(Debug)]
@@ -38,8 +38,20 @@ impl TokenFile {
         tokenizer: &Tokenizer,
         documents: &[String],
     ) -> Result<Self, CacheError> {
+        Self::build_or_open_telling(path, source_digest, tokenizer, documents, &|_| ())
+    }
+
+    /// The same; `tell` is told how many documents are encoded.
+    pub fn build_or_open_telling(
+        path: &Path,
+        source_digest: &str,
+        tokenizer: &Tokenizer,
+        documents: &[String],
+        tell: &dyn Fn(usize),
+    ) -> Result<Self, CacheError> {
         if !path.exists() {
-            let ids = documents.chunks(CHUNK).map(|chunk| {
+            let ids = documents.chunks(CHUNK).enumerate().map(|(i, chunk)| {
+                tell(i * CHUNK);
                 let encoded = chunk.par_iter().map(|text| tokenizer.encode(text));
                 encoded.collect::<Result<Vec<_>, _>>()
             });

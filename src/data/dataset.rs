@@ -3,70 +3,39 @@
 //! Invariant: the digest covers every byte that training and validation see, it is computed from the
 //! text at every preparation, and no validation document also occurs in training.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::batches::{Order, OrderError, window_count};
 use super::cache::{CacheError, TokenFile};
-use super::corpora::{self, CorpusError};
-use super::synthetic::cloze;
-use super::synthetic::conversations::{self, Amount, Split};
+pub use super::dataset_error::DatasetError;
+use super::sources::{Source, Vocabulary, read, refuse_overlap};
+pub use super::spec::{DataSpec, PartSource, PartSpec};
+use super::synthetic::{cloze, conversations};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::vocabulary::Patience;
 use crate::files::{FileLock, digest_of_texts, sha256, sweep};
 
-/// What to prepare. Unknown fields are refused, so that a typing error cannot go unnoticed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum DataSpec {
-    /// The built-in conversations.
-    Conversations {
-        /// Which conversations.
-        seed: u64,
-        /// About how many tokens to train on.
-        train_tokens: usize,
-        /// How many conversations to validate on.
-        valid_documents: usize,
-        /// Size of the vocabulary learnt from the training text.
-        vocab_size: usize,
-    },
-    /// Text from files under the data folder.
-    Text {
-        /// The training file.
-        train: PathBuf,
-        /// The validation file.
-        valid: PathBuf,
-        /// `train:4096` learns a vocabulary of that size; anything else is a path to a tokenizer.
-        tokenizer: String,
-    },
+/// A part of a data set that is ready to train on; a data set that is no mixture is one part.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TextPart {
+    /// Its name.
+    pub name: String,
+    /// Its declared share of the tokens that are trained on.
+    pub share: f64,
+    /// Where it lies in the training tokens.
+    pub train: Range<usize>,
+    /// Where it lies in the validation tokens.
+    pub valid: Range<usize>,
 }
 
-/// Most tokens of conversations to train on: as text and tokens they take some GB.
-const MOST_TOKENS: usize = 1_000_000_000;
-/// Most conversations to validate on.
-const MOST_DOCUMENTS: usize = 1_000_000;
-/// Most tokens of a vocabulary to be learnt.
-const MOST_VOCABULARY: usize = 1 << 20;
-
-impl DataSpec {
-    /// The key of a number that nothing can be made of, what is possible, and the number.
-    pub fn out_of_range(&self) -> Option<(&'static str, String, String)> {
-        let above = |field, got: usize, most: usize| {
-            (got > most).then(|| (field, format!("at most {most}"), got.to_string()))
-        };
-        match self {
-            Self::Conversations { seed: _, train_tokens, valid_documents, vocab_size } => {
-                above("data.train_tokens", *train_tokens, MOST_TOKENS)
-                    .or_else(|| above("data.valid_documents", *valid_documents, MOST_DOCUMENTS))
-                    .or_else(|| above("data.vocab_size", *vocab_size, MOST_VOCABULARY))
-            }
-            Self::Text { tokenizer, .. } => {
-                let size = tokenizer.strip_prefix("train:")?.parse().ok()?;
-                above("data.tokenizer", size, MOST_VOCABULARY)
-            }
-        }
-    }
+/// The windows of a text of `tokens` that begin within `range`.
+pub fn windows_in(range: &Range<usize>, tokens: usize, context_length: usize) -> Range<usize> {
+    let all = window_count(tokens, context_length);
+    let from = |at: usize| at.div_ceil(context_length).min(all);
+    from(range.start)..from(range.end)
 }
 
 /// A prepared data set.
@@ -80,15 +49,23 @@ pub struct Dataset {
     pub train: TokenFile,
     /// To measure the loss on.
     pub valid: TokenFile,
-    /// Digest of tokenizer, training and validation tokens.
+    /// Its parts, in the order of their text; a data set that is no mixture is one part.
+    pub parts: Vec<TextPart>,
+    /// Digest of tokenizer, training and validation tokens, and of a mixture's parts.
     pub digest: String,
     /// Where the training and the validation text come from.
     origins: [String; 2],
 }
 
 impl Dataset {
+    /// The order in which trainings with this seed read so many windows of the training text (rulings R13 and R27).
+    pub fn order(&self, context: usize, sequences: usize, seed: u64) -> Result<Order, OrderError> {
+        let windows = |part: &TextPart| (windows_in(&part.train, self.train.len(), context), part.share);
+        Order::draw_mixture(&self.parts.iter().map(windows).collect::<Vec<_>>(), sequences, seed)
+    }
+
     /// Refuses a data set whose training or validation text is shorter than a window of so many tokens and the token
-    /// after it.
+    /// after it, and a mixture of which a part has no window of its own.
     pub fn expect_windows(&self, context: usize) -> Result<(), DatasetError> {
         for (file, origin) in [&self.train, &self.valid].into_iter().zip(&self.origins) {
             let (expected, got) = (context.saturating_add(1), file.len());
@@ -96,81 +73,60 @@ impl Dataset {
                 return Err(DatasetError::TooShort { origin: origin.clone(), expected, context, got });
             }
         }
+        for part in &self.parts {
+            let of = [("training", &part.train, &self.train), ("validation", &part.valid, &self.valid)];
+            let empty =
+                of.into_iter().find(|(_, range, file)| windows_in(range, file.len(), context).is_empty());
+            if let Some((split, range, _)) = empty {
+                let (part, got) = (part.name.clone(), range.len());
+                return Err(DatasetError::PartTooShort { part, split, context, got });
+            }
+        }
         Ok(())
     }
 }
 
-/// Why a data set could not be prepared.
-#[derive(Debug, thiserror::Error)]
-pub enum DatasetError {
-    /// A corpus could not be read.
-    #[error(transparent)]
-    Corpus(#[from] CorpusError),
-    /// The tokenizer could not be had.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// A token file could not be built or was refused.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-    /// The specification names files but there is no folder to find them in.
-    #[error("data set of files: expected a data folder to read {train} from, got none", train = .0.display())]
-    NoDataFolder(PathBuf),
-    /// The tokenizer's size is no number.
-    #[error("tokenizer: expected train:<vocabulary size>, got {0:?}")]
-    BadTokenizer(String),
-    /// A split of the generator was asked to be empty.
-    #[error("data set {0}: expected at least one document to train on and one to validate on, got none")]
-    NoDocuments(String),
-    /// Not even one window.
-    #[error("{origin}: expected at least {expected} tokens, one more than a context of {context}, got {got}")]
-    TooShort {
-        /// A file, or the key that says how much is generated.
-        origin: String,
-        /// Tokens that are needed.
-        expected: usize,
-        /// Tokens of a window.
-        context: usize,
-        /// Tokens that there are.
-        got: usize,
-    },
-    /// The vocabulary is too small for the evaluation items.
-    #[error(
-        "conversations: expected a vocabulary with every value as one token, got {vocab_size} tokens and these split: {split:?}"
-    )]
-    SplitValues {
-        /// Its size.
-        vocab_size: usize,
-        /// Values of more than one token.
-        split: Vec<String>,
-    },
-    /// Validation would measure what was learnt by heart.
-    #[error(
-        "data set {name}: expected no validation document in training, got {count}, the first being number {first}"
-    )]
-    Overlap {
-        /// The data set.
-        name: String,
-        /// How many documents.
-        count: usize,
-        /// Which is the first, counted from zero.
-        first: usize,
-    },
-}
+/// Most documents of a split, and most bytes of text, that are encoded again.
+const AGAIN: usize = 200;
+const BYTES_AGAIN: usize = 4 << 20;
 
-/// Text before tokens.
-struct Source {
-    name: String,
-    train: Vec<String>,
-    valid: Vec<String>,
-    origins: [String; 2],
-}
-
-/// Where the vocabulary comes from.
-enum Vocabulary {
-    Learn(usize),
-    /// As [`Vocabulary::Learn`], every value of the conversations being one token.
-    LearnValues(usize),
-    Load(PathBuf),
+impl Dataset {
+    /// What of this data set is as its text makes it, fact by fact: the tokenizer, learnt or loaded again; how many
+    /// documents there are; and documents encoded again, all of a small split, else some, which `draw` chooses below a
+    /// bound.
+    ///
+    /// # Errors
+    /// Text or a tokenizer that cannot be had any more.
+    pub fn beside_its_text(
+        &self,
+        spec: &DataSpec,
+        data: Option<&Path>,
+        patience: &Patience<'_>,
+        draw: &mut dyn FnMut(usize) -> usize,
+    ) -> Result<Vec<(String, bool)>, DatasetError> {
+        let (source, vocabulary) = read(spec, data)?;
+        let tokenizer = made(&vocabulary, &source.train, patience)?;
+        let same = tokenizer.digest() == self.tokenizer.digest();
+        let mut facts = vec![("the tokenizer, made again".to_owned(), same)];
+        for (name, file, texts) in
+            [("training", &self.train, &source.train), ("validation", &self.valid, &source.valid)]
+        {
+            let same = file.documents() == texts.len();
+            facts.push((format!("{} documents of the {name} text", texts.len()), same));
+            let (mut bytes, all) = (0, texts.len() <= AGAIN);
+            for i in 0..texts.len().min(AGAIN) {
+                let i = if all { i } else { draw(texts.len()) };
+                bytes += texts[i].len();
+                if !same || bytes > BYTES_AGAIN && i > 0 {
+                    break;
+                }
+                let ids = tokenizer.encode(&texts[i])?;
+                let same = file.tokens(file.document(i)).eq(ids);
+                facts.push((format!("document {i} of the {name} text, encoded again"), same));
+            }
+        }
+        Ok(facts)
+    }
 }
 
 /// Reads or generates the text, then makes or reuses tokenizer and token files under `cache_dir`.
@@ -204,50 +160,44 @@ pub fn prepare_with(
         sweep(&folder).map_err(io)?;
     }
     let tokenizer = tokenizer(&vocabulary, &source.train, &folder, patience)?;
-    let train = TokenFile::build_or_open(&folder.join("train.tokens"), &train, &tokenizer, &source.train)?;
-    let valid = TokenFile::build_or_open(&folder.join("valid.tokens"), &valid, &tokenizer, &source.valid)?;
-    let digest = digest_of_texts(&[tokenizer.digest(), train.digest(), valid.digest()]);
-    Ok(Dataset { name: source.name, tokenizer, train, valid, digest, origins: source.origins })
-}
-
-fn read(spec: &DataSpec, data: Option<&Path>) -> Result<(Source, Vocabulary), DatasetError> {
-    match spec {
-        DataSpec::Conversations { seed, train_tokens, valid_documents, vocab_size } => {
-            let name = "conversations".to_owned();
-            let train = conversations::conversations(*seed, Split::Train, Amount::Tokens(*train_tokens));
-            let valid =
-                conversations::conversations(*seed, Split::Valid, Amount::Documents(*valid_documents));
-            if train.is_empty() || valid.is_empty() {
-                return Err(DatasetError::NoDocuments(name));
-            }
-            let origins = ["data.train_tokens", "data.valid_documents"].map(str::to_owned);
-            Ok((Source { name, train, valid, origins }, Vocabulary::LearnValues(*vocab_size)))
-        }
-        DataSpec::Text { train, valid, tokenizer } => {
-            let folder = data.ok_or_else(|| DatasetError::NoDataFolder(train.clone()))?;
-            let vocabulary = match tokenizer.strip_prefix("train:") {
-                Some(size) => Vocabulary::Learn(
-                    size.parse().map_err(|_| DatasetError::BadTokenizer(tokenizer.clone()))?,
-                ),
-                None => Vocabulary::Load(folder.join(tokenizer)),
-            };
-            let files = [folder.join(train), folder.join(valid)];
-            let origins = files.each_ref().map(|path| path.display().to_string());
-            let train = corpora::read(&files[0], None)?;
-            let valid = corpora::read(&files[1], None)?.documents;
-            Ok((Source { name: train.name, train: train.documents, valid, origins }, vocabulary))
-        }
-    }
-}
-
-fn refuse_overlap(source: &Source) -> Result<(), DatasetError> {
-    let known: HashSet<&str> = source.train.iter().map(|text| text.trim()).collect();
-    let twice = |(_, text): &(usize, &String)| known.contains(text.trim());
-    let mut both = source.valid.iter().enumerate().filter(twice);
-    let Some((first, _)) = both.next() else {
-        return Ok(());
+    let file = |name: &str, digest: &str, text: &[String]| {
+        let task = patience.screen.task(&format!("{}: {name} documents", source.name), 0, text.len() as u64);
+        let tell = |done: usize| task.at(done as u64, || "as tokens".to_owned());
+        let path = folder.join(format!("{name}.tokens"));
+        TokenFile::build_or_open_telling(&path, digest, &tokenizer, text, &tell)
     };
-    Err(DatasetError::Overlap { name: source.name.clone(), count: 1 + both.count(), first })
+    let train = file("train", &train, &source.train)?;
+    let valid = file("valid", &valid, &source.valid)?;
+    let parts = parts_in(&source, &train, &valid);
+    let mut digests =
+        vec![tokenizer.digest().to_owned(), train.digest().to_owned(), valid.digest().to_owned()];
+    if parts.len() > 1 {
+        // Names and numbers: serialising them cannot fail.
+        digests.push(serde_json::to_string(&parts).unwrap_or_default());
+    }
+    let digest = digest_of_texts(&digests);
+    Ok(Dataset { name: source.name, tokenizer, train, valid, parts, digest, origins: source.origins })
+}
+
+/// Where the parts lie in the tokens.
+fn parts_in(source: &Source, train: &TokenFile, valid: &TokenFile) -> Vec<TextPart> {
+    if source.parts.is_empty() {
+        let (name, share) = (source.name.clone(), 1.0);
+        return vec![TextPart { name, share, train: 0..train.len(), valid: 0..valid.len() }];
+    }
+    let start = |file: &TokenFile, document| match document < file.documents() {
+        true => file.document(document).start,
+        false => file.len(),
+    };
+    let mut from = [0, 0];
+    let place = |(name, share, [trained, held_out]): &(String, f64, [usize; 2])| {
+        let to = [from[0] + trained, from[1] + held_out];
+        let [train, valid] =
+            [(train, 0), (valid, 1)].map(|(file, i)| start(file, from[i])..start(file, to[i]));
+        from = to;
+        TextPart { name: name.clone(), share: *share, train, valid }
+    };
+    source.parts.iter().map(place).collect()
 }
 
 /// The tokenizer of the folder: the one an earlier preparation left, or a new one.
@@ -261,13 +211,21 @@ fn tokenizer(
     if kept.is_file() {
         return Ok(Tokenizer::from_file(&kept)?);
     }
-    let tokenizer = match vocabulary {
+    let tokenizer = made(vocabulary, text, patience)?;
+    tokenizer.save(&kept)?;
+    Ok(tokenizer)
+}
+
+fn made(
+    vocabulary: &Vocabulary,
+    text: &[String],
+    patience: &Patience<'_>,
+) -> Result<Tokenizer, DatasetError> {
+    Ok(match vocabulary {
         Vocabulary::Learn(size) => Tokenizer::learn(text, *size, patience)?,
         Vocabulary::LearnValues(size) => whole_values(conversations::tokenizer(text, *size)?)?,
         Vocabulary::Load(path) => load(path)?,
-    };
-    tokenizer.save(&kept)?;
-    Ok(tokenizer)
+    })
 }
 
 fn whole_values(tokenizer: Tokenizer) -> Result<Tokenizer, DatasetError> {

@@ -40,6 +40,7 @@ macro_rules! kinds {
 kinds! {
     TrainingLoss, "training tokens", "loss (nats/token)", "Training loss against tokens.";
     GradientNorm, "training tokens", "gradient norm before clipping", "Gradient norm against tokens.";
+    LossByPart, "part of the mixture", "loss (nats/token)", "Held-out loss of every part of a mixture.";
     LossByPosition, "position in document (tokens)", "loss (nats/token)", "Loss by position in long documents.";
     TimeByContext, "context (tokens)", "time per token (s)", "Time per token against context.";
     MemoryByContext, "context (tokens)", "memory (bytes)", "Memory per conversation against context.";

@@ -34,6 +34,8 @@ pub enum Condition {
     NamedMost,
     /// The published weights of the same architecture instead of ours (ruling R4).
     Published,
+    /// Trained by another program from the same weights and batches (ruling "Reverse").
+    Reference,
 }
 
 impl Condition {
@@ -49,6 +51,7 @@ impl Condition {
         Condition::NamedLast,
         Condition::NamedMost,
         Condition::Published,
+        Condition::Reference,
     ];
 
     /// The name used in reports.
@@ -64,6 +67,7 @@ impl Condition {
             Condition::NamedLast => "named last",
             Condition::NamedMost => "named most often",
             Condition::Published => "published",
+            Condition::Reference => "reference",
         }
     }
 }

@@ -178,6 +178,7 @@ metrics! {
     MemorisedLoss, "memorised_loss", "nats/token", Lower, "Loss on 10,000 tokens trained on until learnt by heart.";
     PlateauImprovement, "plateau_improvement", "share", Neither, "Relative fall of the validation loss over the last 10 % of tokens.";
     ReferenceLossRatio, "reference_loss_ratio", "ratio", Neither, "Final loss of GPT-2 trained here divided by that of a reference GPT-2 trained elsewhere from the same weights and batches.";
+    ReferenceDeparture, "reference_departure", "share", Lower, "Largest relative difference of the losses of these two trainings at every hundredth step and the last.";
 
     ValidationLoss, "validation_loss", "nats/token", Lower, "Mean negative log-likelihood on the held-out split, which is the validation split.";
     ValidationPerplexity, "validation_perplexity", "perplexity", Lower, "Exponential of the validation loss.";
@@ -225,6 +226,7 @@ metrics! {
     CarriedRepeats, "carried_repeats", "yes/no", Higher, "1 when reading the same again gives the same bits, one sequence and several.";
     EvaluationError, "evaluation_error", "ratio", Lower, "Relative error of hidden states of a pass as evaluation makes it against one that is recorded for training; the largest over positions.";
     LearntSavedOrder, "learnt_saved_order", "yes/no", Higher, "1 when the tokens looked up and the targets of the loss were, in every step, those of the order that the seed stands for.";
+    MixtureError, "mixture_error", "share", Lower, "Largest distance of a part's share of the tokens that were learnt from, as the saved order has it, from the share declared; 0 where the text is no mixture.";
     RateError, "rate_error", "share", Lower, "Largest distance of a learning rate that the optimizer applied from the recipe's, as a share of the highest.";
     SettingsError, "settings_error", "ratio", Lower, "Largest relative distance of decay, betas, epsilon or clipping that the optimizer applied from the recipe's.";
     PartWeightError, "part_weight_error", "ratio", Lower, "Largest distance from one of the weights with which a step's micro-batches entered its gradient, summed.";
@@ -281,6 +283,10 @@ metrics! {
     AuditParameters, "audit_parameters", "tolerances", Lower, "Numbers in the tensors of the checkpoint beside the ledger's count: the difference, of which none is tolerated (ruling R23).";
     AuditItems, "audit_items", "tolerances", Lower, "Means over items, their counts and intervals computed again from the items: the largest difference from the ledger over its tolerance (rulings R22, R23).";
     AuditAnswers, "audit_answers", "tolerances", Lower, "Items of recall tests and canaries and parts of long documents asked again in float64: the largest difference from the record over its tolerance (ruling R23).";
+    AuditConfiguration, "audit_configuration", "tolerances", Lower, "Keys of the checkpoint's configuration beside the size that the rulings name: 0 where all agree (rulings R1, R23).";
+    AuditData, "audit_data", "tolerances", Lower, "Tokenizer and documents made again from the text, and how often the order reads each window: 0 where all agree (rulings R13, R23).";
+    AuditStretches, "audit_stretches", "tolerances", Lower, "Steps of the training after every kept state made again by the trainer: 0 where the record has them bit for bit (rulings R22, R23).";
+    AuditProbes, "audit_probes", "tolerances", Lower, "A probe, drawn at the time of the audit, put again as a whole: 0 where the ledger has its numbers bit for bit (rulings R22, R23).";
     ComputeEfficiencyAsWritten, "cer_as_written", "1/s", Neither, "Perplexity ÷ seconds of prefill: the document's formula, which rewards being worse; shown for traceability (ruling R10).";
 }
 

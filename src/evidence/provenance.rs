@@ -203,6 +203,9 @@ pub struct Manifest {
     /// protocol does not ask.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub material: BTreeMap<String, String>,
+    /// The names of the parts of a mixture (ruling R27), in the order of their numbers in curves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
 }
 
 impl ExpectedRun {

@@ -6,7 +6,6 @@ use candle_core::{DType, Device, Result, Tensor};
 use serde::Serialize;
 
 use crate::collect::Trial;
-use crate::data::dataset::DataSpec;
 use crate::protocol::Protocol;
 
 /// GPT-2's vocabulary: what a tokenizer from a file is taken to have before it is read.
@@ -55,12 +54,7 @@ impl Cost {
 }
 
 fn vocabulary(protocol: &Protocol) -> usize {
-    match &protocol.data {
-        DataSpec::Conversations { vocab_size, .. } => *vocab_size,
-        DataSpec::Text { tokenizer, .. } => {
-            tokenizer.strip_prefix("train:").and_then(|size| size.parse().ok()).unwrap_or(VOCABULARY)
-        }
-    }
+    protocol.data.vocab_size().unwrap_or(VOCABULARY)
 }
 
 /// How fast trainings go, and how that is known.

@@ -14,7 +14,7 @@ use candle_core::{D, DType, Result, Tensor, bail};
 
 use super::attention_blocks::{AttentionShape, backward, extend, forward, with_inputs};
 use super::case::like;
-use super::data::{Data, tensor};
+use super::data::{Data, is_brief, tensor, wide};
 use super::{Case, Tape, Var, dispatch_dtype};
 use crate::launch;
 
@@ -79,8 +79,14 @@ pub fn causal_attention(
     heads: usize,
     past: Option<&(Tensor, Tensor)>,
 ) -> Result<(Var, (Tensor, Tensor))> {
+    if is_brief(qkv.tensor()) {
+        let before = past.map(|(k, v)| Ok::<_, candle_core::Error>((wide(k)?, wide(v)?))).transpose()?;
+        let (y, (k, v)) = causal_attention(tape, &tape.widened(qkv)?, batch, heads, before.as_ref())?;
+        let stored = |t: Tensor| t.to_dtype(qkv.tensor().dtype());
+        return Ok((tape.rounded(&y)?, (stored(k)?, stored(v)?)));
+    }
     let s = shape(qkv.tensor(), batch, heads, past)?;
-    let (rows, wide, width) = (batch * s.time, 3 * s.width, s.width);
+    let (rows, columns, width) = (batch * s.time, 3 * s.width, s.width);
     let dtype = qkv.tensor().dtype();
     let on_device = launch::runs_on_kernels(qkv.tensor()).then_some(launch::attention::AttentionSizes {
         batch,
@@ -111,7 +117,7 @@ pub fn causal_attention(
             let (y, l, dy) = (Data::of(&kept)?, Data::of(&log_sums)?, Data::of(&dy)?);
             let (y, l, dy) = (y.get::<T>()?, l.get()?, dy.get()?);
             let d = with_inputs::<T, _>(s, &qkv, longer.as_ref(), |x| backward(x, y, l, dy))?;
-            tensor(d, &[rows, wide])?
+            tensor(d, &[rows, columns])?
         });
         sink.add(slot, dqkv)
     });

@@ -13,8 +13,7 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::case::like;
-use super::data::{Data, tensor};
-use super::linear::sum_in_order;
+use super::data::{Data, is_brief, sum_in_order, tensor, wide};
 use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch;
 
@@ -151,6 +150,11 @@ fn sequence_backward<T: Real>(
 /// - `tail`: [B, K−1, C], the inputs before `x`; no gradient flows there
 /// - result: y [B·T, C], and the new tail [B, K−1, C]
 pub fn causal_conv_silu(tape: &Tape, x: &Var, w: &Var, b: &Var, tail: &Tensor) -> Result<(Var, Tensor)> {
+    if is_brief(x.tensor()) {
+        let [wide_x, w, b] = [x, w, b].map(|v| tape.widened(v));
+        let (y, last) = causal_conv_silu(tape, &wide_x?, &w?, &b?, &wide(tail)?)?;
+        return Ok((tape.rounded(&y)?, last.to_dtype(tail.dtype())?));
+    }
     let (batch, before, channels) = tail.dims3()?;
     let (rows, cols) = x.tensor().dims2()?;
     if cols != channels || w.dims() != [channels, 1, before + 1] || rows % batch != 0 {

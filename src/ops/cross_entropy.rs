@@ -17,7 +17,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::data::{Data, tensor};
+use super::data::{Data, is_brief, tensor, wide};
 use super::linear::{Mat, Threads, append_product, matmul};
 use super::real::{exponentials, largest};
 use super::{Case, Real, Tape, Var, dispatch_dtype, simd, to_vec_f64};
@@ -221,6 +221,10 @@ fn run<T: Real>(
 /// - `targets`: `[N]`, each below V
 /// - result: a scalar
 pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> Result<Var> {
+    if is_brief(h.tensor()) {
+        // The loss stays float32.
+        return linear_cross_entropy(tape, &tape.widened(h)?, &tape.widened(w)?, targets);
+    }
     let dtype = h.tensor().dtype();
     let gradients = tape.requires_grad(&[h, w]);
     if gradients {
@@ -276,6 +280,7 @@ pub fn token_losses(h: &Tensor, w: &Tensor, targets: &[u32]) -> Result<Vec<f64>>
     if launch::runs_on_kernels(h) {
         return to_vec_f64(&launch::cross_entropy::losses(h, w, targets, false)?.each);
     }
+    let (h, w) = (&wide(h)?, &wide(w)?);
     dispatch_dtype!(h.dtype(), T => Ok(run::<T>(h, w, targets, false, WORDS)?.losses))
 }
 

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLockReadGuard;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Storage, Tensor, bail};
+use rayon::prelude::*;
 
-use super::real::{Real, dispatch_dtype};
+use super::real::{Real, dispatch_dtype, simd};
 use crate::launch;
 
 /// Rows handled by one task. Fixed, so that partial sums do not depend on the number of threads.
@@ -78,6 +79,18 @@ pub(crate) fn tensor<T: Real>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(data, shape, &Device::Cpu)
 }
 
+/// Whether values are stored in bfloat16 and no kernel computes with them (ruling R28). An op is then the float32 op
+/// between inputs that the tape widens and outputs that it rounds, so that it rounds where a kernel stores
+/// and nowhere else.
+pub(super) fn is_brief(x: &Tensor) -> bool {
+    x.dtype() == DType::BF16 && !launch::runs_on_kernels(x)
+}
+
+/// A tensor in float32 where it is bfloat16; any other as it is.
+pub(super) fn wide(x: &Tensor) -> Result<Tensor> {
+    if x.dtype() == DType::BF16 { x.contiguous()?.to_dtype(DType::F32) } else { Ok(x.clone()) }
+}
+
 /// The same values on the CPU. A view on a device is copied there first: what crosses is the whole memory that a
 /// tensor looks at.
 ///
@@ -97,8 +110,7 @@ pub fn on_cpu(t: &Tensor) -> Result<Tensor> {
 /// - `t`: any
 /// - result: as many numbers as it has elements
 pub fn to_vec_f64(t: &Tensor) -> Result<Vec<f64>> {
-    let t = on_cpu(t)?.contiguous()?;
-    let t = if t.dtype() == DType::BF16 { t.to_dtype(DType::F32)? } else { t };
+    let t = wide(&on_cpu(t)?.contiguous()?)?;
     dispatch_dtype!(t.dtype(), T => Ok(Data::of(&t)?.get::<T>()?.iter().map(|x| x.wide()).collect()))
 }
 
@@ -117,6 +129,7 @@ pub fn likeliest(logits: &Tensor) -> Result<u32> {
         };
         return Ok(best);
     }
+    let logits = &wide(logits)?;
     dispatch_dtype!(logits.dtype(), T => {
         let data = Data::of(logits)?;
         let all = data.get::<T>()?;
@@ -126,7 +139,7 @@ pub fn likeliest(logits: &Tensor) -> Result<u32> {
         if let Some(i) = all.iter().position(|x| x.is_nan()) {
             bail!("the logit of token {i} is not a number");
         }
-        let most = super::simd(#[inline(always)] || super::real::largest(all));
+        let most = simd(#[inline(always)] || super::real::largest(all));
         Ok(all.iter().position(|x| *x == most).unwrap_or(0) as u32)
     })
 }
@@ -146,7 +159,7 @@ impl InplaceOp2 for AddInPlace {
 
     fn cpu_fwd(&self, to: &mut CpuStorage, l1: &Layout, from: &CpuStorage, l2: &Layout) -> Result<()> {
         fn go<T: Real>(to: &mut [T], from: &[T]) {
-            super::simd(
+            simd(
                 #[inline(always)]
                 || to.iter_mut().zip(from).for_each(|(a, b)| *a += *b),
             );
@@ -209,4 +222,60 @@ pub(crate) fn add_rows(table: &Tensor, ids: &[u32], rows: &Tensor) -> Result<()>
         return launch::embedding::add_rows(table, ids, rows);
     }
     table.inplace_op2(rows, &AddRows(ids))
+}
+
+/// Adds vectors in the order given.
+pub(crate) fn sum_in_order<T: Real>(partial: &[Vec<T>], len: usize) -> Vec<T> {
+    let mut total = vec![T::zero(); len];
+    for p in partial {
+        total.iter_mut().zip(p).for_each(|(s, v)| *s += *v);
+    }
+    total
+}
+
+/// Sums of columns, over blocks of fixed size.
+pub(crate) fn column_sums<T: Real>(x: &[T], cols: usize) -> Vec<T> {
+    let partial: Vec<Vec<T>> = x
+        .par_chunks(ROWS * cols.max(1))
+        .map(|block| {
+            let mut sum = vec![T::zero(); cols];
+            simd(
+                #[inline(always)]
+                || {
+                    for row in block.chunks_exact(cols) {
+                        sum.iter_mut().zip(row).for_each(|(s, v)| *s += *v);
+                    }
+                },
+            );
+            sum
+        })
+        .collect();
+    sum_in_order(&partial, cols)
+}
+
+struct RoundInto;
+
+impl InplaceOp2 for RoundInto {
+    fn name(&self) -> &'static str {
+        "round_into"
+    }
+
+    fn cpu_fwd(&self, to: &mut CpuStorage, l1: &Layout, from: &CpuStorage, l2: &Layout) -> Result<()> {
+        let (CpuStorage::BF16(to), CpuStorage::F32(from)) = (to, from) else {
+            bail!("round_into: expected float32 into bfloat16")
+        };
+        let (to, from) = (&mut to[l1.start_offset()..], &from[l2.start_offset()..]);
+        to.iter_mut()
+            .zip(&from[..l1.shape().elem_count()])
+            .for_each(|(to, x)| *to = half::bf16::from_f32(*x));
+        Ok(())
+    }
+}
+
+/// Writes float32 into bfloat16, each number rounded to the nearest, on a CPU.
+///
+/// # Shapes
+/// - `to`, `from`: as many elements
+pub(crate) fn round_into(to: &Tensor, from: &Tensor) -> Result<()> {
+    to.inplace_op2(from, &RoundInto)
 }

@@ -3,8 +3,7 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::data::{Data, ROWS, rows_cols, tensor};
-use super::linear::column_sums;
+use super::data::{Data, ROWS, column_sums, is_brief, rows_cols, tensor};
 use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch::{elementwise as launch, runs_on_kernels};
 
@@ -50,6 +49,9 @@ pub(super) fn zip<T: Real>(x: &Tensor, z: &Tensor, f: impl Fn(T, T) -> T + Sync)
 /// - `a`, `b`: any, the same
 /// - result: the same
 pub fn add(tape: &Tape, a: &Var, b: &Var) -> Result<Var> {
+    if is_brief(a.tensor()) {
+        return tape.rounded(&add(tape, &tape.widened(a)?, &tape.widened(b)?)?);
+    }
     let dtype = a.tensor().dtype();
     let y = match runs_on_kernels(a.tensor()) {
         true => launch::zip("add", a.tensor(), b.tensor())?,
@@ -127,6 +129,9 @@ fn along_rows<T: Real>(
 /// - `b`: `[d]`
 /// - result: [N, d]
 pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
+    if is_brief(x.tensor()) {
+        return tape.rounded(&gelu(tape, &tape.widened(x)?, &tape.widened(b)?)?);
+    }
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
@@ -161,6 +166,9 @@ pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
 /// - `x`: any
 /// - result: the same
 pub fn tanh(tape: &Tape, x: &Var) -> Result<Var> {
+    if is_brief(x.tensor()) {
+        return tape.rounded(&tanh(tape, &tape.widened(x)?)?);
+    }
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
@@ -192,6 +200,9 @@ fn rectified<T: Real>(x: T) -> T {
 /// - `x`: any
 /// - result: the same
 pub fn relu_squared(tape: &Tape, x: &Var) -> Result<Var> {
+    if is_brief(x.tensor()) {
+        return tape.rounded(&relu_squared(tape, &tape.widened(x)?)?);
+    }
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
@@ -224,6 +235,9 @@ fn sigmoid_slope<T: Real>(x: T) -> T {
 /// - `gate`, `x`: any, the same
 /// - result: the same
 pub fn sigmoid_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
+    if is_brief(x.tensor()) {
+        return tape.rounded(&sigmoid_product(tape, &tape.widened(gate)?, &tape.widened(x)?)?);
+    }
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
@@ -290,6 +304,10 @@ fn join<T: Real>(parts: &[Option<Tensor>], sizes: &[usize], rows: usize) -> Resu
 /// - `x`: [N, Σ sizes]
 /// - result: [N, size] for each of `sizes`
 pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
+    if is_brief(x.tensor()) {
+        let parts = split(tape, &tape.widened(x)?, sizes)?;
+        return parts.iter().map(|part| tape.rounded(part)).collect();
+    }
     let dtype = x.tensor().dtype();
     let (rows, cols) = rows_cols(x.tensor());
     if sizes.iter().sum::<usize>() != cols {

@@ -11,8 +11,7 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::data::{Data, ROWS, rows_cols, tensor};
-use super::linear::sum_in_order;
+use super::data::{Data, ROWS, is_brief, rows_cols, sum_in_order, tensor};
 use super::real::dot;
 use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch;
@@ -105,6 +104,10 @@ fn row_backward<T: Real>([a, b, w, dy]: [&[T]; 4], c: T, da: &mut [T], db: &mut 
 /// - `c`: `[1]`
 /// - result: [N, d]
 pub fn gated_fusion(tape: &Tape, x: &Var, a: &Var, b: &Var, w: &Var, c: &Var) -> Result<Var> {
+    if is_brief(x.tensor()) {
+        let [x, a, b, w, c] = [x, a, b, w, c].map(|v| tape.widened(v));
+        return tape.rounded(&gated_fusion(tape, &x?, &a?, &b?, &w?, &c?)?);
+    }
     let (_, d) = rows_cols(a.tensor());
     if a.dims() != b.dims()
         || a.dims() != x.dims()

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::data::{Data, ROWS, rows_cols, tensor};
+use super::data::{Data, ROWS, column_sums, is_brief, rows_cols, sum_in_order, tensor};
 use super::real::dot;
 use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch;
@@ -157,35 +157,6 @@ unsafe fn gemm_to<T: Real>(
             parallelism,
         );
     }
-}
-
-/// Sums of columns, over blocks of fixed size.
-pub(crate) fn column_sums<T: Real>(x: &[T], cols: usize) -> Vec<T> {
-    let partial: Vec<Vec<T>> = x
-        .par_chunks(ROWS * cols.max(1))
-        .map(|block| {
-            let mut sum = vec![T::zero(); cols];
-            simd(
-                #[inline(always)]
-                || {
-                    for row in block.chunks_exact(cols) {
-                        sum.iter_mut().zip(row).for_each(|(s, v)| *s += *v);
-                    }
-                },
-            );
-            sum
-        })
-        .collect();
-    sum_in_order(&partial, cols)
-}
-
-/// Adds vectors in the order given.
-pub(crate) fn sum_in_order<T: Real>(partial: &[Vec<T>], len: usize) -> Vec<T> {
-    let mut total = vec![T::zero(); len];
-    for p in partial {
-        total.iter_mut().zip(p).for_each(|(s, v)| *s += *v);
-    }
-    total
 }
 
 fn oriented<T>(w: Mat<'_, T>, layout: Layout) -> Mat<'_, T> {
@@ -342,6 +313,12 @@ pub fn linear_onto(
     b: Option<&Var>,
     layout: Layout,
 ) -> Result<Var> {
+    if is_brief(x.tensor()) {
+        let wide = |v: Option<&Var>| v.map(|v| tape.widened(v)).transpose();
+        let (residual, b) = (wide(residual)?, wide(b)?);
+        let (x, w) = (tape.widened(x)?, tape.widened(w)?);
+        return tape.rounded(&linear_onto(tape, residual.as_ref(), &x, &w, b.as_ref(), layout)?);
+    }
     let dtype = x.tensor().dtype();
     let (bias, onto) = (b.map(Var::tensor), residual.map(Var::tensor));
     let on_device = launch::runs_on_kernels(x.tensor());

@@ -45,6 +45,7 @@ pub use attention::causal_attention;
 pub use case::{Case, Normal, OpSpec};
 pub use convolution::causal_conv_silu;
 pub use cross_entropy::{linear_cross_entropy, token_losses};
+pub(crate) use data::round_into;
 pub use data::{Data, likeliest, on_cpu, on_two_workers, on_worker, to_vec_f64};
 pub use elementwise::{add, gelu, relu_squared, sigmoid_product, split, tanh};
 pub use embedding::embedding;

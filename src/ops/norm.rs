@@ -15,9 +15,8 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::data::{Data, ROWS, rows_cols, tensor};
+use super::data::{Data, ROWS, is_brief, rows_cols, sum_in_order, tensor};
 use super::elementwise::zip;
-use super::linear::sum_in_order;
 use super::real::total;
 use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch::{self, elementwise};
@@ -157,6 +156,11 @@ fn norm(
     centred: bool,
     eps: f64,
 ) -> Result<Var> {
+    if is_brief(x.tensor()) {
+        let b = b.map(|b| tape.widened(b)).transpose()?;
+        let (x, w) = (tape.widened(x)?, tape.widened(w)?);
+        return tape.rounded(&norm(tape, &x, &w, b.as_ref(), groups, centred, eps)?);
+    }
     let (_, cols) = rows_cols(x.tensor());
     if w.tensor().elem_count() != cols || groups == 0 || !cols.is_multiple_of(groups) {
         bail!("norm: {cols} columns, weight {:?}, {groups} groups", w.dims());
@@ -237,6 +241,9 @@ pub fn gated_rms_norm(tape: &Tape, x: &Var, gate: &Var, w: &Var, groups: usize, 
 
 /// `SiLU(gate) · x`.
 fn silu_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
+    if is_brief(x.tensor()) {
+        return tape.rounded(&silu_product(tape, &tape.widened(gate)?, &tape.widened(x)?)?);
+    }
     let dtype = x.tensor().dtype();
     let on_device = launch::runs_on_kernels(x.tensor());
     let y = match on_device {

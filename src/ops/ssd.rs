@@ -25,7 +25,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::case::like;
-use super::data::tensor;
+use super::data::{is_brief, tensor, wide};
 use super::ssd_scan::{SsdShape, backward, forward};
 use super::{Case, Tape, Var, dispatch_dtype};
 use crate::launch;
@@ -63,6 +63,14 @@ pub struct SsdInputs<'a> {
 /// - `state`: [B, H, N, P]
 /// - result: y [B·T, H·P], and the state after the last position
 pub fn ssd(tape: &Tape, x: &SsdInputs<'_>, state: &Tensor) -> Result<(Var, Tensor)> {
+    if is_brief(x.x.tensor()) {
+        let vars = [x.x, x.dt, x.b, x.c, x.a_log, x.dt_bias, x.d];
+        let vars: Vec<Var> = vars.iter().map(|v| tape.widened(v)).collect::<Result<_>>()?;
+        let [x_, dt, b, c, a_log, dt_bias, d] = [0, 1, 2, 3, 4, 5, 6].map(|i| &vars[i]);
+        let wider = SsdInputs { x: x_, dt, b, c, a_log, dt_bias, d, ..*x };
+        let (y, last) = ssd(tape, &wider, &wide(state)?)?;
+        return Ok((tape.rounded(&y)?, last.to_dtype(state.dtype())?));
+    }
     let (batch, heads, n, size) = state.dims4()?;
     let (rows, width) = x.x.tensor().dims2()?;
     let maps = x.groups * n;

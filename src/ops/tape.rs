@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::data::{add_in_place, add_rows};
+use super::data::{add_in_place, add_rows, wide};
 use crate::launch;
 
 /// A tensor that a [`Tape`] may be following. Cheap to clone.
@@ -235,6 +235,27 @@ impl Tape {
         });
         nodes.borrow_mut().push(Node { first_output, outputs: vec![output.dtype()], backward });
         Var { tensor: output, slot: Some(first_output) }
+    }
+
+    /// The same value in float32, through which its gradient comes back in float32; any other than bfloat16 as it is.
+    pub(super) fn widened(&self, x: &Var) -> Result<Var> {
+        if x.tensor.dtype() != DType::BF16 {
+            return Ok(x.clone());
+        }
+        let (y, slot) = (wide(&x.tensor)?, x.slot);
+        match self.requires_grad(&[x]) {
+            true => Ok(self.record_one(y, move |dy, sink| sink.add(slot, dy))),
+            false => Ok(Var::constant(y)),
+        }
+    }
+
+    /// The value as it is stored in bfloat16. Its gradient is rounded too, when all of its parts are added up.
+    pub(super) fn rounded(&self, y: &Var) -> Result<Var> {
+        let (z, slot) = (y.tensor.to_dtype(DType::BF16)?, y.slot);
+        match self.requires_grad(&[y]) {
+            true => Ok(self.record_one(z, move |dz, sink| sink.add(slot, dz.to_dtype(DType::F32)?))),
+            false => Ok(Var::constant(z)),
+        }
     }
 
     /// Runs backwards from `output`, whose gradient is `seed`, and returns what the leaves collected.

@@ -14,8 +14,8 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::case::like;
-use super::data::{Data, ROWS, rows_cols, tensor};
-use super::linear::{Mat, Threads, column_sums, matmul};
+use super::data::{Data, ROWS, column_sums, is_brief, rows_cols, tensor, wide};
+use super::linear::{Mat, Threads, matmul};
 use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch::{self, runs_on_kernels, token_mix::MixGradients};
 
@@ -62,6 +62,9 @@ fn shift_backward<T: Real>(dy: &Tensor, batch: usize) -> Result<Tensor> {
 /// - `tail`: [B, d], the input before `x`; no gradient flows there
 /// - result: Δ [B·T, d]
 pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
+    if is_brief(x.tensor()) {
+        return tape.rounded(&token_shift(tape, &tape.widened(x)?, &wide(tail)?)?);
+    }
     let dtype = x.tensor().dtype();
     let batch = tail.dim(0)?;
     let on_device = runs_on_kernels(x.tensor());
@@ -89,6 +92,9 @@ pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
 /// - `mu`: d elements, in any shape
 /// - result: [N, d]
 pub fn lerp(tape: &Tape, x: &Var, delta: &Var, mu: &Var) -> Result<Var> {
+    if is_brief(x.tensor()) {
+        return tape.rounded(&lerp(tape, &tape.widened(x)?, &tape.widened(delta)?, &tape.widened(mu)?)?);
+    }
     let mixes = mix_forward(x.tensor(), delta.tensor(), &[mu.tensor()], None)?;
     finish(tape, x, delta, mixes, None, &[mu]).map(|mut v| v.remove(0))
 }
@@ -113,6 +119,13 @@ pub struct MixWeights<'a> {
 /// - `m`: see [`MixWeights`]
 /// - result: five of [B·T, d]
 pub fn low_rank_mix(tape: &Tape, x: &Var, delta: &Var, m: &MixWeights<'_>) -> Result<Vec<Var>> {
+    if is_brief(x.tensor()) {
+        let mu: Vec<Var> = m.mu.iter().map(|mu| tape.widened(mu)).collect::<Result<_>>()?;
+        let (low_rank, w2) = (tape.widened(m.low_rank)?, tape.widened(m.w2)?);
+        let wider = MixWeights { low_rank: &low_rank, w2: &w2, mu: [0, 1, 2, 3, 4].map(|i| &mu[i]) };
+        let mixes = low_rank_mix(tape, &tape.widened(x)?, &tape.widened(delta)?, &wider)?;
+        return mixes.iter().map(|y| tape.rounded(y)).collect();
+    }
     let mu = m.mu.map(Var::tensor);
     let mixes = mix_forward(x.tensor(), delta.tensor(), &mu, Some((m.low_rank.tensor(), m.w2.tensor())))?;
     finish(tape, x, delta, mixes, Some((m.low_rank, m.w2)), &m.mu)

@@ -27,7 +27,7 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::case::like;
-use super::data::{Data, tensor};
+use super::data::{Data, is_brief, tensor, wide};
 use super::real::dot;
 use super::scan::{Decay, Scan, ScanOrder, Strip, over_heads, transposed};
 use super::{Case, Real, Tape, Var, dispatch_dtype};
@@ -235,6 +235,13 @@ fn backward<T: Real>(s: Wkv6Shape, x: &[Tensor; 5], dy: &Tensor, state: &Tensor)
 /// - `state`: [B, H, N, N]
 /// - result: y [B·T, H·N], and the state after the last position
 pub fn wkv6(tape: &Tape, x: &Wkv6Inputs<'_>, state: &Tensor) -> Result<(Var, Tensor)> {
+    if is_brief(x.r.tensor()) {
+        let [r, k, v, decay, bonus] = [x.r, x.k, x.v, x.decay, x.bonus].map(|v| tape.widened(v));
+        let (r, k, v, decay, bonus) = (r?, k?, v?, decay?, bonus?);
+        let x = Wkv6Inputs { r: &r, k: &k, v: &v, decay: &decay, bonus: &bonus };
+        let (y, last) = wkv6(tape, &x, &wide(state)?)?;
+        return Ok((tape.rounded(&y)?, last.to_dtype(state.dtype())?));
+    }
     let (batch, heads, size, _) = state.dims4()?;
     let (rows, width) = x.r.tensor().dims2()?;
     if width != heads * size || x.bonus.tensor().elem_count() != width || rows % batch != 0 {

@@ -6,9 +6,10 @@ use super::scoring::ngram::bigram_loss;
 use super::scoring::ngram::unigram_loss;
 use crate::data::batches::{Batches, window_count};
 use crate::data::cache::TokenFile;
-use crate::evidence::{ItemValues, Metric as M};
+use crate::data::dataset::windows_in;
+use crate::evidence::{CurveKind, ItemValues, Metric as M};
 use crate::models::LanguageModel;
-use crate::statistics::mean;
+use crate::statistics::{mean, t_interval};
 use crate::train::load_model;
 
 pub(super) const PROBE: Probe = Probe {
@@ -56,6 +57,16 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
         Reading::new(M::UnigramLoss, unigram_loss(train, valid, vocab)),
         Reading::new(M::BigramLoss, bigram_loss(train, valid, vocab)),
     ];
+    if s.dataset.parts.len() > 1 {
+        readings.extend((1..).zip(&s.dataset.parts).map(|(number, part)| {
+            let losses = &windows[windows_in(&part.valid, valid.len(), context)];
+            Reading {
+                place: Some((CurveKind::LossByPart, number)),
+                interval: t_interval(losses),
+                ..Reading::new(M::ValidationLoss, mean(losses))
+            }
+        }));
+    }
     if s.run.curve.last().is_some_and(|r| r.tokens >= PLATEAU_TOKENS) {
         let earlier = window_losses(
             load_model(&s.earlier)?.to_device(s.compute, s.recipe.precision)?.as_ref(),

@@ -74,7 +74,7 @@ impl LongTexts {
             DataSpec::Conversations { seed, .. } => {
                 Some(Self::Conversations { seed: *seed, documents: documents.unwrap_or(JOINED) })
             }
-            DataSpec::Text { .. } => {
+            DataSpec::Text { .. } | DataSpec::Mixture { .. } => {
                 let path = data?.join(NOVELS);
                 path.is_file().then_some(Self::Novels { path, documents })
             }

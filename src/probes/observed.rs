@@ -4,7 +4,8 @@
 //! tensors.
 
 use super::probe::{Probe, ProbeData, Reading, Result, TrainedModel};
-use crate::data::batches::{Batches, Order, window_count};
+use crate::data::batches::{Batches, Order};
+use crate::data::dataset::{TextPart, windows_in};
 use crate::evidence::Metric as M;
 use crate::files::sha256;
 use crate::train::{Applied, Run, chain};
@@ -14,6 +15,7 @@ pub(super) const PROBE: Probe = Probe {
     about: "what reached the loss and what the optimizer applied, against saved order and recipe; weights and counts",
     metrics: &[
         M::LearntSavedOrder,
+        M::MixtureError,
         M::RateError,
         M::SettingsError,
         M::PartWeightError,
@@ -33,8 +35,10 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let settings = settings.map_or(f64::NAN, |applied| applied.error(&Applied::of(s.recipe)));
     let starts = s.untrained.params().digest()? == seen.start;
     let ends = s.model.params().digest()? == s.run.weights;
+    let order = saved_order(s)?;
     Ok(vec![
-        Reading::holds(M::LearntSavedOrder, saved_order(s)? == seen.learnt),
+        Reading::holds(M::LearntSavedOrder, digest_of(s, &order)? == seen.learnt),
+        Reading::new(M::MixtureError, mixture_error(s, &order)),
         Reading::new(M::RateError, rate_error(s)),
         Reading::new(M::SettingsError, settings),
         Reading::new(M::PartWeightError, seen.weight_error),
@@ -49,15 +53,34 @@ fn steps(run: &Run) -> u64 {
     run.curve.len() as u64 + u64::from(matches!(run.ending, crate::train::Ending::Diverged(_)))
 }
 
-/// The digest over everything that the steps should have learnt from: the order that the seed stands for, read again.
-fn saved_order(s: &TrainedModel<'_>) -> Result<String> {
-    let (recipe, text) = (s.recipe, &s.dataset.train);
-    let needed = recipe.steps() as usize * recipe.batch_size;
-    let order = Order::draw(window_count(text.len(), recipe.context_length), needed, s.seed)?;
-    let batches = Batches::new(text, order, recipe.context_length)?;
-    let sequences = (steps(s.run) as usize * recipe.batch_size).min(needed);
+/// The order that the seed stands for.
+fn saved_order(s: &TrainedModel<'_>) -> Result<Order> {
+    Ok(s.dataset.order(s.recipe.context_length, s.recipe.steps() as usize * s.recipe.batch_size, s.seed)?)
+}
+
+/// The sequences that the steps should have learnt from.
+fn sequences(s: &TrainedModel<'_>, order: &Order) -> usize {
+    (steps(s.run) as usize * s.recipe.batch_size).min(order.len())
+}
+
+/// How far what the steps learnt from is from the mixture that was declared; not a number where no step was made.
+fn mixture_error(s: &TrainedModel<'_>, order: &Order) -> f64 {
+    let read = &order.windows()[..sequences(s, order)];
+    let apart = |part: &TextPart| {
+        let inside = windows_in(&part.train, s.dataset.train.len(), s.recipe.context_length);
+        let count = read.iter().filter(|&&window| inside.contains(&(window as usize))).count();
+        (count as f64 / read.len() as f64 - part.share).abs()
+    };
+    let errors = s.dataset.parts.iter().map(apart);
+    errors.reduce(|most, x| if x.is_nan() || x > most { x } else { most }).unwrap_or(f64::NAN)
+}
+
+/// The digest over everything that the steps should have learnt from: that order, read again.
+fn digest_of(s: &TrainedModel<'_>, order: &Order) -> Result<String> {
+    let recipe = s.recipe;
+    let batches = Batches::new(&s.dataset.train, order.clone(), recipe.context_length)?;
     let mut digest = sha256(b"");
-    for first in (0..sequences).step_by(recipe.micro_batch_size) {
+    for first in (0..sequences(s, order)).step_by(recipe.micro_batch_size) {
         let batch = batches.get(first, recipe.micro_batch_size)?;
         digest = chain(&digest, &batch.inputs, &batch.targets);
     }

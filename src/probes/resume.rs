@@ -24,25 +24,28 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let warmup_steps = s.recipe.warmup_steps.min(STEPS / 2);
     let recipe =
         Recipe { token_count: tokens, batch_size, micro_batch_size: 1, warmup_steps, ..s.recipe.clone() };
-    let windows = crate::data::batches::window_count(s.dataset.train.len(), recipe.context_length);
-    let order = crate::data::batches::Order::draw(windows, batch_size * STEPS as usize, s.seed)?;
-    let job = TrainJob {
-        config: s.model.config(),
-        batches: Batches::new(&s.dataset.train, order, recipe.context_length)?,
-        recipe,
-        seed: s.seed,
-        data: s.dataset.digest.clone(),
-        tokenizer: &s.dataset.tokenizer,
-        compute: s.compute,
-        checkpoint_every: u64::MAX,
-        label: "resume".to_owned(),
+    // Checkpoints on the way, too, must change nothing.
+    let job = |checkpoint_every| -> Result<TrainJob<'_>> {
+        let order = s.dataset.order(recipe.context_length, batch_size * STEPS as usize, s.seed)?;
+        Ok(TrainJob {
+            config: s.model.config(),
+            batches: Batches::new(&s.dataset.train, order, recipe.context_length)?,
+            recipe: recipe.clone(),
+            seed: s.seed,
+            data: s.dataset.digest.clone(),
+            tokenizer: &s.dataset.tokenizer,
+            compute: s.compute,
+            checkpoint_every,
+            label: "resume".to_owned(),
+        })
     };
+    let (seldom, often) = (job(u64::MAX)?, job(2)?);
     let folder = tempfile::tempdir()?;
     let (whole, halves) = (RunDir(folder.path().join("whole")), RunDir(folder.path().join("halves")));
     let quiet = Screen::quiet();
-    let expected = whole.train(&job, &quiet, &|_| false)?;
-    halves.train(&job, &quiet, &|step| step == STEPS / 2)?;
-    let got = halves.train(&job, &quiet, &|_| false)?;
+    let expected = whole.train(&seldom, &quiet, &|_| false)?;
+    halves.train(&often, &quiet, &|step| step == STEPS / 2)?;
+    let got = halves.train(&often, &quiet, &|_| false)?;
     let same =
         expected.curve == got.curve && expected.weights == got.weights && expected.consumed == got.consumed;
     Ok(vec![Reading::holds(M::ResumeIdentical, same)])

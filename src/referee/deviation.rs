@@ -5,6 +5,16 @@ pub(super) const SPREAD: f64 = 8.0;
 /// Four units in the last place of float32.
 pub(super) const LAST_PLACES: f64 = 4.0 / (1u64 << 24) as f64;
 
+/// What rounding does to a tensor as a share of its size: the median of all tensors, each its distance and its size. A
+/// distance is one draw, and where few numbers make up a tensor's size it can be small by chance; a tolerance takes no
+/// tensor's for less than this.
+pub(super) fn usual_share(all: impl Iterator<Item = [f64; 2]>) -> f64 {
+    let mut shares: Vec<f64> =
+        all.map(|[apart, size]| apart / size).filter(|share| share.is_finite()).collect();
+    shares.sort_by(f64::total_cmp);
+    shares.get(shares.len() / 2).copied().unwrap_or(0.0)
+}
+
 /// One comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deviation {

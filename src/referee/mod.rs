@@ -6,6 +6,7 @@
 mod adamw;
 mod answers;
 mod attention;
+mod configuration;
 mod design;
 mod deviation;
 mod error;
@@ -29,6 +30,7 @@ mod training;
 mod windows;
 
 pub use answers::{ItemFigure, Odds, Recollection, TokenizedItem};
+pub use configuration::{PlannedSize, beside_size};
 pub use design::{Design, GradientSet};
 pub use deviation::{Deviation, farthest};
 pub use error::RefereeError;

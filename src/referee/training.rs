@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::adamw::{Moments, beside_motion};
 use super::design::Design;
-use super::deviation::{Deviation, LAST_PLACES, SPREAD};
+use super::deviation::{Deviation, LAST_PLACES, SPREAD, usual_share};
 use super::error::{RefereeError, Result};
 use super::fault::Fault;
 use super::initial::draw;
@@ -282,10 +282,7 @@ fn moments<N: Number>(saved: &Moments<f64>, a: &Remade<f64>, b: &Remade<N>, step
         }
         let groups: Vec<(String, [f64; 3])> =
             groups.into_iter().map(|(g, s)| (g, s.map(f64::sqrt))).collect();
-        let mut shares: Vec<f64> = groups.iter().map(|(_, [_, apart, size])| apart / size).collect();
-        shares.retain(|share| share.is_finite());
-        shares.sort_by(f64::total_cmp);
-        let usual = shares.get(shares.len() / 2).copied().unwrap_or(0.0);
+        let usual = usual_share(groups.iter().map(|(_, [_, apart, size])| [*apart, *size]));
         for (group, [off, apart, size]) in groups {
             let tolerance = SPREAD * apart.max(usual * size) + LAST_PLACES * size;
             all.push(Deviation::new(format!("{what} of {group} after step {}", step + 1), off, tolerance));

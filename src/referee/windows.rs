@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use super::adamw::{Moments, Motion, beside_motion, clipping, learning_rate};
 use super::design::GradientSet;
-use super::deviation::{Deviation, LAST_PLACES, SPREAD};
+use super::deviation::{Deviation, LAST_PLACES, SPREAD, usual_share};
 use super::error::{RefereeError, Result};
 use super::fault::Fault;
 use super::number::Number;
@@ -154,9 +154,11 @@ fn beside_projections<N: Number>(
         apart.add(name, numbers, pairs.map(|(a, b)| (a - b.wide()).powi(2)).sum());
         size.add(name, numbers, gradient.data.iter().map(|x| x * x).sum());
     }
+    let usual = usual_share(off.0.keys().map(|group| [apart.root(group), size.root(group)]));
     let of_group = |group: &String| {
-        *rounding.gradients.entry(group.clone()).or_default() += apart.root(group) / of as f64;
-        let tolerance = SPREAD * apart.root(group) + LAST_PLACES * size.root(group);
+        let apart = apart.root(group).max(usual * size.root(group));
+        *rounding.gradients.entry(group.clone()).or_default() += apart / of as f64;
+        let tolerance = SPREAD * apart + LAST_PLACES * size.root(group);
         Deviation::new(make(&format!("gradient of {group}")), off.root(group), tolerance)
     };
     let groups: Vec<&String> = off.0.keys().collect();

@@ -138,6 +138,12 @@ impl<'e> Plots<'e> {
         if left_out > 0 {
             note += &format!("; left out: {left_out} measured twice, differently");
         }
+        if kind == CurveKind::LossByPart {
+            let parts = self.evidence.promise().map_or(&[][..], |promise| &promise.latest().parts);
+            let named: Vec<String> =
+                (1..).zip(parts).map(|(i, name): (usize, _)| format!("{i} {name}")).collect();
+            note += &format!("; parts: {}", named.join(", "));
+        }
         let time = kind == CurveKind::TimeByContext;
         let title = kind.doc().trim_end_matches('.').to_owned();
         let (legend, svg) = layers.svg(x, y)?;

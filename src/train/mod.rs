@@ -10,6 +10,7 @@ mod published;
 mod recipe;
 mod run;
 mod run_dir;
+mod stretch;
 mod tensor_files;
 mod torch_file;
 mod trainer;
@@ -23,6 +24,7 @@ pub use published::load_model;
 pub use recipe::{Optimizer, Recipe, RecipeError, Schedule};
 pub use run::{Ending, Run, StepRecord};
 pub use run_dir::RunDir;
+pub use stretch::steps_again;
 pub use trainer::Part;
 pub use trainer::{TrainError, TrainJob, Trainer};
 

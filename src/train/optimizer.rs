@@ -131,6 +131,7 @@ impl AdamW {
             };
             self.packed.inplace_op2(gradient, &update)?;
         }
+        self.params.round_again()?;
         Ok(norms)
     }
 

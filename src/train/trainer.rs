@@ -188,6 +188,24 @@ impl<'a, 'b> Trainer<'a, 'b> {
         Ok(resumed)
     }
 
+    /// A training that stands after so many steps of a record, with these parameters and moments.
+    pub(super) fn from_state(
+        job: &'b TrainJob<'a>,
+        packed: Tensor,
+        record: &Run,
+        steps: u64,
+    ) -> Result<Self, TrainError> {
+        let model = job.config.init(job.seed)?.to_device(job.compute, job.recipe.precision)?;
+        let mut trainer = Self::from_model(job, model)?;
+        trainer.optimizer = AdamW::resume(trainer.model.as_ref(), packed, steps)?;
+        trainer.model = trainer.model.over(trainer.optimizer.params().clone());
+        let made = record.curve.get(..steps as usize).unwrap_or(&record.curve);
+        (trainer.run.curve, trainer.run.optimizer_steps) = (made.to_vec(), steps);
+        trainer.run.position = steps * job.recipe.batch_size as u64;
+        trainer.read.0 = trainer.run.position;
+        Ok(trainer)
+    }
+
     /// The model as it is now.
     pub fn model(&self) -> &dyn LanguageModel {
         self.model.as_ref()

@@ -1,10 +1,12 @@
 //! The integration tests, one binary.
 
 mod audit;
+mod audited_again;
 mod audited_answers;
 mod benchmarks;
 mod bleu;
 mod bos;
+mod brief;
 mod cli;
 mod cli_answers;
 mod data;
@@ -24,12 +26,14 @@ mod keys;
 mod layouts;
 mod ledger;
 mod long_context;
+mod mixture;
 mod models;
 mod ops;
 mod processes;
 mod program;
 mod reading;
 mod referee;
+mod reference;
 mod report;
 mod report_html;
 mod reverse;

@@ -51,6 +51,9 @@ fn made_up(kind: CurveKind, worse: f64, size: f64, seed: f64) -> Vec<(u64, f64)>
         CurveKind::GradientNorm => {
             of(&mut steps.into_iter(), &|x| (0.4 + worse + 900.0 / x) * (1.0 + 0.3 * wiggle(x, worse)))
         }
+        CurveKind::LossByPart => {
+            of(&mut (1..=3).map(f64::from), &|x| 3.0 + worse + 0.2 * x + 0.03 * wiggle(x, worse))
+        }
         CurveKind::LossByPosition => {
             let ends = (5..=15_u32).map(|i| f64::from(1 << i));
             of(&mut ends.into_iter(), &|x| 3.0 + 4.0 * worse + 3.0 * x.powf(-0.3) + 0.03 * wiggle(x, worse))
@@ -185,8 +188,8 @@ fn the_page_with_plots() {
     let (_, rest) = page.split_once("<section id=\"plots\">").unwrap();
     let (gallery, _) = rest.split_once("<section id=\"numbers\">").unwrap();
     insta::assert_snapshot!(seen(gallery));
-    // Six of each scale and one across them; the time is with the times.
-    assert_eq!(plots(&page).len(), 6 * 3 + 1);
+    // Seven of each scale and one across them; the time is with the times.
+    assert_eq!(plots(&page).len(), 7 * 3 + 1);
     let (before, time) = page.split_once("id=\"time\"").unwrap();
     assert!(time.contains("Time per token against context"));
     assert!(!before.contains("Time per token against context"));

@@ -39,6 +39,7 @@ impl World {
         let seeds: Vec<u64> = (0..trials).collect();
         let expected = scales.iter().flat_map(|scale| seeds.iter().map(|&seed| expected(scale, seed)));
         let manifest = Manifest {
+            parts: Vec::new(),
             schema: SCHEMA,
             material: Default::default(),
             number: 1,
@@ -141,8 +142,12 @@ fn expected(scale: &str, seed: u64) -> ExpectedRun {
 
 /// The recipe of FULL, which the gate knows.
 fn recipe(scale: &str) -> String {
-    static FULL: LazyLock<Protocol> = LazyLock::new(|| Protocol::load("full").unwrap());
-    v5gate::scale::find(scale).map_or_else(String::new, |scale| FULL.recipe_digest(scale))
+    // Asked for every fact of every world.
+    static DIGESTS: LazyLock<BTreeMap<&str, String>> = LazyLock::new(|| {
+        let full = Protocol::load("full").unwrap();
+        v5gate::scale::SCALES.iter().map(|scale| (scale.name, full.recipe_digest(scale))).collect()
+    });
+    DIGESTS.get(scale).cloned().unwrap_or_default()
 }
 
 pub fn provenance(scale: &str, seed: u64) -> Provenance {
@@ -187,11 +192,12 @@ fn good(scale: &str, model: &str, condition: Condition, metric: Metric, seed: u6
     let canary = matches!(metric, Metric::Canary(_));
     let recall = canary || matches!(metric, Metric::Recall(_, RecallScore::Accuracy));
     let score = metric == Metric::StatefulnessScore;
-    if metric == Metric::StatefulnessChance {
+    if metric == Metric::StatefulnessChance && condition != Condition::Reference {
         return Some(CHANCE);
     }
     match condition {
         Condition::Published => published(is_candidate, metric),
+        Condition::Reference => None,
         Condition::Uniform | Condition::StateReset => (recall || score).then_some(CHANCE),
         Condition::CopyOracle => (recall || score).then_some(1.0),
         Condition::NamedFirst | Condition::NamedLast | Condition::NamedMost => {
@@ -292,7 +298,7 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::TrainTokens => TOKENS,
         M::BatchSize => 8.0,
         M::WarmupShare | M::LeastMovement => 0.05,
-        M::DecayOnVectors | M::ValidationOverlap => 0.0,
+        M::DecayOnVectors | M::ValidationOverlap | M::MixtureError => 0.0,
         M::WikitextOverlap | M::PtbOverlap | M::LambadaOverlap | M::HellaswagOverlap => 0.001,
         M::DailydialogOverlap | M::PersonachatOverlap | M::LongContextOverlap => 0.001,
         M::TrainSeconds => 60.0 + jitter,
@@ -301,6 +307,7 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::MemorisedLoss => 0.05,
         M::PlateauImprovement => 0.004,
         M::ReferenceLossRatio => 1.0 + 0.1 * jitter,
+        M::ReferenceDeparture => 0.001 + 1e-5 * jitter,
         M::LossFell => 0.4,
         M::GradientNorm | M::GradientNormMedian | M::BranchGradientRatio => 0.8 + jitter,
         M::LossSlope => -0.9 - jitter,
@@ -316,7 +323,7 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::AuditInitialWeights | M::AuditTraining | M::AuditEvaluation | M::AuditItems | M::AuditAnswers => {
             0.2
         }
-        M::AuditParameters => 0.0,
+        M::AuditParameters | M::AuditConfiguration | M::AuditData | M::AuditStretches | M::AuditProbes => 0.0,
         M::StateRmsMin => 0.1,
         M::StateRmsMax => 3.0,
         M::StateDifference => 0.5,

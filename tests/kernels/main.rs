@@ -18,6 +18,8 @@ fn main() {
     v5gate::launch::emulate(1);
     let mut trials = compare::trials("emulated", Some(&Device::Cpu));
     trials.extend(training::trials("emulated", true));
+    // Without kernels: the processor's own float32 and bfloat16.
+    trials.extend(training::trials("cpu", true));
     trials.extend(races::trials());
     trials.extend(cubins::trials());
     #[cfg(feature = "cuda")]

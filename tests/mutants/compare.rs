@@ -135,6 +135,7 @@ impl Pool {
         let revision = REVISION.to_owned();
         let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect();
         lines.push(Line::Manifest(Manifest {
+            parts: Vec::new(),
             schema: SCHEMA,
             material: Default::default(),
             number: 0,

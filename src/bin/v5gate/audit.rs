@@ -12,8 +12,8 @@ use super::output::print;
 
 /// Audits every trial of a folder of evidence. The exit code is 0 where all agree, 10 where something differs and 11
 /// where something could not be looked at.
-pub fn run(protocol: &Protocol, options: &Options<'_>) -> Result<u8> {
-    let reports = audit(protocol, options)?;
+pub fn run(protocol: &Protocol, options: &Options<'_>, whole: bool) -> Result<u8> {
+    let reports = audit(protocol, options, whole)?;
     let screen = report::TerminalStyle::of(&console::Term::stdout());
     print(&report::show_tables(&[comparisons(&reports), coverage(&reports)], screen))?;
     let shares = reports.iter().flat_map(|r| &r.questions).filter_map(|(_, all)| farthest(all));

@@ -7,27 +7,29 @@ mod eval;
 mod fleet;
 mod human;
 mod list;
+mod options;
 mod output;
+mod reference;
 mod text;
 mod verdict;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use clap::{Parser, Subcommand};
 
+use options::{Collect, STOP, on_signal, with_options};
 use output::print;
 use v5gate::collect::{self, Options, collect};
-use v5gate::data::batches::{Order, window_count};
 use v5gate::data::dataset::prepare_with;
 use v5gate::data::vocabulary::Patience;
 use v5gate::device;
 use v5gate::evidence::{Ledger, Line};
-use v5gate::fleet::{GRACE_SECONDS, RESUMABLE};
+use v5gate::fleet::RESUMABLE;
 use v5gate::gate::{self, judge};
 use v5gate::models::{self, MODELS};
 use v5gate::progress::Screen;
@@ -69,6 +71,9 @@ enum Command {
         evidence: Option<PathBuf>,
         #[command(flatten)]
         collect: Collect,
+        /// Put every probe again, not one that is drawn: takes as long as all probes did.
+        #[arg(long)]
+        whole: bool,
     },
     /// Judge a ledger; reads nothing else.
     Judge {
@@ -150,6 +155,9 @@ enum Command {
     /// Blinded pairs of replies for people to compare: a page for raters, and what their ratings say.
     #[command(subcommand)]
     Human(human::HumanCommand),
+    /// A training of GPT-2 for another program to make, and what it made of it as evidence.
+    #[command(subcommand)]
+    Reference(reference::ReferenceCommand),
     /// Text from a checkpoint, the likeliest token every time.
     Generate {
         /// A checkpoint directory.
@@ -162,22 +170,6 @@ enum Command {
         #[arg(long, default_value_t = 64)]
         tokens: usize,
     },
-}
-
-#[derive(clap::Args)]
-struct Collect {
-    /// smoke, quick, full, or a TOML file.
-    #[arg(long, default_value = "smoke", env = "V5_PROTOCOL")]
-    protocol: String,
-    /// Folder for evidence and reports; out/NAME where absent.
-    #[arg(long, env = "V5_OUT")]
-    out: Option<PathBuf>,
-    /// Folder that the protocol's data paths start from.
-    #[arg(long, env = "V5_DATA")]
-    data: Option<PathBuf>,
-    /// Trials at a time; by size and cores where absent. Changes no number.
-    #[arg(long)]
-    jobs: Option<usize>,
 }
 
 fn main() -> ExitCode {
@@ -206,28 +198,6 @@ fn message(error: &anyhow::Error) -> String {
     text
 }
 
-/// Is set when somebody asks for an end.
-static STOP: AtomicBool = AtomicBool::new(false);
-
-/// Makes work that goes on where it was end after its present step, or where a step takes longer, without it:
-/// whoever asks for an end kills before long. Everything else just ends.
-fn on_signal() -> Result<&'static AtomicBool> {
-    let leave = || std::process::exit(i32::from(RESUMABLE));
-    let handled = ctrlc::set_handler(move || {
-        // The first signal asks for an orderly end, the second does not ask.
-        if STOP.swap(true, Ordering::Relaxed) {
-            leave();
-        }
-        eprintln!("stopping after this step; once more to stop at once");
-        std::thread::spawn(move || {
-            std::thread::sleep(std::time::Duration::from_secs(GRACE_SECONDS));
-            eprintln!("error: stopped within a step that takes longer than {GRACE_SECONDS} s");
-            leave();
-        });
-    });
-    handled.context("signal handler").map(|()| &STOP)
-}
-
 /// Whether a command computes, and so needs a device; the others work anywhere.
 fn computes(command: &Command) -> bool {
     use Command as C;
@@ -241,6 +211,7 @@ fn computes(command: &Command) -> bool {
             | C::Eval(_)
             | C::Generate { .. }
             | C::Human(_)
+            | C::Reference(_)
     )
 }
 
@@ -265,11 +236,11 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Fleet(arguments) => fleet::run(&arguments),
         Command::Collect(c) => gather(&c).map(|_| 0),
-        Command::Audit { evidence, collect } => {
+        Command::Audit { evidence, collect, whole } => {
             // The ledger's path stands for the folder that it lies in.
             let folder = |path: PathBuf| if path.is_dir() { path } else { path.with_file_name("") };
             let collect = Collect { out: evidence.map(folder).or(collect.out), ..collect };
-            with_options(&collect, audit::run)
+            with_options(&collect, |protocol, options| audit::run(protocol, options, whole))
         }
         Command::Judge { ledger, json } => judge_only(&open(&ledger)?, json, false),
         Command::Report { ledger, out } => {
@@ -292,6 +263,7 @@ fn run(command: Command) -> Result<u8> {
             print(&text).map(|()| code)
         }
         Command::Human(command) => print(&human::run(&command, on_signal()?)?).map(|()| 0),
+        Command::Reference(command) => reference::run(&command).map(|()| 0),
         Command::Generate { checkpoint, prompt, tokens } => {
             print(&text::generate(&checkpoint, &prompt, tokens)?).map(|()| 0)
         }
@@ -300,22 +272,6 @@ fn run(command: Command) -> Result<u8> {
 
 fn gather(c: &Collect) -> Result<(Ledger, PathBuf)> {
     with_options(c, |protocol, options| Ok((collect(protocol, options)?, options.out.to_owned())))
-}
-
-fn with_options<T>(c: &Collect, work: impl FnOnce(&Protocol, &Options<'_>) -> Result<T>) -> Result<T> {
-    let stop = on_signal()?;
-    let protocol = Protocol::load(&c.protocol)?;
-    let out = c.out.clone().unwrap_or_else(|| Path::new("out").join(protocol.folder(device::current())));
-    let screen = Screen::default();
-    let options = Options {
-        out: &out,
-        data: c.data.as_deref(),
-        jobs: c.jobs,
-        compute: device::current(),
-        screen: &screen,
-        stop,
-    };
-    work(&protocol, &options)
 }
 
 fn train(model: &str, scale: &str, seed: u64, recipe: &str, data: Option<&Path>, out: PathBuf) -> Result<u8> {
@@ -332,10 +288,9 @@ fn train(model: &str, scale: &str, seed: u64, recipe: &str, data: Option<&Path>,
     let patience = Patience { screen: Screen::default(), stopping: &stopping, limit: Patience::LIMIT };
     let dataset = prepare_with(&protocol.data, data, &out.join("cache"), &patience)?;
     dataset.expect_windows(protocol.recipe.context_length)?;
-    let windows = window_count(dataset.train.len(), protocol.recipe.context_length);
     let needed = protocol.recipe.steps() as usize * protocol.recipe.batch_size;
     let path = out.join(format!("order-seed-{seed}.npy"));
-    let order = Order::draw(windows, needed, seed)?.save_or_verify(&path)?;
+    let order = dataset.order(protocol.recipe.context_length, needed, seed)?.save_or_verify(&path)?;
     let job = collect::job(&protocol, &dataset, spec, size, (seed, order), device::current())?;
     let run = RunDir(out).train(&job, &Screen::default(), &|_| stop.load(Ordering::Relaxed))?;
     let loss = run.curve.last().map_or(f64::NAN, |r| r.loss);

@@ -51,4 +51,36 @@ pub(super) const ROWS: &[Criterion] = &[
         metrics: &[M::AuditAnswers],
         ..AUDIT
     },
+    Criterion {
+        id: "audit-configuration",
+        claim: "Every network is the one that the rulings name for its scale: blocks, heads, width, epsilon and switches",
+        why: "A baseline with one head or another epsilon has as many parameters, and is not GPT-2.",
+        source: &[R(1), R(3), R(23)],
+        metrics: &[M::AuditConfiguration],
+        ..AUDIT
+    },
+    Criterion {
+        id: "audit-data",
+        claim: "Tokenizer and tokens are what the text makes, and every window is read as often as any other",
+        why: "A kept file of tokens is checked against itself; documents that suit one model, or a part of the text read again and again, show only beside the text.",
+        source: &[R(13), R(23)],
+        metrics: &[M::AuditData],
+        ..AUDIT
+    },
+    Criterion {
+        id: "audit-stretches",
+        claim: "After every kept state the training goes on as its record says, step by step and bit for bit",
+        why: "What happens to a training only between the steps that are looked at shows where it is made again from there.",
+        source: &[R(22), R(23)],
+        metrics: &[M::AuditStretches],
+        ..AUDIT
+    },
+    Criterion {
+        id: "audit-probes",
+        claim: "A probe that is drawn afterwards gives the numbers on record when it is put again",
+        why: "Numbers of which no items are kept, such as those of benchmarks, can be written by anybody.",
+        source: &[R(22), R(23)],
+        metrics: &[M::AuditProbes],
+        ..AUDIT
+    },
 ];

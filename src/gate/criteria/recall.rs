@@ -141,7 +141,7 @@ pub(super) const ROWS: &[Criterion] = &[
     Criterion {
         id: "mqar",
         claim: "GroundThink recalls associations not measurably worse",
-        why: "Needs no question: trained from scratch on key-value pairs, the best of four learning rates.",
+        why: "Needs no question: trained from scratch on key-value pairs, the best of several learning rates.",
         source: &[R(16), Section("Statefulness Tests")],
         scope: ModelScope::Pair,
         metrics: &[M::MqarAccuracy],

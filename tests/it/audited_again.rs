@@ -1,0 +1,140 @@
+//! What an audit makes again with this program: defects planted where the referee does not look are seen there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use v5gate::data::cache::TokenFile;
+use v5gate::evidence::{Ledger, Line, Measurement, Metric};
+
+use crate::program::*;
+
+const AGAIN: [Metric; 4] =
+    [Metric::AuditConfiguration, Metric::AuditData, Metric::AuditStretches, Metric::AuditProbes];
+
+/// Forty steps of GPT-2 alone, long enough for a stretch in each half.
+fn written(folder: &Path) -> PathBuf {
+    let text = protocol(40, 9).replace("context_length = 32", "context_length = 64");
+    let text = text.replace("\"gpt2\", \"groundthink\"", "\"gpt2\"").replace(", groundthink = 0", "");
+    let path = folder.join("p.toml");
+    fs::write(&path, text.replace("token_count = 2560", "token_count = 5120")).unwrap();
+    path
+}
+
+/// Evidence that is sound, collected once; each test spoils a copy.
+fn sound() -> &'static (tempfile::TempDir, PathBuf) {
+    static SOUND: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    SOUND.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path());
+        done(&["collect", "--protocol", text(&path), "--out", text(&folder.path().join("out"))]);
+        (folder, path)
+    })
+}
+
+fn copied() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    copy(&sound().0.path().join("out"), &out);
+    (folder, out)
+}
+
+fn values(out: &Path, metric: Metric) -> Vec<f64> {
+    let ledger = Ledger::open(out.join("ledger.jsonl")).unwrap();
+    ledger.measurements().filter(|m| m.metric() == metric).map(|m| m.value().raw()).collect()
+}
+
+fn run_of(out: &Path) -> PathBuf {
+    fs::read_dir(out.join("runs")).unwrap().next().unwrap().unwrap().path()
+}
+
+/// The exit code of an audit, and what it says.
+fn audited(out: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let protocol = &sound().1;
+    let arguments = ["audit", "--protocol", text(protocol), "--out", text(out)];
+    let mut command = program();
+    // Wide enough for a comparison to stand on one line.
+    command.args([&arguments[..], more].concat()).env("COLUMNS", "400");
+    let output = finish(command);
+    (output.status.code(), stdout(&output) + &stderr(&output))
+}
+
+#[test]
+fn sound_evidence_is_made_again_bit_for_bit() {
+    let (_folder, out) = copied();
+    for metric in AGAIN {
+        assert_eq!(values(&out, metric), [0.0], "{}", metric.id());
+    }
+    // Every probe, those that train anew included.
+    let (code, said) = audited(&out, &["--whole"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("steps made again by the trainer") && said.contains("overfit"), "{said}");
+}
+
+#[test]
+fn another_configuration_is_seen() {
+    let (_folder, out) = copied();
+    let path = run_of(&out).join("final/config.json");
+    let config = fs::read_to_string(&path).unwrap();
+    assert!(config.contains("\"n_head\": 2"), "{config}");
+    fs::write(&path, config.replace("\"n_head\": 2", "\"n_head\": 1")).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("n_head: expected 2, got 1"), "{said}");
+}
+
+#[test]
+fn a_step_that_was_made_otherwise_is_seen() {
+    let (_folder, out) = copied();
+    let path = run_of(&out).join("run.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    // One that no kept state stands beside; the last digit of a loss.
+    let loss = record["curve"][5]["loss"].as_f64().unwrap();
+    record["curve"][5]["loss"] = serde_json::json!(f64::from_bits(loss.to_bits() + 1));
+    fs::write(&path, record.to_string()).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("step 6, made again after 0 steps"), "{said}");
+}
+
+#[test]
+fn a_number_without_items_is_seen_when_its_probe_is_put_again() {
+    let (_folder, out) = copied();
+    let path = out.join("ledger.jsonl");
+    let ledger = Ledger::open(&path).unwrap();
+    let forged = |m: &Measurement| {
+        let value = m.value().raw() * 0.9;
+        Measurement::new(m.subject().clone(), m.metric(), value, m.n(), None, m.provenance().clone())
+    };
+    let line = |line: &Line| match line {
+        Line::Measurement(m) if m.metric() == Metric::UnigramLoss => Line::Measurement(forged(m)),
+        other => other.clone(),
+    };
+    let lines: Vec<Line> = ledger.lines().iter().map(line).collect();
+    fs::remove_file(&path).unwrap();
+    Ledger::open_or_empty(path).unwrap().append(&lines).unwrap();
+    let (code, said) = audited(&out, &["--whole"]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("unigram_loss (trained)"), "{said}");
+}
+
+#[test]
+fn tokens_that_are_not_the_texts_are_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, out) = (written(folder.path()), folder.path().join("out"));
+    copy(&sound().0.path().join("out/cache"), &out.join("cache"));
+    let cache = fs::read_dir(out.join("cache")).unwrap().next().unwrap().unwrap().path();
+    let (file, tokenizer) = (
+        cache.join("valid.tokens"),
+        v5gate::data::tokenizer::Tokenizer::from_file(&cache.join("tokenizer.json")).unwrap(),
+    );
+    // The first document five times, under the header of the text that it is not.
+    let own = TokenFile::open(&file).unwrap();
+    let first: Vec<u32> = own.tokens(own.document(0)).collect();
+    let (source, count) = (own.header().source.clone(), own.documents());
+    drop(own);
+    fs::remove_file(&file).unwrap();
+    TokenFile::from_ids(&file, &source, &tokenizer, vec![first; count]).unwrap();
+    done(&["collect", "--protocol", text(&path), "--out", text(&out)]);
+    assert_eq!(values(&out, Metric::AuditData), [f64::INFINITY]);
+}
