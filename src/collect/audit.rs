@@ -57,6 +57,8 @@ pub fn audit(
     let collector = Collector::open(protocol, options)?;
     let _held = collector.exclusively(&options.out.join(super::collector::LOCK))?;
     let all: Vec<Trial> = trials(protocol).into();
+    // Before its threads may wait for each other.
+    let _ = collector.beside_text();
     all.into_par_iter()
         .map(|trial| {
             let trained = collector.trained(trial)?;

@@ -48,7 +48,25 @@ impl Collector<'_> {
 
     /// The data set beside its text, once for all trials, and how evenly this trial's order reads it.
     pub(super) fn examine_data(&self, trained: &Trained<'_>, report: &mut AuditReport) {
-        let text = self.text_again.get_or_init(|| {
+        let mut compared = match self.beside_text() {
+            Ok(facts) => facts.iter().map(|(what, holds)| Deviation::fact(what.clone(), *holds)).collect(),
+            Err(problem) => {
+                report.not_covered.push(format!("data: {problem}"));
+                return;
+            }
+        };
+        let order = trained.job.batches.order();
+        fair_order(&self.dataset, order, trained.job.recipe.context_length, &mut compared);
+        report
+            .covered
+            .push("data: tokenizer and drawn documents made again; how often each window is read".to_owned());
+        report.questions.push((Metric::AuditData, compared));
+    }
+
+    /// The data set beside its text. Whoever looks at several trials side by side asks once before: a thread that waits
+    /// for the answer must not be the one that has to give it.
+    pub(super) fn beside_text(&self) -> &Result<Vec<(String, bool)>, String> {
+        self.text_again.get_or_init(|| {
             let stopping = || false;
             let limit = Patience::LIMIT;
             let patience = Patience { screen: self.options.screen.clone(), stopping: &stopping, limit };
@@ -58,24 +76,7 @@ impl Collector<'_> {
             self.dataset
                 .beside_its_text(spec, self.options.data, &patience, &mut below)
                 .map_err(|e| e.to_string())
-        });
-        let mut compared = match text {
-            Ok(facts) => facts.iter().map(|(what, holds)| Deviation::fact(what.clone(), *holds)).collect(),
-            Err(problem) => {
-                report.not_covered.push(format!("data: {problem}"));
-                return;
-            }
-        };
-        fair_order(
-            &self.dataset,
-            trained.job.batches.order(),
-            trained.job.recipe.context_length,
-            &mut compared,
-        );
-        report
-            .covered
-            .push("data: tokenizer and drawn documents made again; how often each window is read".to_owned());
-        report.questions.push((Metric::AuditData, compared));
+        })
     }
 
     /// Stretches of the training after its kept states, made again by the trainer.

@@ -17,7 +17,9 @@ fn written(folder: &Path) -> PathBuf {
     let text = protocol(40, 9).replace("context_length = 32", "context_length = 64");
     let text = text.replace("\"gpt2\", \"groundthink\"", "\"gpt2\"").replace(", groundthink = 0", "");
     let path = folder.join("p.toml");
-    fs::write(&path, text.replace("token_count = 2560", "token_count = 5120")).unwrap();
+    // Two trials, which are audited side by side.
+    let text = text.replace("token_count = 2560", "token_count = 5120").replace("[1]", "[1, 2]");
+    fs::write(&path, text).unwrap();
     path
 }
 
@@ -60,7 +62,7 @@ fn audited(out: &Path, more: &[&str]) -> (Option<i32>, String) {
 fn sound_evidence_is_made_again_bit_for_bit() {
     let (_folder, out) = copied();
     for metric in AGAIN {
-        assert_eq!(values(&out, metric), [0.0], "{}", metric.id());
+        assert_eq!(values(&out, metric), [0.0, 0.0], "{}", metric.id());
     }
     // Every probe, those that train anew included.
     let (code, said) = audited(&out, &["--whole"]);
@@ -133,5 +135,5 @@ fn tokens_that_are_not_the_texts_are_seen() {
     fs::remove_file(&file).unwrap();
     TokenFile::from_ids(&file, &source, &tokenizer, vec![first; count]).unwrap();
     done(&["collect", "--protocol", text(&path), "--out", text(&out)]);
-    assert_eq!(values(&out, Metric::AuditData), [f64::INFINITY]);
+    assert_eq!(values(&out, Metric::AuditData), [f64::INFINITY; 2]);
 }
