@@ -102,7 +102,7 @@ impl Collector<'_> {
     ) -> Result<(), CollectError> {
         self.examine_configuration(trained, report);
         self.examine_data(trained, report);
-        self.examine_stretches(trained, report);
+        self.examine_stretches(trained, whole, report);
         self.examine_probes(trained, whole, report)
     }
 

@@ -14,9 +14,9 @@ use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, windows_in};
 use crate::data::vocabulary::Patience;
 use crate::evidence::{Line, Measurement, Metric};
-use crate::probes::{PROBES, Probe};
+use crate::probes::{EvalData, PROBES, Probe, producer_of};
 use crate::referee::{Deviation, PlannedSize, beside_size};
-use crate::train::steps_again;
+use crate::train::{audited, steps_again};
 
 /// Of a training's steps one in so many is made again after each kept state, and at least so many.
 const SHARE: u64 = 100;
@@ -79,16 +79,22 @@ impl Collector<'_> {
         })
     }
 
-    /// Stretches of the training after its kept states, made again by the trainer.
-    pub(super) fn examine_stretches(&self, trained: &Trained<'_>, report: &mut AuditReport) {
+    /// Stretches of the training after its kept states, made again by the trainer; `whole`, all that lies between them.
+    pub(super) fn examine_stretches(&self, trained: &Trained<'_>, whole: bool, report: &mut AuditReport) {
         let steps = trained.job.recipe.steps();
         let kept = kept_states(trained);
+        let expected: Vec<u64> = audited(steps, &trained.run.identity).into_iter().collect();
         let starts: Vec<u64> =
             kept.iter().copied().filter(|s| *s < steps && kept.contains(&(s + 1))).collect();
         let (mut compared, mut made) = (Vec::new(), 0);
+        // A training that diverged has not come to all of them.
+        if !kept.is_empty() && trained.run.curve.len() as u64 == steps {
+            let what = format!("states are kept after {expected:?} steps");
+            compared.push(Deviation::fact(what, kept == expected));
+        }
         for (i, &from) in starts.iter().enumerate() {
             let next = starts.get(i + 1).copied().unwrap_or(steps);
-            let count = (steps / SHARE).max(LEAST).min(next - from);
+            let count = if whole { u64::MAX } else { (steps / SHARE).max(LEAST) }.min(next - from);
             let recorded = &trained.run.curve[(from as usize).min(trained.run.curve.len())..];
             match steps_again(&trained.job, &trained.folder.0, &trained.run, (from, count)) {
                 Ok(again) => {
@@ -143,7 +149,11 @@ impl Collector<'_> {
         let drawn = if whole { all } else { vec![all[draw.below(all.len())]] };
         let (model, untrained) = (trained.model()?, trained.untrained()?);
         let subject = self.subject(trained, model.as_ref(), untrained.as_ref());
-        let mut compared = Vec::new();
+        let mut compared: Vec<Deviation> = told
+            .iter()
+            .filter(|m| m.provenance().revision == trained.source.revision)
+            .filter_map(|m| misnamed(m, &data))
+            .collect();
         for probe in &drawn {
             let answers = question(probe, &subject, trained.trial.spec.name, &trained.source)?;
             compared.extend(answers.lines.iter().filter_map(|line| beside_ledger(line, &told)));
@@ -166,6 +176,23 @@ fn beside_ledger(again: &Line, told: &[Measurement]) -> Option<Deviation> {
     let there = recorded.peek().is_some();
     // As written: bit for bit, a number that is none being the same as another.
     Some(Deviation::fact(what, there && recorded.all(|m| m.agrees(again))))
+}
+
+/// A measurement that says of itself to come from where it cannot: another probe than the one that measures it, or one
+/// whose data are not here.
+fn misnamed(m: &Measurement, data: &EvalData) -> Option<Deviation> {
+    let (metric, said) = (m.metric(), m.provenance().probe.as_str());
+    let what = match producer_of(metric) {
+        Some(producer) if producer != said => format!("{} of probe {producer}, not {said:?}", metric.id()),
+        _ => {
+            let probe = PROBES.iter().find(|probe| probe.id == said)?;
+            if probe.is_available(data) {
+                return None;
+            }
+            format!("{} without the data of probe {said}", metric.id())
+        }
+    };
+    Some(Deviation::fact(what, false))
 }
 
 /// The steps after which a state was kept, in order.

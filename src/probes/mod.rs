@@ -46,4 +46,4 @@ pub use scoring::ngram::{bigram_loss, unigram_loss};
 pub use statefulness::canaries::canaries_over;
 pub use statefulness::readers::{Scores, copy_oracle, uniform};
 pub use statefulness::recall::{ItemsOf, recall_over};
-pub use table::{OTHER_PRODUCERS, PROBES, Producer, UNMEASURED, data_digests, produced_by};
+pub use table::{OTHER_PRODUCERS, PROBES, Producer, UNMEASURED, data_digests, produced_by, producer_of};

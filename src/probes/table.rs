@@ -97,6 +97,12 @@ pub const UNMEASURED: &[(Condition, &str)] = &[(
     "needs the weights of the official GPT-2, which no protocol asks yet; `v5gate eval` measures them outside a ledger",
 )];
 
+/// The name that the provenance of a metric has: of its probe, or of what measures it outside the probes.
+pub fn producer_of(metric: Metric) -> Option<&'static str> {
+    let other = OTHER_PRODUCERS.iter().find(|p| p.metrics.contains(&metric)).map(|p| p.id);
+    other.or_else(|| PROBES.iter().find(|p| p.metrics.contains(&metric)).map(|p| p.id))
+}
+
 /// How a metric gets into a ledger, in words; `None` where nothing is known to produce it.
 pub fn produced_by(metric: Metric, condition: Condition) -> Option<String> {
     if let Some((_, why)) = UNMEASURED.iter().find(|(c, _)| *c == condition) {

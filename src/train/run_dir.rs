@@ -32,7 +32,7 @@ fn before_last_tenth(steps: u64) -> u64 {
 
 /// Numbers of steps after which the state is kept for the audit: at the start, at the end, and at two places in
 /// between that follow from the run's identity; each time the state before a step and the one after it.
-fn audited(steps: u64, identity: &str) -> BTreeSet<u64> {
+pub fn audited(steps: u64, identity: &str) -> BTreeSet<u64> {
     let quarter = (steps / 4).max(1);
     let place = |from: u64, digits: std::ops::Range<usize>| {
         let digits = identity.get(digits).and_then(|hex| u64::from_str_radix(hex, 16).ok());

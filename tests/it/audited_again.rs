@@ -137,3 +137,53 @@ fn tokens_that_are_not_the_texts_are_seen() {
     done(&["collect", "--protocol", text(&path), "--out", text(&out)]);
     assert_eq!(values(&out, Metric::AuditData), [f64::INFINITY; 2]);
 }
+
+#[test]
+fn a_number_of_a_probe_that_does_not_measure_it_is_seen() {
+    let (_folder, out) = copied();
+    let path = out.join("ledger.jsonl");
+    let ledger = Ledger::open(&path).unwrap();
+    let any = ledger.measurements().find(|m| m.metric() == Metric::ValidationLoss).unwrap();
+    let foreign = |probe: &str| {
+        let source = v5gate::evidence::Provenance { probe: probe.to_owned(), ..any.provenance().clone() };
+        Line::Measurement(Measurement::new(
+            any.subject().clone(),
+            Metric::WikitextLoss,
+            3.0,
+            Some(60),
+            None,
+            source,
+        ))
+    };
+    // By hand, under a name of its own; and under the right name, where nobody has the text.
+    for probe in ["lm-eval", "wikitext"] {
+        let mut changed = Ledger::open(&path).unwrap();
+        changed.append(&[foreign(probe)]).unwrap();
+        let (code, said) = audited(&out, &[]);
+        assert_eq!(code, Some(10), "{probe}: {said}");
+    }
+}
+
+#[test]
+fn another_audit_of_sound_evidence_is_no_contradiction() {
+    let (_folder, out) = copied();
+    let verdict = |out: &Path| -> serde_json::Value {
+        serde_json::from_str(&stdout(&run(&["judge", text(out), "--json"]))).unwrap()
+    };
+    let before = verdict(&out);
+    for _ in 0..2 {
+        assert_eq!(audited(&out, &[]).0, Some(0));
+    }
+    let after = verdict(&out);
+    assert_eq!((&before["verdict"], &before["problems"]), (&after["verdict"], &after["problems"]));
+}
+
+#[test]
+fn states_that_were_kept_elsewhere_are_seen() {
+    let (_folder, out) = copied();
+    let run = run_of(&out);
+    // The state before the last step, as if it were of another one.
+    fs::rename(run.join("audit-00000039"), run.join("audit-00000037")).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+}

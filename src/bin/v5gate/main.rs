@@ -71,7 +71,8 @@ enum Command {
         evidence: Option<PathBuf>,
         #[command(flatten)]
         collect: Collect,
-        /// Put every probe again, not one that is drawn: takes as long as all probes did.
+        /// Put every probe again, not one that is drawn, and make every step again that lies between kept states: takes
+        /// as long as trainings and probes did.
         #[arg(long)]
         whole: bool,
     },
