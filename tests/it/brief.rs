@@ -3,7 +3,7 @@
 use candle_core::{DType, Device};
 use v5gate::ops::OPS;
 
-#[allow(dead_code, reason = "the trials of the kernels' own binary")]
+#[expect(dead_code, reason = "the trials of the kernels' own binary")]
 #[path = "../kernels/compare.rs"]
 mod compare;
 
