@@ -9,7 +9,7 @@ set -euo pipefail
 binary=$(realpath "${1:-target/release/v5gate}")
 wanted=${2:-200}
 folder=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$folder"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; wait || true; rm -rf "$folder"' EXIT
 RANDOM=${SEED:-$$}
 echo "random seed ${SEED:-$$}"
 protocol=$folder/protocol.toml
@@ -64,12 +64,12 @@ stage() {
 }
 names=(smoke-groundthink-seed-1 smoke-groundthink-seed-2 smoke-gpt2-seed-1 smoke-gpt2-seed-2 "" "")
 
-# Runs one command until it has ended by itself, interrupting it at random, thirty times at most: times are measured in
-# one go. What struck, and where, goes to a file.
+# Runs one command until it has ended by itself, interrupting it at random, thirty times at most (a report four times):
+# times are measured in one go. What struck, and where, goes to a file.
 until_done() { # what number out command…
-  local what=$1 number=$2 out=$3 struck=0 shortest=0.05 span=400 status signal pid where
+  local what=$1 number=$2 out=$3 struck=0 most=30 shortest=0.05 span=400 status signal pid where
   shift 3
-  if [ "$what" = report ]; then shortest=0.002 span=40; fi
+  if [ "$what" = report ]; then shortest=0.002 span=40 most=4; fi
   while :; do
     "$@" >>"$folder/log.$what" 2>&1 &
     pid=$!
@@ -79,7 +79,7 @@ until_done() { # what number out command…
     sleep "$(awk -v r="$RANDOM" -v s="$shortest" -v n="$span" 'BEGIN { printf "%.3f", s * exp(r / 32767 * log(n)) }')"
     where=$what
     [ "$what" = report ] || where=$(stage "$number" "$out" "${names[$number]}")
-    [ "$struck" -lt 30 ] && kill -"$signal" "$pid" 2>/dev/null || signal=none
+    [ "$struck" -lt "$most" ] && kill -"$signal" "$pid" 2>/dev/null || signal=none
     status=0
     wait "$pid" 2>/dev/null || status=$?
     case "$status" in

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 /// What is being written has this before its name until all of it is there.
 pub const WRITING: &str = ".writing-";
@@ -46,17 +47,44 @@ pub fn write_atomically<E>(
             return open.flush().map_err(io);
         }
     };
-    let folder = folder_of(&path);
-    fs::create_dir_all(folder).map_err(&io)?;
-    // A temporary file would be private to its user; this one is an ordinary file in the end.
-    let ordinary = fs::Permissions::from_mode(0o666);
-    let made = tempfile::Builder::new().prefix(WRITING).permissions(ordinary).tempfile_in(folder);
-    let (file, temporary) = made.map_err(&io)?.into_parts();
+    fs::create_dir_all(folder_of(&path)).map_err(&io)?;
+    let (file, temporary) = beside(&path).map_err(&io)?.into_parts();
     let mut buffered = BufWriter::new(file);
     write(&mut buffered)?;
     let file = buffered.into_inner().map_err(|error| io(error.into_error()))?;
     file.sync_all().map_err(&io)?;
     temporary.persist(path).map_err(|error| io(error.error))
+}
+
+/// A temporary file beside the one that it will replace, in place of those that killed processes left there. Its lock
+/// tells others that somebody is writing.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let name: String = path.file_name().unwrap_or_default().to_string_lossy().chars().take(50).collect();
+    let (folder, prefix) = (folder_of(path), format!("{WRITING}{name}-"));
+    // A temporary file would be private to its user; this one is an ordinary file in the end.
+    let ordinary = fs::Permissions::from_mode(0o666);
+    let made = loop {
+        let made =
+            tempfile::Builder::new().prefix(&prefix).permissions(ordinary.clone()).tempfile_in(folder)?;
+        match made.as_file().lock() {
+            Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(made),
+            locked => locked?,
+        }
+        // Until it was locked another could take it for one that was left.
+        if is_at(made.as_file(), made.path())? {
+            break made;
+        }
+    };
+    for entry in fs::read_dir(folder)? {
+        let found = entry?.path();
+        let ours =
+            found.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
+        if ours && found != made.path() && File::open(&found).is_ok_and(|file| file.try_lock().is_ok()) {
+            // Renamed meanwhile, it is no longer there.
+            drop(fs::remove_file(&found));
+        }
+    }
+    Ok(made)
 }
 
 /// The folder that a path names a file in.
@@ -290,6 +318,27 @@ mod tests {
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, [".hidden", "file"]);
+    }
+
+    /// Also where others write the same file at the same time.
+    #[test]
+    fn what_a_killed_process_left_goes_when_the_file_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.md");
+        for left in [".writing-report.md-abcdef", ".writing-other.md-abcdef"] {
+            fs::write(folder.path().join(left), "half").unwrap();
+        }
+        let write = |text: &str| write_atomically(&path, |e| e, |file| file.write_all(text.as_bytes()));
+        std::thread::scope(|scope| {
+            for text in ["first", "second", "third", "fourth"] {
+                scope.spawn(move || (0..100).for_each(|_| write(text).unwrap()));
+            }
+        });
+        assert!(["first", "second", "third", "fourth"].contains(&&*fs::read_to_string(&path).unwrap()));
+        let mut left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".writing-other.md-abcdef", "report.md"]);
     }
 
     #[test]

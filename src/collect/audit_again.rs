@@ -2,21 +2,24 @@
 //! probes as a whole. It is no second implementation, and it sees what lies between the few places that the referee
 //! looks at: whoever audits runs a program of his own on evidence that somebody else's has left.
 
+use std::collections::BTreeSet;
 use std::fs;
+
+use candle_core::Tensor;
 
 use super::audit::AuditReport;
 use super::collector::Collector;
 use super::error::CollectError;
 use super::lots::{Lots, chance};
-use super::measure::question;
+use super::measure::{curves, question};
 use super::trial::Trained;
 use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, windows_in};
 use crate::data::vocabulary::Patience;
-use crate::evidence::{Line, Measurement, Metric};
+use crate::evidence::{Condition, Curve, Line, Measurement, Metric};
 use crate::probes::{EvalData, PROBES, Probe, producer_of};
 use crate::referee::{Deviation, PlannedSize, beside_size};
-use crate::train::{audited, steps_again};
+use crate::train::{TrainError, audited, before_last_tenth, kept_state, load_model, steps_again};
 
 /// Of a training's steps one in so many is made again after each kept state, and at least so many.
 const SHARE: u64 = 100;
@@ -84,29 +87,26 @@ impl Collector<'_> {
         let steps = trained.job.recipe.steps();
         let kept = kept_states(trained);
         let expected: Vec<u64> = audited(steps, &trained.run.identity).into_iter().collect();
-        let starts: Vec<u64> =
-            kept.iter().copied().filter(|s| *s < steps && kept.contains(&(s + 1))).collect();
+        let starts: Vec<u64> = (kept.iter().copied())
+            .filter(|s| *s < steps && s.checked_sub(1).is_none_or(|before| !kept.contains(&before)))
+            .collect();
         let (mut compared, mut made) = (Vec::new(), 0);
         // A training that diverged has not come to all of them.
         if !kept.is_empty() && trained.run.curve.len() as u64 == steps {
             let what = format!("states are kept after {expected:?} steps");
             compared.push(Deviation::fact(what, kept == expected));
+            match same_before_last_tenth(trained) {
+                Ok(same) => compared.push(Deviation::fact("weights before the last tenth", same)),
+                Err(error) => report.not_covered.push(format!("weights before the last tenth: {error}")),
+            }
         }
         for (i, &from) in starts.iter().enumerate() {
             let next = starts.get(i + 1).copied().unwrap_or(steps);
-            let count = if whole { u64::MAX } else { (steps / SHARE).max(LEAST) }.min(next - from);
-            let recorded = &trained.run.curve[(from as usize).min(trained.run.curve.len())..];
-            match steps_again(&trained.job, &trained.folder.0, &trained.run, (from, count)) {
-                Ok(again) => {
-                    made += again.len();
-                    let same = |(a, b): (&_, &_)| a == b;
-                    let first = again.iter().zip(recorded).position(|pair| !same(pair));
-                    let ends = again.len() == recorded.len().min(count as usize);
-                    let what = match first {
-                        Some(at) => format!("step {}, made again after {from} steps", from + at as u64 + 1),
-                        None => format!("{count} steps after {from}"),
-                    };
-                    compared.push(Deviation::fact(what, first.is_none() && ends));
+            let count = if whole { next - from } else { (steps / SHARE).max(LEAST).min(next - from) };
+            match stretch_again(trained, (from, count), kept.contains(&(from + count))) {
+                Ok((steps, facts)) => {
+                    made += steps;
+                    compared.extend(facts);
                 }
                 Err(error) => report.not_covered.push(format!("steps after {from}: {error}")),
             }
@@ -132,6 +132,7 @@ impl Collector<'_> {
             m.subject().seed == trained.trial.seed && m.subject().scale == trained.trial.scale.name
         };
         let told = self.all_told(|m| of_trial(m) && m.subject().model == trained.trial.spec.name);
+        let drawn_before = self.all_curves(|c| c.subject().seed == trained.trial.seed);
         let asked = |probe: &&Probe| {
             probe.concerns(trained.trial.spec.name)
                 && probe.is_available(&data)
@@ -149,15 +150,19 @@ impl Collector<'_> {
         let drawn = if whole { all } else { vec![all[draw.below(all.len())]] };
         let (model, untrained) = (trained.model()?, trained.untrained()?);
         let subject = self.subject(trained, model.as_ref(), untrained.as_ref());
-        let mut compared: Vec<Deviation> = told
-            .iter()
-            .filter(|m| m.provenance().revision == trained.source.revision)
-            .filter_map(|m| misnamed(m, &data))
-            .collect();
+        let own = || told.iter().filter(|m| m.provenance().revision == trained.source.revision);
+        let mut compared: Vec<Deviation> = own().filter_map(misnamed).collect();
+        let elsewhere: BTreeSet<&str> = own().filter_map(|m| without_data(m, &data)).collect();
+        let note = |probe| format!("probe {probe}: its data are not here");
+        report.not_covered.extend(elsewhere.into_iter().map(note));
         for probe in &drawn {
             let answers = question(probe, &subject, trained.trial.spec.name, &trained.source)?;
             compared.extend(answers.lines.iter().filter_map(|line| beside_ledger(line, &told)));
+            compared.extend(answers.lines.iter().filter_map(|line| beside_curves(line, &drawn_before)));
         }
+        let of = trained.trial.of(Condition::Trained);
+        let training = curves(&of, &trained.run, &trained.source)?;
+        compared.extend(training.iter().filter_map(|line| beside_curves(line, &drawn_before)));
         let names: Vec<&str> = drawn.iter().map(|probe| probe.id).collect();
         report.covered.push(format!("probes asked again by this program: {}", names.join(", ")));
         report.questions.push((Metric::AuditProbes, compared));
@@ -178,21 +183,71 @@ fn beside_ledger(again: &Line, told: &[Measurement]) -> Option<Deviation> {
     Some(Deviation::fact(what, there && recorded.all(|m| m.agrees(again))))
 }
 
-/// A measurement that says of itself to come from where it cannot: another probe than the one that measures it, or one
-/// whose data are not here.
-fn misnamed(m: &Measurement, data: &EvalData) -> Option<Deviation> {
-    let (metric, said) = (m.metric(), m.provenance().probe.as_str());
-    let what = match producer_of(metric) {
-        Some(producer) if producer != said => format!("{} of probe {producer}, not {said:?}", metric.id()),
-        _ => {
-            let probe = PROBES.iter().find(|probe| probe.id == said)?;
-            if probe.is_available(data) {
-                return None;
-            }
-            format!("{} without the data of probe {said}", metric.id())
-        }
+/// A curve made again beside those on record.
+fn beside_curves(again: &Line, told: &[Curve]) -> Option<Deviation> {
+    let Line::Curve(again) = again else { return None };
+    let same_question = |c: &&Curve| {
+        c.subject() == again.subject() && c.kind() == again.kind() && c.provenance() == again.provenance()
     };
-    Some(Deviation::fact(what, false))
+    let mut recorded = told.iter().filter(same_question).peekable();
+    let there = recorded.peek().is_some();
+    let what = format!("curve of {}", again.kind().y_axis());
+    Some(Deviation::fact(what, there && recorded.all(|c| c == again)))
+}
+
+/// A measurement that says of itself to come from another probe than the one that measures it.
+fn misnamed(m: &Measurement) -> Option<Deviation> {
+    let producer = producer_of(m.metric())?;
+    let said = m.provenance().probe.as_str();
+    let what = || format!("{} of probe {producer}, not {said:?}", m.metric().id());
+    (producer != said).then(|| Deviation::fact(what(), false))
+}
+
+/// The probe that a measurement comes from, where its data are not at hand. That the evidence was collected with them
+/// is for the judge, who compares what was read; here it can only be said that nobody looked.
+fn without_data(m: &Measurement, data: &EvalData) -> Option<&'static str> {
+    let probe = PROBES.iter().find(|probe| probe.id == m.provenance().probe)?;
+    (!probe.is_available(data)).then_some(probe.id)
+}
+
+/// Steps made again beside their record, and if a state was kept at their end, that state beside theirs; how many were
+/// made.
+fn stretch_again(
+    trained: &Trained<'_>,
+    (from, count): (u64, u64),
+    ends_in_kept: bool,
+) -> Result<(usize, Vec<Deviation>), TrainError> {
+    let (folder, run) = (&trained.folder.0, &trained.run);
+    let recorded = &run.curve[(from as usize).min(run.curve.len())..];
+    let again = steps_again(&trained.job, folder, run, (from, count))?;
+    let first = again.steps.iter().zip(recorded).position(|(a, b)| a != b);
+    let ends = again.steps.len() == recorded.len().min(count as usize);
+    let what = match first {
+        Some(at) => format!("step {}, made again after {from} steps", from + at as u64 + 1),
+        None => format!("{count} steps after {from}"),
+    };
+    let mut compared = vec![Deviation::fact(what, first.is_none() && ends)];
+    if ends_in_kept && ends {
+        let kept = kept_state(&trained.job, folder, from + count)?;
+        let what = format!("weights and moments after {} steps", from + count);
+        compared.push(Deviation::fact(what, same_bits(&again.state, &kept)?));
+    }
+    Ok((again.steps.len(), compared))
+}
+
+/// Whether the weights from which a plateau is read are those of the state that was kept there.
+fn same_before_last_tenth(trained: &Trained<'_>) -> Result<bool, TrainError> {
+    let steps = before_last_tenth(trained.job.recipe.steps());
+    let model = load_model(&trained.folder.before_last_tenth())?;
+    let state = kept_state(&trained.job, &trained.folder.0, steps)?;
+    let weights = model.params().flat();
+    Ok(same_bits(&state.narrow(0, 0, weights.elem_count().min(state.elem_count()))?, weights)?)
+}
+
+/// Whether two vectors have the same bits.
+fn same_bits(a: &Tensor, b: &Tensor) -> candle_core::Result<bool> {
+    let (a, b) = (a.to_vec1::<f32>()?, b.to_vec1::<f32>()?);
+    Ok(a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.to_bits() == b.to_bits()))
 }
 
 /// The steps after which a state was kept, in order.

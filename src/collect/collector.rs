@@ -12,7 +12,7 @@ use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, prepare_with};
 use crate::data::vocabulary::Patience;
 use crate::device::Compute;
-use crate::evidence::{Condition, LEDGER, Ledger, Line, Measurement, RUNS};
+use crate::evidence::{Condition, Curve, LEDGER, Ledger, Line, Measurement, RUNS};
 use crate::files::{FileLock, folder_of};
 use crate::models::LanguageModel;
 use crate::probes::{EvalData, PROBES, Probe, TASKS, TrainedModel, overfit_needs};
@@ -210,6 +210,12 @@ impl<'a> Collector<'a> {
     pub(super) fn all_told(&self, wanted: impl Fn(&Measurement) -> bool) -> Vec<Measurement> {
         let ledger = lock(&self.ledger);
         ledger.measurements().chain(self.others.measurements()).filter(|m| wanted(m)).cloned().collect()
+    }
+
+    /// Every curve of any ledger that is wanted.
+    pub(super) fn all_curves(&self, wanted: impl Fn(&Curve) -> bool) -> Vec<Curve> {
+        let ledger = lock(&self.ledger);
+        ledger.curves().chain(self.others.curves()).filter(|c| wanted(c)).cloned().collect()
     }
 
     /// A trial that was trained before.

@@ -23,8 +23,8 @@ pub use optimizer::{AdamW, Norms};
 pub use published::load_model;
 pub use recipe::{Optimizer, Recipe, RecipeError, Schedule};
 pub use run::{Ending, Run, StepRecord};
-pub use run_dir::{RunDir, audited};
-pub use stretch::steps_again;
+pub use run_dir::{RunDir, audited, before_last_tenth};
+pub use stretch::{Stretch, kept_state, steps_again};
 pub use trainer::Part;
 pub use trainer::{TrainError, TrainJob, Trainer};
 

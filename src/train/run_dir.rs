@@ -26,12 +26,13 @@ use crate::progress::Screen;
 pub struct RunDir(pub PathBuf);
 
 /// The step after which a tenth of the training is left.
-fn before_last_tenth(steps: u64) -> u64 {
+pub fn before_last_tenth(steps: u64) -> u64 {
     steps - steps / 10
 }
 
 /// Numbers of steps after which the state is kept for the audit: at the start, at the end, and at two places in
-/// between that follow from the run's identity; each time the state before a step and the one after it.
+/// between that follow from the run's identity, each time the state before a step and the one after it; and the one
+/// before the last tenth, from which a plateau is read.
 pub fn audited(steps: u64, identity: &str) -> BTreeSet<u64> {
     let quarter = (steps / 4).max(1);
     let place = |from: u64, digits: std::ops::Range<usize>| {
@@ -39,7 +40,8 @@ pub fn audited(steps: u64, identity: &str) -> BTreeSet<u64> {
         from + digits.unwrap_or(0) % quarter
     };
     let starts = [0, place(quarter, 0..8), place(2 * quarter, 8..16), steps.saturating_sub(1)];
-    starts.into_iter().filter(|start| *start < steps).flat_map(|start| [start, start + 1]).collect()
+    let pairs = starts.into_iter().filter(|start| *start < steps).flat_map(|start| [start, start + 1]);
+    pairs.chain([before_last_tenth(steps)]).collect()
 }
 
 /// The steps after which a checkpoint was written, by its name.

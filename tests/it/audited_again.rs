@@ -156,12 +156,83 @@ fn a_number_of_a_probe_that_does_not_measure_it_is_seen() {
         ))
     };
     // By hand, under a name of its own; and under the right name, where nobody has the text.
-    for probe in ["lm-eval", "wikitext"] {
+    for (probe, expected) in [("wikitext", 11), ("lm-eval", 10)] {
         let mut changed = Ledger::open(&path).unwrap();
         changed.append(&[foreign(probe)]).unwrap();
         let (code, said) = audited(&out, &[]);
-        assert_eq!(code, Some(10), "{probe}: {said}");
+        assert_eq!(code, Some(expected), "{probe}: {said}");
+        assert!(said.contains("probe wikitext: its data are not here"), "{said}");
     }
+}
+
+#[test]
+fn a_curve_that_was_drawn_otherwise_is_seen() {
+    let (_folder, out) = copied();
+    let path = out.join("ledger.jsonl");
+    let ledger = Ledger::open(&path).unwrap();
+    let line = |line: &Line| match serde_json::to_value(line).unwrap() {
+        mut value if value["curve"]["kind"] == "training_loss" => {
+            let y = &mut value["curve"]["y"][3];
+            *y = serde_json::json!(y.as_f64().unwrap() * 1.15);
+            serde_json::from_value(value).unwrap()
+        }
+        _ => line.clone(),
+    };
+    let lines: Vec<Line> = ledger.lines().iter().map(line).collect();
+    assert_ne!(lines, ledger.lines());
+    fs::remove_file(&path).unwrap();
+    Ledger::open_or_empty(path).unwrap().append(&lines).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
+}
+
+#[test]
+fn weights_of_another_step_before_the_last_tenth_are_seen() {
+    let (_folder, out) = copied();
+    let run = run_of(&out);
+    let (from, to) = (run.join("final"), run.join("before-last-tenth"));
+    fs::copy(from.join("model.safetensors"), to.join("model.safetensors")).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(values(&out, Metric::AuditStretches).contains(&f64::INFINITY), "{said}");
+}
+
+/// Far from every kept state, where only a whole audit looks: a record, and a jump of the weights from one kept state
+/// to the next.
+#[test]
+fn what_lies_between_the_stretches_is_seen_by_a_whole_audit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, out) = (written(folder.path()), folder.path().join("out"));
+    let text_of = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text_of.replace("token_count = 5120", "token_count = 25600").replace("[1, 2]", "[1]"))
+        .unwrap();
+    done(&["collect", "--protocol", text(&path), "--out", text(&out)]);
+    let run = run_of(&out);
+    let kept = |name: &str| name.strip_prefix("audit-")?.parse::<usize>().ok();
+    let names = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut states: Vec<usize> = names.filter_map(|name| kept(&name)).collect();
+    states.sort_unstable();
+    let whole = |out: &Path| {
+        let arguments = ["audit", "--protocol", text(&path), "--out", text(out), "--whole"];
+        let output = crate::program::run(&arguments);
+        (output.status.code(), stdout(&output) + &stderr(&output))
+    };
+    let (code, said) = whole(&out);
+    assert_eq!(code, Some(0), "{said}");
+    // The step in the middle of the longest stretch.
+    let gap = states.windows(2).max_by_key(|pair| pair[1] - pair[0]).unwrap();
+    let step = gap[0].midpoint(gap[1]);
+    assert!(step > gap[0] + 12, "{states:?}");
+    let record = run.join("run.json");
+    let text_of = fs::read_to_string(&record).unwrap();
+    let mut changed: serde_json::Value = serde_json::from_str(&text_of).unwrap();
+    let loss = changed["curve"][step]["loss"].as_f64().unwrap();
+    changed["curve"][step]["loss"] = serde_json::json!(f64::from_bits(loss.to_bits() + 1));
+    fs::write(&record, changed.to_string()).unwrap();
+    let (code, said) = whole(&out);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(values(&out, Metric::AuditStretches).contains(&f64::INFINITY), "{said}");
 }
 
 #[test]
