@@ -133,7 +133,7 @@ pub fn work(name: &str) -> Result<Work> {
         Case::Model(kind, model, size) => (kind, model, size),
     };
     if kind == "train" {
-        return training(model, size);
+        return training(model, size, recipe(size));
     }
     let model = config(model, size, PREFILL)?.init(1)?.to_device(current(), Precision::Native)?;
     if kind == "prefill" {
@@ -169,7 +169,7 @@ fn tokens(n: usize) -> Vec<u32> {
     (0..n as u32).map(|i| bits(i) >> 24).collect()
 }
 
-fn recipe(size: &Size) -> Recipe {
+pub fn recipe(size: &Size) -> Recipe {
     Recipe {
         token_count: (1_000_000 * size.batch * size.time) as u64,
         batch_size: size.batch,
@@ -189,9 +189,8 @@ fn recipe(size: &Size) -> Recipe {
 }
 
 /// A training step of the real trainer: batch, forward, backward, clipping, AdamW.
-fn training(model: &str, size: &Size) -> Result<Work> {
+pub fn training(model: &str, size: &Size, recipe: Recipe) -> Result<Work> {
     let config = config(model, size, size.time)?;
-    let recipe = recipe(size);
     let folder = tempfile::tempdir()?;
     let texts: Vec<String> = (0..64).map(|i| format!("{i} is a number, and {} another", i * i)).collect();
     // Nothing here outlives the process, and the trainer borrows: leaked on purpose.
@@ -199,7 +198,7 @@ fn training(model: &str, size: &Size) -> Result<Work> {
     let path: &Path = &folder.path().join("tokens.bin");
     let file: &'static TokenFile =
         Box::leak(Box::new(TokenFile::from_ids(path, "bench", tokenizer, vec![tokens(200_000)])?));
-    let order = Order::draw(window_count(file.len(), size.time), 100_000 * size.batch, 1)?;
+    let order = Order::draw(window_count(file.len(), size.time), 100_000 * recipe.batch_size, 1)?;
     let job: &'static TrainJob<'static> = Box::leak(Box::new(TrainJob {
         compute: current(),
         config,

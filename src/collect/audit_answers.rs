@@ -46,6 +46,11 @@ impl Kept {
     fn of(&self, metric: Metric, condition: Condition) -> Option<&ItemValues> {
         self.measured.get(&(metric, condition))?.0.of(metric, condition)
     }
+
+    /// The values of a metric's items.
+    pub(super) fn values(&self, metric: Metric, condition: Condition) -> Option<Vec<f64>> {
+        Some(self.of(metric, condition)?.values.iter().map(|value| value.raw()).collect())
+    }
 }
 
 /// What is recorded of an item, by metric.
@@ -64,6 +69,11 @@ fn needs_items(metric: Metric) -> bool {
             | Metric::LongContextLoss
             | Metric::LongContextRise
             | Metric::LongContextWorstRise
+            | Metric::LambadaLoss
+            | Metric::LambadaAccuracy
+            | Metric::HellaswagAccuracy
+            | Metric::HellaswagAccuracyNorm
+            | Metric::HellaswagMargin
     )
 }
 
@@ -149,6 +159,12 @@ impl Collector<'_> {
         let windows = self.windows_again(kept, weights, length, &mut draw, report);
         report.questions.push((Metric::AuditEvaluation, windows));
         self.long_again(kept, weights, &mut draw, &mut compared, report);
+        let (benchmarks, problems) = self.benchmarks_again((kept, weights), length, &mut draw);
+        if !benchmarks.is_empty() {
+            report.covered.push(format!("benchmarks: {} figures of items", benchmarks.len()));
+        }
+        compared.extend(benchmarks);
+        report.not_covered.extend(problems.into_iter().map(|problem| format!("benchmarks: {problem}")));
         report.questions.push((Metric::AuditAnswers, compared));
         Ok(())
     }

@@ -5,6 +5,7 @@
 mod audit;
 mod audit_again;
 mod audit_answers;
+mod audit_benchmarks;
 mod collector;
 mod efficiency;
 mod error;

@@ -12,7 +12,7 @@ use super::args::{Guarded, device_of};
 #[cfg(feature = "cuda")]
 use super::cuda;
 #[cfg(feature = "emulate")]
-use super::emulator;
+use super::{emulator, record};
 
 impl Out {
     /// Room for a tensor of these dimensions, on the device of `like_device`.
@@ -32,6 +32,8 @@ impl Out {
             #[cfg(feature = "cuda")]
             Memory::Device(t) => Ok(t),
             #[cfg(feature = "emulate")]
+            Memory::Emulated(_) if !record::computes() => Tensor::zeros(self.dims, self.dtype, &Device::Cpu),
+            #[cfg(feature = "emulate")]
             Memory::Emulated(memory) => emulator::tensor(&memory, self.dtype, &self.dims),
             #[cfg(not(any(feature = "cuda", feature = "emulate")))]
             Memory::None(never) => match never {},
@@ -50,7 +52,9 @@ impl Memory {
             Device::Cuda(_) => Ok(Self::Device(cuda::empty(dims, dtype, device)?)),
             #[cfg(feature = "emulate")]
             Device::Cpu => {
-                Ok(Self::Emulated(Guarded::new(dims.iter().product::<usize>() * dtype.size_in_bytes(), 0)))
+                let bytes = dims.iter().product::<usize>() * dtype.size_in_bytes();
+                let computes = record::computes();
+                Ok(Self::Emulated(if computes { Guarded::new(bytes, 0) } else { Guarded::untouched(bytes) }))
             }
             other => bail!("no kernels for {other:?}"),
         }
@@ -94,7 +98,7 @@ pub(crate) fn launch(name: &str, dtype: DType, shape: LaunchShape, args: &mut [A
 fn run(name: &str, shape: LaunchShape, args: &mut [Arg<'_>]) -> Result<()> {
     #[cfg(feature = "emulate")]
     if emulator::is_on() && args.iter().filter_map(device_of).all(|device| device.is_cpu()) {
-        return emulator::run(name, shape, args);
+        return if record::launch(name, shape, args) { emulator::run(name, shape, args) } else { Ok(()) };
     }
     #[cfg(feature = "cuda")]
     return cuda::run(name, shape, args);
@@ -183,6 +187,10 @@ pub(crate) fn gemm(
         );
     }
     if m * n == 0 {
+        return Ok(());
+    }
+    #[cfg(feature = "emulate")]
+    if matches!(out.memory, Memory::Emulated(_)) && !record::product(out, place, [m, n, k], [a, b]) {
         return Ok(());
     }
     match &mut out.memory {

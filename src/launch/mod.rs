@@ -28,6 +28,8 @@ pub(crate) mod norm;
 pub(crate) mod optimizer;
 #[cfg(feature = "emulate")]
 mod races;
+#[cfg(feature = "emulate")]
+mod record;
 pub(crate) mod ssd;
 pub(crate) mod token_mix;
 pub(crate) mod wkv6;
@@ -40,6 +42,8 @@ pub use cuda::poison_outputs;
 pub(crate) use dispatch::{gemm, launch, runs_on_kernels};
 #[cfg(feature = "emulate")]
 pub use races::{barriers_met, detect_races, without_barrier};
+#[cfg(feature = "emulate")]
+pub use record::{DeviceWork, asked_for, planned};
 
 /// From now on, for this whole process, float32 and bfloat16 tensors go through kernels on the CPU; `seed` decides
 /// in which order their threads run.

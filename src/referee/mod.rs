@@ -7,6 +7,7 @@ mod adamw;
 mod answers;
 mod attention;
 mod configuration;
+mod continuation;
 mod design;
 mod deviation;
 mod error;
@@ -31,6 +32,7 @@ mod windows;
 
 pub use answers::{ItemFigure, Odds, Recollection, TokenizedItem};
 pub use configuration::{PlannedSize, beside_size};
+pub use continuation::{Continuation, Ending, beside_endings};
 pub use design::{Design, GradientSet};
 pub use deviation::{Deviation, farthest};
 pub use error::RefereeError;

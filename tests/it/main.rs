@@ -3,6 +3,7 @@
 mod audit;
 mod audited_again;
 mod audited_answers;
+mod audited_benchmarks;
 mod benchmarks;
 mod bleu;
 mod bos;

@@ -7,6 +7,7 @@
 
 mod compare;
 mod cubins;
+mod launches;
 mod races;
 mod training;
 
@@ -22,6 +23,7 @@ fn main() {
     trials.extend(training::trials("cpu", true));
     trials.extend(races::trials());
     trials.extend(cubins::trials());
+    trials.extend(launches::trials());
     #[cfg(feature = "cuda")]
     {
         let gpu = v5gate::device::choose();

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::task::{EvalContext, Task, TaskMetric, TaskResult, expect_all, first, not_finite, run_task};
 use crate::data::corpora::TextFile;
 use crate::data::published::benchmarks::{Question, hellaswag};
-use crate::evidence::Metric as M;
-use crate::probes::probe::{Probe, ProbeData, Result};
+use crate::evidence::{ItemValues, Metric as M};
+use crate::probes::probe::{Probe, ProbeData, Reading, Result};
 use crate::probes::scoring::likelihood::{Request, ScoringOptions, TokenLosses};
 use crate::statistics::mean;
 
@@ -70,9 +70,9 @@ fn examine(exam: &EvalContext<'_>, file: &TextFile) -> Result<TaskResult> {
         begin = end;
     }
     let n = questions.len();
-    let share = |name, of: fn(&EndingScore) -> f64| {
-        TaskMetric::share(name, &marks.iter().map(of).collect::<Vec<_>>())
-    };
+    let values = |of: fn(&EndingScore) -> f64| marks.iter().map(of).collect::<Vec<_>>();
+    let share = |name, of| TaskMetric::share(name, &values(of));
+    let over = |metric, of| Reading::over(metric, ItemValues::independent(1, &values(of)));
     let accuracy = share("acc", |m| m.right);
     let per_character = share("acc_norm", |m| m.right_per_character);
     let margin = share("margin_per_byte", |m| m.margin);
@@ -82,9 +82,9 @@ fn examine(exam: &EvalContext<'_>, file: &TextFile) -> Result<TaskResult> {
         truncated: requests.iter().filter(|r| r.is_longer_than(exam.window)).count(),
         figures: vec![accuracy, per_character, margin],
         readings: vec![
-            accuracy.reading(M::HellaswagAccuracy, n),
-            per_character.reading(M::HellaswagAccuracyNorm, n),
-            margin.reading(M::HellaswagMargin, n),
+            over(M::HellaswagAccuracy, |m| m.right),
+            over(M::HellaswagAccuracyNorm, |m| m.right_per_character),
+            over(M::HellaswagMargin, |m| m.margin),
         ],
         samples,
         texts,

@@ -8,8 +8,8 @@ use super::task::{
 };
 use crate::data::corpora::TextFile;
 use crate::data::published::benchmarks::lambada;
-use crate::evidence::{Metric as M, Value};
-use crate::probes::probe::{Probe, ProbeData, Result};
+use crate::evidence::{ItemValues, Metric as M, Value};
+use crate::probes::probe::{Probe, ProbeData, Reading, Result};
 use crate::probes::scoring::likelihood::{Request, ScoringOptions, TokenLosses};
 
 pub(in crate::probes) const PROBE: Probe = Probe {
@@ -44,7 +44,8 @@ fn examine(exam: &EvalContext<'_>, file: &TextFile) -> Result<TaskResult> {
     // Who has no numbers is neither right nor wrong.
     let mark = |a: &TokenLosses| if a.is_finite() { f64::from(u8::from(a.greedy)) } else { f64::NAN };
     let right: Vec<f64> = answers.iter().map(mark).collect();
-    let losses: Vec<(f64, f64)> = answers.iter().map(|a| (-a.log_likelihood(), 1.0)).collect();
+    let lost: Vec<f64> = answers.iter().map(|a| -a.log_likelihood()).collect();
+    let losses: Vec<(f64, f64)> = lost.iter().map(|loss| (*loss, 1.0)).collect();
     let (loss, accuracy) = (ratio(&losses), TaskMetric::share("acc", &right));
     let n = passages.len();
     let samples = answers.iter().zip(&passages);
@@ -58,7 +59,10 @@ fn examine(exam: &EvalContext<'_>, file: &TextFile) -> Result<TaskResult> {
         effective: n,
         truncated: requests.iter().filter(|r| r.is_longer_than(exam.window)).count(),
         figures: vec![loss.through("perplexity", f64::exp), accuracy],
-        readings: vec![accuracy.reading(M::LambadaAccuracy, n), loss.reading(M::LambadaLoss, n)],
+        readings: vec![
+            Reading::over(M::LambadaAccuracy, ItemValues::independent(1, &right)),
+            Reading::over(M::LambadaLoss, ItemValues::independent(1, &lost)),
+        ],
         samples: sample.collect(),
         texts: requests.into_iter().map(|r| [r.context, r.continuation].concat()).collect(),
         notes: not_finite(&answers).into_iter().collect(),

@@ -147,7 +147,7 @@ impl Task {
     }
 
     /// Its file among what a protocol has, if it is there.
-    fn file_in(&self, data: &EvalData) -> Option<PathBuf> {
+    pub(crate) fn file_in(&self, data: &EvalData) -> Option<PathBuf> {
         Some(data.folder.as_deref()?.join(self.file)).filter(|path| path.is_file())
     }
 

@@ -1,0 +1,146 @@
+//! What a layer asks of a device: the sequence of launches of a decoded token, and how many a training step has.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use libtest_mimic::{Failed, Trial};
+use v5gate::launch::{DeviceWork, planned};
+use v5gate::models::{self, LanguageModel};
+use v5gate::ops::{Tape, linear_cross_entropy};
+use v5gate::scale::{Scale, Tier};
+
+/// Positions fed before the token that is looked at, or the length of a step's sequences.
+const PREFILL: usize = 40;
+
+/// What a token asks for in one layer: how often each kernel, and products.
+const TOKEN: [(&str, &[(&str, usize)]); 2] = [
+    (
+        "gpt2",
+        &[
+            ("attention_append", 1),
+            ("attention_decode", 1),
+            ("gelu_forward", 1),
+            ("norm_forward", 2),
+            ("row_in_out", 4),
+        ],
+    ),
+    (
+        "groundthink",
+        &[
+            ("columns_take", 6),
+            ("convolution_forward_4", 1),
+            ("convolution_tail", 1),
+            ("fusion_forward", 1),
+            ("gelu_forward", 1),
+            ("mix_forward", 2),
+            ("norm_forward", 4),
+            ("product", 5),
+            ("row_in_out", 3),
+            ("row_out_in", 9),
+            ("shift_forward", 1),
+            ("silu_product_forward", 2),
+            ("ssd_recur", 1),
+            ("tanh_forward", 2),
+            ("wkv6_step", 1),
+        ],
+    ),
+];
+/// What a micro-batch asks for in one layer, forward and backward: kernels and products.
+const STEP: [(&str, usize, usize); 1] = [("gpt2", 24, 12)];
+
+fn model(name: &str, n_layer: usize) -> Result<Box<dyn LanguageModel>, Failed> {
+    let scale = Scale { name: "tiny", tier: Tier::Smoke, n_layer, n_head: 2, d_model: 64, d_ff: 256 };
+    let spec = models::find(name).ok_or("no such model")?;
+    Ok((spec.config)(&scale, 64, PREFILL + 1).init(1)?)
+}
+
+/// Kernel, or `product`, to how often it was asked for.
+fn counted(asked: &[DeviceWork]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for asked in asked {
+        let name = match asked {
+            DeviceWork::Kernel { name, .. } => {
+                name.trim_end_matches("_f32").trim_end_matches("_32").to_owned()
+            }
+            DeviceWork::Product { .. } => "product".to_owned(),
+        };
+        *counts.entry(name).or_default() += 1;
+    }
+    counts
+}
+
+fn token(model: &dyn LanguageModel) -> Result<Vec<DeviceWork>, Failed> {
+    let (tape, mut state) = (Tape::no_grad(), model.new_state(1)?);
+    planned(|| model.backbone(&tape, &[1; PREFILL], &mut state)).0?;
+    let (hidden, asked) = planned(|| model.backbone(&tape, &[1], &mut state));
+    hidden?;
+    Ok(asked)
+}
+
+fn step(model: &dyn LanguageModel) -> Result<Vec<DeviceWork>, Failed> {
+    let tokens = [1; PREFILL];
+    let (result, asked) = planned(|| -> candle_core::Result<()> {
+        let tape = Tape::recording(model.params().entries().len());
+        let hidden = model.backbone(&tape, &tokens, &mut model.new_state(1)?)?;
+        let head = model.params().scope(&tape, "").get(model.head())?;
+        let loss = linear_cross_entropy(&tape, &hidden, &head, &tokens)?;
+        tape.backward(&loss, Tensor::new(0.5f32, &candle_core::Device::Cpu)?)?;
+        Ok(())
+    });
+    result?;
+    Ok(asked)
+}
+
+/// What a layer adds: from models that differ in nothing else.
+fn of_a_layer(
+    name: &str,
+    asked: impl Fn(&dyn LanguageModel) -> Result<Vec<DeviceWork>, Failed>,
+) -> Result<BTreeMap<String, usize>, Failed> {
+    let layers = |model: &dyn LanguageModel| {
+        let begins = |name: &str| name.ends_with(".ln_1.weight") || name.ends_with(".ln_mix.weight");
+        model.params().entries().iter().filter(|entry| begins(&entry.name)).count()
+    };
+    let (few, many) = (model(name, 4)?, model(name, 8)?);
+    let more = layers(many.as_ref()) - layers(few.as_ref());
+    let (few, mut many) = (counted(&asked(few.as_ref())?), counted(&asked(many.as_ref())?));
+    for (kernel, count) in &mut many {
+        *count -= few.get(kernel).copied().unwrap_or(0);
+        if *count % more != 0 {
+            return Err(format!("{name}: {more} layers have {count} launches of {kernel}").into());
+        }
+        *count /= more;
+    }
+    many.retain(|_, count| *count > 0);
+    Ok(many)
+}
+
+fn of_a_token() -> Result<(), Failed> {
+    for (name, expected) in TOKEN {
+        let got = of_a_layer(name, token)?;
+        let expected: BTreeMap<String, usize> = expected.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect();
+        if got != expected {
+            return Err(format!("a layer of {name}, one token: expected {expected:?}, got {got:?}").into());
+        }
+    }
+    Ok(())
+}
+
+fn of_a_step() -> Result<(), Failed> {
+    for (name, kernels, products) in STEP {
+        let got = of_a_layer(name, step)?;
+        let of_products = got.get("product").copied().unwrap_or(0);
+        let of_kernels = got.values().sum::<usize>() - of_products;
+        if (of_kernels, of_products) != (kernels, products) {
+            let found = format!("{of_kernels} kernels and {of_products} products: {got:?}");
+            return Err(format!(
+                "a layer of {name}, a micro-batch: expected {kernels} and {products}, got {found}"
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
+pub fn trials() -> Vec<Trial> {
+    vec![Trial::test("launches::of_a_token", of_a_token), Trial::test("launches::of_a_step", of_a_step)]
+}
