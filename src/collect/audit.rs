@@ -58,7 +58,7 @@ pub fn audit(
     let _held = collector.exclusively(&options.out.join(super::collector::LOCK))?;
     let all: Vec<Trial> = trials(protocol).into();
     // Before its threads may wait for each other.
-    let _ = collector.beside_text();
+    let _ = collector.beside_text(whole);
     all.into_par_iter()
         .map(|trial| {
             let trained = collector.trained(trial)?;
@@ -101,7 +101,7 @@ impl Collector<'_> {
         report: &mut AuditReport,
     ) -> Result<(), CollectError> {
         self.examine_configuration(trained, report);
-        self.examine_data(trained, report);
+        self.examine_data(trained, whole, report);
         self.examine_stretches(trained, whole, report);
         self.examine_probes(trained, whole, report)
     }

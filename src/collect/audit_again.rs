@@ -14,10 +14,10 @@ use super::lots::{Lots, chance};
 use super::measure::{curves, question};
 use super::trial::Trained;
 use crate::data::batches::Order;
-use crate::data::dataset::{Dataset, windows_in};
+use crate::data::dataset::{Dataset, Encoded, windows_in};
 use crate::data::vocabulary::Patience;
 use crate::evidence::{Condition, Curve, Line, Measurement, Metric};
-use crate::probes::{EvalData, PROBES, Probe, producer_of};
+use crate::probes::{EvalData, PROBES, Probe, TASKS, producer_of};
 use crate::referee::{Deviation, PlannedSize, beside_size};
 use crate::train::{TrainError, audited, before_last_tenth, kept_state, load_model, steps_again};
 
@@ -50,8 +50,8 @@ impl Collector<'_> {
     }
 
     /// The data set beside its text, once for all trials, and how evenly this trial's order reads it.
-    pub(super) fn examine_data(&self, trained: &Trained<'_>, report: &mut AuditReport) {
-        let mut compared = match self.beside_text() {
+    pub(super) fn examine_data(&self, trained: &Trained<'_>, whole: bool, report: &mut AuditReport) {
+        let mut compared = match self.beside_text(whole) {
             Ok(facts) => facts.iter().map(|(what, holds)| Deviation::fact(what.clone(), *holds)).collect(),
             Err(problem) => {
                 report.not_covered.push(format!("data: {problem}"));
@@ -60,25 +60,24 @@ impl Collector<'_> {
         };
         let order = trained.job.batches.order();
         fair_order(&self.dataset, order, trained.job.recipe.context_length, &mut compared);
-        report
-            .covered
-            .push("data: tokenizer and drawn documents made again; how often each window is read".to_owned());
+        let which = if whole { "all documents" } else { "drawn documents" };
+        let what = format!("data: tokenizer and {which} made again; how often each window is read");
+        report.covered.push(what);
         report.questions.push((Metric::AuditData, compared));
     }
 
     /// The data set beside its text. Whoever looks at several trials side by side asks once before: a thread that waits
     /// for the answer must not be the one that has to give it.
-    pub(super) fn beside_text(&self) -> &Result<Vec<(String, bool)>, String> {
+    pub(super) fn beside_text(&self, whole: bool) -> &Result<Vec<(String, bool)>, String> {
         self.text_again.get_or_init(|| {
             let stopping = || false;
             let limit = Patience::LIMIT;
             let patience = Patience { screen: self.options.screen.clone(), stopping: &stopping, limit };
             let mut draw = Lots::of(&[&chance()]);
             let mut below = |bound: usize| draw.below(bound);
+            let which = if whole { Encoded::All } else { Encoded::Drawn(&mut below) };
             let spec = &self.protocol.data;
-            self.dataset
-                .beside_its_text(spec, self.options.data, &patience, &mut below)
-                .map_err(|e| e.to_string())
+            self.dataset.beside_its_text(spec, self.options.data, &patience, which).map_err(|e| e.to_string())
         })
     }
 
@@ -120,6 +119,13 @@ impl Collector<'_> {
         report.questions.push((Metric::AuditStretches, compared));
     }
 
+    /// A measurement by a benchmark where the protocol asks none.
+    fn not_asked(&self, m: &Measurement) -> Option<Deviation> {
+        let of_a_task = TASKS.iter().any(|task| task.id == m.provenance().probe);
+        let what = || format!("{} of a benchmark that the protocol does not ask", m.metric().id());
+        (of_a_task && self.protocol.benchmark_items == Some(0)).then(|| Deviation::fact(what(), false))
+    }
+
     /// A drawn probe put again as a whole, or `whole`, every probe.
     pub(super) fn examine_probes(
         &self,
@@ -152,6 +158,7 @@ impl Collector<'_> {
         let subject = self.subject(trained, model.as_ref(), untrained.as_ref());
         let own = || told.iter().filter(|m| m.provenance().revision == trained.source.revision);
         let mut compared: Vec<Deviation> = own().filter_map(misnamed).collect();
+        compared.extend(own().filter_map(|m| self.not_asked(m)));
         let elsewhere: BTreeSet<&str> = own().filter_map(|m| without_data(m, &data)).collect();
         let note = |probe| format!("probe {probe}: its data are not here");
         report.not_covered.extend(elsewhere.into_iter().map(note));
@@ -159,6 +166,11 @@ impl Collector<'_> {
             let answers = question(probe, &subject, trained.trial.spec.name, &trained.source)?;
             compared.extend(answers.lines.iter().filter_map(|line| beside_ledger(line, &told)));
             compared.extend(answers.lines.iter().filter_map(|line| beside_curves(line, &drawn_before)));
+            compared.extend(own().filter(|m| m.provenance().probe == probe.id).filter_map(|m| {
+                let again = answers.lines.iter().any(|line| is_about(line, m));
+                let what = || format!("{} ({})", m.metric().id(), m.subject().condition.name());
+                (!again).then(|| Deviation::fact(format!("{}, which nobody measures", what()), false))
+            }));
         }
         let of = trained.trial.of(Condition::Trained);
         let training = curves(&of, &trained.run, &trained.source)?;
@@ -167,6 +179,14 @@ impl Collector<'_> {
         report.covered.push(format!("probes asked again by this program: {}", names.join(", ")));
         report.questions.push((Metric::AuditProbes, compared));
         Ok(())
+    }
+}
+
+/// Whether a line is a measurement of the same thing.
+fn is_about(line: &Line, m: &Measurement) -> bool {
+    match line {
+        Line::Measurement(again) => again.subject() == m.subject() && again.metric() == m.metric(),
+        _ => false,
     }
 }
 
@@ -186,8 +206,10 @@ fn beside_ledger(again: &Line, told: &[Measurement]) -> Option<Deviation> {
 /// A curve made again beside those on record.
 fn beside_curves(again: &Line, told: &[Curve]) -> Option<Deviation> {
     let Line::Curve(again) = again else { return None };
+    // Whatever else a curve says of its source: a plot shows all that are of this revision.
     let same_question = |c: &&Curve| {
-        c.subject() == again.subject() && c.kind() == again.kind() && c.provenance() == again.provenance()
+        let revision = &c.provenance().revision;
+        c.subject() == again.subject() && c.kind() == again.kind() && *revision == again.provenance().revision
     };
     let mut recorded = told.iter().filter(same_question).peekable();
     let there = recorded.peek().is_some();

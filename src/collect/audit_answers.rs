@@ -101,7 +101,11 @@ impl Collector<'_> {
             match found {
                 Ok((file, items)) => {
                     compared.extend(beside_record(&m, &items, &what));
-                    measured.insert((metric, condition), (file, m));
+                    let digest = m.items().map(str::to_owned);
+                    let before = measured.insert((metric, condition), (file, m));
+                    if before.is_some_and(|(_, other): (_, Measurement)| other.items() != digest.as_deref()) {
+                        compared.push(Deviation::fact(format!("{what}: two sets of items"), false));
+                    }
                 }
                 Err(problem) => compared.push(Deviation::fact(problem, false)),
             }

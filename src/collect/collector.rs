@@ -12,7 +12,7 @@ use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, prepare_with};
 use crate::data::vocabulary::Patience;
 use crate::device::Compute;
-use crate::evidence::{Condition, Curve, LEDGER, Ledger, Line, Measurement, RUNS};
+use crate::evidence::{Condition, Curve, LEDGER, Ledger, Line, Manifest, Measurement, RUNS};
 use crate::files::{FileLock, folder_of};
 use crate::models::LanguageModel;
 use crate::probes::{EvalData, PROBES, Probe, TASKS, TrainedModel, overfit_needs};
@@ -88,8 +88,17 @@ impl<'a> Collector<'a> {
             let subject = protocol.name.clone();
             rehearsed.map_err(|e| CollectError::Probe { probe: task.id, subject, error: Box::new(e) })?;
         }
-        ledger.append(&[Line::Manifest(manifest(protocol, &dataset, options.data, options.compute)?)])?;
         let others = Ledger::of_runs(options.out)?;
+        let mut promise = manifest(protocol, &dataset, options.data, options.compute)?;
+        // What is asked for now governs, whatever a run's own ledger has promised since.
+        if let Some(other) = others.manifest() {
+            let same = Manifest { number: promise.number, ..other.clone() } == promise;
+            promise.number = if same { 0 } else { other.number.saturating_add(1) };
+        }
+        if ledger.manifest().is_some_and(|own| own.number >= promise.number) {
+            promise.number = 0;
+        }
+        ledger.append(&[Line::Manifest(promise)])?;
         Ok(Self {
             protocol,
             options,
@@ -107,7 +116,9 @@ impl<'a> Collector<'a> {
         std::fs::create_dir_all(folder).map_err(failed)?;
         let mut own = Ledger::open_or_empty(&path)?;
         let common = self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
-        own.append(&common.manifest().cloned().map(Line::Manifest).into_iter().collect::<Vec<_>>())?;
+        let promise =
+            common.manifest().map(|promise| Line::Manifest(Manifest { number: 0, ..promise.clone() }));
+        own.append(&promise.into_iter().collect::<Vec<_>>())?;
         let others = self.others.joined(common);
         Ok(Self { ledger: Mutex::new(own), others, ..self })
     }

@@ -144,6 +144,20 @@ impl TokenFile {
         self.offset(i)..self.offset(i + 1) - 1
     }
 
+    /// The document that a token belongs to, the end-of-text token to the one before it.
+    pub fn document_at(&self, token: usize) -> usize {
+        let (mut low, mut high) = (0, self.documents());
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            if self.offset(middle) <= token {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
     fn offset(&self, i: usize) -> usize {
         let at = PAGE + tokens_bytes(&self.header) + i * 8;
         let mut bytes = [0; 8];

@@ -3,9 +3,11 @@
 //! Invariant: the digest covers every byte that training and validation see, it is computed from the
 //! text at every preparation, and no validation document also occurs in training.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::batches::{Order, OrderError, window_count};
@@ -86,14 +88,22 @@ impl Dataset {
     }
 }
 
-/// Most documents of a split, and most bytes of text, that are encoded again.
+/// Most places of a split, and most bytes of text, that are encoded again.
 const AGAIN: usize = 200;
 const BYTES_AGAIN: usize = 4 << 20;
 
+/// How many of a text's documents are encoded again.
+pub enum Encoded<'a> {
+    /// All.
+    All,
+    /// Those in which places lie that this chooses among so many tokens: a document is the likelier, the more of the
+    /// text it makes.
+    Drawn(&'a mut dyn FnMut(usize) -> usize),
+}
+
 impl Dataset {
     /// What of this data set is as its text makes it, fact by fact: the tokenizer, learnt or loaded again; how many
-    /// documents there are; and documents encoded again, all of a small split, else some, which `draw` chooses below a
-    /// bound.
+    /// documents there are; and documents encoded again.
     ///
     /// # Errors
     /// Text or a tokenizer that cannot be had any more.
@@ -102,7 +112,7 @@ impl Dataset {
         spec: &DataSpec,
         data: Option<&Path>,
         patience: &Patience<'_>,
-        draw: &mut dyn FnMut(usize) -> usize,
+        mut which: Encoded<'_>,
     ) -> Result<Vec<(String, bool)>, DatasetError> {
         let (source, vocabulary) = read(spec, data)?;
         let tokenizer = made(&vocabulary, &source.train, patience)?;
@@ -113,19 +123,39 @@ impl Dataset {
         {
             let same = file.documents() == texts.len();
             facts.push((format!("{} documents of the {name} text", texts.len()), same));
-            let (mut bytes, all) = (0, texts.len() <= AGAIN);
-            for i in 0..texts.len().min(AGAIN) {
-                let i = if all { i } else { draw(texts.len()) };
-                bytes += texts[i].len();
-                if !same || bytes > BYTES_AGAIN && i > 0 {
-                    break;
-                }
-                let ids = tokenizer.encode(&texts[i])?;
-                let same = file.tokens(file.document(i)).eq(ids);
-                facts.push((format!("document {i} of the {name} text, encoded again"), same));
+            if !same {
+                continue;
             }
+            let chosen = file.chosen(texts, &mut which);
+            let again = |&i: &usize| {
+                let same = file.tokens(file.document(i)).eq(tokenizer.encode(&texts[i])?);
+                Ok((format!("document {i} of the {name} text, encoded again"), same))
+            };
+            facts.extend(chosen.par_iter().map(again).collect::<Result<Vec<_>, TokenizerError>>()?);
         }
         Ok(facts)
+    }
+}
+
+impl TokenFile {
+    /// The documents that are encoded again, each once.
+    fn chosen(&self, texts: &[String], which: &mut Encoded<'_>) -> Vec<usize> {
+        let draw = match which {
+            Encoded::All => return (0..texts.len()).collect(),
+            Encoded::Drawn(draw) => draw,
+        };
+        let (mut bytes, mut chosen) = (0, BTreeSet::new());
+        for _ in 0..AGAIN {
+            let i = self.document_at(draw(self.len()));
+            if !chosen.contains(&i) {
+                bytes += texts[i].len();
+                if bytes > BYTES_AGAIN && !chosen.is_empty() {
+                    break;
+                }
+                chosen.insert(i);
+            }
+        }
+        chosen.into_iter().collect()
     }
 }
 

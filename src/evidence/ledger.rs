@@ -257,10 +257,10 @@ impl Ledger {
                 Line::Manifest(manifest) => {
                     let number = governing.as_ref().map_or(0, |g| g.number);
                     let same = Manifest { number, ..manifest.clone() };
-                    if governing.as_ref() == Some(&same) {
+                    if governing.as_ref() == Some(&same) && manifest.number <= number {
                         continue;
                     }
-                    let next = Manifest { number: number.saturating_add(1), ..same };
+                    let next = Manifest { number: number.saturating_add(1).max(manifest.number), ..same };
                     governing = Some(next.clone());
                     Line::Manifest(next)
                 }

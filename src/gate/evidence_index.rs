@@ -91,7 +91,8 @@ fn mismatch<'a>(
     let other_material = || {
         let expected = *promise.material.get(source.probe.as_str())?;
         let (field, got) = (Field::Validation, source.validation.as_str());
-        (got != expected).then_some(Missing::Elsewhere { field, expected, got })
+        // Empty for what the protocol does not ask: nothing can be measured on it.
+        (got != expected || expected.is_empty()).then_some(Missing::Elsewhere { field, expected, got })
     };
     Field::EXPECTED.iter().find_map(differs).or_else(other_material)
 }

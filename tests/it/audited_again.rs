@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use v5gate::data::cache::TokenFile;
-use v5gate::evidence::{Ledger, Line, Measurement, Metric};
+use v5gate::evidence::{Ledger, Line, Manifest, Measurement, Metric};
 
 use crate::program::*;
 
@@ -227,6 +227,75 @@ fn what_lies_between_the_stretches_is_seen_by_a_whole_audit() {
     let said = stdout(&output) + &stderr(&output);
     assert_eq!(output.status.code(), Some(10), "{said}");
     assert!(values(&out, Metric::AuditStretches).contains(&f64::INFINITY), "{said}");
+}
+
+/// One that its probe gives of longer trainings only, and would meet a required row.
+#[test]
+fn a_number_that_its_probe_does_not_give_is_seen() {
+    let (_folder, out) = copied();
+    let path = out.join("ledger.jsonl");
+    let mut ledger = Ledger::open(&path).unwrap();
+    let of_training = |m: &&Measurement| m.metric() == Metric::TrainLoss;
+    let any = ledger.measurements().find(of_training).unwrap().clone();
+    let source = any.provenance().clone();
+    let made_up = Measurement::new(any.subject().clone(), Metric::LossFell, 0.5, None, None, source);
+    ledger.append(&[Line::Measurement(made_up)]).unwrap();
+    let (code, said) = audited(&out, &["--whole"]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
+}
+
+/// Hidden in the ledger of a run, of a higher number, with other text: it would count instead of what was asked for.
+#[test]
+fn another_promise_does_not_outrank_the_protocols() {
+    let (_folder, out) = copied();
+    let own = Ledger::open_below(&out).unwrap().manifest().cloned().unwrap();
+    let mut other = Manifest { number: own.number + 7, ..own.clone() };
+    other.expected.iter_mut().for_each(|run| run.data = "0".repeat(64));
+    let mut hidden = Ledger::open_or_empty(run_of(&out).join("ledger.jsonl")).unwrap();
+    hidden.append(&[Line::Manifest(other)]).unwrap();
+    let governing = |out: &Path| Ledger::open_below(out).unwrap().manifest().cloned().unwrap();
+    assert_ne!(governing(&out).expected, own.expected);
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(governing(&out), Manifest { number: own.number + 8, ..own });
+    // Once said it stays.
+    let number = governing(&out).number;
+    done(&["collect", "--protocol", text(&sound().1), "--out", text(&out)]);
+    assert_eq!(governing(&out).number, number);
+}
+
+/// The more of the text a document makes, the surer it is looked at.
+#[test]
+fn a_document_that_grew_is_seen() {
+    use v5gate::data::dataset::{DataSpec, Encoded, prepare};
+    use v5gate::data::vocabulary::Patience;
+    let folder = tempfile::tempdir().unwrap();
+    let spec =
+        DataSpec::Conversations { seed: 1, train_tokens: 60_000, valid_documents: 3, vocab_size: VOCABULARY };
+    let dataset = prepare(&spec, None, folder.path()).unwrap();
+    let (source, count) = (dataset.train.header().source.clone(), dataset.train.documents());
+    assert!(count > 100, "{count}");
+    let ids = |i: usize| dataset.train.tokens(dataset.train.document(i)).collect::<Vec<u32>>();
+    let mut all: Vec<Vec<u32>> = (0..count).map(ids).collect();
+    all[count / 2] = all[0].repeat(200);
+    let cache = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let file = cache.join("train.tokens");
+    let tokenizer = dataset.tokenizer;
+    drop(dataset.train);
+    fs::remove_file(&file).unwrap();
+    TokenFile::from_ids(&file, &source, &tokenizer, all).unwrap();
+    let forged = prepare(&spec, None, folder.path()).unwrap();
+    let mut state = 1_u64;
+    let mut draw = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    for which in [Encoded::All, Encoded::Drawn(&mut draw)] {
+        let facts = forged.beside_its_text(&spec, None, &Patience::endless(), which).unwrap();
+        let wrong: Vec<&str> = facts.iter().filter(|(_, holds)| !holds).map(|(what, _)| &**what).collect();
+        assert_eq!(wrong, [format!("document {} of the training text, encoded again", count / 2)]);
+    }
 }
 
 #[test]
