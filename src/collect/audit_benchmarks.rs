@@ -18,7 +18,7 @@ const PASSAGES: usize = 4;
 const OF_QUESTIONS: [Metric; 3] =
     [Metric::HellaswagAccuracy, Metric::HellaswagAccuracyNorm, Metric::HellaswagMargin];
 
-type Compared = Result<Vec<Deviation>, String>;
+type ComparedItems = Result<Vec<Deviation>, String>;
 
 impl Collector<'_> {
     /// Some items of each benchmark whose items are on record; how many, and of which file it is lacking.
@@ -32,7 +32,7 @@ impl Collector<'_> {
         let most = self.protocol.eval_data(self.options.data).items.unwrap_or(usize::MAX);
         let asked = (weights, &self.dataset.tokenizer, [window, most]);
         let values = |metric| kept.values(metric, Condition::Trained);
-        let mut keep = |result: Compared| match result {
+        let mut keep = |result: ComparedItems| match result {
             Ok(found) => compared.extend(found),
             Err(problem) => problems.push(problem),
         };
@@ -55,22 +55,22 @@ impl Collector<'_> {
 }
 
 /// Who is asked, in which tokens; the window, and how many items the protocol asks at most.
-type Asked<'a, N> = (&'a SavedModel<N>, &'a Tokenizer, [usize; 2]);
+type AskedModel<'a, N> = (&'a SavedModel<N>, &'a Tokenizer, [usize; 2]);
 
 /// Passages of LAMBADA: the loss of the last word, and whether it is the likeliest.
 fn passages<N: Number>(
-    (weights, tokenizer, [window, most]): Asked<'_, N>,
+    (weights, tokenizer, [window, most]): AskedModel<'_, N>,
     file: &TextFile,
     [loss, right]: [Vec<f64>; 2],
     draw: &mut Lots,
-) -> Compared {
+) -> ComparedItems {
     let all = lambada(file).map_err(|e| e.to_string())?;
     let count = all.len().min(most);
     if count == 0 || loss.len() != count || right.len() != count {
         return Ok(vec![Deviation::fact(format!("{count} passages of LAMBADA on record"), false)]);
     }
     let drawn: Vec<usize> = (0..PASSAGES).map(|_| draw.below(count)).collect();
-    let again = |&place: &usize| -> Compared {
+    let again = |&place: &usize| -> ComparedItems {
         let passage = &all[place];
         if passage.context.trim().is_empty() {
             return Ok(Vec::new());
@@ -89,18 +89,18 @@ fn passages<N: Number>(
 
 /// Questions of HellaSwag: every ending after the question and a space.
 fn questions<N: Number>(
-    (weights, tokenizer, [window, most]): Asked<'_, N>,
+    (weights, tokenizer, [window, most]): AskedModel<'_, N>,
     file: &TextFile,
     recorded: [Vec<f64>; 3],
     draw: &mut Lots,
-) -> Compared {
+) -> ComparedItems {
     let all: Vec<Question> = hellaswag(file).map_err(|e| e.to_string())?;
     let count = all.len().min(most);
     if count == 0 || recorded.iter().any(|values| values.len() != count) {
         return Ok(vec![Deviation::fact(format!("{count} questions of HellaSwag on record"), false)]);
     }
     let drawn: Vec<usize> = (0..PASSAGES / 2).map(|_| draw.below(count)).collect();
-    let again = |&place: &usize| -> Compared {
+    let again = |&place: &usize| -> ComparedItems {
         let question = &all[place];
         let ending = |text: &String| {
             let pair = (question.query.as_str(), &*format!(" {text}"));

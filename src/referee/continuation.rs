@@ -27,7 +27,7 @@ pub struct Continuation {
 }
 
 /// An ending of a question: its continuation, and its length in characters and in bytes of UTF-8.
-pub type Ending = (Continuation, [usize; 2]);
+pub type ScoredEnding = (Continuation, [usize; 2]);
 
 impl<N: Number> SavedModel<N> {
     /// A continuation of a text, read in a window of so many positions.
@@ -97,8 +97,13 @@ impl Continuation {
 /// What is on record of a question, beside its endings: whether the true one is the likeliest, whether it is by
 /// character, and by how much per byte it is likelier than the mean of the others. A rank that rounding may decide is
 /// left out.
-pub fn beside_endings(recorded: [f64; 3], endings: &[Ending], truth: usize, what: &str) -> Vec<Deviation> {
-    let per = |length: &dyn Fn(&Ending) -> f64| -> Vec<[f64; 2]> {
+pub fn beside_endings(
+    recorded: [f64; 3],
+    endings: &[ScoredEnding],
+    truth: usize,
+    what: &str,
+) -> Vec<Deviation> {
+    let per = |length: &dyn Fn(&ScoredEnding) -> f64| -> Vec<[f64; 2]> {
         endings.iter().map(|e| [-e.0.loss / length(e), e.0.unsure / length(e)]).collect()
     };
     let wholes = per(&|_| 1.0);
@@ -129,7 +134,7 @@ pub fn beside_endings(recorded: [f64; 3], endings: &[Ending], truth: usize, what
 mod tests {
     use super::*;
 
-    fn ending(loss: f64, unsure: f64, lengths: [usize; 2]) -> Ending {
+    fn ending(loss: f64, unsure: f64, lengths: [usize; 2]) -> ScoredEnding {
         (Continuation { loss, unsure, lead: 1.0, lead_unsure: 0.1 }, lengths)
     }
 

@@ -32,7 +32,7 @@ mod windows;
 
 pub use answers::{ItemFigure, Odds, Recollection, TokenizedItem};
 pub use configuration::{PlannedSize, beside_size};
-pub use continuation::{Continuation, Ending, beside_endings};
+pub use continuation::{Continuation, ScoredEnding, beside_endings};
 pub use design::{Design, GradientSet};
 pub use deviation::{Deviation, farthest};
 pub use error::RefereeError;
