@@ -79,8 +79,12 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
         let found = entry?.path();
         let ours =
             found.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
-        if ours && found != made.path() && File::open(&found).is_ok_and(|file| file.try_lock().is_ok()) {
-            // Renamed meanwhile, it is no longer there.
+        if !ours || found == made.path() {
+            continue;
+        }
+        let Ok(file) = File::open(&found) else { continue };
+        // Nobody is writing it, and nobody begins to while this holds the lock.
+        if file.try_lock().is_ok() {
             drop(fs::remove_file(&found));
         }
     }
