@@ -2,7 +2,7 @@
 //
 // Each thread takes 16 bytes of every operand where all lie on 16 bytes, else the same elements one by one. Grid
 // of the element-wise kernels: a thread for every 16 bytes of n elements; no shared memory.
-#include "vectors.cuh"
+#include "gelu.cuh"
 
 namespace v5::elementwise {
 
@@ -54,13 +54,6 @@ __device__ __forceinline__ void each(const T *const (&in)[INS], T *const (&out)[
   each<INS, OUTS>(in, out, nullptr, 0, n, [=](float, const float *x, float *y) { f(x, y); });
 }
 
-// GPT-2's tanh form: ½x(1 + tanh u) = x·sigmoid(2u), u = √(2/π)(x + 0.044715x³).
-constexpr float SCALE = 0.7978845608028654f, CUBIC = 0.044715f;
-
-template <class T> __device__ __forceinline__ float gelu(float x) {
-  float u = SCALE * (x + CUBIC * x * x * x);
-  return x * sigmoid<T>(u + u);
-}
 template <class T> __device__ __forceinline__ float gelu_slope(float x) {
   float s = sigmoid<T>(2.0f * SCALE * (x + CUBIC * x * x * x));
   return s + 2.0f * x * s * (1.0f - s) * SCALE * (1.0f + 3.0f * CUBIC * x * x);

@@ -2,16 +2,9 @@
 //
 // A warp per row: grid [rows/8], 256 threads, no shared memory. The gate's gradients are sums over rows weighted
 // with dz, which `column_sums` makes.
-#include "common.cuh"
+#include "fusion.cuh"
 
 namespace v5::fusion {
-
-template <class T>
-__device__ __forceinline__ float gate(const T *a, const T *b, const T *w, const float *c, unsigned d) {
-  float sum = 0;
-  for (unsigned i = threadIdx.x % WARP; i < d; i += WARP) sum += wide(a[i]) * wide(w[i]) + wide(b[i]) * wide(w[d + i]);
-  return sigmoid(warp_sum(sum) + c[0]);
-}
 
 template <class T>
 __device__ void forward(const T *x, const T *a, const T *b, const T *w, const float *c, T *y, unsigned rows,

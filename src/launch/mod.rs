@@ -30,6 +30,7 @@ pub(crate) mod optimizer;
 mod races;
 #[cfg(feature = "emulate")]
 mod record;
+pub(crate) mod row;
 pub(crate) mod ssd;
 pub(crate) mod token_mix;
 pub(crate) mod wkv6;
@@ -44,6 +45,7 @@ pub(crate) use dispatch::{gemm, launch, runs_on_kernels};
 pub use races::{barriers_met, detect_races, without_barrier};
 #[cfg(feature = "emulate")]
 pub use record::{DeviceWork, asked_for, planned};
+pub use row::Pointwise;
 
 /// From now on, for this whole process, float32 and bfloat16 tensors go through kernels on the CPU; `seed` decides
 /// in which order their threads run.

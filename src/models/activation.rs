@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Layout, Tape, Var, gelu, linear, sigmoid_product};
+use crate::ops::{Layout, Normed, Pointwise, Tape, Var, linear_of_norm, sigmoid_product};
 
 /// A function of every element, under transformers' names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,17 +31,15 @@ impl Activation {
     /// # Shapes
     /// - `x`: [N, d], `w`: [d, f], `b`: [f]
     /// - result: [N, f]
-    pub(super) fn of_linear(self, tape: &Tape, x: &Var, w: &Var, b: &Var) -> Result<Var> {
+    pub(super) fn of_linear(self, tape: &Tape, x: &Normed, w: &Var, b: &Var) -> Result<Var> {
+        let of = |then| linear_of_norm(tape, x, w, Some(b), Layout::InOut, then);
         match self {
-            Self::GeluNew | Self::GeluPytorchTanh => gelu(tape, &linear(tape, x, w, None, Layout::InOut)?, b),
+            Self::GeluNew | Self::GeluPytorchTanh => of(Pointwise::Gelu),
             Self::Silu | Self::Swish => {
-                let h = linear(tape, x, w, Some(b), Layout::InOut)?;
+                let h = of(Pointwise::Identity)?;
                 sigmoid_product(tape, &h, &h)
             }
-            Self::Gelu | Self::Relu => {
-                let h = linear(tape, x, w, Some(b), Layout::InOut)?;
-                self.scored(tape, &h)
-            }
+            Self::Gelu | Self::Relu => self.scored(tape, &of(Pointwise::Identity)?),
         }
     }
 

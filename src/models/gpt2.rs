@@ -20,7 +20,10 @@ use super::model_stats::ModelStats;
 use super::network::Network;
 use super::params::{Declared, Init, Params, Scope};
 use super::state::State;
-use crate::ops::{Layout, Tape, Var, add, causal_attention, embedding, layer_norm, lerp, linear_onto};
+use crate::ops::{
+    Layout, Normed, Pointwise, Tape, Var, add, causal_attention, embedding, layer_norm, lerp, linear_of_norm,
+    linear_onto,
+};
 use crate::scale::Scale;
 
 /// Dimensions, under the public keys.
@@ -244,23 +247,29 @@ struct Gpt2 {
 impl Gpt2 {
     fn block(&self, p: &Scope<'_>, x: &Var, state: &mut State, i: usize) -> Result<Var> {
         let (c, tape) = (&self.config, p.tape);
-        let dense = |residual: Option<&Var>, x: &Var, name: &str| {
-            let (w, b) = (p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?);
-            linear_onto(tape, residual, x, &w, Some(&b), Layout::InOut)
+        let pair = |name: &str| -> Result<(Var, Var)> {
+            Ok((p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?))
         };
         let norm = |x: &Var, name: &str| {
-            let (w, b) = (p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?);
-            layer_norm(tape, x, &w, &b, c.layer_norm_epsilon)
+            let (w, b) = pair(name)?;
+            Normed::layer(tape, x, &w, &b, c.layer_norm_epsilon)
         };
-        let qkv = self.scaled(tape, dense(None, &norm(x, "ln_1")?, "attn.c_attn")?, i)?;
+        let onto = |residual: &Var, x: &Var, name: &str| {
+            let (w, b) = pair(name)?;
+            linear_onto(tape, Some(residual), x, &w, Some(&b), Layout::InOut)
+        };
+        let (w, b) = pair("attn.c_attn")?;
+        let h = norm(x, "ln_1")?;
+        let qkv = linear_of_norm(tape, &h, &w, Some(&b), Layout::InOut, Pointwise::Identity)?;
+        let qkv = self.scaled(tape, qkv, i)?;
         let past = (state.get(i, "k")?.clone(), state.get(i, "v")?.clone());
         let past = (state.position() > 0).then_some(past);
         let (y, (k, v)) = causal_attention(tape, &qkv, state.batch(), c.n_head, past.as_ref())?;
         state.set(i, vec![("k", k), ("v", v)])?;
-        let x = dense(Some(x), &y, "attn.c_proj")?;
-        let (w, b) = (p.get("mlp.c_fc.weight")?, p.get("mlp.c_fc.bias")?);
+        let x = onto(x, &y, "attn.c_proj")?;
+        let (w, b) = pair("mlp.c_fc")?;
         let h = c.activation_function.unwrap_or_default().of_linear(tape, &norm(&x, "ln_2")?, &w, &b)?;
-        dense(Some(&x), &h, "mlp.c_proj")
+        onto(&x, &h, "mlp.c_proj")
     }
 }
 

@@ -373,16 +373,18 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     all
 }
 
+/// The slow obvious GELU, in candle's differentiable functions.
+pub(super) fn gelu_reference(x: &Tensor) -> Result<Tensor> {
+    let u = ((x + (x.powf(3.0)? * GELU_CUBIC)?)? * GELU_SCALE)?;
+    (x * (u.tanh()? + 1.0)?)? * 0.5
+}
+
 fn gelu_case(x: Tensor, b: Tensor) -> Case {
     Case::new(
         format!("gelu of {} columns", x.dims()[1]),
         vec![x, b],
         |tape, v| Ok(vec![gelu(tape, &v[0], &v[1])?]),
-        |t| {
-            let x = &t[0].broadcast_add(&t[1])?;
-            let u = ((x + (x.powf(3.0)? * GELU_CUBIC)?)? * GELU_SCALE)?;
-            Ok(vec![((x * (u.tanh()? + 1.0)?)? * 0.5)?])
-        },
+        |t| Ok(vec![gelu_reference(&t[0].broadcast_add(&t[1])?)?]),
     )
 }
 

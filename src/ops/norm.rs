@@ -270,7 +270,7 @@ fn silu_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
 }
 
 /// The slow obvious norm, in candle's differentiable functions.
-fn reference(
+pub(super) fn reference(
     x: &Tensor,
     w: &Tensor,
     b: Option<&Tensor>,
@@ -286,7 +286,7 @@ fn reference(
     b.map_or(Ok(y.clone()), |b| y.broadcast_add(b))
 }
 
-fn silu_reference(x: &Tensor) -> Result<Tensor> {
+pub(super) fn silu_reference(x: &Tensor) -> Result<Tensor> {
     x / (x.neg()?.exp()? + 1.0)?
 }
 

@@ -2,7 +2,8 @@
 
 use super::case::OpSpec;
 use super::{
-    attention, convolution, cross_entropy, elementwise, embedding, fusion, linear, norm, ssd, token_mix, wkv6,
+    attention, convolution, cross_entropy, elementwise, embedding, fusion, linear, norm, row, ssd, token_mix,
+    wkv6,
 };
 
 /// Every op with the case that the conformance tests put it through.
@@ -18,4 +19,5 @@ pub const OPS: &[OpSpec] = &[
     OpSpec { name: "convolution", cases: convolution::cases },
     OpSpec { name: "ssd", cases: ssd::cases },
     OpSpec { name: "fusion", cases: fusion::cases },
+    OpSpec { name: "row", cases: row::cases },
 ];

@@ -16,13 +16,7 @@ const PREFILL: usize = 40;
 const TOKEN: [(&str, &[(&str, usize)]); 2] = [
     (
         "gpt2",
-        &[
-            ("attention_append", 1),
-            ("attention_decode", 1),
-            ("gelu_forward", 1),
-            ("norm_forward", 2),
-            ("row_in_out", 4),
-        ],
+        &[("attention_append", 1), ("attention_decode", 1), ("row_in_out", 2), ("row_normed_in_out", 2)],
     ),
     (
         "groundthink",

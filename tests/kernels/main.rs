@@ -7,6 +7,7 @@
 
 mod compare;
 mod cubins;
+mod decoding;
 mod launches;
 mod races;
 mod training;
@@ -24,6 +25,7 @@ fn main() {
     trials.extend(races::trials());
     trials.extend(cubins::trials());
     trials.extend(launches::trials());
+    trials.extend(decoding::trials());
     #[cfg(feature = "cuda")]
     {
         let gpu = v5gate::device::choose();
