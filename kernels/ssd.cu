@@ -37,6 +37,7 @@
 // | gradients | B·chunks, G·splits | 256 | all; parts of dB and dC by split, of parameters by chunk |
 // | sum | ⌈B·T·G·N/256⌉, 2 | 256 | dB and dC from the splits' |
 // | recur | ⌈P/32⌉, H, B | 256 | y and the last state, step by step: for few steps |
+// | convolved | ⌈P/32⌉, H, 1 | 256 | the same of one step, from the in-projection on |
 //
 // chunks = ⌈time/64⌉, width is P rounded up to 8; a split is a share of a group's heads, one after the other in
 // one block. Nt = 32, 64 or 128 rows of a state and Pt = 32 or 64 channels are in shared memory at once. Bytes
@@ -48,7 +49,9 @@
 // | output | 64n|T| + e + max(e, 64n|T|), where e = (64+Nt)p|T| + 1536 |
 // | gradients | (128n + 64q + k(128+2Nt)p)|T| + o; k = 2, o = 8992 (bf16), k = 1, o = 10528 (float) |
 // | recur | 2048 |
+// | convolved | 2048 + (32 + 2N)·e |
 #include "tile.cuh"
+#include "vectors.cuh"
 
 namespace v5::ssd {
 
@@ -861,15 +864,22 @@ __device__ void sum(const float *db_parts, const float *dc_parts, T *db, T *dc, 
   to[i] = narrow<T>(total);
 }
 
-/// One step after the other, 32 channels of a head: warp w has the state's rows w, w + 8, ...
-template <class T>
-__device__ void recur(const T *x, const T *dt, const T *maps_in, const T *maps_out, const float *a_log,
-                      const float *dt_bias, const float *d, const float *start, T *y, float *last, unsigned time,
-                      unsigned heads, unsigned groups, unsigned size, unsigned state, float low, float high) {
+/// What a step of a head reads: its raw step size, the channel's input, and both maps.
+template <class T> struct Step {
+  T dt, x;
+  const T *into, *from;
+};
+
+/// One step after the other, 32 channels of a head: warp w has the state's rows w, w + 8, ... `steps` gives the Step of
+/// a row and a channel of the head.
+template <class T, class F>
+__device__ __forceinline__ void recur(F steps, const float *a_log, const float *dt_bias, const float *d,
+                                      const float *start, T *y, float *last, unsigned time, unsigned heads,
+                                      unsigned size, unsigned state, float low, float high) {
   constexpr unsigned K = 16;
   SHARED(raw);
   float *parts = reinterpret_cast<float *>(raw);
-  unsigned head = blockIdx.y, b = blockIdx.z, group = head / (heads / groups);
+  unsigned head = blockIdx.y, b = blockIdx.z;
   unsigned warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, p = blockIdx.x * 32 + lane;
   float a = -expf(a_log[head]), bias = dt_bias[head], skip = d[head];
   size_t whose = (size_t(b) * heads + head) * state;
@@ -881,17 +891,15 @@ __device__ void recur(const T *x, const T *dt, const T *maps_in, const T *maps_o
   }
   for (unsigned t = 0; t < time; t++) {
     size_t row = size_t(b) * time + t;
-    size_t at = row * groups * state + group * state;
-    const T *into = maps_in + at, *from = maps_out + at;
-    float delta = step_size(wide(dt[row * heads + head]) + bias, low, high).x, kept = expf(delta * a);
-    float value = p < size ? wide(x[row * heads * size + head * size + p]) : 0.0f;
-    float input = delta * value, sum = 0.0f;
+    Step<T> step = steps(row, p);
+    float delta = step_size(wide(step.dt) + bias, low, high).x, kept = expf(delta * a);
+    float value = wide(step.x), input = delta * value, sum = 0.0f;
 #pragma unroll
     for (unsigned k = 0; k < K; k++) {
       unsigned n = warp + 8 * k;
       if (n >= state) continue;
-      h[k] = fmaf(kept, h[k], wide(into[n]) * input);
-      sum = fmaf(wide(from[n]), h[k], sum);
+      h[k] = fmaf(kept, h[k], wide(step.into[n]) * input);
+      sum = fmaf(wide(step.from[n]), h[k], sum);
     }
     // the other half is still being read
     float *now = parts + t % 2 * 256;
@@ -911,6 +919,59 @@ __device__ void recur(const T *x, const T *dt, const T *maps_in, const T *maps_o
   }
 }
 
+/// The same of steps that lie in memory.
+template <class T>
+__device__ void recur(const T *x, const T *dt, const T *maps_in, const T *maps_out, const float *a_log,
+                      const float *dt_bias, const float *d, const float *start, T *y, float *last, unsigned time,
+                      unsigned heads, unsigned groups, unsigned size, unsigned state, float low, float high) {
+  unsigned head = blockIdx.y, group = head / (heads / groups);
+  auto steps = [=](size_t row, unsigned p) {
+    size_t at = (row * groups + group) * state;
+    T value = p < size ? x[(row * heads + head) * size + p] : narrow<T>(0.0f);
+    return Step<T>{dt[row * heads + head], value, maps_in + at, maps_out + at};
+  };
+  recur<T>(steps, a_log, dt_bias, d, start, y, last, time, heads, size, state, low, high);
+}
+
+/// One step of one sequence from the in-projection z, x, B, C, δ on: every block makes the convolution with SiLU of what
+/// it reads of x, B and C, rounded as if it had been stored. Whose x it is, and of B and C a group's first block, writes
+/// the new tail.
+template <class T>
+__device__ void convolved(const T *all, const float *w, const float *wb, const T *tail, const float *a_log,
+                          const float *dt_bias, const float *d, const float *start, T *after, T *y, float *last,
+                          unsigned heads, unsigned groups, unsigned size, unsigned state, unsigned taps, float low,
+                          float high) {
+  SHARED(raw);
+  T *own = reinterpret_cast<T *>(raw + 2 * 256 * sizeof(float));
+  unsigned head = blockIdx.y, shared_by = heads / groups, group = head / shared_by;
+  unsigned inner = heads * size, maps = groups * state, channels = inner + 2 * maps;
+  const T *x = all + inner, *dt = x + channels;
+  for (unsigned i = threadIdx.x; i < WARP + 2 * state; i += blockDim.x) {
+    unsigned p = blockIdx.x * WARP + i, map = i - WARP, channel = head * size + p;
+    bool writes = true;
+    if (i >= WARP) {
+      channel = inner + group * state + (map < state ? map : maps + map - state);
+      writes = blockIdx.x == 0 && head % shared_by == 0;
+    } else if (p >= size) {
+      continue;
+    }
+    const float *filter = w + size_t(channel) * taps;
+    float z = wb[channel];
+    for (unsigned j = 0; j < taps; j++) {
+      T now = j + 1 < taps ? tail[size_t(j) * channels + channel] : x[channel];
+      z += filter[j] * wide(now);
+      if (writes && j > 0) after[size_t(j - 1) * channels + channel] = now;
+    }
+    own[i] = narrow<T>(silu<T>(z));
+  }
+  __syncthreads();
+  auto steps = [=](size_t, unsigned p) {
+    T value = p < size ? own[threadIdx.x % WARP] : narrow<T>(0.0f);
+    return Step<T>{dt[head], value, own + WARP, own + WARP + state};
+  };
+  recur<T>(steps, a_log, dt_bias, d, start, y, last, 1, heads, size, state, low, high);
+}
+
 }  // namespace v5::ssd
 
 #define STEPS_KERNEL(T, NAME) \
@@ -926,13 +987,21 @@ __device__ void recur(const T *x, const T *dt, const T *maps_in, const T *maps_o
     v5::ssd::sum(db_parts, dc_parts, db, dc, rows, columns, splits); \
   } \
   EXPORT(ssd_sum_##NAME) \
-  extern "C" __global__ void __launch_bounds__(256) ssd_recur_##NAME( \
+  extern "C" __global__ void __launch_bounds__(256, 3) ssd_recur_##NAME( \
       const T *x, const T *dt, const T *b, const T *c, const float *a_log, const float *dt_bias, const float *d, \
       const float *start, T *y, float *last, unsigned time, unsigned heads, unsigned groups, unsigned size, \
       unsigned state, float low, float high) { \
     v5::ssd::recur(x, dt, b, c, a_log, dt_bias, d, start, y, last, time, heads, groups, size, state, low, high); \
   } \
-  EXPORT(ssd_recur_##NAME)
+  EXPORT(ssd_recur_##NAME) \
+  extern "C" __global__ void __launch_bounds__(256, 3) ssd_convolved_##NAME( \
+      const T *all, const float *w, const float *wb, const T *tail, const float *a_log, const float *dt_bias, \
+      const float *d, const float *start, T *after, T *y, float *last, unsigned heads, unsigned groups, \
+      unsigned size, unsigned state, unsigned taps, float low, float high) { \
+    v5::ssd::convolved(all, w, wb, tail, a_log, dt_bias, d, start, after, y, last, heads, groups, size, state, taps, \
+                       low, high); \
+  } \
+  EXPORT(ssd_convolved_##NAME)
 STEPS_KERNEL(float, f32)
 STEPS_KERNEL(bf16, bf16)
 

@@ -5,6 +5,7 @@
 //
 // A thread has 16 bytes of a row where rows are whole packs, else as many elements one by one: grid
 // [rows·ceil(d/N)/256] for N elements in 16 bytes, 256 threads, no shared memory. One pass makes all parts.
+// `mix_row`, for a single row, makes the maps as well: grid [d/64, 5], 64 threads.
 #include "vectors.cuh"
 
 namespace v5::token_mix {
@@ -114,6 +115,24 @@ __device__ void mix_forward(const T *x, const T *delta, const T *m, Five<const f
     }
 }
 
+/// A single row, m_i = a_i W₂_i included and rounded as if it had been stored. One part for each y of the grid.
+template <class T>
+__device__ void mix_row(const T *x, const T *delta, const T *a, const T *w2, Five<const float *> mu, Five<T *> y,
+                        unsigned d, unsigned rank) {
+  unsigned col = blockIdx.x * blockDim.x + threadIdx.x, part = blockIdx.y;
+  if (col >= d) return;
+  const float *by = mu.part[0];
+  T *to = y.part[0];
+#pragma unroll
+  for (unsigned i = 1; i < 5; i++)
+    if (i == part) by = mu.part[i], to = y.part[i];
+  const T *left = a + part * rank, *right = w2 + size_t(part) * rank * d + col;
+  float map = 0;
+#pragma unroll 8
+  for (unsigned r = 0; r < rank; r++) map += wide(left[r]) * wide(right[size_t(r) * d]);
+  to[col] = narrow<T>(wide(x[col]) + wide(delta[col]) * (by[col] + wide(narrow<T>(map))));
+}
+
 /// dx = Σ dy_i, dΔ = Σ dy_i·(μ_i + m_i), dm_i = dy_i·Δ (zeros where there is no dy_i).
 template <class T>
 __device__ void mix_backward(const T *delta, const T *m, Five<const float *> mu, Five<const T *> dy, T *dx,
@@ -157,6 +176,10 @@ __device__ void mix_backward(const T *delta, const T *m, Five<const float *> mu,
          (const T *x, const T *delta, const T *m, const float *mu0, const float *mu1, const float *mu2, \
           const float *mu3, const float *mu4, T *y0, T *y1, T *y2, T *y3, T *y4, unsigned rows, unsigned d), \
          v5::token_mix::mix_forward(x, delta, m, {{mu0, mu1, mu2, mu3, mu4}}, {{y0, y1, y2, y3, y4}}, rows, d)) \
+  KERNEL(64, mix_row_##S, \
+         (const T *x, const T *delta, const T *a, const T *w2, const float *mu0, const float *mu1, const float *mu2, \
+          const float *mu3, const float *mu4, T *y0, T *y1, T *y2, T *y3, T *y4, unsigned d, unsigned rank), \
+         v5::token_mix::mix_row(x, delta, a, w2, {{mu0, mu1, mu2, mu3, mu4}}, {{y0, y1, y2, y3, y4}}, d, rank)) \
   KERNEL(256, mix_backward_##S, \
          (const T *delta, const T *m, const float *mu0, const float *mu1, const float *mu2, const float *mu3, \
           const float *mu4, const T *dy0, const T *dy1, const T *dy2, const T *dy3, const T *dy4, T *dx, \

@@ -31,6 +31,8 @@
 //   wkv6_scan        the states at the start of every chunk, in place; wkv6_scan_both: and D at every end
 //   wkv6_output      y, wkv6_dv: dv, wkv6_gradient: dr, dk, dω and each chunk's share of du
 //   wkv6_step        step by step from the state to the last state, for a few steps
+//   wkv6_head        a single step with what lies around it in a head: ω = a W + b, a of low rank, before it; group norm
+//                    and the product with SiLU(g) behind it (`src/ops/wkv6_head.rs`)
 //
 // N is n padded with zeros: 16, 32, 64 or 128. Names end in N and the type: wkv6_output_64_bf16; the scans in
 // _f32 alone. All but the last two have grid (chunks, heads, batch), THREADS = N·pieces threads and
@@ -43,10 +45,11 @@
 //   wkv6_gradient   6·steps·(N+8)·e + 80·steps + 4·steps·(N+4) + 12·pieces·N
 //                   + N/16·(1344 + (pieces−1)·(64 + max(1280, 16·N·e)))
 //   wkv6_scan       grid (N²/256, heads, batch), 256 threads; wkv6_scan_both: the same, 2·batch
-//   wkv6_step       grid (heads, batch), 256 threads, 16·N + 1024 bytes
+//   wkv6_step       grid (heads, batch), 256 threads, 16·N + 1024 bytes; wkv6_head: the same, one sequence
 //
 // Layouts: r, k, v, ω, y and their gradients T [batch·time, heads·n]; u [heads, n]; state [batch, heads, n, n],
 // key channel first; states [C, N, N], decays [C, N], shares of du [batch, chunks, heads, n], all float.
+#include "norm.cuh"
 #include "tile.cuh"
 
 namespace v5 {
@@ -698,6 +701,53 @@ __device__ __forceinline__ void step(const T *r, const T *k, const T *v, const T
   }
 }
 
+/// The sum of K numbers: of both halves' sums, element by element, as long as there are halves.
+template <unsigned K, unsigned ALL_OF> __device__ __forceinline__ float halved(float (&x)[ALL_OF]) {
+  if constexpr (K > 1) {
+#pragma unroll
+    for (unsigned i = 0; i < K / 2; i++) x[i] += x[K / 2 + i];
+    return halved<K / 2>(x);
+  } else {
+    return x[0];
+  }
+}
+
+/// One step of a head from a to the gated read-out, rounded where a launch of its own would store: a [rank], W [rank,
+/// heads·n]. Products are added up in the order of `row::in_out` with 512 threads.
+template <class T, unsigned N>
+__device__ __forceinline__ void head(const T *a, const T *w, const float *b, const T *r, const T *k, const T *v,
+                                     const T *g, const float *u, const float *nw, const float *nb, const float *state,
+                                     T *raw, T *y, float *last, unsigned rank, unsigned n, float eps) {
+  SHARED(shared);
+  constexpr unsigned PARTS = 256 / N, TEAMS = 16 * Pack<T>::N, SHARE = TEAMS / PARTS;
+  float *sums = reinterpret_cast<float *>(shared) + 4 * N;
+  unsigned j = threadIdx.x % N, part = threadIdx.x / N, first = blockIdx.x * n, width = gridDim.x * n;
+  float sum[SHARE] = {};
+  for (unsigned from = part; from < rank; from += TEAMS)
+#pragma unroll
+    for (unsigned q = 0; q < SHARE; q++) {
+      unsigned i = from + q * PARTS;
+      if (i < rank && j < n) sum[q] += wide(a[i]) * wide(w[size_t(i) * width + first + j]);
+    }
+  sums[threadIdx.x] = halved<SHARE>(sum);
+  __syncthreads();
+  if (part == 0 && j < n) {
+    float all[PARTS];
+#pragma unroll
+    for (unsigned x = 0; x < PARTS; x++) all[x] = sums[x * N + j];
+    raw[first + j] = narrow<T>(halved<PARTS>(all) + b[first + j]);
+  }
+  // Whoever reads ω has written it.
+  step<T, N>(r, k, v, raw, u, state, y, last, 1, n);
+  __syncthreads();
+  float gated = 0;
+  norm::by_block(y + first, nw + first, nb + first, n, true, eps, [&](unsigned i, T normed) {
+    gated = silu<T>(wide(g[first + i])) * wide(normed);
+  });
+  __syncthreads();
+  if (threadIdx.x < n) y[first + threadIdx.x] = narrow<T>(gated);
+}
+
 }  // namespace wkv6
 }  // namespace v5
 
@@ -765,7 +815,14 @@ EXPORT(wkv6_scan_both_f32)
                       float *last, unsigned time, unsigned n) { \
     v5::wkv6::step<T, N>(r, k, v, raw, u, state, y, last, time, n); \
   } \
-  EXPORT(wkv6_step_##N##_##t)
+  EXPORT(wkv6_step_##N##_##t) \
+  extern "C" __global__ void __launch_bounds__(256) \
+  wkv6_head_##N##_##t(const T *a, const T *w, const float *b, const T *r, const T *k, const T *v, const T *g, \
+                      const float *u, const float *nw, const float *nb, const float *state, T *raw, T *y, \
+                      float *last, unsigned rank, unsigned n, float eps) { \
+    v5::wkv6::head<T, N>(a, w, b, r, k, v, g, u, nw, nb, state, raw, y, last, rank, n, eps); \
+  } \
+  EXPORT(wkv6_head_##N##_##t)
 
 INSTANCES(float, f32, 16)
 INSTANCES(float, f32, 32)

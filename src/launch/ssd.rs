@@ -163,6 +163,40 @@ pub(crate) fn forward(inputs: &[Tensor; 7], state: &Tensor, s: Ssd) -> Result<(T
     Ok((y.finish()?, last))
 }
 
+/// y, the new tail of the convolution and the last state, of one position of one sequence from its in-projection z, x,
+/// B, C, δ on; `filters` are those of the convolution with their bias, `heads` A_log, δ_bias and D.
+pub(crate) fn convolved(
+    all: &Tensor,
+    filters: [&Tensor; 2],
+    tail: &Tensor,
+    heads: [&Tensor; 3],
+    state: &Tensor,
+    s: Ssd,
+) -> Result<[Tensor; 3]> {
+    let Ssd { heads: h, size, state: n, groups, limit: (low, high), .. } = s;
+    let (_, before, channels) = tail.dims3()?;
+    let (inner, taps) = (h * size, before + 1);
+    let counts = [all, filters[0], filters[1], heads[0], heads[1], heads[2], state].map(Tensor::elem_count);
+    let expected = [inner + channels + h, channels * taps, channels, h, h, h, h * n * size];
+    if channels != inner + 2 * groups * n || counts != expected || h % groups != 0 || n > MOST {
+        bail!("ssd: {h} heads of {size} x {n} in {groups} groups, {channels} channels: {counts:?} elements");
+    }
+    let [w, wb] = filters.map(vector);
+    let [a_log, dt_bias, d] = heads.map(vector);
+    let (w, wb, a_log, dt_bias, d, state) = (w?, wb?, a_log?, dt_bias?, d?, vector(state)?);
+    let tail = tail.to_dtype(all.dtype())?;
+    let (mut y, mut after) = (Out::new(&[1, inner], all.dtype(), all)?, Out::like(&tail)?);
+    let mut last = Out::like(&state)?;
+    let shared = 2 * THREADS * 4 + (32 + 2 * n) * all.dtype().size_in_bytes();
+    let shape = LaunchShape { grid: [size.div_ceil(32), h, 1], threads: THREADS, shared };
+    let mut args = args![
+        all, &w, &wb, &tail, &a_log, &dt_bias, &d, &state, &mut after, &mut y, &mut last, h, groups, size, n,
+        taps, low, high
+    ];
+    launch("ssd_convolved", all.dtype(), shape, &mut args)?;
+    Ok([y.finish()?, after.finish()?, last.finish()?])
+}
+
 /// Gradients of x, δ, B, C, A_log, δ_bias and D.
 pub(crate) fn backward(inputs: &[Tensor; 7], dy: &Tensor, state: &Tensor, s: Ssd) -> Result<Vec<Tensor>> {
     let [x, dt, b, c, a_log, dt_bias, d] = inputs;

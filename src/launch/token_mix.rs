@@ -67,6 +67,29 @@ pub(crate) fn mix(
     Ok(Mixes { outputs: outputs.into_iter().map(Out::finish).collect::<Result<_>>()?, maps })
 }
 
+/// The same five parts for a single row, maps included, in one launch.
+pub(crate) fn mix_row(
+    x: &Tensor,
+    delta: &Tensor,
+    mu: [&Tensor; 5],
+    a: &Tensor,
+    w2: &Tensor,
+) -> Result<Vec<Tensor>> {
+    let ((parts, rank, d), [n, changed, low]) = (w2.dims3()?, [x, delta, a].map(Tensor::elem_count));
+    if parts != 5 || n != d || changed != d || low != 5 * rank || mu.iter().any(|mu| mu.elem_count() != d) {
+        bail!("mix: a row {:?}, Δ {:?}, a {:?}, W₂ {:?}", x.dims(), delta.dims(), a.dims(), w2.dims());
+    }
+    let mu = mu.into_iter().map(vector).collect::<Result<Vec<_>>>()?;
+    let mut outputs = mu.iter().map(|_| Out::like(x)).collect::<Result<Vec<_>>>()?;
+    let mut args: Vec<Arg<'_>> = vec![x.into(), delta.into(), a.into(), w2.into()];
+    args.extend(mu.iter().map(Arg::from).chain(outputs.iter_mut().map(Arg::from)));
+    args.extend([d.into(), rank.into()]);
+    let shape = LaunchShape { grid: [d.div_ceil(64), 5, 1], threads: 64, shared: 0 };
+    launch("mix_row", x.dtype(), shape, &mut args)?;
+    drop(args);
+    outputs.into_iter().map(Out::finish).collect()
+}
+
 /// a_i of [rows, parts·rank].
 fn part<'a>(a: &'a Tensor, i: usize, rank: usize) -> Operand<'a> {
     Operand { start: i * rank, ..Operand::of(a) }

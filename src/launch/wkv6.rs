@@ -3,6 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::column_sums;
+use super::row::NormWeights;
 use super::{LaunchShape, Out, THREADS, args, launch, vector};
 
 /// Steps that `wkv6.cu` takes together as matrix products.
@@ -121,6 +122,52 @@ pub(crate) fn forward(x: &[Tensor; 5], state: &Tensor, sizes: [usize; 4]) -> Res
     let mut args = args![r, k, v, raw, &u, &states, &mut y, time, size];
     launch(&plan.name("output"), dtype, plan.chunk(plan.respond()), &mut args)?;
     Ok((y.finish()?, last.finish()?))
+}
+
+/// What one step of all heads reads: of `src/ops/wkv6_head.rs`, a, W and b; r, k, v, g and u; weights and bias of the
+/// group norm, and its ε.
+pub(crate) struct HeadStep<'a> {
+    pub decay: [&'a Tensor; 3],
+    pub inputs: [&'a Tensor; 4],
+    pub bonus: &'a Tensor,
+    pub norm: NormWeights<'a>,
+}
+
+/// y, ω and the last state, in float32, of one position of one sequence.
+pub(crate) fn head(x: &HeadStep<'_>, state: &Tensor, [heads, size]: [usize; 2]) -> Result<[Tensor; 3]> {
+    let ([a, w, b], [r, k, v, g]) = (x.decay, x.inputs);
+    let (plan, dtype, width, rank) =
+        (Wkv6Plan::of([1, 1, heads, size], r.dtype())?, r.dtype(), heads * size, a.elem_count());
+    let nb = x.norm.b.map_or(0, Tensor::elem_count);
+    let lengths = [r, k, v, g, b, x.bonus, x.norm.w].map(Tensor::elem_count);
+    if lengths.iter().any(|n| *n != width) || nb != width || w.dims() != [rank, width] {
+        bail!("wkv6: {width} channels, rank {rank}, weights {:?}, others {lengths:?} and {nb}", w.dims());
+    }
+    let (b, u, nw, state) = (vector(b)?, vector(x.bonus)?, vector(x.norm.w)?, vector(state)?);
+    let nb = x.norm.b.map(vector).transpose()?;
+    let (mut raw, mut y, mut last) = (Out::like(r)?, Out::like(r)?, Out::like(&state)?);
+    let shape = LaunchShape::new(heads, THREADS).shared(16 * plan.padded + 4 * THREADS);
+    let mut args = args![
+        a,
+        w,
+        &b,
+        r,
+        k,
+        v,
+        g,
+        &u,
+        &nw,
+        nb.as_ref(),
+        &state,
+        &mut raw,
+        &mut y,
+        &mut last,
+        rank,
+        size,
+        x.norm.eps
+    ];
+    launch(&plan.name("head"), dtype, shape, &mut args)?;
+    Ok([y.finish()?, raw.finish()?, last.finish()?])
 }
 
 /// Gradients of r, k, v, ω and u.

@@ -23,7 +23,9 @@ use super::network::{Branch, Hybrid, Network};
 use super::params::{Declared, Init, Params};
 use super::rwkv6_time_mix::{HEAD_SIZE_DIVISOR, RwkvShape, decays, time_mix};
 use super::state::State;
-use crate::ops::{Layout, Tape, Var, embedding, gated_fusion, gelu, linear, linear_onto, rms_norm};
+use crate::ops::{
+    FusionInputs, Layout, Normed, Tape, Var, embedding, gelu_of_fusion, layer_outputs, linear_onto, rms_norm,
+};
 use crate::scale::Scale;
 
 /// ε of every RMS norm.
@@ -187,16 +189,17 @@ impl GroundThink {
     fn block(&self, tape: &Tape, x: &Var, state: &mut State, i: usize, see: &mut See<'_>) -> Result<Var> {
         let scope = |part: &str| self.params.scope(tape, format!("blocks.{i}.{part}"));
         let p = scope("");
-        let h = rms_norm(tape, x, &p.get("ln_mix.weight")?, EPS)?;
+        let h = Normed::rms(tape, x, &p.get("ln_mix.weight")?, EPS)?;
         let rwkv = time_mix(&scope("rwkv."), &h, state, i, HEAD_SIZE_DIVISOR)?;
         let mamba = mixer(&scope("mamba."), &self.config.mamba, PUBLISHED, &h, state, i)?;
         see(i, &rwkv.decay_logits, &mamba.decay_logits)?;
         state.set(i, [rwkv.state, mamba.state].concat())?;
-        let (a, b) = (self.keep(rwkv.y, Branch::Rwkv)?, self.keep(mamba.y, Branch::Mamba)?);
-        let x = gated_fusion(tape, x, &a, &b, &p.get("gate.weight")?, &p.get("gate.bias")?)?;
-        let h = rms_norm(tape, &x, &p.get("ln_ffn.weight")?, EPS)?;
-        let h = linear(tape, &h, &p.get("ffn.fc.weight")?, None, Layout::OutIn)?;
-        let h = gelu(tape, &h, &p.get("ffn.fc.bias")?)?;
+        let [a, b] = layer_outputs(tape, &rwkv.y, &mamba.y)?;
+        let (a, b) = (self.keep(a, Branch::Rwkv)?, self.keep(b, Branch::Mamba)?);
+        let (w, c) = (p.get("gate.weight")?, p.get("gate.bias")?);
+        let fusion = FusionInputs { x, a: &a, b: &b, w: &w, c: &c };
+        let (norm, w, b) = (p.get("ln_ffn.weight")?, p.get("ffn.fc.weight")?, p.get("ffn.fc.bias")?);
+        let (x, h) = gelu_of_fusion(tape, &fusion, (&norm, EPS), &w, &b)?;
         let (w, b) = (p.get("ffn.proj.weight")?, p.get("ffn.proj.bias")?);
         linear_onto(tape, Some(&x), &h, &w, Some(&b), Layout::OutIn)
     }

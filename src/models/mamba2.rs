@@ -16,7 +16,7 @@ use super::model_stats::{ModelStats, count, layers_to_match};
 use super::network::Network;
 use super::params::{Declared, Init, Params};
 use super::state::State;
-use crate::ops::{Tape, Var, add, embedding, rms_norm};
+use crate::ops::{Normed, Tape, Var, add, embedding, rms_norm};
 use crate::scale::Scale;
 
 /// Dimensions, under the public keys; what is absent is as published.
@@ -322,11 +322,12 @@ impl Network for Mamba2 {
         let settings = Settings { eps: c.layer_norm_epsilon, dt_limit: c.time_step_limit };
         let mut x = embedding(tape, &p.get("embeddings.weight")?, tokens)?;
         for i in 0..c.num_hidden_layers {
-            let h = rms_norm(tape, &x, &p.get(&format!("layers.{i}.norm.weight"))?, c.layer_norm_epsilon)?;
+            let w = p.get(&format!("layers.{i}.norm.weight"))?;
+            let h = Normed::rms(tape, &x, &w, c.layer_norm_epsilon)?;
             let scope = self.params.scope(tape, format!("backbone.layers.{i}.mixer."));
             let mixed = mixer(&scope, &c.shape(), settings, &h, state, i)?;
             state.set(i, mixed.state)?;
-            x = add(tape, &x, &mixed.y)?;
+            x = add(tape, &x, &mixed.y.make(tape)?)?;
         }
         state.advance(tokens.len() / state.batch());
         rms_norm(tape, &x, &p.get("norm_f.weight")?, c.layer_norm_epsilon)

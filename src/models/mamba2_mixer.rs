@@ -17,7 +17,10 @@ use super::network::MixerOutput;
 use super::params::{Declared, Init, Params, Scope};
 use super::rwkv6_time_mix::to_f32;
 use super::state::State;
-use crate::ops::{Layout, SsdInputs, Var, causal_conv_silu, gated_rms_norm, linear, split, ssd};
+use crate::ops::{
+    ConvolvedSsd, GatedNorm, LayerOutput, Layout, Normed, Pointwise, SsdOutput, Var, convolved_ssd,
+    linear_of_norm,
+};
 
 /// What a layer does besides its shape.
 #[derive(Clone, Copy)]
@@ -138,37 +141,35 @@ pub(super) fn mixer(
     p: &Scope<'_>,
     shape: &MambaShape,
     settings: Settings,
-    x: &Var,
+    x: &Normed,
     state: &State,
     layer: usize,
 ) -> Result<MixerOutput> {
-    let (tape, d) = (p.tape, x.dims()[1]);
-    let (inner, heads, maps) = (shape.inner(d), shape.heads(d), shape.maps());
-    let all = linear(tape, x, &p.get("in_proj.weight")?, p.find("in_proj.bias")?.as_ref(), Layout::OutIn)?;
-    let parts = split(tape, &all, &[inner, shape.conv_width(d), heads])?;
+    let tape = p.tape;
+    let (w, b) = (p.get("in_proj.weight")?, p.find("in_proj.bias")?);
+    let all = linear_of_norm(tape, x, &w, b.as_ref(), Layout::OutIn, Pointwise::Identity)?;
     let w = p.get("conv1d.weight")?;
     let b = match p.find("conv1d.bias")? {
         Some(b) => b,
         None => Var::constant(Tensor::zeros(w.dims()[0], w.tensor().dtype(), w.tensor().device())?),
     };
-    let (xbc, conv) = causal_conv_silu(tape, &parts[1], &w, &b, state.get(layer, "mamba.conv")?)?;
-    let cut = split(tape, &xbc, &[inner, maps, maps])?;
-    let inputs = SsdInputs {
-        x: &cut[0],
-        dt: &parts[2],
-        b: &cut[1],
-        c: &cut[2],
-        a_log: &p.get("A_log")?,
-        dt_bias: &p.get("dt_bias")?,
-        d: &p.get("D")?,
+    let inputs = ConvolvedSsd {
+        all: &all,
+        filters: [&w, &b],
+        heads: [&p.get("A_log")?, &p.get("dt_bias")?, &p.get("D")?],
         groups: shape.n_groups,
         dt_limit: settings.dt_limit,
     };
-    let (y, ssm) = ssd(tape, &inputs, state.get(layer, "mamba.ssm")?)?;
-    let y = gated_rms_norm(tape, &y, &parts[0], &p.get("norm.weight")?, shape.n_groups, settings.eps)?;
-    let y = linear(tape, &y, &p.get("out_proj.weight")?, p.find("out_proj.bias")?.as_ref(), Layout::OutIn)?;
-    let decay_logits = parts[2].tensor().clone();
-    Ok(MixerOutput { y, state: vec![("mamba.conv", conv), ("mamba.ssm", ssm)], decay_logits })
+    let (tail, ssm) = (state.get(layer, "mamba.conv")?, state.get(layer, "mamba.ssm")?);
+    let SsdOutput { y, z, dt, tail, state: ssm } = convolved_ssd(tape, &inputs, tail, ssm)?;
+    let (w, groups, eps) = (p.get("norm.weight")?, shape.n_groups, settings.eps);
+    let normed = GatedNorm { x: &y, gate: &z, w: &w, groups, eps };
+    let (w, b) = (p.get("out_proj.weight")?, p.find("out_proj.bias")?);
+    Ok(MixerOutput {
+        y: LayerOutput::of_gated_norm(tape, &normed, &w, b.as_ref())?,
+        state: vec![("mamba.conv", tail), ("mamba.ssm", ssm)],
+        decay_logits: dt.tensor().clone(),
+    })
 }
 
 /// Δ = softplus(δ + δ_bias), exact in both tails; the published limits do not bind.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::params::Params;
 use super::state::State;
-use crate::ops::{Tape, Var};
+use crate::ops::{LayerOutput, Tape, Var};
 
 /// A network over its parameters. Training, prefill and single steps are all [`Network::backbone`].
 pub trait Network: Send + Sync {
@@ -102,7 +102,7 @@ impl Branch {
 /// What a layer that mixes positions gives back.
 pub(super) struct MixerOutput {
     /// Its output, [B·T, d].
-    pub y: Var,
+    pub y: LayerOutput,
     /// The new state.
     pub state: Vec<(&'static str, Tensor)>,
     /// What decides how much of the state stays, before its nonlinearity: ω or δ, [B·T, channels].

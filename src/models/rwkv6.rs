@@ -21,7 +21,7 @@ use super::params::{Declared, Init, Params, Scope};
 use super::rwkv6_time_mix::{HEAD_SIZE_DIVISOR, RwkvShape, last_rows, time_mix};
 use super::state::State;
 use crate::ops::{
-    Layout, Tape, Var, add, embedding, layer_norm, lerp, linear, relu_squared, sigmoid_product, token_shift,
+    Layout, Normed, Tape, Var, add, embedding, lerp, linear, relu_squared, sigmoid_product, token_shift,
 };
 use crate::scale::Scale;
 
@@ -230,20 +230,20 @@ struct Rwkv6 {
 }
 
 impl Rwkv6 {
-    fn norm(&self, p: &Scope<'_>, x: &Var, name: &str) -> Result<Var> {
+    fn norm(&self, p: &Scope<'_>, x: &Var, name: &str) -> Result<Normed> {
         let (w, b) = (p.get(&format!("{name}.weight"))?, p.get(&format!("{name}.bias"))?);
-        layer_norm(p.tape, x, &w, &b, self.config.layer_norm_epsilon)
+        Normed::layer(p.tape, x, &w, &b, self.config.layer_norm_epsilon)
     }
 
     fn block(&self, tape: &Tape, x: &Var, state: &mut State, i: usize) -> Result<Var> {
         let (c, p) = (&self.config, self.params.scope(tape, format!("blocks.{i}.")));
         let att = self.params.scope(tape, format!("blocks.{i}.att."));
-        let first = if i == 0 { Some(self.norm(&p, x, "ln0")?) } else { None };
+        let first = if i == 0 { Some(self.norm(&p, x, "ln0")?.rows(tape)?) } else { None };
         let x = first.as_ref().unwrap_or(x);
         let h = self.norm(&p, x, "ln1")?;
         let MixerOutput { y, state: mut new, .. } = time_mix(&att, &h, state, i, c.head_size_divisor)?;
-        let x = add(tape, x, &y)?;
-        let h = self.norm(&p, &x, "ln2")?;
+        let x = add(tape, x, &y.make(tape)?)?;
+        let h = self.norm(&p, &x, "ln2")?.rows(tape)?;
         let y = channel_mix(&p, &h, state, i)?;
         new.push(("rwkv.shift_ffn", last_rows(h.tensor(), state.batch())?));
         state.set(i, new)?;
@@ -288,7 +288,7 @@ impl Network for Rwkv6 {
             x = self.block(tape, &x, state, i)?;
         }
         state.advance(tokens.len() / state.batch());
-        self.norm(&p, &x, "ln_out")
+        self.norm(&p, &x, "ln_out")?.rows(tape)
     }
 
     fn head(&self) -> &'static str {

@@ -19,7 +19,8 @@ use super::network::MixerOutput;
 use super::params::{Declared, Init, Params, Scope};
 use super::state::State;
 use crate::ops::{
-    Layout, MixWeights, Var, Wkv6Inputs, group_norm_gate, lerp, linear, low_rank_mix, tanh, token_shift, wkv6,
+    HeadsOutput, LayerOutput, MixProducts, MixWeights, Normed, Wkv6Heads, low_rank_mix, mix_products,
+    shifted_rows, wkv6_heads,
 };
 
 /// ε of the group norm is 1e-5 times the square of this: `head_size_divisor` as published.
@@ -137,41 +138,35 @@ impl RwkvShape {
 /// - result: y [B·T, d], decay logits ω [B·T, H·N], and the state of [`RwkvShape::new_state`]
 pub(super) fn time_mix(
     p: &Scope<'_>,
-    x: &Var,
+    x: &Normed,
     state: &State,
     layer: usize,
     head_size_divisor: f64,
 ) -> Result<MixerOutput> {
     let tape = p.tape;
     let (tail, wkv) = (state.get(layer, "rwkv.shift")?, state.get(layer, "rwkv.wkv")?);
-    let heads = wkv.dim(1)?;
-    let delta = token_shift(tape, x, tail)?;
-    let base = lerp(tape, x, &delta, &p.get("time_maa_x")?)?;
-    let low_rank = tanh(tape, &linear(tape, &base, &p.get("time_maa_w1")?, None, Layout::InOut)?)?;
+    let shifted = shifted_rows(tape, x, tail, &p.get("time_maa_x")?, &p.get("time_maa_w1")?)?;
     let mu = ["w", "k", "v", "r", "g"].map(|n| p.get(&format!("time_maa_{n}")));
     let [mw, mk, mv, mr, mg] = mu;
     let mu = [&mw?, &mk?, &mv?, &mr?, &mg?];
-    let weights = MixWeights { low_rank: &low_rank, w2: &p.get("time_maa_w2")?, mu };
-    let mixed = low_rank_mix(tape, x, &delta, &weights)?;
-    let project = |i: usize, name: &str| {
-        linear(tape, &mixed[i], &p.get(&format!("{name}.weight"))?, None, Layout::OutIn)
+    let weights = MixWeights { low_rank: &shifted.low_rank, w2: &p.get("time_maa_w2")?, mu };
+    let mixed = low_rank_mix(tape, &shifted.x, &shifted.delta, &weights)?;
+    let mixed = [0, 1, 2, 3, 4].map(|i| &mixed[i]);
+    let of = |name: &str| p.get(&format!("{name}.weight"));
+    let projections = [&of("key")?, &of("value")?, &of("receptance")?, &of("gate")?];
+    let MixProducts { low, others: [k, v, r, g] } =
+        mix_products(tape, mixed, &p.get("time_decay_w1")?, projections)?;
+    let heads = Wkv6Heads {
+        decay: [&low, &p.get("time_decay_w2")?, &p.get("time_decay")?],
+        inputs: [&r, &k, &v, &g],
+        bonus: &p.get("time_faaaa")?,
+        norm: [&of("ln_x")?, &p.get("ln_x.bias")?],
+        eps: 1e-5 * head_size_divisor * head_size_divisor,
     };
-    let (k, v, r, g) =
-        (project(1, "key")?, project(2, "value")?, project(3, "receptance")?, project(4, "gate")?);
-    let low = linear(tape, &mixed[0], &p.get("time_decay_w1")?, None, Layout::InOut)?;
-    let w2 = p.get("time_decay_w2")?;
-    let bias = p.get("time_decay")?.reshape(&[w2.dims()[1]])?;
-    let decay = linear(tape, &tanh(tape, &low)?, &w2, Some(&bias), Layout::InOut)?;
-    let bonus = p.get("time_faaaa")?;
-    let inputs = Wkv6Inputs { r: &r, k: &k, v: &v, decay: &decay, bonus: &bonus };
-    let (y, wkv) = wkv6(tape, &inputs, wkv)?;
-    let eps = 1e-5 * head_size_divisor * head_size_divisor;
-    let (w, b) = (p.get("ln_x.weight")?, p.get("ln_x.bias")?);
-    let y = group_norm_gate(tape, &y, &g, &w, &b, heads, eps)?;
-    let y = linear(tape, &y, &p.get("output.weight")?, None, Layout::OutIn)?;
-    let shift = last_rows(x.tensor(), state.batch())?;
+    let HeadsOutput { y, decay, state: wkv } = wkv6_heads(tape, &heads, wkv)?;
+    let shift = last_rows(shifted.x.tensor(), state.batch())?;
     Ok(MixerOutput {
-        y,
+        y: LayerOutput::of(tape, &y, &of("output")?)?,
         state: vec![("rwkv.shift", shift), ("rwkv.wkv", wkv)],
         decay_logits: decay.tensor().clone(),
     })

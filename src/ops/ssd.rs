@@ -114,7 +114,7 @@ pub fn ssd(tape: &Tape, x: &SsdInputs<'_>, state: &Tensor) -> Result<(Var, Tenso
 }
 
 /// The recurrence as the paper writes it, one step after the other (no limits on Δ).
-fn reference(x: &[Tensor], state: &Tensor, groups: usize) -> Result<Vec<Tensor>> {
+pub(super) fn reference(x: &[Tensor], state: &Tensor, groups: usize) -> Result<Vec<Tensor>> {
     let (b, h, n, p) = state.dims4()?;
     let t = x[0].dim(0)? / b;
     let dt = (x[1].broadcast_add(&x[5])?.exp()? + 1.0)?.log()?.reshape((b, t, h))?;

@@ -2,8 +2,8 @@
 
 use super::case::OpSpec;
 use super::{
-    attention, convolution, cross_entropy, elementwise, embedding, fusion, linear, norm, row, ssd, token_mix,
-    wkv6,
+    attention, convolution, cross_entropy, elementwise, embedding, fusion, linear, norm, row, row_mix,
+    row_output, ssd, ssd_convolved, token_mix, wkv6, wkv6_head,
 };
 
 /// Every op with the case that the conformance tests put it through.
@@ -20,4 +20,8 @@ pub const OPS: &[OpSpec] = &[
     OpSpec { name: "ssd", cases: ssd::cases },
     OpSpec { name: "fusion", cases: fusion::cases },
     OpSpec { name: "row", cases: row::cases },
+    OpSpec { name: "row_mix", cases: row_mix::cases },
+    OpSpec { name: "row_output", cases: row_output::cases },
+    OpSpec { name: "wkv6_head", cases: wkv6_head::cases },
+    OpSpec { name: "ssd_convolved", cases: ssd_convolved::cases },
 ];

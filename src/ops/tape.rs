@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::data::{add_in_place, add_rows, wide};
+use super::data::{add_in_place, add_rows, rows_cols, wide};
 use crate::launch;
 
 /// A tensor that a [`Tape`] may be following. Cheap to clone.
@@ -198,6 +198,12 @@ impl Tape {
     /// Whether an op with these inputs has to keep what its backward pass needs.
     pub(crate) fn requires_grad(&self, inputs: &[&Var]) -> bool {
         self.is_recording() && inputs.iter().any(|v| v.slot.is_some())
+    }
+
+    /// Whether `x` is the single row of a decoded token, for kernels and without a gradient: then ops may be made
+    /// together, in fewer launches.
+    pub(super) fn decodes(&self, x: &Var) -> bool {
+        !self.is_recording() && rows_cols(&x.tensor).0 == 1 && launch::runs_on_kernels(&x.tensor)
     }
 
     /// Records an op with several outputs. `backward` gets one gradient per output, `None` where

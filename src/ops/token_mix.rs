@@ -127,6 +127,11 @@ pub fn low_rank_mix(tape: &Tape, x: &Var, delta: &Var, m: &MixWeights<'_>) -> Re
         return mixes.iter().map(|y| tape.rounded(y)).collect();
     }
     let mu = m.mu.map(Var::tensor);
+    if tape.decodes(x) {
+        let (a, w2) = (m.low_rank.tensor(), m.w2.tensor());
+        let mixes = launch::token_mix::mix_row(x.tensor(), delta.tensor(), mu, a, w2)?;
+        return Ok(mixes.into_iter().map(Var::constant).collect());
+    }
     let mixes = mix_forward(x.tensor(), delta.tensor(), &mu, Some((m.low_rank.tensor(), m.w2.tensor())))?;
     finish(tape, x, delta, mixes, Some((m.low_rank, m.w2)), &m.mu)
 }
@@ -299,11 +304,14 @@ fn low_backward<T: Real>(
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
     // Rows of whole packs of 16 bytes, and others.
-    [6, 16].into_iter().flat_map(|d| cases_of(d, normal)).collect()
+    let many = [6, 16].map(|d| cases_of([2, 35, d, 3], normal));
+    // A decoded token.
+    let one = [(6, 3), (80, 40)].map(|(d, r)| cases_of([1, 1, d, r], normal));
+    many.into_iter().chain(one).flatten().collect()
 }
 
-fn cases_of(d: usize, normal: &mut super::Normal<'_>) -> Vec<Case> {
-    let (b, t, r) = (2, 35, 3);
+/// Of sequences, positions, width and rank.
+fn cases_of([b, t, d, r]: [usize; 4], normal: &mut super::Normal<'_>) -> Vec<Case> {
     let tail = normal(&[b, d]);
     let again = tail.clone();
     let rows = b * t;
@@ -312,7 +320,7 @@ fn cases_of(d: usize, normal: &mut super::Normal<'_>) -> Vec<Case> {
     inputs.extend((0..5).map(|_| normal(&[d])));
     vec![
         Case::new(
-            format!("shift of {d}"),
+            format!("shift of {t}x{d}"),
             vec![normal(&[rows, d])],
             move |tape, v| Ok(vec![token_shift(tape, &v[0], &like(&tail, &v[0])?)?]),
             move |x| {
@@ -322,13 +330,13 @@ fn cases_of(d: usize, normal: &mut super::Normal<'_>) -> Vec<Case> {
             },
         ),
         Case::new(
-            format!("static mix of {d}"),
+            format!("static mix of {t}x{d}"),
             vec![normal(&[rows, d]), normal(&[rows, d]), normal(&[d])],
             |tape, v| Ok(vec![lerp(tape, &v[0], &v[1], &v[2])?]),
             |x| Ok(vec![(&x[0] + x[1].broadcast_mul(&x[2])?)?]),
         ),
         Case::new(
-            format!("low-rank mix of {d}"),
+            format!("low-rank mix of {t}x{d}"),
             inputs,
             |tape, v| {
                 let mu = [&v[4], &v[5], &v[6], &v[7], &v[8]];

@@ -275,7 +275,7 @@ pub fn wkv6(tape: &Tape, x: &Wkv6Inputs<'_>, state: &Tensor) -> Result<(Var, Ten
 }
 
 /// The recurrence as the paper writes it, one step after the other.
-fn reference(x: &[Tensor], state: &Tensor) -> Result<Vec<Tensor>> {
+pub(super) fn reference(x: &[Tensor], state: &Tensor) -> Result<Vec<Tensor>> {
     let (b, h, n, _) = state.dims4()?;
     let t = x[0].dim(0)? / b;
     let cut = |x: &Tensor, i: usize| x.reshape((b, t, h, n))?.narrow(1, i, 1)?.reshape((b, h, n));
