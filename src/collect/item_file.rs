@@ -105,10 +105,10 @@ mod tests {
         other.0[0].items.values[0] = Value::from(0.5);
         other.write(folder.path(), "recall").unwrap();
         let there = ItemFile::path(folder.path(), "recall", &other.digest().unwrap());
-        std::fs::rename(there, &path).unwrap();
+        fs::rename(there, &path).unwrap();
         let error = ItemFile::read(folder.path(), "recall", &digest).unwrap_err().to_string();
         assert!(error.contains("expected items of digest"), "{error}");
-        std::fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         assert!(ItemFile::read(folder.path(), "recall", &digest).is_err());
     }
 }
