@@ -38,11 +38,11 @@ impl Collector<'_> {
             context: trained.job.recipe.context_length,
         };
         match beside_size(&trained.folder.0.join("final"), planned) {
-            Ok(compared) => {
+            Ok(mut compared) => {
                 report.covered.push(format!("configuration: {} keys", compared.len()));
-                // Of a model that nothing is ruled about, nothing differs.
-                let none = || vec![Deviation::fact("configuration", true)];
-                let compared = if compared.is_empty() { none() } else { compared };
+                // What is read off a checkpoint is read with the configuration beside it.
+                let is_trained = trained.model().is_ok_and(|model| model.config() == trained.job.config);
+                compared.push(Deviation::fact("configuration that the protocol makes", is_trained));
                 report.questions.push((Metric::AuditConfiguration, compared));
             }
             Err(error) => report.not_covered.push(format!("configuration: {error}")),
@@ -95,7 +95,7 @@ impl Collector<'_> {
             let what = format!("states are kept after {expected:?} steps");
             compared.push(Deviation::fact(what, kept == expected));
             match same_before_last_tenth(trained) {
-                Ok(same) => compared.push(Deviation::fact("weights before the last tenth", same)),
+                Ok(facts) => compared.extend(facts),
                 Err(error) => report.not_covered.push(format!("weights before the last tenth: {error}")),
             }
         }
@@ -257,13 +257,19 @@ fn stretch_again(
     Ok((again.steps.len(), compared))
 }
 
-/// Whether the weights from which a plateau is read are those of the state that was kept there.
-fn same_before_last_tenth(trained: &Trained<'_>) -> Result<bool, TrainError> {
+/// Whether the model from which a plateau is read is the one that is trained, with the weights of the state that was
+/// kept there.
+fn same_before_last_tenth(trained: &Trained<'_>) -> Result<[Deviation; 2], TrainError> {
     let steps = before_last_tenth(trained.job.recipe.steps());
     let model = load_model(&trained.folder.before_last_tenth())?;
     let state = kept_state(&trained.job, &trained.folder.0, steps)?;
     let weights = model.params().flat();
-    Ok(same_bits(&state.narrow(0, 0, weights.elem_count().min(state.elem_count()))?, weights)?)
+    let state = state.narrow(0, 0, weights.elem_count().min(state.elem_count()))?;
+    let is_trained = model.config() == trained.job.config;
+    Ok([
+        Deviation::fact("configuration before the last tenth", is_trained),
+        Deviation::fact("weights before the last tenth", same_bits(&state, weights)?),
+    ])
 }
 
 /// Whether two vectors have the same bits.

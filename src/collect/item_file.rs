@@ -1,7 +1,7 @@
 //! The values of a probe's items in the folder of the run: one compressed JSON file a probe, whose digest, before it is
 //! compressed, is in the ledger.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
-use crate::evidence::{Condition, ItemValues, MeasuredItems, Metric};
+use crate::evidence::{Condition, ItemValues, MeasuredItems, Measurement, Metric};
 use crate::files::{sha256, write_atomically};
 
 /// The folder of the files, in that of the run.
@@ -61,6 +61,23 @@ impl ItemFile {
         Ok(Self(serde_json::from_slice(&text).map_err(|e| named(e.to_string()))?))
     }
 
+    /// The values behind a measurement, from the folder of the run, among these, that has them; `None` where none has.
+    ///
+    /// # Errors
+    /// A file that is there and has other items than the measurement names.
+    pub fn behind(m: &Measurement, runs: &Path) -> io::Result<Option<ItemValues>> {
+        let (subject, probe) = (m.subject(), &m.provenance().probe);
+        let Some(digest) = m.items() else { return Ok(None) };
+        let name = format!("{}-{}-seed-{}-", subject.scale, subject.model, subject.seed);
+        let has_them = |run: &PathBuf| {
+            let is_named = run.file_name().is_some_and(|run| run.to_string_lossy().starts_with(&name));
+            is_named && Self::path(run, probe, digest).is_file()
+        };
+        let mut there = fs::read_dir(runs).into_iter().flatten().flatten().map(|run| run.path());
+        let Some(run) = there.find(has_them) else { return Ok(None) };
+        Ok(Self::read(&run, probe, digest)?.of(m.metric(), subject.condition).cloned())
+    }
+
     /// The values of one metric.
     pub fn of(&self, metric: Metric, condition: Condition) -> Option<&ItemValues> {
         self.0.iter().find(|m| m.metric == metric && m.condition == condition).map(|m| &m.items)
@@ -88,10 +105,10 @@ mod tests {
         other.0[0].items.values[0] = Value::from(0.5);
         other.write(folder.path(), "recall").unwrap();
         let there = ItemFile::path(folder.path(), "recall", &other.digest().unwrap());
-        std::fs::rename(there, &path).unwrap();
+        fs::rename(there, &path).unwrap();
         let error = ItemFile::read(folder.path(), "recall", &digest).unwrap_err().to_string();
         assert!(error.contains("expected items of digest"), "{error}");
-        std::fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         assert!(ItemFile::read(folder.path(), "recall", &digest).is_err());
     }
 }

@@ -144,6 +144,12 @@ impl TokenFile {
         self.offset(i)..self.offset(i + 1) - 1
     }
 
+    /// Whether that token stands after every document.
+    pub fn ends_with(&self, end_of_text: u32) -> bool {
+        let after = |i: usize| self.tokens(self.document(i).end..self.offset(i + 1)).eq([end_of_text]);
+        (0..self.documents()).all(after)
+    }
+
     /// The document that a token belongs to, the end-of-text token to the one before it.
     pub fn document_at(&self, token: usize) -> usize {
         let (mut low, mut high) = (0, self.documents());

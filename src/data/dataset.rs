@@ -126,6 +126,8 @@ impl Dataset {
             if !same {
                 continue;
             }
+            let what = format!("end of text after every document of the {name} text");
+            facts.push((what, file.ends_with(tokenizer.eot())));
             let chosen = file.chosen(texts, &mut which);
             let again = |&i: &usize| {
                 let same = file.tokens(file.document(i)).eq(tokenizer.encode(&texts[i])?);

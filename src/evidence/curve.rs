@@ -113,6 +113,11 @@ impl Curve {
         Ok(Curve { interval, ..self })
     }
 
+    /// Whether both have the same points and intervals, whoever asked.
+    pub fn agrees(&self, other: &Self) -> bool {
+        (&self.x, &self.y, &self.interval) == (&other.x, &other.y, &other.interval)
+    }
+
     /// Whose curve it is.
     pub fn subject(&self) -> &Subject {
         &self.subject

@@ -16,8 +16,8 @@ pub const FULL_TRIALS: usize = 10;
 /// Trials that are looked at; a manifest of more is a problem of its own.
 pub const MOST_TRIALS: usize = 1_000;
 
-/// What was measured of one model at one scale.
-type ModelIndex<'a> = HashMap<(Condition, Metric, u64), Measured<'a>>;
+/// What was measured of one model at one scale, by trial.
+type ModelIndex<'a> = HashMap<u64, HashMap<(Condition, Metric), Measured<'a>>>;
 
 /// Everything that answers one question.
 #[derive(Debug, Default)]
@@ -110,7 +110,7 @@ impl<'a> Evidence<'a> {
         for m in ledger.measurements() {
             let s = m.subject();
             let of = index.entry(&s.scale).or_default().entry(&s.model).or_default();
-            let measured = of.entry((s.condition, m.metric(), s.seed)).or_default();
+            let measured = of.entry(s.seed).or_default().entry((s.condition, m.metric())).or_default();
             measured.all.push(m);
             let run = expected.get(&(s.scale.as_str(), s.seed)).copied().flatten();
             match mismatch(promise.as_ref(), run, m.provenance()) {
@@ -119,8 +119,8 @@ impl<'a> Evidence<'a> {
                 miss => measured.miss = measured.miss.max(miss),
             }
         }
-        let measured = index.values_mut().flat_map(HashMap::values_mut).flat_map(HashMap::values_mut);
-        measured.for_each(Measured::tell_apart);
+        let trials = index.values_mut().flat_map(HashMap::values_mut).flat_map(HashMap::values_mut);
+        trials.flat_map(HashMap::values_mut).for_each(Measured::tell_apart);
         let mut seeds = promise.as_ref().map(|p| p.seeds.clone()).unwrap_or_default();
         seeds.truncate(MOST_TRIALS);
         let (expected, index) = (Arc::new(expected), Arc::new(index));
@@ -179,7 +179,7 @@ impl<'a> Evidence<'a> {
     }
 
     fn measured(&self, of: Query<'_>) -> Option<&Measured<'a>> {
-        self.index.get(of.scale)?.get(of.model)?.get(&(of.condition, of.metric, of.seed))
+        self.index.get(of.scale)?.get(of.model)?.get(&of.seed)?.get(&(of.condition, of.metric))
     }
 
     /// Which of contradicting answers is read at present.
@@ -209,8 +209,11 @@ impl<'a> Evidence<'a> {
 
     /// Metrics that contradicting measurements say different things of, each with its model, scale and trial.
     pub(super) fn contradictions(&self) -> impl Iterator<Item = &'a Measurement> {
-        let all = self.index.values().flat_map(HashMap::values).flat_map(HashMap::values);
-        all.filter(|measured| measured.answers.len() > 1).map(|measured| measured.answers[0])
+        let trials = self.index.values().flat_map(HashMap::values).flat_map(HashMap::values);
+        trials
+            .flat_map(HashMap::values)
+            .filter(|measured| measured.answers.len() > 1)
+            .map(|measured| measured.answers[0])
     }
 
     /// Everything in the ledger that answers, whatever its provenance.
@@ -231,8 +234,8 @@ impl<'a> Evidence<'a> {
         model: &str,
         conditions: &[Condition],
     ) -> impl Iterator<Item = &'a Measurement> {
-        let of = self.index.get(scale).and_then(|models| models.get(model));
-        let of = of.into_iter().flatten().filter(move |((c, _, s), _)| *s == seed && conditions.contains(c));
+        let of = self.index.get(scale).and_then(|models| models.get(model)?.get(&seed));
+        let of = of.into_iter().flatten().filter(|((condition, _), _)| conditions.contains(condition));
         of.flat_map(|(_, measured)| &measured.usable).copied()
     }
 
@@ -240,7 +243,10 @@ impl<'a> Evidence<'a> {
     pub fn asked(&self, scale: &str) -> BTreeSet<(&'a str, Condition, Metric)> {
         let models = self.index.get(scale).into_iter().flatten();
         let of = models.flat_map(|(&model, answers)| {
-            answers.keys().map(move |&(condition, metric, _)| (model, condition, metric))
+            answers
+                .values()
+                .flat_map(HashMap::keys)
+                .map(move |&(condition, metric)| (model, condition, metric))
         });
         of.collect()
     }

@@ -1,17 +1,22 @@
 //! What the manifest of a ledger must name before the ledger may pass: the protocol, its recipes and its trials
 //! (rulings R7 and R12), one manifest and all of it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::evidence_index::{Evidence, FULL_TRIALS, MOST_TRIALS};
 use super::promise::{Promise, Shrinkage, unpromised};
-use crate::evidence::{Field, Ledger, Manifest, Measurement, Metric, PROGRAM_REVISION, SCHEMA};
+use crate::evidence::{
+    Curve, CurveKind, Field, Ledger, Manifest, Measurement, Metric, PROGRAM_REVISION, SCHEMA, Subject,
+};
 use crate::scale::SCALES;
 
 /// The only protocol that may pass: rulings R7 and R12 say what it takes.
 pub const FULL: &str = "full";
 /// The trials that a comparison of any other protocol needs: fewer have no interval worth the name.
 const FEWEST_TRIALS: usize = 3;
+/// The first of FULL's seeds, which follow one another: that of the plan (ruling R25).
+pub const FULL_SEED: u64 = 42;
+
 /// The recipe of FULL at each scale (ruling R12), as evidence calls it: a protocol of the same name with
 /// other hyper-parameters is another one. A test holds these against the built-in protocol.
 const FULL_RECIPES: [(&str, &str); 4] = [
@@ -60,12 +65,16 @@ pub enum Problem {
     TooManyTrials(usize),
     /// The manifest names fewer trials than FULL needs.
     TooFewTrials(usize),
+    /// The manifest names a trial that FULL does not have.
+    OtherTrial(u64),
     /// Trials that were measured by the recipes of the manifest and that it does not name.
     LeftOut(Vec<u64>),
     /// What an earlier manifest of this attempt promised and the latest does not (ruling R24).
     Shrunk(Shrinkage),
     /// Questions that the ledger answers in several ways, beside those about times and memory (ruling R24).
     Contradictions(usize),
+    /// Curves, beside those of times and memory, that the ledger has in several forms (ruling R24).
+    ContradictingCurves(usize),
     /// Measurements that no promise in the ledger speaks of.
     Unpromised(usize),
     /// More earlier attempts than are judged.
@@ -126,6 +135,10 @@ fn of_attempts(evidence: &Evidence<'_>, attempts: &[Promise<'_>]) -> Vec<Problem
     if contradictions > 0 {
         problems.push(Problem::Contradictions(contradictions));
     }
+    let curves = contradicting_curves(evidence);
+    if curves > 0 {
+        problems.push(Problem::ContradictingCurves(curves));
+    }
     let unpromised = unpromised(evidence.ledger(), attempts);
     if unpromised > 0 {
         problems.push(Problem::Unpromised(unpromised));
@@ -146,6 +159,19 @@ fn varies(metric: Metric) -> bool {
     let memory = [Metric::PeakBytes, Metric::TrainPeakBytes];
     let audited = metric.id().starts_with("audit_");
     metric.is_time() || derived.contains(&metric) || memory.contains(&metric) || audited
+}
+
+/// Curves that count and that others of the same trial contradict: each shows in no plot.
+fn contradicting_curves(evidence: &Evidence<'_>) -> usize {
+    let varies = |kind| matches!(kind, CurveKind::TimeByContext | CurveKind::MemoryByContext);
+    let mut known: HashMap<(&Subject, CurveKind), (&Curve, bool)> = HashMap::new();
+    for curve in evidence.ledger().curves().filter(|curve| !varies(curve.kind())) {
+        if evidence.counts(curve.subject(), curve.provenance()) {
+            let (first, agree) = known.entry((curve.subject(), curve.kind())).or_insert((curve, true));
+            *agree &= first.agrees(curve);
+        }
+    }
+    known.values().filter(|(_, agree)| !agree).count()
 }
 
 /// Trials that were measured by the recipes of the manifest and that it does not name: whoever
@@ -205,4 +231,8 @@ fn manifest_problems(manifest: &Manifest, problems: &mut Vec<Problem>) {
     if manifest.protocol == FULL && seeds < FULL_TRIALS {
         problems.push(Problem::TooFewTrials(seeds));
     }
+    // Whoever may choose seeds may choose, among many, those that came out well.
+    let all = FULL_SEED..FULL_SEED + seeds as u64;
+    let other = manifest.seeds.iter().find(|seed| !all.contains(seed));
+    problems.extend(other.filter(|_| manifest.protocol == FULL).copied().map(Problem::OtherTrial));
 }

@@ -37,7 +37,7 @@ pub use evidence_index::{Evidence, FULL_TRIALS, MOST_TRIALS};
 pub use fact::{Decisive, Estimate, Fact, FittedLaw, Spread};
 pub use gap::{Gap, ModelTrial};
 pub use judge::{Judgement, iteration, judge};
-pub use manifest::{FULL, MOST_ATTEMPTS, Problem};
+pub use manifest::{FULL, FULL_SEED, MOST_ATTEMPTS, Problem};
 pub use outcome::{Finding, SeedValue, Shortfall, Status};
 pub use promise::{Promise, Shrinkage};
 pub use question::{Missing, Query};

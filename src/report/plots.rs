@@ -92,9 +92,7 @@ impl<'e> Plots<'e> {
             };
             let trials = subjects.entry((model, subject.condition)).or_default();
             let known = trials.entry(subject.seed).or_insert(Some(curve));
-            let same =
-                |other: &&Curve| other.points().eq(curve.points()) && other.intervals() == curve.intervals();
-            *known = known.filter(same);
+            *known = known.filter(|other| other.agrees(curve));
         }
         subjects
     }

@@ -4,8 +4,9 @@
 use super::shared::elide;
 use crate::evidence::{Field, SCHEMA, Value};
 use crate::gate::{
-    Attempt, Decisive, Effect, Estimate, FULL, FULL_TRIALS, Fact, Finding, FittedLaw, GPT2, GROUNDTHINK, Gap,
-    Judgement, MOST_ATTEMPTS, MOST_TRIALS, Missing, ModelTrial, Problem, Spread, Threshold, Verdict,
+    Attempt, Decisive, Effect, Estimate, FULL, FULL_SEED, FULL_TRIALS, Fact, Finding, FittedLaw, GPT2,
+    GROUNDTHINK, Gap, Judgement, MOST_ATTEMPTS, MOST_TRIALS, Missing, ModelTrial, Problem, Spread, Threshold,
+    Verdict,
 };
 
 /// The numbers of a finding in short; empty when there are none.
@@ -328,10 +329,11 @@ pub fn problem(problem: &Problem) -> String {
         Problem::OtherRecipe(scale) => {
             format!("the recipe of the manifest at {scale} is not that of {FULL:?} (R12)")
         }
-        Problem::TooManyTrials(count) => {
-            format!("{count} trials, of which only {MOST_TRIALS} are looked at")
-        }
+        Problem::TooManyTrials(count) => format!("{count} trials, of which {MOST_TRIALS} are looked at"),
         Problem::TooFewTrials(count) => format!("{count} trials, where {FULL:?} needs {FULL_TRIALS} (R7)"),
+        Problem::OtherTrial(seed) => {
+            format!("trial {seed}, where the trials of {FULL:?} are {FULL_SEED} and those that follow (R25)")
+        }
         Problem::LeftOut(seeds) => {
             let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
             format!("trials measured and left out of the manifest: {}", seeds.join(", "))
@@ -346,6 +348,9 @@ pub fn problem(problem: &Problem) -> String {
         }
         Problem::Contradictions(count) => {
             format!("{count} questions have contradicting answers, of which the worst counts (R24)")
+        }
+        Problem::ContradictingCurves(count) => {
+            format!("{count} curves are there in several forms, and none of these is shown (R24)")
         }
         Problem::Unpromised(count) => {
             format!("{count} measurements belong to no manifest of the ledger (R24)")

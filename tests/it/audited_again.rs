@@ -138,6 +138,29 @@ fn tokens_that_are_not_the_texts_are_seen() {
     assert_eq!(values(&out, Metric::AuditData), [f64::INFINITY; 2]);
 }
 
+/// Between documents, where no document's tokens lie: with a header that fits, written by hand.
+#[test]
+fn a_token_between_documents_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, out) = (written(folder.path()), folder.path().join("out"));
+    copy(&sound().0.path().join("out/cache"), &out.join("cache"));
+    let cache = fs::read_dir(out.join("cache")).unwrap().next().unwrap().unwrap().path();
+    let file = cache.join("valid.tokens");
+    let own = TokenFile::open(&file).unwrap();
+    let (after, width, said) = (own.document(1).end, own.header().width, own.header().payload.clone());
+    drop(own);
+    const PAGE: usize = 4096;
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[PAGE + after * width] ^= 1;
+    let payload = v5gate::files::sha256(&bytes[PAGE..]);
+    let at = bytes.windows(said.len()).position(|bytes| bytes == said.as_bytes()).unwrap();
+    bytes[at..at + said.len()].copy_from_slice(payload.as_bytes());
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, bytes).unwrap();
+    done(&["collect", "--protocol", text(&path), "--out", text(&out)]);
+    assert_eq!(values(&out, Metric::AuditData), [f64::INFINITY; 2]);
+}
+
 #[test]
 fn a_number_of_a_probe_that_does_not_measure_it_is_seen() {
     let (_folder, out) = copied();
@@ -320,4 +343,18 @@ fn states_that_were_kept_elsewhere_are_seen() {
     fs::rename(run.join("audit-00000039"), run.join("audit-00000037")).unwrap();
     let (code, said) = audited(&out, &[]);
     assert_eq!(code, Some(10), "{said}");
+}
+
+/// The state from which a plateau is read is asked with its own configuration.
+#[test]
+fn another_configuration_before_the_last_tenth_is_seen() {
+    let (_folder, out) = copied();
+    let path = run_of(&out).join("before-last-tenth/config.json");
+    let config = fs::read_to_string(&path).unwrap();
+    let own = "\"layer_norm_epsilon\": 0.00001";
+    assert!(config.contains(own), "{config}");
+    fs::write(&path, config.replace(own, "\"layer_norm_epsilon\": 0.004")).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(values(&out, Metric::AuditStretches).contains(&f64::INFINITY), "{said}");
 }

@@ -217,7 +217,7 @@ fn without_its_runs_a_ledger_cannot_pass() {
         assert!(said.contains(&expected), "{said}");
     }
     fs::write(&ledger, sound).unwrap();
-    fs::remove_dir_all(folder.path().join("runs/8M-gpt2-seed-3-01234567")).unwrap();
+    fs::remove_dir_all(folder.path().join("runs/8M-gpt2-seed-45-01234567")).unwrap();
     let judged = run(&["judge", text(folder.path())]);
     assert_eq!(judged.status.code(), Some(11));
     assert!(stdout(&judged).contains("unaudited: 1 of the trials"), "{}", stdout(&judged));

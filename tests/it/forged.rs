@@ -1,7 +1,9 @@
 //! Forged ledgers: a sound ledger is forged in the ways that somebody would who wants a PASS, or wants to be rid of a
 //! FAIL, and has a text editor. None passes, and what fails goes on failing (rulings R22, R24, R25).
 
-use v5gate::evidence::{Condition, Field, Ledger, Line, Manifest, Measurement, Metric};
+use v5gate::evidence::{
+    Condition, Curve, CurveKind, Field, Ledger, Line, Manifest, Measurement, Metric, Subject, Value,
+};
 use v5gate::gate::{CRITERIA, GPT2, GROUNDTHINK, Judgement, Problem, Role, Status, Verdict, judge};
 use v5gate::report::{TerminalStyle, html, json, markdown, terminal};
 
@@ -56,7 +58,8 @@ fn promise(world: &World, number: u64, change: impl FnOnce(&mut Manifest)) -> Li
 /// A further trial of a manifest, of which nothing was measured.
 fn with_trial(manifest: &mut Manifest, seed: u64) {
     manifest.seeds.push(seed);
-    let mut more: Vec<_> = manifest.expected.iter().filter(|e| e.seed == 0).cloned().collect();
+    let first = manifest.seeds[0];
+    let mut more: Vec<_> = manifest.expected.iter().filter(|e| e.seed == first).cloned().collect();
     more.iter_mut().for_each(|e| (e.seed, e.order) = (seed, format!("order-{seed}")));
     manifest.expected.extend(more);
 }
@@ -133,6 +136,34 @@ fn two_answers_of_which_both_would_do_are_met_and_do_not_pass() {
     assert!(!problems.iter().any(|p| matches!(p, Problem::Contradictions(_))), "{problems:?}");
 }
 
+/// What contradicts itself shows in no plot: whoever adds a second curve takes the first one away.
+#[test]
+fn a_second_curve_hides_no_curve() {
+    let good = sound();
+    let (key, fact) = good.facts.first_key_value().expect("facts");
+    let subject = Subject {
+        scale: key.0.clone(),
+        model: GROUNDTHINK.to_owned(),
+        seed: key.4,
+        condition: Condition::Trained,
+    };
+    let curve = |kind, y: f64| {
+        let (subject, source) = (subject.clone(), fact.provenance.clone());
+        Line::Curve(
+            Curve::new(subject, kind, vec![1, 2], vec![Value::from(2.0), Value::from(y)], source).unwrap(),
+        )
+    };
+    let problems = |kind, ys: [f64; 2]| {
+        let curves = ys.map(|y| curve(kind, y));
+        judged([good.lines(), curves.to_vec()].concat()).problems
+    };
+    let hidden = Problem::ContradictingCurves(1);
+    assert!(problems(CurveKind::LossByPosition, [1.0, 3.0]).contains(&hidden));
+    assert!(!problems(CurveKind::LossByPosition, [1.0, 1.0]).contains(&hidden));
+    // Times are measured as often as one likes.
+    assert!(!problems(CurveKind::TimeByContext, [1.0, 3.0]).contains(&hidden));
+}
+
 #[test]
 fn a_newer_promise_hides_no_fail() {
     let bad = failing();
@@ -156,7 +187,7 @@ fn a_newer_promise_hides_no_fail() {
 fn an_eleventh_trial_hides_no_fail() {
     let mut bad = World::good("full", &[SCALE], 10);
     put(&mut bad, GROUNDTHINK, Metric::ValidationLoss, |x| x + 1.0);
-    with_trial(&mut bad.manifest, 10);
+    with_trial(&mut bad.manifest, 52);
     let judgement = judged(bad.lines());
     assert_eq!(status(&judgement, "perplexity-non-inferior"), Status::Unmet);
     assert_eq!(judgement.verdict, Verdict::Fail);
@@ -341,7 +372,7 @@ fn three_trials_are_not_ten() {
     let mut world = World::good("full", &[SCALE], 10);
     let copied: Vec<_> = world.facts.iter().map(|(key, fact)| (key.clone(), fact.clone())).collect();
     for (key, _) in &copied {
-        let from = (key.0.clone(), key.1, key.2, key.3, key.4 % 3);
+        let from = (key.0.clone(), key.1, key.2, key.3, 42 + (key.4 - 42) % 3);
         let source = world.facts[&key.clone()].provenance.clone();
         let fact = world.facts[&from].clone();
         let order = source.order;

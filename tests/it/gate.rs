@@ -895,17 +895,36 @@ fn models_that_get_worse_with_size_follow_no_law() {
 #[test]
 fn trials_are_not_chosen_after_they_were_seen() {
     let judgement = full_with(|world| {
-        let dropped = 9;
+        let dropped = 51;
         world.manifest.seeds.retain(|seed| *seed != dropped);
-        world.manifest.seeds.push(10);
+        world.manifest.seeds.push(52);
         let kept = world.manifest.expected.clone();
         world.manifest.expected.extend(kept.into_iter().filter(|e| e.seed == dropped).map(|mut e| {
-            e.seed = 10;
+            e.seed = 52;
             e
         }));
     });
     assert!(judgement.problems.iter().any(|p| matches!(p, Problem::LeftOut(_))), "{:?}", judgement.problems);
     assert_ne!(judgement.verdict, Verdict::Pass);
+}
+
+#[test]
+fn the_trials_of_full_are_no_choice() {
+    let named = |seeds: std::ops::Range<u64>| {
+        let mut world = World::good("full", GATED, 10).of_this_program();
+        let of = |seed: u64| seed + seeds.start - 42;
+        world.manifest.seeds.iter_mut().for_each(|seed| *seed = of(*seed));
+        world.manifest.expected.iter_mut().for_each(|run| run.seed = of(run.seed));
+        world.facts =
+            world.facts.into_iter().map(|((a, b, c, d, seed), f)| ((a, b, c, d, of(seed)), f)).collect();
+        judge(&world.ledger())
+    };
+    assert_eq!(named(42..52).verdict, Verdict::Pass);
+    for (seeds, other) in [(0..10, 0), (43..53, 52)] {
+        let judgement = named(seeds);
+        assert_eq!(judgement.problems, [Problem::OtherTrial(other)]);
+        assert_eq!(judgement.verdict, Verdict::Incomplete);
+    }
 }
 
 #[test]
@@ -922,9 +941,9 @@ fn another_recipe_under_the_name_full_does_not_pass() {
 #[test]
 fn weights_are_not_shared_between_scales() {
     let judgement = full_with(|world| {
-        let copied = Some("weights-groundthink-8M-3".to_owned());
+        let copied = Some("weights-groundthink-8M-45".to_owned());
         for (key, fact) in &mut world.facts {
-            if (key.0.as_str(), key.1, key.4) == ("30M", GROUNDTHINK, 3) && fact.provenance.weights != "none"
+            if (key.0.as_str(), key.1, key.4) == ("30M", GROUNDTHINK, 45) && fact.provenance.weights != "none"
             {
                 fact.provenance.weights = copied.clone().unwrap();
             }
@@ -948,10 +967,10 @@ fn a_manifest_names_one_of_each() {
     for change in changes {
         let judgement = full_with(|world| {
             let expected =
-                world.manifest.expected.iter_mut().find(|e| e.scale == "30M" && e.seed == 4).unwrap();
+                world.manifest.expected.iter_mut().find(|e| e.scale == "30M" && e.seed == 46).unwrap();
             change(expected);
             let expected = expected.clone();
-            let facts = world.facts.iter_mut().filter(|(key, _)| key.0 == "30M" && key.4 == 4);
+            let facts = world.facts.iter_mut().filter(|(key, _)| key.0 == "30M" && key.4 == 46);
             facts.for_each(|(_, fact)| {
                 let p = &mut fact.provenance;
                 (p.data, p.tokenizer) = (expected.data.clone(), expected.tokenizer.clone());

@@ -83,8 +83,8 @@ fn fair_lines() -> Vec<String> {
     // Manifests of every kind, so that there is something to be hostile about.
     let manifest = lines[0].clone();
     for change in [
-        ("\"seeds\":[0,1]", "\"seeds\":[]"),
-        ("\"seeds\":[0,1]", "\"seeds\":[0,0,1,18446744073709551615]"),
+        ("\"seeds\":[42,43]", "\"seeds\":[]"),
+        ("\"seeds\":[42,43]", "\"seeds\":[42,42,43,18446744073709551615]"),
         ("\"scales\":[\"8M\",\"smoke\"]", "\"scales\":[\"8M\",\"8M\",\"9M\",\"\"]"),
         ("\"number\":1", "\"number\":18446744073709551615"),
         ("\"schema\":2", "\"schema\":0"),

@@ -128,21 +128,21 @@ fn a_preference_becomes_evidence_about_the_model_that_is_no_baseline() {
         })
     };
     // A is preferred by 2.5 of 4.
-    let as_a = found(&between(compared("groundthink", 1), compared("gpt2", 1))).unwrap();
-    let as_b = found(&between(compared("gpt2", 1), compared("groundthink", 1))).unwrap();
+    let as_a = found(&between(compared("groundthink", 43), compared("gpt2", 43))).unwrap();
+    let as_b = found(&between(compared("gpt2", 43), compared("groundthink", 43))).unwrap();
     assert_eq!((as_a.value().raw(), as_b.value().raw()), (0.625, 0.375));
     let ends = |m: &Measurement| m.interval().unwrap().map(|end| end.raw());
     let [low, high] = ends(&as_a);
     assert_eq!(ends(&as_b), [1.0 - high, 1.0 - low]);
     for m in [&as_a, &as_b] {
-        assert_eq!((m.subject().model.as_str(), m.subject().seed, m.n()), ("groundthink", 1, Some(4)));
+        assert_eq!((m.subject().model.as_str(), m.subject().seed, m.n()), ("groundthink", 43, Some(4)));
         assert_eq!((m.provenance().probe.as_str(), m.provenance().validation.as_str()), ("human", "p1"));
-        assert_eq!(m.provenance().weights, "weights-groundthink-8M-1");
+        assert_eq!(m.provenance().weights, "weights-groundthink-8M-43");
     }
     for (a, b, says) in [
-        (compared("groundthink", 1), compared("gpt2", 9), "expected evidence about c, got none"),
-        (compared("groundthink", 1), compared("gpt2", 0), "of its scale and trial"),
-        (compared("groundthink", 1), compared("groundthink", 0), "expected gpt2 and another model"),
+        (compared("groundthink", 43), compared("gpt2", 49), "expected evidence about c, got none"),
+        (compared("groundthink", 43), compared("gpt2", 42), "of its scale and trial"),
+        (compared("groundthink", 43), compared("groundthink", 42), "expected gpt2 and another model"),
     ] {
         let error = found(&between(a, b)).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");

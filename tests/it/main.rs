@@ -23,6 +23,7 @@ mod held_out;
 mod hostile;
 mod human;
 mod inputs;
+mod item_pairs;
 mod keys;
 mod layouts;
 mod ledger;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use quick_xml::events::Event;
 
 use v5gate::evidence::{Condition, Curve, CurveKind, Ledger, Line, Metric, Provenance, Subject, Value};
-use v5gate::gate::{GPT2, GROUNDTHINK, Role, Status, judge};
+use v5gate::gate::{FULL_SEED, GPT2, GROUNDTHINK, Role, Status, judge};
 use v5gate::report::{annotations, html, job_summary, junit, markdown};
 
 use crate::report::small;
@@ -75,7 +75,7 @@ fn rich() -> Ledger {
             for (metric, value) in [(Metric::NonEmbeddingParameters, size), (Metric::ValidationLoss, loss)] {
                 let facts = world.select(scale, Some(model), Condition::Trained, metric, None);
                 facts.for_each(|(key, f)| {
-                    f.value = value + 0.02 * (key.4 as f64) * (value < 10.0) as u8 as f64
+                    f.value = value + 0.02 * ((key.4 - FULL_SEED) as f64) * (value < 10.0) as u8 as f64
                 });
             }
         }

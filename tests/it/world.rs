@@ -8,7 +8,7 @@ use v5gate::evidence::{
     Condition, ExpectedRun, Iteration, Ledger, Line, Manifest, Measurement, Metric, PROGRAM_REVISION,
     Provenance, RecallScore, SCHEMA, Subject,
 };
-use v5gate::gate::{CRITERIA, GPT2, GROUNDTHINK};
+use v5gate::gate::{CRITERIA, FULL, FULL_SEED, GPT2, GROUNDTHINK};
 use v5gate::protocol::Protocol;
 
 pub const CHANCE: f64 = 0.125;
@@ -36,7 +36,8 @@ pub struct World {
 
 impl World {
     pub fn good(protocol: &str, scales: &[&str], trials: u64) -> Self {
-        let seeds: Vec<u64> = (0..trials).collect();
+        let first = first_seed(protocol);
+        let seeds: Vec<u64> = (first..first + trials).collect();
         let expected = scales.iter().flat_map(|scale| seeds.iter().map(|&seed| expected(scale, seed)));
         let manifest = Manifest {
             parts: Vec::new(),
@@ -90,21 +91,22 @@ impl World {
         self.facts.insert(key, Fact { value, interval, n: ITEMS, provenance });
     }
 
-    /// The facts about these, over all models and seeds unless named.
+    /// The facts about these, over all models and trials (counted from 0) unless named.
     pub fn select(
         &mut self,
         scale: &str,
         model: Option<&str>,
         condition: Condition,
         metric: Metric,
-        seed: Option<u64>,
+        trial: Option<u64>,
     ) -> impl Iterator<Item = (&Key, &mut Fact)> {
+        let first = first_seed(&self.manifest.protocol);
         self.facts.iter_mut().filter(move |(key, _)| {
             key.0 == scale
                 && model.is_none_or(|m| m == key.1)
                 && key.2 == condition
                 && key.3 == metric
-                && seed.is_none_or(|s| s == key.4)
+                && trial.is_none_or(|trial| first + trial == key.4)
         })
     }
 
@@ -118,6 +120,11 @@ impl World {
     pub fn ledger(&self) -> Ledger {
         Ledger::from_lines(self.lines())
     }
+}
+
+/// The seed of the first trial: FULL's are ruled.
+fn first_seed(protocol: &str) -> u64 {
+    if protocol == FULL { FULL_SEED } else { 0 }
 }
 
 pub fn measured(key: &Key, fact: &Fact) -> Measurement {

@@ -36,7 +36,7 @@ use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
 use v5gate::scale::{self, SCALES};
 use v5gate::train::{Ending, RunDir};
-use verdict::{diff, explain, judge_and_report, judge_only, open};
+use verdict::{diff, explain, items, judge_and_report, judge_only, open};
 
 /// Decides whether a language-model architecture may be released: GroundThink against GPT-2, same
 /// data, same order, same recipe.
@@ -103,6 +103,14 @@ enum Command {
         old: PathBuf,
         /// The later one.
         new: PathBuf,
+        /// One JSON document on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Both models item by item, from the items beside their runs.
+    Items {
+        /// The folder of evidence.
+        evidence: PathBuf,
         /// One JSON document on stdout.
         #[arg(long)]
         json: bool,
@@ -251,6 +259,7 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Explain { id } => explain(&id),
         Command::Diff { old, new, json } => diff(&old, &new, json),
+        Command::Items { evidence, json } => items(&evidence, json),
         Command::List { what, json } => print(&list::show(what, json)?).map(|()| 0),
         Command::Train { model, scale, seed, recipe, data, out } => {
             train(&model, &scale, seed, &recipe, data.as_deref(), out)

@@ -1,4 +1,4 @@
-//! `v5gate judge`, `report`, `explain` and `diff`: what a ledger says, to whom it is to be told.
+//! `v5gate judge`, `report`, `explain`, `diff` and `items`: what a ledger says, to whom it is to be told.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
+use v5gate::collect::ItemFile;
 use v5gate::evidence::{LEDGER, Ledger, RUNS};
 use v5gate::gate::{Judgement, judge};
 use v5gate::probes::produced_by;
@@ -105,4 +106,19 @@ pub fn diff(old: &Path, new: &Path, as_json: bool) -> Result<u8> {
     }
     let screen = report::TerminalStyle::of(&console::Term::stdout());
     print(&report::show_tables(&difference.tables(), screen)).map(|()| 0)
+}
+
+/// `v5gate items`: the comparison over items, trials as they are.
+pub fn items(evidence: &Path, as_json: bool) -> Result<u8> {
+    let ledger = open(evidence)?;
+    let runs = ledger.path().parent().unwrap_or(Path::new("")).join(RUNS);
+    let pairs = report::item_pairs(&ledger, |m| ItemFile::behind(m, &runs))?;
+    if as_json {
+        return print_json(&json!(pairs));
+    }
+    if pairs.is_empty() {
+        bail!("{}: expected items of both models beside their runs, got none", evidence.display());
+    }
+    let screen = report::TerminalStyle::of(&console::Term::stdout());
+    print(&report::show_tables(&report::tables_of_pairs(&pairs), screen)).map(|()| 0)
 }
