@@ -33,13 +33,20 @@ const TOKEN: [(&str, &[(&str, usize)]); 2] = [
         ],
     ),
 ];
+/// Launches that a layer's mathematics needs for one token: one wherever a value needs a sum over the whole width
+/// (docs/kernels.md).
+const NEEDED: [(&str, usize); 2] = [("gpt2", 5), ("groundthink", 7)];
+/// As many more are allowed, also behind a text whose keys attention takes in several parts.
+const MORE: usize = 2;
+const LONG: usize = 300;
+
 /// What a micro-batch asks for in one layer, forward and backward: kernels and products.
 const STEP: [(&str, usize, usize); 1] = [("gpt2", 24, 12)];
 
-fn model(name: &str, n_layer: usize) -> Result<Box<dyn LanguageModel>, Failed> {
+fn model(name: &str, n_layer: usize, positions: usize) -> Result<Box<dyn LanguageModel>, Failed> {
     let scale = Scale { name: "tiny", tier: Tier::Smoke, n_layer, n_head: 2, d_model: 64, d_ff: 256 };
     let spec = models::find(name).ok_or("no such model")?;
-    Ok((spec.config)(&scale, 64, PREFILL + 1).init(1)?)
+    Ok((spec.config)(&scale, 64, positions).init(1)?)
 }
 
 /// Kernel, or `product`, to how often it was asked for.
@@ -57,9 +64,9 @@ fn counted(asked: &[DeviceWork]) -> BTreeMap<String, usize> {
     counts
 }
 
-fn token(model: &dyn LanguageModel) -> Result<Vec<DeviceWork>, Failed> {
+fn token(model: &dyn LanguageModel, prefill: usize) -> Result<Vec<DeviceWork>, Failed> {
     let (tape, mut state) = (Tape::no_grad(), model.new_state(1)?);
-    planned(|| model.backbone(&tape, &[1; PREFILL], &mut state)).0?;
+    planned(|| model.backbone(&tape, &vec![1; prefill], &mut state)).0?;
     let (hidden, asked) = planned(|| model.backbone(&tape, &[1], &mut state));
     hidden?;
     Ok(asked)
@@ -82,13 +89,14 @@ fn step(model: &dyn LanguageModel) -> Result<Vec<DeviceWork>, Failed> {
 /// What a layer adds: from models that differ in nothing else.
 fn of_a_layer(
     name: &str,
+    positions: usize,
     asked: impl Fn(&dyn LanguageModel) -> Result<Vec<DeviceWork>, Failed>,
 ) -> Result<BTreeMap<String, usize>, Failed> {
     let layers = |model: &dyn LanguageModel| {
         let begins = |name: &str| name.ends_with(".ln_1.weight") || name.ends_with(".ln_mix.weight");
         model.params().entries().iter().filter(|entry| begins(&entry.name)).count()
     };
-    let (few, many) = (model(name, 4)?, model(name, 8)?);
+    let (few, many) = (model(name, 4, positions)?, model(name, 8, positions)?);
     let more = layers(many.as_ref()) - layers(few.as_ref());
     let (few, mut many) = (counted(&asked(few.as_ref())?), counted(&asked(many.as_ref())?));
     for (kernel, count) in &mut many {
@@ -104,7 +112,7 @@ fn of_a_layer(
 
 fn of_a_token() -> Result<(), Failed> {
     for (name, expected) in TOKEN {
-        let got = of_a_layer(name, token)?;
+        let got = of_a_layer(name, PREFILL + 1, |model| token(model, PREFILL))?;
         let expected: BTreeMap<String, usize> = expected.iter().map(|(k, n)| ((*k).to_owned(), *n)).collect();
         if got != expected {
             return Err(format!("a layer of {name}, one token: expected {expected:?}, got {got:?}").into());
@@ -113,9 +121,25 @@ fn of_a_token() -> Result<(), Failed> {
     Ok(())
 }
 
+fn hardly_more_than_needed() -> Result<(), Failed> {
+    for (name, needed) in NEEDED {
+        for prefill in [1, PREFILL, LONG] {
+            let got = of_a_layer(name, LONG + 1, |model| token(model, prefill))?;
+            let all = got.values().sum::<usize>();
+            if all > needed + MORE {
+                return Err(format!(
+                    "a layer of {name}, one token behind {prefill}: {all} launches, at most {needed} and {MORE}: {got:?}"
+                )
+                .into());
+            }
+        }
+    }
+    Ok(())
+}
+
 fn of_a_step() -> Result<(), Failed> {
     for (name, kernels, products) in STEP {
-        let got = of_a_layer(name, step)?;
+        let got = of_a_layer(name, PREFILL + 1, step)?;
         let of_products = got.get("product").copied().unwrap_or(0);
         let of_kernels = got.values().sum::<usize>() - of_products;
         if (of_kernels, of_products) != (kernels, products) {
@@ -130,5 +154,9 @@ fn of_a_step() -> Result<(), Failed> {
 }
 
 pub fn trials() -> Vec<Trial> {
-    vec![Trial::test("launches::of_a_token", of_a_token), Trial::test("launches::of_a_step", of_a_step)]
+    vec![
+        Trial::test("launches::of_a_token", of_a_token),
+        Trial::test("launches::hardly_more_than_needed", hardly_more_than_needed),
+        Trial::test("launches::of_a_step", of_a_step),
+    ]
 }
