@@ -380,12 +380,9 @@ pub(super) fn gelu_reference(x: &Tensor) -> Result<Tensor> {
 }
 
 fn gelu_case(x: Tensor, b: Tensor) -> Case {
-    Case::new(
-        format!("gelu of {} columns", x.dims()[1]),
-        vec![x, b],
-        |tape, v| Ok(vec![gelu(tape, &v[0], &v[1])?]),
-        |t| Ok(vec![gelu_reference(&t[0].broadcast_add(&t[1])?)?]),
-    )
+    let op = |tape: &Tape, v: &[Var]| Ok(vec![gelu(tape, &v[0], &v[1])?]);
+    let reference = |t: &[Tensor]| Ok(vec![gelu_reference(&t[0].broadcast_add(&t[1])?)?]);
+    Case::new(format!("gelu of {} columns", x.dims()[1]), vec![x, b], op, reference)
 }
 
 fn split_case(x: Tensor, parts: [usize; 3]) -> Case {

@@ -20,17 +20,17 @@ use crate::launch::row::{self as launch, DenseWeights, NormWeights, Pointwise};
 /// - [N, d]
 pub struct Normed {
     x: Var,
-    norm: Option<Norm>,
+    norm: Option<PendingNorm>,
 }
 
 /// Layer norm where there is a bias, else RMS norm.
-struct Norm {
+struct PendingNorm {
     w: Var,
     b: Option<Var>,
     eps: f64,
 }
 
-impl Norm {
+impl PendingNorm {
     fn of(&self, tape: &Tape, x: &Var) -> Result<Var> {
         match &self.b {
             Some(b) => layer_norm(tape, x, &self.w, b, self.eps),
@@ -51,7 +51,7 @@ impl Normed {
     /// - `w`, `b`: `[d]`
     /// - result: [N, d]
     pub fn layer(tape: &Tape, x: &Var, w: &Var, b: &Var, eps: f64) -> Result<Self> {
-        Self::new(tape, x, Norm { w: w.clone(), b: Some(b.clone()), eps })
+        Self::new(tape, x, PendingNorm { w: w.clone(), b: Some(b.clone()), eps })
     }
 
     /// [`rms_norm`].
@@ -61,10 +61,10 @@ impl Normed {
     /// - `w`: `[d]`
     /// - result: [N, d]
     pub fn rms(tape: &Tape, x: &Var, w: &Var, eps: f64) -> Result<Self> {
-        Self::new(tape, x, Norm { w: w.clone(), b: None, eps })
+        Self::new(tape, x, PendingNorm { w: w.clone(), b: None, eps })
     }
 
-    fn new(tape: &Tape, x: &Var, norm: Norm) -> Result<Self> {
+    fn new(tape: &Tape, x: &Var, norm: PendingNorm) -> Result<Self> {
         match tape.decodes(x) {
             true => Ok(Self { x: x.clone(), norm: Some(norm) }),
             false => Ok(Self { x: norm.of(tape, x)?, norm: None }),

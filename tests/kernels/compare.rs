@@ -42,7 +42,10 @@ pub fn run_op(case: &Case, inputs: &[Tensor], device: &Device) -> candle_core::R
     let outputs = (case.op)(&tape, &vars)?;
     let tensors: Vec<_> = outputs.iter().map(|v| v.tensor().clone()).collect();
     // A scalar's gradient stays on the CPU, as the trainer's does.
-    let seeds = cotangents(&tensors, device)?;
+    // In float32, as gradients are added up where an output is read again.
+    let seeds = cotangents(&tensors, device)?.into_iter();
+    let wide = |t: Tensor| if t.dtype() == DType::BF16 { t.to_dtype(DType::F32) } else { Ok(t) };
+    let seeds = seeds.map(wide).collect::<candle_core::Result<Vec<_>>>()?;
     let pairs: Vec<_> = outputs.iter().zip(seeds).collect();
     let mut gradients = tape.backward_many(&pairs)?;
     let decoded = decoded.iter().map(|v| v.tensor().clone());
