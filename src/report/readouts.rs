@@ -1,6 +1,8 @@
 //! What people read off such a comparison beside its verdict: nothing here decides. Everything follows from numbers and
 //! curves that count.
 
+use std::collections::HashMap;
+
 use super::table::Table;
 use crate::evidence::{Condition, Curve, CurveKind, Direction, Ledger, Metric, Value};
 use crate::gate::{Evidence, GPT2, GROUNDTHINK, Judgement, Role, Status};
@@ -10,34 +12,15 @@ use crate::statistics::{mean, sd, t_interval};
 const SHARE: usize = 20;
 
 /// Every table that has a row.
-pub(super) fn readouts(ledger: &Ledger, evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Table> {
+pub(super) fn readouts(curves: &Curves<'_>, judgement: &Judgement) -> Vec<Table> {
     let mut all = Vec::new();
-    for scale in evidence.scales() {
-        let curves = Curves { ledger, evidence, scale };
-        all.push(curves.tokens_to_baseline());
-        all.push(curves.parts());
-        all.push(signal_to_noise(evidence, scale));
+    for scale in curves.evidence.scales() {
+        all.push(curves.tokens_to_baseline(scale));
+        all.push(curves.parts(scale));
+        all.push(signal_to_noise(curves.evidence, scale));
     }
     all.push(decisions(judgement));
     all
-}
-
-/// The context from which on a trial's GroundThink takes less time for a token, scale by scale: a time, and so no part of
-/// [`readouts`].
-pub(super) fn faster_from(ledger: &Ledger, evidence: &Evidence<'_>, scale: &str) -> Option<String> {
-    let curves = Curves { ledger, evidence, scale };
-    let places: Vec<Option<u64>> =
-        curves.pairs(CurveKind::TimeByContext).map(|(_, one, other)| crossing(one, other)).collect();
-    let reached: Vec<f64> = places.iter().flatten().map(|&x| x as f64).collect();
-    let never = places.len() - reached.len();
-    match (reached.is_empty(), never) {
-        (true, 0) => None,
-        (true, _) => Some("not within what was measured".to_owned()),
-        (false, 0) => Some(Value::from(mean(&reached)).to_string()),
-        (false, _) => {
-            Some(format!("{} ({never} of {} trials never)", Value::from(mean(&reached)), places.len()))
-        }
-    }
 }
 
 /// The first place from which on the first curve lies below the second, place by place.
@@ -65,38 +48,55 @@ fn reached(one: &Curve, other: &Curve) -> Option<f64> {
     Some(at.map_or(f64::INFINITY, |at| xs[at + some - 1] as f64 / xs[xs.len() - 1] as f64))
 }
 
-struct Curves<'e> {
-    ledger: &'e Ledger,
+/// The curves of both trained models that count, by kind, scale, model and trial; those that contradict themselves are
+/// none.
+pub(super) struct Curves<'e> {
     evidence: &'e Evidence<'e>,
-    scale: &'e str,
+    all: HashMap<(CurveKind, &'e str, &'e str, u64), Option<&'e Curve>>,
 }
 
 impl<'e> Curves<'e> {
-    fn of(&self, kind: CurveKind, model: &str, seed: u64) -> Option<&'e Curve> {
-        let mut all = self.ledger.curves().filter(|curve| {
+    pub(super) fn of(ledger: &'e Ledger, evidence: &'e Evidence<'e>) -> Self {
+        let mut all = HashMap::new();
+        for curve in ledger.curves() {
             let of = curve.subject();
-            let trial = (of.model.as_str(), of.seed, of.condition) == (model, seed, Condition::Trained);
-            curve.kind() == kind
-                && of.scale == self.scale
-                && trial
-                && self.evidence.counts(of, curve.provenance())
-        });
-        let first = all.next()?;
-        // What contradicts itself is shown nowhere.
-        all.all(|other| other.agrees(first)).then_some(first)
+            if of.condition == Condition::Trained && evidence.counts(of, curve.provenance()) {
+                let key = (curve.kind(), of.scale.as_str(), of.model.as_str(), of.seed);
+                let known = all.entry(key).or_insert(Some(curve));
+                *known = known.filter(|other| other.agrees(curve));
+            }
+        }
+        Self { evidence, all }
     }
 
     /// Trials of which both models have a curve, GroundThink's first.
-    fn pairs(&self, kind: CurveKind) -> impl Iterator<Item = (u64, &'e Curve, &'e Curve)> {
-        let both =
-            move |&seed: &u64| Some((seed, self.of(kind, GROUNDTHINK, seed)?, self.of(kind, GPT2, seed)?));
-        self.evidence.seeds().iter().filter_map(both)
+    fn pairs(&self, kind: CurveKind, scale: &str) -> impl Iterator<Item = (&'e Curve, &'e Curve)> {
+        let one = |model, seed| self.all.get(&(kind, scale, model, seed)).copied().flatten();
+        let both = |&seed: &u64| Some((one(GROUNDTHINK, seed)?, one(GPT2, seed)?));
+        self.evidence.seeds().iter().filter_map(both).collect::<Vec<_>>().into_iter()
+    }
+
+    /// The context from which on a trial's GroundThink takes less time for a token: a time, and so no part of
+    /// [`readouts`].
+    pub(super) fn faster_from(&self, scale: &str) -> Option<String> {
+        let pairs = self.pairs(CurveKind::TimeByContext, scale);
+        let places: Vec<Option<u64>> = pairs.map(|(one, other)| crossing(one, other)).collect();
+        let reached: Vec<f64> = places.iter().flatten().map(|&x| x as f64).collect();
+        let middle = || Value::from(mean(&reached)).to_string();
+        match (reached.is_empty(), places.len() - reached.len()) {
+            (true, 0) => None,
+            (true, _) => Some("not within what was measured".to_owned()),
+            (false, 0) => Some(middle()),
+            (false, never) => Some(format!("{} ({never} of {} trials never)", middle(), places.len())),
+        }
     }
 
     /// How much of the tokens GroundThink needs to come to the training loss with which GPT-2 ends.
-    fn tokens_to_baseline(&self) -> Table {
-        let shares: Vec<f64> =
-            self.pairs(CurveKind::TrainingLoss).filter_map(|(_, one, other)| reached(one, other)).collect();
+    fn tokens_to_baseline(&self, scale: &str) -> Table {
+        let shares: Vec<f64> = self
+            .pairs(CurveKind::TrainingLoss, scale)
+            .filter_map(|(one, other)| reached(one, other))
+            .collect();
         let ends = t_interval(&shares).filter(|ends| ends.iter().all(|end| end.is_finite()));
         let row = || {
             let interval = ends.map_or_else(String::new, |[low, high]| {
@@ -111,19 +111,19 @@ impl<'e> Curves<'e> {
             ]
         };
         Table {
-            title: format!("Tokens that GroundThink needs to GPT-2's last training loss, {}", self.scale),
+            title: format!("Tokens that GroundThink needs to GPT-2's last training loss, {scale}"),
             head: ["share of all tokens", "95 % over trials", "trials", ""].map(str::to_owned).to_vec(),
             rows: if shares.is_empty() { Vec::new() } else { vec![row()] },
         }
     }
 
     /// Held-out loss of every part of a mixture, the worst for GroundThink first.
-    fn parts(&self) -> Table {
-        let pairs: Vec<_> = self.pairs(CurveKind::LossByPart).collect();
+    fn parts(&self, scale: &str) -> Table {
+        let pairs: Vec<_> = self.pairs(CurveKind::LossByPart, scale).collect();
         let names = self.evidence.promise().map_or(&[][..], |promise| &promise.latest().parts);
         let of_part = |i: usize| {
             let losses = |second: bool| -> Vec<f64> {
-                let curves = pairs.iter().map(|(_, one, other)| if second { *other } else { *one });
+                let curves = pairs.iter().map(|(one, other)| if second { *other } else { *one });
                 curves.filter_map(|curve| curve.points().nth(i)).map(|(_, y)| y.raw()).collect()
             };
             let (one, other) = (losses(false), losses(true));
@@ -138,7 +138,7 @@ impl<'e> Curves<'e> {
             vec![(*name).clone(), one, other, Value::from(*ratio).to_string()]
         };
         Table {
-            title: format!("Held-out loss by part, the worst for GroundThink first, {}", self.scale),
+            title: format!("Held-out loss by part, the worst for GroundThink first, {scale}"),
             head: ["part", GROUNDTHINK, GPT2, "perplexity ratio"].map(str::to_owned).to_vec(),
             rows: parts.iter().map(row).collect(),
         }

@@ -1,7 +1,7 @@
 //! The numbers behind the findings, as tables: per scale, metric × condition × model, mean and
 //! sample deviation over the trials. Only evidence that counts is shown.
 
-use super::readouts::{faster_from, readouts};
+use super::readouts::{Curves, readouts};
 use super::table::Table;
 use crate::evidence::{Canary, Condition, Direction, Ledger, Metric, RecallScore, RecallTest, Value};
 use crate::gate::{Evidence, GPT2, GROUNDTHINK, Judgement};
@@ -34,8 +34,9 @@ pub(super) fn tables(ledger: &Ledger, judgement: &Judgement) -> Vec<Table> {
     all.extend(scales.iter().map(positioning));
     all.push(effective_parameters(&scales));
     all.push(claimed(&scales));
-    all.extend(readouts(ledger, &evidence, judgement));
-    all.push(time(ledger, &scales));
+    let curves = Curves::of(ledger, &evidence);
+    all.extend(readouts(&curves, judgement));
+    all.push(time(&curves, &scales));
     all.retain(|t| !t.rows.is_empty());
     all
 }
@@ -56,11 +57,11 @@ pub(super) fn foremost(mut models: Vec<&str>) -> Vec<&str> {
 }
 
 /// Every time in one table: it is the only part of a report that changes when nothing else does.
-fn time(ledger: &Ledger, scales: &[Scaled<'_>]) -> Table {
+fn time(curves: &Curves<'_>, scales: &[Scaled<'_>]) -> Table {
     let mut table = Table { title: String::new(), head: Vec::new(), rows: Vec::new() };
     for at in scales {
         let mut here = at.listing("", Metric::is_time);
-        if let Some(place) = faster_from(ledger, at.evidence, at.scale) {
+        if let Some(place) = curves.faster_from(at.scale) {
             let row = ["context from which on GroundThink is faster (tokens)", "trained", &place];
             here.rows.push(row.map(str::to_owned).to_vec());
             let width = here.head.len();
