@@ -161,6 +161,17 @@ fn a_token_between_documents_is_seen() {
     assert_eq!(values(&out, Metric::AuditData), [f64::INFINITY; 2]);
 }
 
+/// What a text begins with is told in a file of its own, which is in no digest.
+#[test]
+fn another_first_token_is_seen() {
+    let (_folder, out) = copied();
+    let cache = fs::read_dir(out.join("cache")).unwrap().next().unwrap().unwrap().path();
+    fs::write(cache.join("tokenizer_config.json"), r#"{"bos_token": "e"}"#).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(values(&out, Metric::AuditData).contains(&f64::INFINITY), "{said}");
+}
+
 #[test]
 fn a_number_of_a_probe_that_does_not_measure_it_is_seen() {
     let (_folder, out) = copied();
