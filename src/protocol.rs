@@ -118,6 +118,7 @@ const MOST_LONG_DOCUMENTS: usize = 10_000;
 
 const BUILT_IN: &[(&str, &str)] = &[
     ("smoke", include_str!("../protocols/smoke.toml")),
+    ("pilot", include_str!("../protocols/pilot.toml")),
     ("quick", include_str!("../protocols/quick.toml")),
     ("full", include_str!("../protocols/full.toml")),
 ];

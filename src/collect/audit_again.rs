@@ -8,15 +8,17 @@ use std::fs;
 use candle_core::Tensor;
 
 use super::audit::AuditReport;
+use super::audit_curves::{beside_curves, beside_drawn, drawn_by_nobody};
 use super::collector::Collector;
 use super::error::CollectError;
 use super::lots::{Lots, chance};
 use super::measure::{curves, question};
+use super::reference::{REFERENCE, reference_again};
 use super::trial::Trained;
 use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, Encoded, windows_in};
 use crate::data::vocabulary::Patience;
-use crate::evidence::{Condition, Curve, Line, Measurement, Metric};
+use crate::evidence::{Condition, Curve, Line, Measurement, Metric, Provenance};
 use crate::probes::{EvalData, PROBES, Probe, TASKS, producer_of};
 use crate::referee::{Deviation, PlannedSize, beside_size};
 use crate::train::{TrainError, audited, before_last_tenth, kept_state, load_model, steps_again};
@@ -138,7 +140,11 @@ impl Collector<'_> {
             m.subject().seed == trained.trial.seed && m.subject().scale == trained.trial.scale.name
         };
         let told = self.all_told(|m| of_trial(m) && m.subject().model == trained.trial.spec.name);
-        let drawn_before = self.all_curves(|c| c.subject().seed == trained.trial.seed);
+        let drawn_before = self.all_curves(|c| {
+            let (of, trial) = (c.subject(), &trained.trial);
+            (of.seed, of.scale.as_str(), of.model.as_str()) == (trial.seed, trial.scale.name, trial.spec.name)
+                && c.provenance().revision == trained.source.revision
+        });
         let asked = |probe: &&Probe| {
             probe.concerns(trained.trial.spec.name)
                 && probe.is_available(&data)
@@ -159,18 +165,17 @@ impl Collector<'_> {
         let own = || told.iter().filter(|m| m.provenance().revision == trained.source.revision);
         let mut compared: Vec<Deviation> = own().filter_map(misnamed).collect();
         compared.extend(own().filter_map(|m| self.not_asked(m)));
+        compared.extend(drawn_before.iter().filter_map(drawn_by_nobody));
+        again_from_log(trained, (&told, &drawn_before), &mut compared, report);
         let elsewhere: BTreeSet<&str> = own().filter_map(|m| without_data(m, &data)).collect();
         let note = |probe| format!("probe {probe}: its data are not here");
         report.not_covered.extend(elsewhere.into_iter().map(note));
         for probe in &drawn {
             let answers = question(probe, &subject, trained.trial.spec.name, &trained.source)?;
+            let recorded: Vec<&Measurement> = own().filter(|m| m.provenance().probe == probe.id).collect();
             compared.extend(answers.lines.iter().filter_map(|line| beside_ledger(line, &told)));
-            compared.extend(answers.lines.iter().filter_map(|line| beside_curves(line, &drawn_before)));
-            compared.extend(own().filter(|m| m.provenance().probe == probe.id).filter_map(|m| {
-                let again = answers.lines.iter().any(|line| is_about(line, m));
-                let what = || format!("{} ({})", m.metric().id(), m.subject().condition.name());
-                (!again).then(|| Deviation::fact(format!("{}, which nobody measures", what()), false))
-            }));
+            compared.extend(recorded.iter().filter_map(|m| measured_by_nobody(m, &answers.lines)));
+            compared.extend(beside_drawn(probe.id, &answers.lines, &drawn_before));
         }
         let of = trained.trial.of(Condition::Trained);
         let training = curves(&of, &trained.run, &trained.source)?;
@@ -182,12 +187,14 @@ impl Collector<'_> {
     }
 }
 
-/// Whether a line is a measurement of the same thing.
-fn is_about(line: &Line, m: &Measurement) -> bool {
-    match line {
+/// A number on record that its probe does not give.
+fn measured_by_nobody(m: &Measurement, again: &[Line]) -> Option<Deviation> {
+    let is_it = |line: &Line| match line {
         Line::Measurement(again) => again.subject() == m.subject() && again.metric() == m.metric(),
         _ => false,
-    }
+    };
+    let what = || format!("{} ({}), which nobody measures", m.metric().id(), m.subject().condition.name());
+    (!again.iter().any(is_it)).then(|| Deviation::fact(what(), false))
 }
 
 /// A measurement made again beside the one on record.
@@ -203,18 +210,31 @@ fn beside_ledger(again: &Line, told: &[Measurement]) -> Option<Deviation> {
     Some(Deviation::fact(what, there && recorded.all(|m| m.agrees(again))))
 }
 
-/// A curve made again beside those on record.
-fn beside_curves(again: &Line, told: &[Curve]) -> Option<Deviation> {
-    let Line::Curve(again) = again else { return None };
-    // Whatever else a curve says of its source: a plot shows all that are of this revision.
-    let same_question = |c: &&Curve| {
-        let revision = &c.provenance().revision;
-        c.subject() == again.subject() && c.kind() == again.kind() && *revision == again.provenance().revision
-    };
-    let mut recorded = told.iter().filter(same_question).peekable();
-    let there = recorded.peek().is_some();
-    let what = format!("curve of {}", again.kind().y_axis());
-    Some(Deviation::fact(what, there && recorded.all(|c| c == again)))
+/// What a reference's log says, beside what is on record of it.
+fn again_from_log(
+    trained: &Trained<'_>,
+    (told, drawn): (&[Measurement], &[Curve]),
+    compared: &mut Vec<Deviation>,
+    report: &mut AuditReport,
+) {
+    let recorded = told.iter().map(Measurement::provenance).chain(drawn.iter().map(Curve::provenance));
+    let is_here = |p: &&Provenance| p.probe == REFERENCE && p.revision == trained.source.revision;
+    let mut sources: Vec<&Provenance> = Vec::new();
+    for source in recorded.filter(is_here) {
+        if !sources.contains(&source) {
+            sources.push(source);
+        }
+    }
+    for source in sources {
+        match reference_again(trained, source) {
+            Ok(lines) => {
+                let of_log: Vec<Curve> = drawn.iter().filter(|c| c.provenance() == source).cloned().collect();
+                compared.extend(lines.iter().filter_map(|line| beside_ledger(line, told)));
+                compared.extend(lines.iter().filter_map(|line| beside_curves(line, &of_log)));
+            }
+            Err(error) => report.not_covered.push(format!("reference: {error}")),
+        }
+    }
 }
 
 /// A measurement that says of itself to come from another probe than the one that measures it.

@@ -6,6 +6,7 @@ mod audit;
 mod audit_again;
 mod audit_answers;
 mod audit_benchmarks;
+mod audit_curves;
 mod collector;
 mod efficiency;
 mod error;

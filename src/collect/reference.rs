@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -12,7 +12,7 @@ use super::collector::{Collector, Options};
 use super::error::CollectError;
 use super::measure::{to_measurement, training_curve};
 use super::trial::{Trained, Trial};
-use crate::evidence::{Condition, CurveKind, Metric, Provenance};
+use crate::evidence::{Condition, CurveKind, Line, Metric, Provenance};
 use crate::files::{hex, sha256, write_atomically};
 use crate::models::{LanguageModel, MODELS};
 use crate::probes::Reading;
@@ -270,7 +270,29 @@ fn compare(trained: &Trained<'_>, header: ReferenceHeader, there: &[ReferenceSte
     }
 }
 
-/// Adds both numbers and the reference's curve to the ledger, unless they are there.
+/// Where a run keeps the log that its reference was read from: as JSON, by the digest of that.
+fn kept(trained: &Trained<'_>, digest: &str) -> PathBuf {
+    trained.folder.0.join(format!("reference-{}.json", digest.get(..16).unwrap_or(digest)))
+}
+
+/// What the log of a recorded reference says, read again from the run's folder.
+///
+/// # Errors
+/// A log that is not there, or another one.
+pub(super) fn reference_again(trained: &Trained<'_>, source: &Provenance) -> Result<Vec<Line>, CollectError> {
+    let path = kept(trained, &source.validation);
+    let log = fs::read(&path).map_err(CheckpointError::io(&path))?;
+    let unfit = |what: String| CollectError::Unfit { path: path.clone(), what };
+    let got = sha256(&log);
+    if got != source.validation {
+        return Err(unfit(format!("expected the log {}, got {got}", source.validation)));
+    }
+    let (header, steps): (ReferenceHeader, Vec<ReferenceStep>) =
+        serde_json::from_slice(&log).map_err(|e| unfit(format!("expected a log, got {e}")))?;
+    lines(trained, &compare(trained, header, &steps), &steps, source)
+}
+
+/// Keeps the log beside the run, and adds both numbers and the reference's curve to the ledger, unless they are there.
 fn record(
     collector: &Collector<'_>,
     trained: &Trained<'_>,
@@ -281,10 +303,21 @@ fn record(
     let log = serde_json::to_vec(&(&found.header, steps)).unwrap_or_default();
     let source =
         Provenance { probe: REFERENCE.to_owned(), validation: sha256(&log), ..trained.source.clone() };
+    let path = kept(trained, &source.validation);
+    let io = CheckpointError::io(&path);
+    write_atomically(&path, &io, |file| file.write_all(&log).map_err(&io))?;
+    // What is there already is not added again, and what contradicts it is.
+    collector.append(&lines(trained, found, steps, &source)?)
+}
+
+/// Both numbers, and the curves of the other program's training.
+fn lines(
+    trained: &Trained<'_>,
+    found: &ReferenceComparison,
+    steps: &[ReferenceStep],
+    source: &Provenance,
+) -> Result<Vec<Line>, CollectError> {
     let of = trained.trial.of(Condition::Trained);
-    if collector.told(|m| (*m.subject() == of && *m.provenance() == source).then_some(())).is_some() {
-        return Ok(());
-    }
     let n = Some(steps.len() as u64);
     let number = |metric, value| {
         to_measurement(of.clone(), Reading { n, ..Reading::new(metric, value) }, source.clone())
@@ -296,9 +329,9 @@ fn record(
     let elsewhere = trained.trial.of(Condition::Reference);
     let curve = |kind, which: usize| {
         let points = points.iter().map(|(tokens, both)| (*tokens, both[which]));
-        training_curve(&elsewhere, kind, points, &source)
+        training_curve(&elsewhere, kind, points, source)
     };
-    collector.append(&[
+    Ok(vec![
         number(Metric::ReferenceLossRatio, found.ratio),
         number(Metric::ReferenceDeparture, found.departure),
         curve(CurveKind::TrainingLoss, 0)?,

@@ -10,7 +10,8 @@ use super::demands::demanded;
 use super::overview::{anchor, badge, forest, matrix};
 use super::plots::{Figure, figures};
 use super::shared::{by_group, by_scale, escape_controls, is_outside, is_unmeasured_info, not_met, tally};
-use super::tables::{Table, tables};
+use super::table::Table;
+use super::tables::tables;
 use super::words::{attempts, lacking, problem, render};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Role, Status, Verdict, cited};
@@ -34,7 +35,8 @@ fn policy() -> String {
 /// The report as a page.
 pub fn html(ledger: &Ledger, judgement: &Judgement) -> String {
     let (time_figures, figures): (Vec<_>, Vec<_>) = figures(ledger).into_iter().partition(|f| f.time);
-    let (times, numbers): (Vec<_>, Vec<_>) = tables(ledger).into_iter().partition(|t| t.title == "Time");
+    let (times, numbers): (Vec<_>, Vec<_>) =
+        tables(ledger, judgement).into_iter().partition(|t| t.title == "Time");
     let verdict = judgement.verdict.name();
     let page = html! {
         (DOCTYPE)

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::tables::Table;
+use super::table::Table;
 use crate::evidence::{Condition, Direction, ItemValues, Ledger, Measurement, Metric, Value};
 use crate::gate::{Evidence, GPT2, GROUNDTHINK, Query};
 use crate::statistics::{mean, t_interval};

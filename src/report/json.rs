@@ -19,7 +19,7 @@ pub fn json(ledger: &Ledger, judgement: &Judgement) -> Value {
         "attempt": judgement.attempt,
         "attempts": judgement.attempts,
         "findings": judgement.findings.iter().map(in_words).collect::<Vec<_>>(),
-        "tables": tables(ledger),
+        "tables": tables(ledger, judgement),
     })
 }
 

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::demands::demanded;
 use super::shared::{LEGEND, about, by_group, by_scale, escape_controls, glyph, is_outside, not_met, tally};
-use super::tables::{Table, tables};
+use super::table::Table;
+use super::tables::tables;
 use super::words::{attempts, problem, render};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Role, cited};
@@ -27,7 +28,7 @@ pub fn markdown(ledger: &Ledger, judgement: &Judgement) -> String {
         scale(&mut text, findings);
     }
     open(&mut text, judgement);
-    for t in tables(ledger) {
+    for t in tables(ledger, judgement) {
         line_of(&mut text, &format!("\n## {}\n", escaped(&t.title)));
         table(&mut text, &t);
     }

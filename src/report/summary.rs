@@ -2,7 +2,7 @@
 //! most. Both are read off the findings, and the terminal and GitHub show them alike.
 
 use super::shared::{by_scale, is_outside};
-use super::tables::Table;
+use super::table::Table;
 use super::words::{interval, range};
 use crate::evidence::Value;
 use crate::gate::{Estimate, Fact, Finding, Judgement, Status};

@@ -1,22 +1,11 @@
 //! The numbers behind the findings, as tables: per scale, metric × condition × model, mean and
 //! sample deviation over the trials. Only evidence that counts is shown.
 
-use serde::Serialize;
-
+use super::readouts::{Curves, readouts};
+use super::table::Table;
 use crate::evidence::{Canary, Condition, Direction, Ledger, Metric, RecallScore, RecallTest, Value};
-use crate::gate::{Evidence, GPT2, GROUNDTHINK};
+use crate::gate::{Evidence, GPT2, GROUNDTHINK, Judgement};
 use crate::statistics::{fit, mean, sd, t_interval};
-
-/// A table of text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Table {
-    /// What it shows.
-    pub title: String,
-    /// The columns.
-    pub head: Vec<String>,
-    /// The rows, each as long as `head`.
-    pub rows: Vec<Vec<String>>,
-}
 
 const SIZES: &[Metric] = &[
     Metric::TotalParameters,
@@ -29,7 +18,7 @@ const SIZES: &[Metric] = &[
 const NONE: &str = "–";
 
 /// Every table; those of times come last and are named "Time".
-pub(super) fn tables(ledger: &Ledger) -> Vec<Table> {
+pub(super) fn tables(ledger: &Ledger, judgement: &Judgement) -> Vec<Table> {
     let evidence = Evidence::new(ledger);
     let models = models(&evidence);
     let scaled = |scale| Scaled { evidence: &evidence, models: &models, scale };
@@ -45,7 +34,9 @@ pub(super) fn tables(ledger: &Ledger) -> Vec<Table> {
     all.extend(scales.iter().map(positioning));
     all.push(effective_parameters(&scales));
     all.push(claimed(&scales));
-    all.push(time(&scales));
+    let curves = Curves::of(ledger, &evidence);
+    all.extend(readouts(&curves, judgement));
+    all.push(time(&curves, &scales));
     all.retain(|t| !t.rows.is_empty());
     all
 }
@@ -66,10 +57,16 @@ pub(super) fn foremost(mut models: Vec<&str>) -> Vec<&str> {
 }
 
 /// Every time in one table: it is the only part of a report that changes when nothing else does.
-fn time(scales: &[Scaled<'_>]) -> Table {
+fn time(curves: &Curves<'_>, scales: &[Scaled<'_>]) -> Table {
     let mut table = Table { title: String::new(), head: Vec::new(), rows: Vec::new() };
     for at in scales {
         let mut here = at.listing("", Metric::is_time);
+        if let Some(place) = curves.faster_from(at.scale) {
+            let row = ["context from which on GroundThink is faster (tokens)", "trained", &place];
+            here.rows.push(row.map(str::to_owned).to_vec());
+            let width = here.head.len();
+            here.rows.iter_mut().for_each(|row| row.resize(width, NONE.to_owned()));
+        }
         here.head.insert(0, "scale".to_owned());
         here.rows.iter_mut().for_each(|row| row.insert(0, at.scale.to_owned()));
         table.head = here.head;

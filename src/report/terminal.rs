@@ -10,7 +10,8 @@ use super::shared::{
     LEGEND, about, by_group, by_scale, glyph, is_outside, is_unmeasured_info, not_met, tally,
 };
 use super::summary::summary_tables;
-use super::tables::{Table, tables};
+use super::table::Table;
+use super::tables::tables;
 use super::words::{attempts, problem, render};
 use crate::evidence::Ledger;
 use crate::gate::{Finding, Judgement, Role, Status, Verdict, cited};
@@ -57,7 +58,7 @@ pub fn terminal(ledger: &Ledger, judgement: &Judgement, style: TerminalStyle) ->
         page.scale(findings);
     }
     page.not_met(judgement);
-    for table in tables(ledger).iter().chain(&summary_tables(judgement)) {
+    for table in tables(ledger, judgement).iter().chain(&summary_tables(judgement)) {
         page.table(table);
     }
     page.line("");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use v5gate::data::cache::TokenFile;
-use v5gate::evidence::{Ledger, Line, Manifest, Measurement, Metric};
+use v5gate::evidence::{CurveKind, Ledger, Line, Manifest, Measurement, Metric};
 
 use crate::program::*;
 
@@ -159,6 +159,17 @@ fn a_token_between_documents_is_seen() {
     fs::write(&file, bytes).unwrap();
     done(&["collect", "--protocol", text(&path), "--out", text(&out)]);
     assert_eq!(values(&out, Metric::AuditData), [f64::INFINITY; 2]);
+}
+
+/// What a text begins with is told in a file of its own, which is in no digest.
+#[test]
+fn another_first_token_is_seen() {
+    let (_folder, out) = copied();
+    let cache = fs::read_dir(out.join("cache")).unwrap().next().unwrap().unwrap().path();
+    fs::write(cache.join("tokenizer_config.json"), r#"{"bos_token": "e"}"#).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(values(&out, Metric::AuditData).contains(&f64::INFINITY), "{said}");
 }
 
 #[test]
@@ -357,4 +368,83 @@ fn another_configuration_before_the_last_tenth_is_seen() {
     let (code, said) = audited(&out, &[]);
     assert_eq!(code, Some(10), "{said}");
     assert!(values(&out, Metric::AuditStretches).contains(&f64::INFINITY), "{said}");
+}
+
+/// The ledger with one of its lines in another form.
+fn changed(out: &Path, change: impl Fn(&mut serde_json::Value)) {
+    let path = out.join("ledger.jsonl");
+    let ledger = Ledger::open(&path).unwrap();
+    let line = |line: &Line| {
+        let mut value = serde_json::to_value(line).unwrap();
+        change(&mut value);
+        serde_json::from_value(value).unwrap()
+    };
+    let lines: Vec<Line> = ledger.lines().iter().map(line).collect();
+    assert_ne!(lines, ledger.lines());
+    fs::remove_file(&path).unwrap();
+    Ledger::open_or_empty(path).unwrap().append(&lines).unwrap();
+}
+
+/// Another program's training is believed only as far as its log goes, which is kept.
+#[test]
+fn a_reference_that_its_log_does_not_give_is_seen() {
+    let (folder, out) = copied();
+    let exchange = folder.path().join("exchange");
+    let protocol = text(&sound().1);
+    let run_seed_1 = fs::read_dir(out.join("runs")).unwrap().map(|run| run.unwrap().path());
+    let run = run_seed_1.into_iter().find(|run| text(run).contains("seed-1-")).unwrap();
+    let words = ["--protocol", protocol, "--out", text(&out)];
+    let trial = ["--scale", "smoke", "--seed", "1", text(&exchange)];
+    done(&[&["reference", "export"], &words[..], &trial[..]].concat());
+    let task = fs::read(exchange.join("task.json")).unwrap();
+    let header = serde_json::json!({
+        "task": v5gate::files::sha256(&task), "software": "another", "device": "cpu", "precision": "float32",
+    });
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
+    let mut log = format!("{header}\n");
+    for step in record["curve"].as_array().unwrap() {
+        // A fifth better than here.
+        let loss = step["loss"].as_f64().unwrap() * 0.8;
+        let (number, norm, rate) = (&step["step"], &step["grad_norm"], &step["lr"]);
+        let line = serde_json::json!({"step": number, "loss": loss, "grad_norm": norm, "lr": rate});
+        log += &format!("{line}\n");
+    }
+    fs::write(exchange.join("log.jsonl"), log).unwrap();
+    done(&[&["reference", "import"], &words[..], &[text(&exchange)]].concat());
+    assert!((values(&out, Metric::ReferenceLossRatio)[0] - 1.25).abs() < 1e-9);
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(0), "{said}");
+
+    changed(&out, |line| {
+        if line["measurement"]["metric"] == "reference_loss_ratio" {
+            line["measurement"]["value"] = serde_json::json!(1.02);
+        }
+    });
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
+}
+
+/// Nobody draws the curve of a model that was published, or of a part of no mixture.
+#[test]
+fn a_curve_that_nobody_draws_is_seen() {
+    for (change, whole) in [("condition", false), ("kind", true)] {
+        let (_folder, out) = copied();
+        let ledger = Ledger::open(out.join("ledger.jsonl")).unwrap();
+        let of = |line: &&Line| matches!(line, Line::Curve(c) if c.kind() == CurveKind::TrainingLoss);
+        let mut forged = serde_json::to_value(ledger.lines().iter().find(of).unwrap()).unwrap();
+        let curve = &mut forged["curve"];
+        match change {
+            "condition" => curve["subject"]["condition"] = "published".into(),
+            _ => {
+                (curve["kind"], curve["provenance"]["probe"]) =
+                    ("loss_by_part".into(), "language-modeling".into())
+            }
+        }
+        let forged: Line = serde_json::from_value(forged).unwrap();
+        Ledger::open(out.join("ledger.jsonl")).unwrap().append(&[forged]).unwrap();
+        let (code, said) = audited(&out, if whole { &["--whole"] } else { &[] });
+        assert_eq!(code, Some(10), "{change}: {said}");
+        assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
+    }
 }

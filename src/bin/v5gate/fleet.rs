@@ -33,7 +33,7 @@ enum Engine {
 /// Tasks of a protocol for other machines: a script on stdout, what it costs on stderr.
 #[derive(Args)]
 pub struct FleetArguments {
-    /// smoke, quick, full, or a TOML file.
+    /// smoke, pilot, quick, full, or a TOML file.
     #[arg(long, default_value = "full", env = "V5_PROTOCOL")]
     protocol: String,
     /// Folder for evidence, which all machines share; out/NAME where absent.

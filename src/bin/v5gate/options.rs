@@ -13,7 +13,7 @@ use v5gate::protocol::Protocol;
 /// What to collect, where it lies and where it goes.
 #[derive(clap::Args)]
 pub struct Collect {
-    /// smoke, quick, full, or a TOML file.
+    /// smoke, pilot, quick, full, or a TOML file.
     #[arg(long, default_value = "smoke", env = "V5_PROTOCOL")]
     pub protocol: String,
     /// Folder for evidence and reports; out/NAME where absent.
