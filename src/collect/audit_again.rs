@@ -17,6 +17,7 @@ use super::reference::{REFERENCE, reference_again};
 use super::trial::Trained;
 use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, Encoded, windows_in};
+use crate::data::tokenizer::Tokenizer;
 use crate::data::vocabulary::Patience;
 use crate::evidence::{Condition, Curve, Line, Measurement, Metric, Provenance};
 use crate::probes::{EvalData, PROBES, Probe, TASKS, producer_of};
@@ -45,6 +46,12 @@ impl Collector<'_> {
                 // What is read off a checkpoint is read with the configuration beside it.
                 let is_trained = trained.model().is_ok_and(|model| model.config() == trained.job.config);
                 compared.push(Deviation::fact("configuration that the protocol makes", is_trained));
+                // By it `eval`, `human` and `generate` read and write.
+                let own = &self.dataset.tokenizer;
+                let is_own =
+                    |t: &Tokenizer| t.digest() == own.digest() && [own.bos(), t.eot()].contains(&t.bos());
+                let same = Tokenizer::from_dir(&trained.folder.checkpoint()).is_ok_and(|t| is_own(&t));
+                compared.push(Deviation::fact("tokenizer of the checkpoint", same));
                 report.questions.push((Metric::AuditConfiguration, compared));
             }
             Err(error) => report.not_covered.push(format!("configuration: {error}")),
@@ -206,8 +213,9 @@ fn beside_ledger(again: &Line, told: &[Measurement]) -> Option<Deviation> {
     let what = format!("{} ({})", again.metric().id(), again.subject().condition.name());
     let mut recorded = told.iter().filter(same_question).peekable();
     let there = recorded.peek().is_some();
-    // As written: bit for bit, a number that is none being the same as another.
-    Some(Deviation::fact(what, there && recorded.all(|m| m.agrees(again))))
+    // As written: bit for bit, a number that is none being the same as another, and item by item.
+    let same = |m: &Measurement| m.agrees(again) && m.items() == again.items();
+    Some(Deviation::fact(what, there && recorded.all(same)))
 }
 
 /// What a reference's log says, beside what is on record of it.

@@ -116,9 +116,7 @@ impl Dataset {
     ) -> Result<Vec<(String, bool)>, DatasetError> {
         let (source, vocabulary) = read(spec, data)?;
         let tokenizer = made(&vocabulary, &source.train, patience)?;
-        // What text begins with is told beside the tokenizer and is in no digest.
-        let of = |tokenizer: &Tokenizer| (tokenizer.digest().to_owned(), tokenizer.bos());
-        let same = of(&tokenizer) == of(&self.tokenizer);
+        let same = tokenizer.is_same(&self.tokenizer);
         let mut facts = vec![("the tokenizer, made again".to_owned(), same)];
         for (name, file, texts) in
             [("training", &self.train, &source.train), ("validation", &self.valid, &source.valid)]

@@ -240,6 +240,11 @@ impl Tokenizer {
         self.eot
     }
 
+    /// Whether both make the same of every text: what one begins with is told beside a tokenizer and is in no digest.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.digest, self.bos) == (&other.digest, other.bos)
+    }
+
     /// The token before a text of which nothing precedes: transformers' `bos_token`, or else the end of another text.
     pub fn bos(&self) -> u32 {
         self.bos

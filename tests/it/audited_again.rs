@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use v5gate::collect::ItemFile;
 use v5gate::data::cache::TokenFile;
 use v5gate::evidence::{CurveKind, Ledger, Line, Manifest, Measurement, Metric};
 
@@ -447,4 +448,44 @@ fn a_curve_that_nobody_draws_is_seen() {
         assert_eq!(code, Some(10), "{change}: {said}");
         assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
     }
+}
+
+/// The checkpoint's own tokenizer is what `eval` and `human` read with.
+#[test]
+fn another_tokenizer_beside_the_weights_is_seen() {
+    let (_folder, out) = copied();
+    let path = run_of(&out).join("final/tokenizer.json");
+    let mut file: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let words = file["model"]["vocab"].as_object_mut().unwrap();
+    let (a, b) = (words["e"].clone(), words["t"].clone());
+    words.insert("e".to_owned(), b);
+    words.insert("t".to_owned(), a);
+    fs::write(&path, file.to_string()).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(values(&out, Metric::AuditConfiguration).contains(&f64::INFINITY), "{said}");
+}
+
+/// Exchanged between items: means, counts and intervals stay, and pairs with the other model's do not.
+#[test]
+fn items_in_another_order_are_seen() {
+    let (_folder, out) = copied();
+    let run = run_of(&out);
+    let seed: u64 = if text(&run).contains("seed-1-") { 1 } else { 2 };
+    let ledger = Ledger::open(out.join("ledger.jsonl")).unwrap();
+    let of_run = |m: &&Measurement| m.metric() == Metric::ValidationLoss && m.subject().seed == seed;
+    let own = ledger.measurements().find(of_run).unwrap().clone();
+    let probe = &own.provenance().probe;
+    let mut items = ItemFile::read(&run, probe, own.items().unwrap()).unwrap();
+    items.0.iter_mut().for_each(|of| of.items.values.reverse());
+    items.write(&run, probe).unwrap();
+    let (old, new) = (own.items().unwrap().to_owned(), items.digest().unwrap());
+    changed(&out, |line| {
+        if line["measurement"]["items"] == old.as_str() {
+            line["measurement"]["items"] = new.as_str().into();
+        }
+    });
+    let (code, said) = audited(&out, &["--whole"]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
 }
