@@ -75,7 +75,7 @@ pub fn audit_training(
     if work > files.largest {
         return by_windows(files, &plan, &run, (&starts, number), audit, tell);
     }
-    let drawn = drawn(number, &starts);
+    let drawn = drawn(number, &starts, run.curve.len() as u64);
     for &start in &starts {
         let chain = if start == drawn { CHAIN.min(run.curve.len() as u64 - start) } else { 1 };
         tell(&format!("step {}", start + 1));
@@ -123,11 +123,11 @@ fn number_of(files: &RunFiles<'_>) -> Result<u64> {
     Ok(hash.finalize().iter().take(7).fold(0, |n, byte| n << 8 | u64::from(*byte)))
 }
 
-/// The start from which several steps are made.
-fn drawn(number: u64, starts: &[u64]) -> u64 {
-    let choice = &starts[..starts.len().saturating_sub(1).max(1).min(starts.len())];
+/// The start from which [`CHAIN`] steps are made: one behind which there are as many, or the first.
+fn drawn(number: u64, starts: &[u64], made: u64) -> u64 {
+    let choice: Vec<u64> = starts.iter().copied().filter(|start| start + CHAIN <= made).collect();
     let place = number % choice.len().max(1) as u64;
-    choice.get(place as usize).copied().unwrap_or(0)
+    choice.get(place as usize).or(starts.first()).copied().unwrap_or(0)
 }
 
 /// Every audited step by some of its windows, where a whole one is too large.
@@ -289,4 +289,19 @@ fn moments<N: Number>(saved: &Moments<f64>, a: &Remade<f64>, b: &Remade<N>, step
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_steps_in_a_row_as_were_promised() {
+        // As 24 steps keep their states: also before the last tenth, from which two are left.
+        let starts = [0, 9, 14, 22, 23];
+        let all: Vec<u64> = (0..20).map(|number| drawn(number, &starts, 24)).collect();
+        assert!(all.iter().all(|start| start + CHAIN <= 24), "{all:?}");
+        assert!([0, 9, 14].iter().all(|start| all.contains(start)), "each may be drawn: {all:?}");
+        assert_eq!(drawn(7, &[0, 1], 3), 0, "of a short training the first");
+    }
 }
