@@ -174,20 +174,24 @@ pub(super) fn gemm(
     a: Operand<'_>,
     b: Operand<'_>,
 ) -> Result<()> {
-    let wide = |x: Operand<'_>| -> Result<Vec<f32>> {
-        x.tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()
+    // Row by row of `rows` · `cols`.
+    let laid = |o: Operand<'_>, rows: usize, cols: usize| -> Result<Vec<f32>> {
+        let x = o.tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        let [down, along] = if o.transposed { [1, o.stride] } else { [o.stride, 1] };
+        let row = |i| (0..cols).map(move |j| o.start + i * down + j * along);
+        Ok((0..rows).flat_map(row).map(|at| x[at]).collect())
     };
-    let (x, y) = (wide(a)?, wide(b)?);
-    let at = |o: Operand<'_>, row: usize, col: usize| {
-        let (row, col) = if o.transposed { (col, row) } else { (row, col) };
-        o.start + row * o.stride + col
-    };
+    let (x, y) = (laid(a, m, k)?, laid(b, k, n)?);
     let size = dtype.size_in_bytes();
     for i in 0..m {
-        for j in 0..n {
-            let sum: f32 = (0..k).map(|l| x[at(a, i, l)] * y[at(b, l, j)]).sum();
-            let start = (place.start + i * place.stride + j) * size;
-            let to = &mut to.bytes_mut()[start..start + size];
+        // Each sum in the order of its terms, all sums of a row side by side.
+        let mut sums = vec![0.0f32; n];
+        for (a, row) in x[i * k..][..k].iter().zip(y.chunks_exact(n)) {
+            sums.iter_mut().zip(row).for_each(|(sum, b)| *sum += a * b);
+        }
+        let start = (place.start + i * place.stride) * size;
+        let row = &mut to.bytes_mut()[start..start + n * size];
+        for (to, sum) in row.chunks_exact_mut(size).zip(sums) {
             match dtype {
                 DType::F32 => {
                     let old = if place.keep { f32::from_le_bytes([to[0], to[1], to[2], to[3]]) } else { 0.0 };
