@@ -14,7 +14,7 @@ use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice, WrapErr};
 use candle_core::{CudaStorage, DType, Device, Result, Storage, Tensor, bail};
 use parking_lot::Mutex;
 
-use super::args::{Arg, LaunchShape, Memory, Operand, OutputView, device_of as one_device};
+use super::args::{Arg, LaunchShape, Memory, Operand, OutputView, device_of as one_device, enough};
 
 include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
 
@@ -115,6 +115,8 @@ fn function(context: &Arc<CudaContext>, name: &str, shared: usize) -> Result<Cud
     }
     let Some((function, allowed)) = loaded.functions.get_mut(name) else { bail!("no kernel of that name") };
     if shared > *allowed {
+        let most = sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        enough(shared, context.attribute(most).w()? as usize)?;
         let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         function.set_attribute(attribute, shared as i32).w()?;
         *allowed = shared;
@@ -232,7 +234,13 @@ pub(super) fn open(ordinal: usize) -> Result<(Device, String)> {
     }
     // By default the pool gives its memory back at every synchronisation.
     set_pool(inner, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX)?;
-    let name = inner.cuda_stream().context().name().w()?;
+    let (context, least) = (inner.cuda_stream().context().clone(), (8, 0));
+    let (name, (major, minor)) = (context.name().w()?, context.compute_capability().w()?);
+    if (major, minor) < least {
+        bail!(
+            "{name}: expected compute capability 8.0 or later, for products of bfloat16, got {major}.{minor}"
+        );
+    }
     Ok((device, name))
 }
 

@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 use half::bf16;
 
-use super::args::{Arg, Guarded, LaunchShape, Operand, OutputView, guarded};
+use super::args::{Arg, Guarded, LaunchShape, Operand, OutputView, enough, guarded};
 use super::races::{self, MESSAGE, Raw, v5_emulate};
+
+/// Bytes of shared memory that a block can have on Hopper and later.
+const SHARED: usize = 227 * 1024;
 
 static ON: AtomicBool = AtomicBool::new(false);
 static SEED: AtomicU32 = AtomicU32::new(1);
@@ -98,6 +101,7 @@ fn pointer_kind(dtype: DType) -> Result<u32> {
 }
 
 pub(super) fn run(name: &str, shape: LaunchShape, args: &mut [Arg<'_>]) -> Result<()> {
+    enough(shape.shared, SHARED)?;
     let copy = |arg: &Arg<'_>| match arg {
         Arg::In(t) => guarded_copy(t).map(Some),
         _ => Ok(None),
@@ -251,6 +255,10 @@ mod tests {
             let error = planted(name).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains(says), "{name}: {error:?}");
         }
+        let (x, mut y) = (input().unwrap(), Out::new(&[N], DType::F32, &input().unwrap()).unwrap());
+        let shape = LaunchShape::new(1, 64).shared(SHARED + 1);
+        let error = run("planted_exchange_f32", shape, &mut args![&x, &mut y, N]).unwrap_err().to_string();
+        assert!(error.contains("asks for 232449 bytes of shared memory, a block of this device has 232448"));
     }
 
     /// Whatever the order of threads and copies: in each of some.
