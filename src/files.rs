@@ -59,8 +59,7 @@ pub fn write_atomically<E>(
 /// A temporary file beside the one that it will replace, in place of those that killed processes left there. Its lock
 /// tells others that somebody is writing.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
-    let name: String = path.file_name().unwrap_or_default().to_string_lossy().chars().take(50).collect();
-    let (folder, prefix) = (folder_of(path), format!("{WRITING}{name}-"));
+    let (folder, prefix) = (folder_of(path), unfinished(path));
     // A temporary file would be private to its user; this one is an ordinary file in the end.
     let ordinary = fs::Permissions::from_mode(0o666);
     let made = loop {
@@ -75,11 +74,29 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
             break made;
         }
     };
+    clear(folder, &prefix, Some(made.path()))?;
+    Ok(made)
+}
+
+/// What the names of a file's half-written ones begin with.
+fn unfinished(path: &Path) -> String {
+    let name: String = path.file_name().unwrap_or_default().to_string_lossy().chars().take(50).collect();
+    format!("{WRITING}{name}-")
+}
+
+/// Removes what killed processes left of writing this file, for who finds it written: two may have begun, of which one
+/// was killed after the other had ended.
+pub fn clear_unfinished(path: &Path) -> io::Result<()> {
+    clear(folder_of(path), &unfinished(path), None)
+}
+
+/// Removes files of that beginning that nobody is writing.
+fn clear(folder: &Path, prefix: &str, own: Option<&Path>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let found = entry?.path();
         let ours =
             found.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()));
-        if !ours || found == made.path() {
+        if !ours || Some(found.as_path()) == own {
             continue;
         }
         let Ok(file) = File::open(&found) else { continue };
@@ -88,7 +105,7 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
             drop(fs::remove_file(&found));
         }
     }
-    Ok(made)
+    Ok(())
 }
 
 /// The folder that a path names a file in.
@@ -343,6 +360,22 @@ mod tests {
             fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, [".writing-other.md-abcdef", "report.md"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_when_the_file_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("order.npy");
+        let [left, written] =
+            ["abc", "def"].map(|end| folder.path().join(format!(".writing-order.npy-{end}")));
+        fs::write(&left, "half").unwrap();
+        let writer = File::create(&written).unwrap();
+        writer.lock().unwrap();
+        clear_unfinished(&path).unwrap();
+        assert!(!left.exists() && written.exists(), "what somebody writes stays");
+        drop(writer);
+        clear_unfinished(&path).unwrap();
+        assert!(!written.exists());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::cache::TokenFile;
-use crate::files::{hex, write_atomically};
+use crate::files::{clear_unfinished, hex, write_atomically};
 use crate::random::Random;
 
 /// The stream of the seed that orders are drawn from.
@@ -140,8 +140,10 @@ impl Order {
     /// Saves the order unless the file is there and reads it back, since the file is what is trained
     /// on. A file that holds another order is refused.
     pub fn save_or_verify(&self, path: &Path) -> Result<Self, OrderError> {
-        if !path.exists() {
-            self.save_npy(path)?;
+        match path.exists() {
+            true => clear_unfinished(path)
+                .map_err(|error| OrderError::File { path: path.to_owned(), message: error.to_string() })?,
+            false => self.save_npy(path)?,
         }
         let saved = Self::load_npy(path)?;
         if saved == *self {

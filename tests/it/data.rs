@@ -275,6 +275,18 @@ fn a_drawn_order_never_changes() {
     assert_eq!(Order::draw(8, 12, 42).unwrap().windows(), [4, 5, 1, 3, 2, 6, 0, 7, 3, 4, 6, 5]);
 }
 
+/// Of two processes that write an order one may be killed after the other has ended.
+#[test]
+fn an_order_that_is_found_leaves_nothing_half_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, half) = (folder.path().join("seed-1.npy"), folder.path().join(".writing-seed-1.npy-abcdef"));
+    let order = Order::draw(9, 9, 1).unwrap();
+    order.save_or_verify(&path).unwrap();
+    fs::write(&half, "half").unwrap();
+    assert_eq!(order.save_or_verify(&path).unwrap(), order);
+    assert!(!half.exists());
+}
+
 #[test]
 fn a_file_that_is_no_order_is_refused() {
     let folder = folder();
