@@ -4,6 +4,7 @@
 #
 #   scripts/gpu-test.sh [DIR]      DIR: where `gpu.sh pack` packed, or is to (target/gpu-pack)
 set -euo pipefail
+shopt -s extglob
 cd "$(dirname "$0")/.."
 dir=${1:-target/gpu-pack}
 [ -e "$dir/pack.tar.xz" ] || V5_DATA='' scripts/gpu.sh pack "$dir"
@@ -23,7 +24,8 @@ expect() { # what results.json says of the parts, one after the other
   got=$(python3 -c 'import json, sys
 results = json.load(open(sys.argv[1]))
 print(len(results["calls"]), *(p["part"] + "=" + p["outcome"].replace(" ", "-") for p in results["parts"]))' "$out/results.json")
-  [ "$got" = "$1" ] || fail "expected $1, got $got"
+  # shellcheck disable=SC2053
+  [[ $got = $1 ]] || fail "expected $1, got $got"
   echo "$got"
 }
 
@@ -80,10 +82,19 @@ expect "1 a=out-of-time b=failed-(139) d=skipped"
 grep -q '"passed": [1-9]' "$out"/2-a.json || fail "nothing is known of the trials that had ended"
 sha256sum "$out"/2-a.* "$out"/3-b.* >"$folder/before"
 
-# Another part in another call, and one that is killed with the script.
-call 400 e
-expect "2 a=out-of-time b=failed-(139) d=skipped e=ok"
-[ -s "$out"/6-e.evidence.tar.xz ] || fail "no evidence"
+# Another part in other calls: it crashes, then has too little time, then goes on where it was.
+V5_FAKE_GPU_FAULT="cuLaunchKernel 400 crash" call 120 e
+lines() { wc -l <"$out.work/run-tiny/ledger.jsonl"; }
+crashed=$(lines)
+call 110 e
+stopped=$(lines)
+call 110 e
+expect "4 a=out-of-time b=failed-(139) d=skipped e=failed-(134) e=@(stopped-in-time|ok) e=@(stopped-in-time|ok)"
+echo "$crashed, $stopped and $(lines) lines in the ledger"
+[ "$crashed" -ge 1 ] && [ "$stopped" -gt "$crashed" ] && [ "$(lines)" -ge "$stopped" ] || fail "a part began anew"
+for number in 6 8 10; do [ -s "$out/$number-e.evidence.tar.xz" ] || fail "no evidence of $number"; done
+
+# The script itself is killed.
 scripts/fake-gpu.sh timeout --signal=TERM 8 "$dir/gpu.sh" run "$dir" "$out" 300 a >/dev/null 2>&1 || true
-expect "3 a=out-of-time b=failed-(139) d=skipped e=ok a=did-not-end"
+expect "5 * a=did-not-end"
 sha256sum --quiet --check "$folder/before" || fail "an earlier part was written over"

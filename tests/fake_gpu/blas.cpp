@@ -105,7 +105,7 @@ EXPORTED int cublasGemmStridedBatchedEx(void *, int op_a, int op_b, int m, int n
     memcpy(&of_product, alpha, 4);
     memcpy(&of_old, beta, 4);
     enqueue([=] {
-      if (int code = fault("run", "cublasGemm")) return fail(code, "a product of cuBLAS");
+      if (int code = fault_of_work("cublasGemm")) return fail(code, "a product of cuBLAS");
       for (auto &each : {left, right, product})
         if (!holds(each.at, each.bytes())) return fail(ILLEGAL_ADDRESS, "a product of cuBLAS outside the card's memory");
       multiply(left, right, product, of_product, of_old);

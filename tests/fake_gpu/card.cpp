@@ -87,11 +87,11 @@ void count(const std::string &what) {
   if (wanted) counted().counts[what]++;
 }
 
-int fault(const char *function, const char *name) {
+int fault(const char *function, const char *kernel) {
   static auto &faults = *new std::vector<Fault>(asked_for());
-  std::string with_name = std::string(function) + "/" + (name ? name : "");
+  std::string with_name = std::string(function) + (kernel ? std::string("/") + kernel : "");
   for (auto &fault : faults) {
-    if (fault.name != function && !(name && fault.name == with_name)) continue;
+    if (fault.name != with_name) continue;
     if (++fault.seen < fault.from) continue;
     if (fault.seen == fault.from) say("as asked for, %s: %s", fault.outcome.c_str(), with_name.c_str());
     if (fault.outcome == "hang")
@@ -100,6 +100,11 @@ int fault(const char *function, const char *name) {
     return atoi(fault.outcome.c_str());
   }
   return SUCCESS;
+}
+
+int fault_of_work(const char *kernel) {
+  int code = fault("run");
+  return code ? code : fault("run", kernel);
 }
 
 void fail(int code, const std::string &why) {

@@ -37,8 +37,10 @@ std::recursive_mutex &turn();
 /// How every function begins: counts the call, and returns what it has to answer at once, if anything: an error that
 /// was asked for, or the one that the card has been in since.
 int enter(const char *function, bool with_context, bool initialised = true);
-/// What V5_FAKE_GPU_FAULT asks of this call, or of this one by name; it may not return.
-int fault(const char *function, const char *name = nullptr);
+/// What V5_FAKE_GPU_FAULT asks of this call, or of the call for this kernel; it may not return.
+int fault(const char *function, const char *kernel = nullptr);
+/// The same of work that the card begins, whichever or this one.
+int fault_of_work(const char *kernel);
 /// Counts something, for V5_FAKE_GPU_LOG.
 void count(const std::string &what);
 /// Says something on standard error.

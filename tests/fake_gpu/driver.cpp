@@ -178,8 +178,9 @@ EXPORTED int cuModuleLoadData(void **module, const void *image) {
   auto text = static_cast<const char *>(image);
   bool fat = !memcmp(text, fat_binary, 4);
   if (!fat && !strstr(text, ".version")) return INVALID_IMAGE;
-  // What build.rs compiles runs from Ampere on.
-  if (capability() < 80) return NO_BINARY_FOR_GPU;
+  // What build.rs compiles runs from Ampere on, and PTX from what it was compiled for.
+  const char *target = fat ? nullptr : strstr(text, ".target sm_");
+  if (capability() < (target ? atoi(target + strlen(".target sm_")) : 80)) return NO_BINARY_FOR_GPU;
   return *module = opened(new Module{!fat, fat ? std::set<std::string>() : entries(text)}), SUCCESS;
 }
 EXPORTED int cuModuleUnload(void *module) {
@@ -231,7 +232,7 @@ EXPORTED int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned g
   std::vector<uint64_t> values(kernel->kinds.size());
   for (size_t i = 0; i < values.size(); i++) memcpy(&values[i], parameters[i], kernel->bytes(i));
   enqueue([=] {
-    if (int code = fault("run", kernel->name.c_str())) return fail(code, kernel->name);
+    if (int code = fault_of_work(kernel->name.c_str())) return fail(code, kernel->name);
     for (size_t i = 0; i < values.size(); i++)
       if (kernel->is_pointer(i) && values[i] && !holds(values[i], 0))
         return fail(ILLEGAL_ADDRESS, kernel->name + ": argument " + std::to_string(i) + " is no memory of the card");
@@ -242,7 +243,7 @@ EXPORTED int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned g
       if (kernel->is_pointer(i) && values[i] && overrun(values[i]))
         return fail(ILLEGAL_ADDRESS, kernel->name + ": written outside argument " + std::to_string(i));
   });
-  return SUCCESS;
+  return setting("CUDA_LAUNCH_BLOCKING", 0) ? finish() : int(SUCCESS);
 }
 
 namespace {
