@@ -296,7 +296,6 @@ extern "C" V5_EXPORTED int v5_emulate(const char *name, const unsigned *grid, co
     return snprintf(message, MESSAGE, "%u x %u x %u threads", size[0], size[1], size[2]), 1;
   if (!grid[0] || !grid[1] || !grid[2] || grid[1] > 65535 || grid[2] > 65535)
     return snprintf(message, MESSAGE, "%u x %u x %u blocks", grid[0], grid[1], grid[2]), 1;
-  if (shared_bytes > 227 * 1024) return snprintf(message, MESSAGE, "%u bytes of shared memory", shared_bytes), 1;
 
   Launch now{};
   now.fibers.resize(threads);

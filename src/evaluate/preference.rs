@@ -121,6 +121,7 @@ impl ReplyComparison<'_> {
             checkpoint: path.display().to_string(),
             model: model.config().name().to_owned(),
             weights: model.params().digest()?,
+            tokenizer: tokenizer.digest().to_owned(),
         };
         Ok((texts, compared))
     }
@@ -134,9 +135,14 @@ pub fn human_preference(ledger: &Ledger, key: &Key, tally: &Tally) -> Result<Lin
         let of = |m: &&Measurement| {
             let (subject, source) = (m.subject(), m.provenance());
             let same = subject.model == compared.model && source.weights == compared.weights;
-            same && subject.condition == Condition::Trained
+            same && source.tokenizer == compared.tokenizer && subject.condition == Condition::Trained
         };
-        let what = || unfit(format!("expected evidence about {}, got none", compared.checkpoint));
+        let what = || {
+            unfit(format!(
+                "expected evidence about {}'s weights and tokenizer, got none",
+                compared.checkpoint
+            ))
+        };
         ledger.measurements().filter(of).last().ok_or_else(what)
     };
     let (a, b) = (known(&key.a)?, known(&key.b)?);

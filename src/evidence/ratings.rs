@@ -32,6 +32,8 @@ pub struct Compared {
     pub model: String,
     /// Digest of the weights.
     pub weights: String,
+    /// Digest of the tokenizer.
+    pub tokenizer: String,
 }
 
 /// What opens a page's blinding.

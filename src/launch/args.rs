@@ -1,8 +1,6 @@
 //! What kernels are given: launch shapes, arguments, operands of products, and outputs in the making.
 
-#[cfg(feature = "emulate")]
-use candle_core::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 /// Threads in a block, unless a kernel says otherwise.
 pub(crate) const THREADS: usize = 256;
@@ -29,6 +27,16 @@ impl LaunchShape {
     /// With so many bytes of shared memory.
     pub fn shared(self, bytes: usize) -> Self {
         Self { shared: bytes, ..self }
+    }
+}
+
+/// Whether a block of a device can have the shared memory that a launch asks for.
+pub(super) fn enough(asked: usize, most: usize) -> Result<()> {
+    match asked > most {
+        true => {
+            bail!("asks for {asked} bytes of shared memory, a block of this device has {most} (docs/gpu.md)")
+        }
+        false => Ok(()),
     }
 }
 

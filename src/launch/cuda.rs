@@ -14,7 +14,7 @@ use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice, WrapErr};
 use candle_core::{CudaStorage, DType, Device, Error, Result, Storage, Tensor, bail};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::args::{Arg, LaunchShape, Memory, Operand, OutputView, device_of as one_device};
+use super::args::{Arg, LaunchShape, Memory, Operand, OutputView, device_of as one_device, enough};
 
 include!(concat!(env!("OUT_DIR"), "/fatbins.rs"));
 
@@ -132,10 +132,7 @@ fn function(context: &Arc<CudaContext>, name: &str, shared: usize) -> Result<Cud
     let Some((function, allowed)) = loaded.functions.get_mut(name) else { bail!("no kernel of that name") };
     if shared > *allowed {
         let most = sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-        let most = context.attribute(most).w()? as usize;
-        if shared > most {
-            bail!("a block needs {shared} bytes of shared memory, and has {most} on this card");
-        }
+        enough(shared, context.attribute(most).w()? as usize)?;
         let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         function.set_attribute(attribute, shared as i32).w()?;
         *allowed = shared;
@@ -144,14 +141,13 @@ fn function(context: &Arc<CudaContext>, name: &str, shared: usize) -> Result<Cud
 }
 
 /// Refuses a card on which kernels, ours or candle's, do not load.
-fn try_out(device: &Device) -> Result<()> {
+fn try_out(device: &Device, card: &str) -> Result<()> {
     let context = cuda(device)?.cuda_stream().context().clone();
-    let (major, minor) = context.compute_capability().w()?;
     let tried = loaded(&context).and_then(|_| Tensor::ones(1, DType::F32, device)?.to_vec1::<f32>());
     match tried {
         Ok(ones) if ones == [1.0] => Ok(()),
         Ok(other) => bail!("asked for a one it gave {other:?}"),
-        Err(e) => bail!("its compute capability is {major}.{minor}, and kernels do not load there: {e}"),
+        Err(e) => bail!("kernels do not load on {card}: {e}"),
     }
 }
 
@@ -265,8 +261,14 @@ pub(super) fn open(ordinal: usize) -> Result<(Device, String)> {
     }
     // By default the pool gives its memory back at every synchronisation.
     set_pool(inner, sys::CUmemPool_attribute_enum::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX)?;
-    let name = inner.cuda_stream().context().name().w()?;
-    try_out(&device)?;
+    let (context, least) = (inner.cuda_stream().context().clone(), (8, 0));
+    let (name, (major, minor)) = (context.name().w()?, context.compute_capability().w()?);
+    if (major, minor) < least {
+        bail!(
+            "{name}: expected compute capability 8.0 or later, for products of bfloat16, got {major}.{minor}"
+        );
+    }
+    try_out(&device, &format!("compute capability {major}.{minor}"))?;
     Ok((device, name))
 }
 

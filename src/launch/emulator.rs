@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 use half::bf16;
 
-use super::args::{Arg, Guarded, LaunchShape, Operand, OutputView, guarded};
+use super::args::{Arg, Guarded, LaunchShape, Operand, OutputView, enough, guarded};
 use super::races::{self, MESSAGE, Raw, v5_emulate};
+
+/// Bytes of shared memory that a block can have on Hopper and later.
+const SHARED: usize = 227 * 1024;
 
 static ON: AtomicBool = AtomicBool::new(false);
 static SEED: AtomicU32 = AtomicU32::new(1);
@@ -98,6 +101,7 @@ fn pointer_kind(dtype: DType) -> Result<u32> {
 }
 
 pub(super) fn run(name: &str, shape: LaunchShape, args: &mut [Arg<'_>]) -> Result<()> {
+    enough(shape.shared, SHARED)?;
     let copy = |arg: &Arg<'_>| match arg {
         Arg::In(t) => guarded_copy(t).map(Some),
         _ => Ok(None),
@@ -174,20 +178,24 @@ pub(super) fn gemm(
     a: Operand<'_>,
     b: Operand<'_>,
 ) -> Result<()> {
-    let wide = |x: Operand<'_>| -> Result<Vec<f32>> {
-        x.tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()
+    // Row by row of `rows` · `cols`.
+    let laid = |o: Operand<'_>, rows: usize, cols: usize| -> Result<Vec<f32>> {
+        let x = o.tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        let [down, along] = if o.transposed { [1, o.stride] } else { [o.stride, 1] };
+        let row = |i| (0..cols).map(move |j| o.start + i * down + j * along);
+        Ok((0..rows).flat_map(row).map(|at| x[at]).collect())
     };
-    let (x, y) = (wide(a)?, wide(b)?);
-    let at = |o: Operand<'_>, row: usize, col: usize| {
-        let (row, col) = if o.transposed { (col, row) } else { (row, col) };
-        o.start + row * o.stride + col
-    };
+    let (x, y) = (laid(a, m, k)?, laid(b, k, n)?);
     let size = dtype.size_in_bytes();
     for i in 0..m {
-        for j in 0..n {
-            let sum: f32 = (0..k).map(|l| x[at(a, i, l)] * y[at(b, l, j)]).sum();
-            let start = (place.start + i * place.stride + j) * size;
-            let to = &mut to.bytes_mut()[start..start + size];
+        // Each sum in the order of its terms, all sums of a row side by side.
+        let mut sums = vec![0.0f32; n];
+        for (a, row) in x[i * k..][..k].iter().zip(y.chunks_exact(n)) {
+            sums.iter_mut().zip(row).for_each(|(sum, b)| *sum += a * b);
+        }
+        let start = (place.start + i * place.stride) * size;
+        let row = &mut to.bytes_mut()[start..start + n * size];
+        for (to, sum) in row.chunks_exact_mut(size).zip(sums) {
             match dtype {
                 DType::F32 => {
                     let old = if place.keep { f32::from_le_bytes([to[0], to[1], to[2], to[3]]) } else { 0.0 };
@@ -247,6 +255,10 @@ mod tests {
             let error = planted(name).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(error.contains(says), "{name}: {error:?}");
         }
+        let (x, mut y) = (input().unwrap(), Out::new(&[N], DType::F32, &input().unwrap()).unwrap());
+        let shape = LaunchShape::new(1, 64).shared(SHARED + 1);
+        let error = run("planted_exchange_f32", shape, &mut args![&x, &mut y, N]).unwrap_err().to_string();
+        assert!(error.contains("asks for 232449 bytes of shared memory, a block of this device has 232448"));
     }
 
     /// Whatever the order of threads and copies: in each of some.

@@ -2,8 +2,9 @@
 //! notes them without computing anything.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
-use candle_core::DType;
+use candle_core::{DType, Storage};
 
 use super::args::{Arg, LaunchShape, Operand, Out, OutputView};
 
@@ -22,7 +23,7 @@ pub enum DeviceWork {
         shared: usize,
         /// Its numbers of things, in order.
         counts: Vec<usize>,
-        /// Bytes of the tensors that it is given to read.
+        /// Bytes of the tensors that it is given to read, those of one memory once.
         read: usize,
         /// Bytes of the tensors that it makes. What it changes in place is in neither.
         written: usize,
@@ -91,15 +92,25 @@ pub(super) fn launch(name: &str, shape: LaunchShape, args: &[Arg<'_>]) -> bool {
         threads: shape.threads,
         shared: shape.shared,
         counts: args.iter().filter_map(|arg| if let Arg::Count(n) = arg { Some(*n) } else { None }).collect(),
-        read: args
-            .iter()
-            .map(|arg| if let Arg::In(t) = arg { bytes(t.dtype(), t.elem_count()) } else { 0 })
-            .sum(),
+        read: read(args),
         written: args
             .iter()
             .map(|arg| if let Arg::Out(out) = arg { bytes(out.dtype(), out.len()) } else { 0 })
             .sum(),
     })
+}
+
+/// Bytes of what is read, each memory once: keys and values may lie in the tensor of the queries.
+fn read(args: &[Arg<'_>]) -> usize {
+    let mut all = BTreeMap::<(*const Storage, usize), usize>::new();
+    for arg in args {
+        if let Arg::In(t) = arg {
+            let (storage, layout) = t.storage_and_layout();
+            let bytes = all.entry((&raw const *storage, layout.start_offset())).or_default();
+            *bytes = (*bytes).max(t.elem_count() * t.dtype().size_in_bytes());
+        }
+    }
+    all.values().sum()
 }
 
 /// Notes a product. Whether it is to be made.

@@ -150,7 +150,7 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
         (1, 70, 3, 48, 96, 1),
         // On a GPU, several tiles of a head, and several heads, one after the other in a block.
         (1, 70, 2, 130, 5, 1),
-        (128, 3, 4, 2, 2, 2),
+        (32, 3, 10, 2, 2, 2),
     ] {
         let state = normal(&[b, h, n, p]);
         let again = state.clone();

@@ -154,16 +154,17 @@ fn sound_answers_agree_and_mistaken_referees_are_contradicted() {
         assert!(report.covered.iter().any(|what| what.contains("recall tests")), "{:?}", report.covered);
         let mistakes = [
             (Fault::ShiftedWindows, Metric::AuditEvaluation, true),
-            (Fault::Bits, Metric::AuditEvaluation, true),
-            (Fault::CountsOneLess, Metric::AuditParameters, true),
+            // The same code for every model.
+            (Fault::Bits, Metric::AuditEvaluation, model == "gpt2"),
+            (Fault::CountsOneLess, Metric::AuditParameters, model == "gpt2"),
             // A model without a window has nothing to cut.
             (Fault::CutsRight, Metric::AuditAnswers, model == "gpt2"),
             (Fault::DisjointWindows, Metric::AuditAnswers, model == "gpt2"),
         ];
-        for (fault, metric, concerns) in mistakes.into_iter().filter(|m| m.2) {
+        for (fault, metric, _) in mistakes.into_iter().filter(|m| m.2) {
             let share = share(&bench.audit(model, &answers, Some(fault)), metric);
             println!("{fault:?} {model}: {share:.1e}");
-            assert!(share > 1.5, "{fault:?} of {model} is not seen: {share} {concerns}");
+            assert!(share > 1.5, "{fault:?} of {model} is not seen: {share}");
         }
     }
 }

@@ -40,6 +40,7 @@ fn key(a_is_left: &[bool]) -> Key {
         checkpoint: name.to_owned(),
         model: "gpt2".to_owned(),
         weights: format!("w{name}"),
+        tokenizer: "t".to_owned(),
     };
     Key {
         page: "p1".to_owned(),
@@ -117,7 +118,9 @@ fn a_preference_becomes_evidence_about_the_model_that_is_no_baseline() {
         checkpoint: "c".to_owned(),
         model: model.to_owned(),
         weights: format!("weights-{model}-8M-{seed}"),
+        tokenizer: "tokenizer".to_owned(),
     };
+    let misread = Compared { tokenizer: "another".to_owned(), ..compared("groundthink", 43) };
     let between = |a: Compared, b: Compared| Key { a, b, ..key(&[true; 4]) };
     let rows = "p1,x,1,left\np1,x,2,left\np1,x,3,tie\np1,x,4,right\n";
     let found = |key: &Key| {
@@ -140,7 +143,12 @@ fn a_preference_becomes_evidence_about_the_model_that_is_no_baseline() {
         assert_eq!(m.provenance().weights, "weights-groundthink-8M-43");
     }
     for (a, b, says) in [
-        (compared("groundthink", 43), compared("gpt2", 49), "expected evidence about c, got none"),
+        (
+            compared("groundthink", 43),
+            compared("gpt2", 49),
+            "evidence about c's weights and tokenizer, got none",
+        ),
+        (misread, compared("gpt2", 43), "evidence about c's weights and tokenizer, got none"),
         (compared("groundthink", 43), compared("gpt2", 42), "of its scale and trial"),
         (compared("groundthink", 43), compared("groundthink", 42), "expected gpt2 and another model"),
     ] {

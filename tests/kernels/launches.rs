@@ -137,6 +137,38 @@ fn hardly_more_than_needed() -> Result<(), Failed> {
     Ok(())
 }
 
+/// Bytes of shared memory that a block can have, by NVIDIA's table of compute capabilities: 8.0 (A100), 8.9 and 12.0
+/// (those for workstations).
+const A100: usize = 163 * 1024;
+const WORKSTATION: usize = 99 * 1024;
+
+/// Which cards can train the gated sizes, as docs/gpu.md says: what a step asks for at most.
+fn cards_that_can() -> Result<(), Failed> {
+    use v5gate::train::Precision::{Bfloat16, Float32};
+    // One layer asks for what all of them ask for.
+    let scale = Scale { n_layer: 1, ..*v5gate::scale::find("8M").ok_or("no such scale")? };
+    let expected = [
+        ("gpt2", Bfloat16, WORKSTATION),
+        ("gpt2", Float32, A100),
+        ("groundthink", Bfloat16, A100),
+        ("groundthink", Float32, usize::MAX),
+    ];
+    for (name, precision, most) in expected {
+        let spec = models::find(name).ok_or("no such model")?;
+        let model = (spec.config)(&scale, 64, PREFILL).init(1)?;
+        let model = model.to_device(v5gate::device::current(), precision)?;
+        let shared =
+            |work: &DeviceWork| if let DeviceWork::Kernel { shared, .. } = work { *shared } else { 0 };
+        let asked = step(model.as_ref())?.iter().map(shared).max().unwrap_or(0);
+        let least = [WORKSTATION, A100].into_iter().find(|card| asked <= *card).unwrap_or(usize::MAX);
+        eprintln!("{name:12} {precision:?}: {asked} bytes of shared memory");
+        if least != most {
+            return Err(format!("{name} in {precision:?}: {asked} bytes, expected at most {most}").into());
+        }
+    }
+    Ok(())
+}
+
 fn of_a_step() -> Result<(), Failed> {
     for (name, kernels, products) in STEP {
         let got = of_a_layer(name, PREFILL + 1, step)?;
@@ -158,5 +190,6 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("launches::of_a_token", of_a_token),
         Trial::test("launches::hardly_more_than_needed", hardly_more_than_needed),
         Trial::test("launches::of_a_step", of_a_step),
+        Trial::test("launches::cards_that_can", cards_that_can),
     ]
 }

@@ -15,6 +15,14 @@ mod training;
 use candle_core::Device;
 use libtest_mimic::Arguments;
 
+/// What takes longest and has a shorter neighbour that runs every day; `scripts/races.sh` runs it too.
+const LENGTHY: [&str; 4] = [
+    "emulated::loss_in_parts::float32",
+    "emulated::training::audited::mamba2",
+    "emulated::training::audited::rwkv6",
+    "races::ssd::float32",
+];
+
 fn main() {
     let arguments = Arguments::from_args();
     v5gate::launch::emulate(1);
@@ -37,5 +45,9 @@ fn main() {
         trials.extend(compare::trials("cuda", gpu));
         trials.extend(training::trials("cuda", gpu.is_some()));
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    let all = trials.into_iter().map(|trial| match LENGTHY.contains(&trial.name()) {
+        true => trial.with_ignored_flag(true),
+        false => trial,
+    });
+    libtest_mimic::run(&arguments, all.collect()).exit();
 }
