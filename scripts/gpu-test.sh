@@ -13,7 +13,7 @@ cp scripts/gpu.sh "$dir/"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 out=$folder/out
-fail() { echo "gpu-test: $1" >&2 && cat "$out/summary.md" "$out"/*.log >&2; exit 1; }
+fail() { echo "gpu-test: $1" >&2 && cat "$out/summary.md" && tail -n 20 "$out"/*.log >&2; exit 1; }
 call() { # seconds, parts: on the card
   local rc=0
   scripts/fake-gpu.sh "$dir/gpu.sh" run "$dir" "$out" "$@" >"$folder/said" 2>&1 || rc=$?
@@ -95,6 +95,6 @@ echo "$crashed, $stopped and $(lines) lines in the ledger"
 for number in 6 8 10; do [ -s "$out/$number-e.evidence.tar.xz" ] || fail "no evidence of $number"; done
 
 # The script itself is killed.
-scripts/fake-gpu.sh timeout --signal=TERM 8 "$dir/gpu.sh" run "$dir" "$out" 300 a >/dev/null 2>&1 || true
+scripts/fake-gpu.sh timeout --signal=TERM 25 "$dir/gpu.sh" run "$dir" "$out" 300 a >/dev/null 2>&1 || true
 expect "5 * a=did-not-end"
 sha256sum --quiet --check "$folder/before" || fail "an earlier part was written over"
