@@ -147,7 +147,7 @@ fn try_out(device: &Device, card: &str) -> Result<()> {
     match tried {
         Ok(ones) if ones == [1.0] => Ok(()),
         Ok(other) => bail!("asked for a one it gave {other:?}"),
-        Err(e) => bail!("kernels do not load on {card}: {e}"),
+        Err(e) => bail!("kernels do not load on {card} (docs/gpu.md, CUDA_COMPUTE_CAP): {e}"),
     }
 }
 
@@ -205,9 +205,8 @@ pub(super) fn gemm(
         true => blas::cublasOperation_t::CUBLAS_OP_T,
         false => blas::cublasOperation_t::CUBLAS_OP_N,
     };
-    let at = |t: &Tensor, start: usize| {
-        Ok::<_, candle_core::Error>(address(t)? + (start * t.dtype().size_in_bytes()) as u64)
-    };
+    let at =
+        |t: &Tensor, start: usize| Ok::<_, Error>(address(t)? + (start * t.dtype().size_in_bytes()) as u64);
     let (alpha, beta) = (1.0f32, if place.keep { 1.0f32 } else { 0.0 });
     let device = cuda(to.device())?;
     let handle = device.cublas_handle();
