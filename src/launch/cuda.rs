@@ -11,8 +11,8 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice, WrapErr};
-use candle_core::{CudaStorage, DType, Device, Result, Storage, Tensor, bail};
-use parking_lot::Mutex;
+use candle_core::{CudaStorage, DType, Device, Error, Result, Storage, Tensor, bail};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::args::{Arg, LaunchShape, Memory, Operand, OutputView, device_of as one_device, enough};
 
@@ -33,11 +33,20 @@ pub(super) fn empty(dims: &[usize], dtype: DType, device: &Device) -> Result<Ten
     #[expect(unsafe_code, reason = "zeros first would be one more pass over memory")]
     // SAFETY: its elements are numbers, for which every bit pattern is a value; an `Out` is written by a kernel
     // before anybody reads it.
-    let t = unsafe { Tensor::empty(dims, dtype, device)? };
+    let t = unsafe { Tensor::empty(dims, dtype, device) };
+    let t = t.map_err(|e| without_room(&e, dims, dtype, device))?;
     if POISONED.load(Ordering::Relaxed) {
         poison(&t)?;
     }
     Ok(t)
+}
+
+/// What was asked for, and what there is.
+fn without_room(why: &Error, dims: &[usize], dtype: DType, device: &Device) -> Error {
+    let bytes = dims.iter().product::<usize>() * dtype.size_in_bytes();
+    let left = cuda(device).and_then(|device| device.cuda_stream().context().mem_get_info().w());
+    let left = left.map_or_else(|_| String::new(), |(free, all)| format!("; {free} of {all} bytes are free"));
+    Error::Msg(format!("a tensor {dims:?} of {dtype:?}, {bytes} bytes: {why}{left}"))
 }
 
 /// Fills a tensor with NaN.
@@ -91,21 +100,28 @@ fn device_of(args: &[Arg<'_>]) -> Result<CudaDevice> {
     }
 }
 
-/// The kernel of that name, loaded once.
-fn function(context: &Arc<CudaContext>, name: &str, shared: usize) -> Result<CudaFunction> {
+/// All kernels, and those that were asked for with the shared memory that they may have.
+#[derive(Default)]
+struct Loaded {
+    modules: Vec<Arc<CudaModule>>,
+    functions: HashMap<String, (CudaFunction, usize)>,
+}
+
+/// Loads all kernels, once.
+fn loaded(context: &Arc<CudaContext>) -> Result<MutexGuard<'static, Loaded>> {
     static LOADED: OnceLock<Mutex<Loaded>> = OnceLock::new();
-    #[derive(Default)]
-    struct Loaded {
-        modules: Vec<Arc<CudaModule>>,
-        functions: HashMap<String, (CudaFunction, usize)>,
-    }
     context.bind_to_thread().w()?;
     let mut loaded = LOADED.get_or_init(Mutex::default).lock();
     if loaded.modules.is_empty() {
-        for fatbin in FATBINS {
-            loaded.modules.push(context.load_module(Ptx::from_binary(fatbin.to_vec())).w()?);
-        }
+        let all = FATBINS.iter().map(|fatbin| context.load_module(Ptx::from_binary(fatbin.to_vec())).w());
+        loaded.modules = all.collect::<Result<_>>()?;
     }
+    Ok(loaded)
+}
+
+/// The kernel of that name, for blocks with so many bytes of shared memory.
+fn function(context: &Arc<CudaContext>, name: &str, shared: usize) -> Result<CudaFunction> {
+    let mut loaded = loaded(context)?;
     if !loaded.functions.contains_key(name) {
         let found = loaded.modules.iter().map(|module| module.load_function(name));
         // One of the modules has it; where none does, the last one says why.
@@ -122,6 +138,17 @@ fn function(context: &Arc<CudaContext>, name: &str, shared: usize) -> Result<Cud
         *allowed = shared;
     }
     Ok(function.clone())
+}
+
+/// Refuses a card on which kernels, ours or candle's, do not load.
+fn try_out(device: &Device, card: &str) -> Result<()> {
+    let context = cuda(device)?.cuda_stream().context().clone();
+    let tried = loaded(&context).and_then(|_| Tensor::ones(1, DType::F32, device)?.to_vec1::<f32>());
+    match tried {
+        Ok(ones) if ones == [1.0] => Ok(()),
+        Ok(other) => bail!("asked for a one it gave {other:?}"),
+        Err(e) => bail!("kernels do not load on {card} (docs/gpu.md, CUDA_COMPUTE_CAP): {e}"),
+    }
 }
 
 pub(super) fn run(name: &str, shape: LaunchShape, args: &mut [Arg<'_>]) -> Result<()> {
@@ -178,9 +205,8 @@ pub(super) fn gemm(
         true => blas::cublasOperation_t::CUBLAS_OP_T,
         false => blas::cublasOperation_t::CUBLAS_OP_N,
     };
-    let at = |t: &Tensor, start: usize| {
-        Ok::<_, candle_core::Error>(address(t)? + (start * t.dtype().size_in_bytes()) as u64)
-    };
+    let at =
+        |t: &Tensor, start: usize| Ok::<_, Error>(address(t)? + (start * t.dtype().size_in_bytes()) as u64);
     let (alpha, beta) = (1.0f32, if place.keep { 1.0f32 } else { 0.0 });
     let device = cuda(to.device())?;
     let handle = device.cublas_handle();
@@ -241,6 +267,7 @@ pub(super) fn open(ordinal: usize) -> Result<(Device, String)> {
             "{name}: expected compute capability 8.0 or later, for products of bfloat16, got {major}.{minor}"
         );
     }
+    try_out(&device, &format!("compute capability {major}.{minor}"))?;
     Ok((device, name))
 }
 

@@ -195,7 +195,10 @@ pub(crate) fn gemm(
     }
     match &mut out.memory {
         #[cfg(feature = "cuda")]
-        Memory::Device(to) => cuda::gemm(to, place, [m, n, k], a, b),
+        Memory::Device(to) => cuda::gemm(to, place, [m, n, k], a, b).map_err(|e| {
+            let dtype = a.tensor.dtype();
+            candle_core::Error::Msg(format!("product [{m}, {k}] x [{k}, {n}] of {dtype:?}: {e}"))
+        }),
         #[cfg(feature = "emulate")]
         Memory::Emulated(to) => emulator::gemm(to, out.dtype, place, [m, n, k], a, b),
         #[cfg(not(any(feature = "cuda", feature = "emulate")))]
