@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use v5gate::device::current;
+use v5gate::device::{Precision, current};
 
 /// Long enough to time, in seconds.
 const SLICE: f64 = 0.4;
@@ -32,6 +32,13 @@ struct Args {
     /// Give PyTorch what its defaults leave out: freed memory kept by the process, fused AdamW.
     #[arg(long)]
     tuned: bool,
+    /// What ours computes in, float32 or bfloat16, and PyTorch with it (under autocast); what the device is made for
+    /// where left out.
+    #[arg(long)]
+    precision: Option<String>,
+    /// Compare with ourselves in this precision instead.
+    #[arg(long)]
+    against: Option<String>,
     /// Threads of either side; as many as there are cores where left out.
     #[arg(long)]
     threads: Option<usize>,
@@ -134,7 +141,7 @@ fn main() -> Result<()> {
         chosen.iter().for_each(|case| println!("{case}"));
         return Ok(());
     }
-    if args.nanogpt.is_none() {
+    if args.nanogpt.is_none() && args.against.is_none() {
         println!("peers: no --nanogpt DIR, nothing to compare with (benches/peers/README.md)");
         return Ok(());
     }
@@ -143,7 +150,7 @@ fn main() -> Result<()> {
     let mode = if args.compile { "compiled" } else { "eager" };
     println!("PyTorch ({mode}, {memory}) / ours, {threads} threads, {} rounds in turns;", args.rounds);
     println!("above 1 we are faster, or smaller");
-    let ceilings = if gpu { ceilings(&args)? } else { None };
+    let ceilings = if args.nanogpt.is_some() { ceilings(&args)? } else { None };
     if let Some([product, copy]) = ceilings {
         println!(
             "{}: {product:.0} TFLOP/s and {copy:.2} TB/s in PyTorch's products and copies;",
@@ -179,8 +186,18 @@ fn torch(args: &Args, case: &str) -> Command {
     }
     if current().is_asynchronous() {
         torch.args(["--device", "cuda"]);
+    } else if in_bfloat16(args) {
+        torch.arg("--bfloat16");
     }
     torch
+}
+
+/// Whether ours computes in bfloat16.
+fn in_bfloat16(args: &Args) -> bool {
+    match args.precision.as_deref() {
+        Some(precision) => precision == "bfloat16",
+        None => Precision::Native.on(current()) == Precision::Bfloat16,
+    }
 }
 
 /// What PyTorch reaches here, in TFLOP/s and TB/s.
@@ -193,15 +210,20 @@ fn ceilings(args: &Args) -> Result<Option<[f64; 2]>> {
 
 /// A row of the table.
 fn compare(args: &Args, ceilings: Option<[f64; 2]>, threads: &str, case: &str) -> Result<String> {
-    let serving = |case: &str| -> Result<Side> {
+    let serving = |case: &str, precision: Option<&String>| -> Result<Side> {
         let mut ours = Command::new(std::env::current_exe()?);
-        let side = Side::start(ours.args(["--serve", case]).env("RAYON_NUM_THREADS", threads))?;
-        side.map_err(anyhow::Error::msg)
+        ours.args(["--serve", case]).env("RAYON_NUM_THREADS", threads);
+        precision.map(|p| ours.env("V5_PRECISION", p));
+        Side::start(&mut ours)?.map_err(anyhow::Error::msg)
     };
-    let mut ours = serving(case)?;
-    let peer = if case.contains("groundthink") {
+    let mut ours = serving(case, args.precision.as_ref())?;
+    let peer = if let Some(precision) = &args.against {
+        let mut peer = serving(case, Some(precision))?;
+        peer.name = format!("ours in {precision}");
+        Ok(peer)
+    } else if case.contains("groundthink") {
         // No peer has the hybrid: it is compared with our own GPT-2.
-        Ok(serving(&case.replace("groundthink", "gpt2"))?)
+        Ok(serving(&case.replace("groundthink", "gpt2"), args.precision.as_ref())?)
     } else {
         let mut torch = torch(args, case);
         torch.env("OMP_NUM_THREADS", threads).env("MKL_NUM_THREADS", threads);

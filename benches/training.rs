@@ -13,7 +13,7 @@ fn bench(c: &mut Criterion) {
         group.sample_size(10);
         for name in cases::names(kind) {
             let size = cases::SIZES.iter().find(|s| name.ends_with(s.name)).expect("names end in a size");
-            group.throughput(Throughput::Elements((size.batch * size.time) as u64));
+            group.throughput(Throughput::Elements((size.batch() * size.time) as u64));
             group.bench_function(&name[kind.len() + 1..], |b| {
                 let mut work = cases::work(&name).expect("a listed case");
                 b.iter_custom(|units| cases::timed(&mut work, units).expect("the case runs"));

@@ -9,6 +9,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::heap;
+use crate::ops::{ProductPath, product_path};
 
 /// The arithmetic of the forward and backward pass. Parameters, moments, sums and recurrent states are float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,9 +17,10 @@ use crate::heap;
 pub enum Precision {
     /// IEEE single precision throughout.
     Float32,
-    /// Activations and matrices in bfloat16; on a CPU slower than float32.
+    /// Activations and matrices in bfloat16; on a CPU that has no products of them slower than float32.
     Bfloat16,
-    /// What the device is made for: bfloat16 on a GPU, float32 on a CPU.
+    /// What the device is made for: bfloat16 on a GPU and on a CPU with products of it (AMX, AVX-512 BF16), else
+    /// float32.
     Native,
 }
 
@@ -27,6 +29,7 @@ impl Precision {
     pub fn on(self, compute: &Compute) -> Self {
         match (self, compute.kernels) {
             (Self::Native, true) => Self::Bfloat16,
+            (Self::Native, false) if product_path() != ProductPath::Portable => Self::Bfloat16,
             (Self::Native, false) => Self::Float32,
             (other, _) => other,
         }
@@ -112,6 +115,9 @@ fn cpu() -> Compute {
 fn instruction_set() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
+        if product_path() == ProductPath::Amx {
+            return "cpu x86-64 amx";
+        }
         if std::arch::is_x86_feature_detected!("avx512f") {
             return "cpu x86-64 avx512";
         }

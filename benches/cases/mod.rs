@@ -24,9 +24,10 @@ pub struct Size {
     n_head: usize,
     pub d_model: usize,
     pub vocab: usize,
-    /// Context and sequences of a training step.
+    /// Context of a training step.
     pub time: usize,
-    pub batch: usize,
+    /// Its sequences on a GPU.
+    sequences: usize,
     listed: Listed,
 }
 
@@ -34,29 +35,49 @@ pub struct Size {
 #[derive(PartialEq)]
 enum Listed {
     Anywhere,
-    /// Keeps a GPU busy, and a CPU for hours.
-    OnGpus,
+    /// So many sequences keep a GPU busy, and a CPU for hours: there fewer, or, where none, only when asked for.
+    OnGpus(Option<usize>),
     /// The same, of ops alone.
     OpsOnGpus,
 }
 
 const fn size(name: &'static str, shape: [usize; 4], batch: [usize; 2], listed: Listed) -> Size {
     let [n_layer, n_head, d_model, vocab] = shape;
-    Size { name, n_layer, n_head, d_model, vocab, batch: batch[0], time: batch[1], listed }
+    Size { name, n_layer, n_head, d_model, vocab, sequences: batch[0], time: batch[1], listed }
+}
+
+impl Size {
+    /// Sequences of a training step.
+    pub fn batch(&self) -> usize {
+        match self.listed {
+            Listed::OnGpus(Some(fewer)) if !current().is_asynchronous() => fewer,
+            _ => self.sequences,
+        }
+    }
+}
+
+/// What models compute in: `V5_PRECISION`, float32 or bfloat16, or what the device is made for.
+pub fn precision() -> Precision {
+    match std::env::var("V5_PRECISION").as_deref() {
+        Ok("float32") => Precision::Float32,
+        Ok("bfloat16") => Precision::Bfloat16,
+        _ => Precision::Native,
+    }
 }
 
 /// `smoke` is what people run daily, `tiny` shows what a step costs besides arithmetic, `3.5M` and `8M` are
 /// the two smallest gated scales, and `-1k` the gated ones at the context that protocols ask for. `b8-1k` is the
 /// shape in which kernels for WKV-6 are published (batch 8, 8 heads of 64), and the hybrid's SSD beside it (16
 /// heads of 64, state 128).
-pub const SIZES: [Size; 8] = [
+pub const SIZES: [Size; 9] = [
     size("smoke", [2, 2, 64, 1024], [4, 96], Listed::Anywhere),
     size("tiny", [2, 2, 64, 512], [8, 128], Listed::Anywhere),
     size("3.5M", [3, 4, 256, 50_257], [4, 256], Listed::Anywhere),
     size("8M", [6, 6, 384, 50_257], [2, 256], Listed::Anywhere),
-    size("8M-1k", [6, 6, 384, 50_257], [32, 1024], Listed::OnGpus),
-    size("30M-1k", [12, 8, 512, 50_257], [16, 1024], Listed::OnGpus),
-    size("125M-1k", [12, 12, 768, 50_257], [8, 1024], Listed::OnGpus),
+    size("3.5M-1k", [3, 4, 256, 50_257], [64, 1024], Listed::OnGpus(Some(4))),
+    size("8M-1k", [6, 6, 384, 50_257], [32, 1024], Listed::OnGpus(Some(2))),
+    size("30M-1k", [12, 8, 512, 50_257], [16, 1024], Listed::OnGpus(None)),
+    size("125M-1k", [12, 12, 768, 50_257], [8, 1024], Listed::OnGpus(None)),
     size("b8-1k", [12, 8, 512, 50_257], [8, 1024], Listed::OpsOnGpus),
 ];
 
@@ -79,7 +100,7 @@ pub fn names(kind: &str) -> Vec<String> {
     let gpu = current().is_asynchronous();
     let listed = |size: &&Size| match size.listed {
         Listed::Anywhere => true,
-        Listed::OnGpus => gpu,
+        Listed::OnGpus(fewer) => gpu || fewer.is_some(),
         Listed::OpsOnGpus => gpu && OPS.contains(&kind),
     };
     let named = |size: &Size| match OPS.contains(&kind) {
@@ -135,7 +156,7 @@ pub fn work(name: &str) -> Result<Work> {
     if kind == "train" {
         return training(model, size, recipe(size));
     }
-    let model = config(model, size, PREFILL)?.init(1)?.to_device(current(), Precision::Native)?;
+    let model = config(model, size, PREFILL)?.init(1)?.to_device(current(), precision())?;
     if kind == "prefill" {
         return Ok(Box::new(move || {
             model.last_logits(&tokens(PREFILL), &mut model.new_state(1)?)?;
@@ -171,9 +192,9 @@ fn tokens(n: usize) -> Vec<u32> {
 
 pub fn recipe(size: &Size) -> Recipe {
     Recipe {
-        token_count: (1_000_000 * size.batch * size.time) as u64,
-        batch_size: size.batch,
-        micro_batch_size: size.batch,
+        token_count: (1_000_000 * size.batch() * size.time) as u64,
+        batch_size: size.batch(),
+        micro_batch_size: size.batch(),
         context_length: size.time,
         learning_rate_schedule: Schedule::Cosine,
         warmup_steps: 10,
@@ -184,7 +205,7 @@ pub fn recipe(size: &Size) -> Recipe {
         betas: [0.9, 0.95],
         eps: 1e-8,
         grad_clip: 1.0,
-        precision: Precision::Native,
+        precision: precision(),
     }
 }
 

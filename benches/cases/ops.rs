@@ -9,7 +9,7 @@ use v5gate::ops::{
 };
 use v5gate::train::AdamW;
 
-use super::{Size, Work, bits, config, recipe};
+use super::{Size, Work, bits, config, precision, recipe};
 
 /// So many bytes of inputs are gone through before any is used again: more than a GPU's cache holds.
 const ROTATED: f64 = 256e6;
@@ -27,7 +27,7 @@ pub fn work(kind: &str, size: &Size) -> Result<Work> {
 
 /// Activations' element type.
 fn dtype() -> DType {
-    if Precision::Native.on(current()) == Precision::Bfloat16 { DType::BF16 } else { DType::F32 }
+    if precision().on(current()) == Precision::Bfloat16 { DType::BF16 } else { DType::F32 }
 }
 
 /// Pseudo-random numbers in ±scale, other ones for every seed.
@@ -101,12 +101,12 @@ fn no_state(shape: [usize; 4]) -> Result<Tensor> {
 
 fn wkv6_pass(size: &Size) -> Result<Work> {
     let c = branches(size)?;
-    let (rows, d, n) = (size.batch * size.time, c.d_model, c.rwkv.head_size);
+    let (rows, d, n) = (size.batch() * size.time, c.d_model, c.rwkv.head_size);
     let inputs = sets(|draw| {
         let wide = |seed: u32| draw.activations(seed, &[rows, d], 1.0);
         Ok(vec![wide(1)?, wide(2)?, wide(3)?, wide(4)?, draw.vector(5, &[d / n, n])?])
     })?;
-    let state = no_state([size.batch, d / n, n, n])?;
+    let state = no_state([size.batch(), d / n, n, n])?;
     forward_backward(inputs, &[rows, d], move |tape, v| {
         let x = Wkv6Inputs { r: &v[0], k: &v[1], v: &v[2], decay: &v[3], bonus: &v[4] };
         Ok(wkv6(tape, &x, &state)?.0)
@@ -115,7 +115,7 @@ fn wkv6_pass(size: &Size) -> Result<Work> {
 
 fn ssd_pass(size: &Size) -> Result<Work> {
     let c = branches(size)?;
-    let (rows, m) = (size.batch * size.time, c.mamba);
+    let (rows, m) = (size.batch() * size.time, c.mamba);
     let (inner, maps) = (m.expand * c.d_model, m.n_groups * m.state_size);
     let heads = inner / m.head_dim;
     let inputs = sets(|draw| {
@@ -126,7 +126,7 @@ fn ssd_pass(size: &Size) -> Result<Work> {
         inputs.extend([vector(5)?, vector(6)?, vector(7)?]);
         Ok(inputs)
     })?;
-    let state = no_state([size.batch, heads, m.state_size, m.head_dim])?;
+    let state = no_state([size.batch(), heads, m.state_size, m.head_dim])?;
     forward_backward(inputs, &[rows, inner], move |tape, v| {
         let [x, dt, b, c, a_log, dt_bias, d] = [0, 1, 2, 3, 4, 5, 6].map(|i| &v[i]);
         let dt_limit = (0.0, f64::INFINITY);
@@ -136,7 +136,7 @@ fn ssd_pass(size: &Size) -> Result<Work> {
 }
 
 fn attention_pass(size: &Size) -> Result<Work> {
-    let (rows, d, batch, heads) = (size.batch * size.time, size.d_model, size.batch, size.n_head);
+    let (rows, d, batch, heads) = (size.batch() * size.time, size.d_model, size.batch(), size.n_head);
     let inputs = sets(|draw| Ok(vec![draw.activations(1, &[rows, 3 * d], 1.0)?]))?;
     forward_backward(inputs, &[rows, d], move |tape, v| {
         Ok(causal_attention(tape, &v[0], batch, heads, None)?.0)
@@ -144,7 +144,7 @@ fn attention_pass(size: &Size) -> Result<Work> {
 }
 
 fn cross_entropy_pass(size: &Size) -> Result<Work> {
-    let (rows, d, vocab) = (size.batch * size.time, size.d_model, size.vocab);
+    let (rows, d, vocab) = (size.batch() * size.time, size.d_model, size.vocab);
     let inputs = sets(|draw| {
         Ok(vec![draw.activations(1, &[rows, d], 1.0)?, draw.activations(2, &[vocab, d], 0.02)?])
     })?;
@@ -154,7 +154,7 @@ fn cross_entropy_pass(size: &Size) -> Result<Work> {
 
 /// Clipping and a step over GPT-2's parameters, the norm looked at.
 fn adamw_step(size: &Size) -> Result<Work> {
-    let model = config("gpt2", size, size.time)?.init(1)?.to_device(current(), Precision::Native)?;
+    let model = config("gpt2", size, size.time)?.init(1)?.to_device(current(), precision())?;
     let entries = model.params().entries();
     // Too small to be clipped.
     let gradient = |(i, shape): (usize, &Vec<usize>)| noise(i as u32 % 256, shape, 1e-6, DType::F32);

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use v5gate::device::Precision;
 
-use super::cases::{Case, GENERATED, PREFILL, Size, config, find, ops::branches};
+use super::cases::{Case, GENERATED, PREFILL, Size, config, find, ops::branches, precision};
 
 /// Operations, and bytes that are read or written once.
 pub struct Least {
@@ -20,7 +20,7 @@ impl Least {
 
 /// Bytes of an activation.
 fn element() -> f64 {
-    if Precision::Native.on(v5gate::device::current()) == Precision::Bfloat16 { 2.0 } else { 4.0 }
+    if precision().on(v5gate::device::current()) == Precision::Bfloat16 { 2.0 } else { 4.0 }
 }
 
 /// For a unit of the work that a name stands for. The backward pass is counted as two forward passes, generation
@@ -33,7 +33,7 @@ pub fn least(name: &str) -> Result<Least> {
     let context = if kind == "train" { size.time } else { PREFILL };
     let model_stats = config(model, size, context)?.model_stats();
     let head = 2.0 * (size.d_model * size.vocab) as f64;
-    let all = (size.batch * size.time) as f64;
+    let all = (size.batch() * size.time) as f64;
     let forward = model_stats.forward_flops_per_token;
     let read = (model_stats.embedding + model_stats.non_embedding) as f64 * element();
     Ok(match kind {
@@ -48,7 +48,7 @@ pub fn least(name: &str) -> Result<Least> {
 /// Products of matrices where the definition has them.
 fn of_op(kind: &str, size: &Size) -> Result<Least> {
     let c = branches(size)?;
-    let rows = (size.batch * size.time) as f64;
+    let rows = (size.batch() * size.time) as f64;
     let (d, vocab, time) = (size.d_model as f64, size.vocab as f64, size.time as f64);
     let (inner, maps) = ((c.mamba.expand * c.d_model) as f64, (c.mamba.n_groups * c.mamba.state_size) as f64);
     let steps = inner / c.mamba.head_dim as f64;

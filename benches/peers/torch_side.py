@@ -27,7 +27,8 @@ SIZES = {
     "tiny": dict(n_layer=2, n_head=2, d_model=64, vocab=512, time=128, batch=8),
     "3.5M": dict(n_layer=3, n_head=4, d_model=256, vocab=50257, time=256, batch=4),
     "8M": dict(n_layer=6, n_head=6, d_model=384, vocab=50257, time=256, batch=2),
-    "8M-1k": dict(n_layer=6, n_head=6, d_model=384, vocab=50257, time=1024, batch=32),
+    "3.5M-1k": dict(n_layer=3, n_head=4, d_model=256, vocab=50257, time=1024, batch=64, cpu_batch=4),
+    "8M-1k": dict(n_layer=6, n_head=6, d_model=384, vocab=50257, time=1024, batch=32, cpu_batch=2),
     "30M-1k": dict(n_layer=12, n_head=8, d_model=512, vocab=50257, time=1024, batch=16),
     "125M-1k": dict(n_layer=12, n_head=12, d_model=768, vocab=50257, time=1024, batch=8),
     "b8-1k": dict(n_layer=12, n_head=8, d_model=512, vocab=50257, time=1024, batch=8),
@@ -73,7 +74,8 @@ def train(args, size):
     inputs, targets = data[:, :, :-1].contiguous(), data[:, :, 1:].contiguous()
     if args.gpu:
         inputs, targets = inputs.pin_memory(), targets.pin_memory()
-    context = torch.autocast("cuda", torch.bfloat16) if args.gpu else contextlib.nullcontext()
+    brief = args.dtype == torch.bfloat16
+    context = torch.autocast(args.device, torch.bfloat16) if brief else contextlib.nullcontext()
     at = 0
 
     def step():
@@ -94,8 +96,7 @@ def train(args, size):
 
 def prefill(args, size):
     model = nanogpt(args, size, PREFILL).eval()
-    if args.gpu:
-        model = model.to(torch.bfloat16)
+    model = model.to(args.dtype)
     mode = dict(mode="reduce-overhead") if args.gpu else {}  # a graph of launches
     run = torch.compile(model, **mode) if args.compile else model
     prompt = tokens(1, PREFILL).to(args.device)
@@ -114,8 +115,7 @@ def generate(args, size):
         vocab_size=size["vocab"], n_positions=PREFILL, n_embd=size["d_model"], n_layer=size["n_layer"],
         n_head=size["n_head"], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0,
         eos_token_id=None, pad_token_id=0)).eval()
-    if args.gpu:
-        model = model.to(args.device, torch.bfloat16)
+    model = model.to(args.device, args.dtype)
     prompt = tokens(1, PROMPT).to(args.device)
     mask = torch.ones_like(prompt)
 
@@ -400,7 +400,7 @@ def ceilings(args):
             taken.append((time.perf_counter() - start) / 10)
         return amount / sorted(taken)[times // 2] / 1e12
 
-    n, bytes_ = (8192, 4 << 30) if args.gpu else (512, 64 << 20)
+    n, bytes_ = (8192, 4 << 30) if args.gpu else (2048, 64 << 20)
     a, b = (torch.randn(n, n, device=args.device, dtype=args.dtype) for _ in range(2))
     c = torch.empty_like(a)
     product = rate(lambda: torch.mm(a, b, out=c), 2 * n**3, 7)
@@ -437,9 +437,10 @@ def main():
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--fused", action="store_true")
+    parser.add_argument("--bfloat16", action="store_true")
     args = parser.parse_args()
     args.gpu = args.device == "cuda"
-    args.dtype = torch.bfloat16 if args.gpu else torch.float32
+    args.dtype = torch.bfloat16 if args.gpu or args.bfloat16 else torch.float32
     kind, *rest = args.case.split("/")
     # Answers go where stdout was; what the peers print, also from C, is no answer.
     answers = os.fdopen(os.dup(1), "w")
@@ -462,7 +463,10 @@ def main():
     try:
         baseline = start_runtime(args, kind)
         with contextlib.redirect_stdout(io.StringIO()):
-            name, work = make(args, SIZES[rest[-1]])
+            size = SIZES[rest[-1]]
+            if not args.gpu:
+                size = size | dict(batch=size.get("cpu_batch", size["batch"]))
+            name, work = make(args, size)
             for _ in range(3):
                 work()
         finish(args)

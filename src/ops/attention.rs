@@ -14,7 +14,9 @@ use candle_core::{D, DType, Result, Tensor, bail};
 
 use super::attention_blocks::{AttentionShape, backward, extend, forward, with_inputs};
 use super::case::like;
-use super::data::{Data, is_brief, tensor, wide};
+use super::attention_brief as in_brief;
+use super::data::{Data, is_brief, tensor};
+use super::stored::dispatch_stored;
 use super::{Case, Tape, Var, dispatch_dtype};
 use crate::launch;
 
@@ -54,11 +56,11 @@ fn appended(
         // In memory of their own at once: one launch, where taking views apart later would be several.
         (None, Some(s)) => launch::attention::append(qkv, &(qkv.clone(), qkv.clone()), s)?,
         (Some(past), Some(s)) => launch::attention::append(qkv, past, s)?,
-        (Some((k, v)), None) => dispatch_dtype!(qkv.dtype(), T => {
+        (Some((k, v)), None) => dispatch_stored!(qkv.dtype(), S => {
             let longer = |which: usize, old: &Tensor| {
                 let old = old.contiguous()?;
                 let (x, old) = (Data::of(qkv)?, Data::of(&old)?);
-                tensor(extend::<T>(s, x.get()?, old.get()?, which), &[batch, s.keys(), width])
+                tensor(extend::<S>(s, x.get()?, old.get()?, which), &[batch, s.keys(), width])
             };
             (longer(1, k)?, longer(2, v)?)
         }),
@@ -79,12 +81,6 @@ pub fn causal_attention(
     heads: usize,
     past: Option<&(Tensor, Tensor)>,
 ) -> Result<(Var, (Tensor, Tensor))> {
-    if is_brief(qkv.tensor()) {
-        let before = past.map(|(k, v)| Ok::<_, candle_core::Error>((wide(k)?, wide(v)?))).transpose()?;
-        let (y, (k, v)) = causal_attention(tape, &tape.widened(qkv)?, batch, heads, before.as_ref())?;
-        let stored = |t: Tensor| t.to_dtype(qkv.tensor().dtype());
-        return Ok((tape.rounded(&y)?, (stored(k)?, stored(v)?)));
-    }
     let s = shape(qkv.tensor(), batch, heads, past)?;
     let (rows, columns, width) = (batch * s.time, 3 * s.width, s.width);
     let dtype = qkv.tensor().dtype();
@@ -97,8 +93,13 @@ pub fn causal_attention(
     });
     let cache = appended(qkv.tensor(), past, s, on_device)?;
     let longer = past.is_some().then(|| cache.clone());
+    let brief = is_brief(qkv.tensor());
     let (y, log_sums) = match on_device {
         Some(s) => launch::attention::forward(qkv.tensor(), longer.as_ref(), s)?,
+        None if brief => {
+            let (y, log_sums) = with_inputs(s, qkv.tensor(), longer.as_ref(), in_brief::forward)?;
+            (tensor(y, &[rows, width])?, tensor(log_sums, &[rows, heads])?)
+        }
         None => dispatch_dtype!(dtype, T => {
             let (y, log_sums) = with_inputs::<T, _>(s, qkv.tensor(), longer.as_ref(), forward)?;
             (tensor(y, &[rows, width])?, tensor(log_sums, &[rows, heads])?)
@@ -112,6 +113,12 @@ pub fn causal_attention(
         if let Some(s) = on_device {
             let outer = [&kept, &log_sums, &dy];
             return sink.add(slot, launch::attention::backward(&qkv, longer.as_ref(), outer, s)?);
+        }
+        if brief {
+            let (y, l, dy) = (Data::of(&kept)?, Data::of(&log_sums)?, Data::of(&dy)?);
+            let (y, l, dy) = (y.get()?, l.get()?, dy.get()?);
+            let d = with_inputs(s, &qkv, longer.as_ref(), |x| in_brief::backward(x, y, l, dy))?;
+            return sink.add(slot, tensor(d, &[rows, columns])?);
         }
         let dqkv = dispatch_dtype!(dtype, T => {
             let (y, l, dy) = (Data::of(&kept)?, Data::of(&log_sums)?, Data::of(&dy)?);

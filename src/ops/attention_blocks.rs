@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::data::{Data, ROWS};
+use super::data::{Data, ROWS, zeros};
 use super::linear::{Mat, Threads, append_product, matmul};
 use super::real::{Real, dot, exponentials, largest, simd};
 
@@ -45,7 +45,11 @@ pub(super) struct AttentionSlices<'a, T> {
     past: Option<[&'a [T]; 2]>,
 }
 
-impl<'a, T: Real> AttentionSlices<'a, T> {
+impl<'a, T> AttentionSlices<'a, T> {
+    pub(super) fn shape(&self) -> AttentionShape {
+        self.s
+    }
+
     pub(super) fn head(&self, b: usize, h: usize) -> AttentionHead<'a, T> {
         let (s, column) = (self.s, h * self.s.head());
         let own = &self.qkv[b * s.time * 3 * s.width + column..];
@@ -70,7 +74,7 @@ pub(super) struct AttentionHead<'a, T> {
     stride: usize,
 }
 
-impl<'a, T: Real> AttentionHead<'a, T> {
+impl<'a, T> AttentionHead<'a, T> {
     pub(super) fn queries(&self, rows: &Range<usize>) -> Mat<'a, T> {
         let stride = 3 * self.s.width;
         Mat::strided(&self.q[rows.start * stride..], rows.len(), self.s.head(), stride)
@@ -89,20 +93,22 @@ impl<'a, T: Real> AttentionHead<'a, T> {
         self.s.past + rows.end
     }
 
-    /// Scores of a block of queries, keys going down: [seen, rows].
-    pub(super) fn scores(&self, rows: &Range<usize>, z: &mut Vec<T>) {
-        z.clear();
-        let queries = self.queries(rows).t();
-        append_product(self.keys(self.seen(rows)), queries, z, self.s.scale(), Threads::This);
-    }
-
     /// Puts `value` where a key lies after its query.
     #[inline(always)]
-    pub(super) fn mask(&self, rows: &Range<usize>, z: &mut [T], value: T) {
+    pub(super) fn mask<Z: Copy>(&self, rows: &Range<usize>, z: &mut [Z], value: Z) {
         let n = rows.len();
         for (i, z) in z.chunks_exact_mut(n).skip(self.s.past + rows.start).enumerate() {
             z[..i].fill(value);
         }
+    }
+}
+
+impl<T: Real> AttentionHead<'_, T> {
+    /// Scores of a block of queries, keys going down: [seen, rows].
+    fn scores(&self, rows: &Range<usize>, z: &mut Vec<T>) {
+        z.clear();
+        let queries = self.queries(rows).t();
+        append_product(self.keys(self.seen(rows)), queries, z, self.s.scale(), Threads::This);
     }
 }
 
@@ -129,7 +135,7 @@ pub(super) fn soften<T: Real>(z: &mut [T], rows: usize) -> ([T; QUERIES], [T; QU
 }
 
 /// Keys or values (`which` 1 or 2) of past and present: [B, P+T, d].
-pub(super) fn extend<T: Real>(s: AttentionShape, qkv: &[T], old: &[T], which: usize) -> Vec<T> {
+pub(super) fn extend<T: Copy>(s: AttentionShape, qkv: &[T], old: &[T], which: usize) -> Vec<T> {
     let mut all = Vec::with_capacity(s.batch * s.keys() * s.width);
     for b in 0..s.batch {
         let size = s.past * s.width;
@@ -182,11 +188,17 @@ pub(super) fn forward<T: Real>(x: &AttentionSlices<'_, T>) -> (Vec<T>, Vec<T>) {
 
 /// The gradient of qkv.
 pub(super) fn backward<T: Real>(x: &AttentionSlices<'_, T>, y: &[T], log_sums: &[T], dy: &[T]) -> Vec<T> {
-    let (s, size) = (x.s, x.s.head());
+    let s = x.s;
     let heads = (0..s.batch * s.heads).into_par_iter();
     let parts: Vec<[Vec<T>; 3]> =
         heads.map(|i| head_backward(x, [y, log_sums, dy], i / s.heads, i % s.heads)).collect();
-    let mut dqkv = vec![T::zero(); s.batch * s.time * 3 * s.width];
+    gathered(s, &parts)
+}
+
+/// The gradient of qkv, put together of those of every head's queries, keys and values.
+pub(super) fn gathered<T: Copy + Default + Send + Sync>(s: AttentionShape, parts: &[[Vec<T>; 3]]) -> Vec<T> {
+    let size = s.head();
+    let mut dqkv = zeros(s.batch * s.time * 3 * s.width);
     dqkv.par_chunks_mut(ROWS * 3 * s.width).enumerate().for_each(|(block, dqkv)| {
         for (row, to) in dqkv.chunks_exact_mut(3 * s.width).enumerate() {
             let (b, t) = ((block * ROWS + row) / s.time, (block * ROWS + row) % s.time);
@@ -250,7 +262,7 @@ pub(super) fn head_backward<T: Real>(
 }
 
 /// Locks the tensors for `f`.
-pub(super) fn with_inputs<T: Real, R>(
+pub(super) fn with_inputs<T: WithDType, R>(
     s: AttentionShape,
     qkv: &Tensor,
     longer: Option<&(Tensor, Tensor)>,

@@ -13,8 +13,9 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::case::like;
-use super::data::{Data, is_brief, sum_in_order, tensor, wide};
-use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
+use super::data::{Data, sum_in_order, tensor, wide};
+use super::stored::{Stored, dispatch_stored};
+use super::{Case, Real, Tape, Var, simd};
 use crate::launch;
 
 #[derive(Clone, Copy)]
@@ -31,11 +32,11 @@ fn by_tap<T: Real>(w: &[T], s: ConvolutionShape) -> Vec<T> {
 }
 
 /// One sequence with its tail in front: [K−1+T, C].
-fn padded<T: Real>(x: &[T], tail: &[T], s: ConvolutionShape, b: usize) -> Vec<T> {
+fn padded<S: Stored>(x: &[S], tail: &[S], s: ConvolutionShape, b: usize) -> Vec<S::Real> {
     let (before, size) = ((s.taps - 1) * s.channels, s.time * s.channels);
     let mut all = Vec::with_capacity(before + size);
-    all.extend_from_slice(&tail[b * before..(b + 1) * before]);
-    all.extend_from_slice(&x[b * size..(b + 1) * size]);
+    all.extend(tail[b * before..(b + 1) * before].iter().map(|x| x.widen()));
+    S::loaded(&x[b * size..(b + 1) * size], |x| all.extend_from_slice(x));
     all
 }
 
@@ -55,48 +56,58 @@ fn convolve<T: Real>(x: &[T], w: &[T], bias: &[T], s: ConvolutionShape, y: &mut 
 }
 
 /// y, and the new tail.
-fn forward<T: Real>(x: [&Tensor; 4], s: ConvolutionShape) -> Result<(Vec<T>, Vec<T>)> {
-    let [x, w, b, tail] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(x[2])?, Data::of(x[3])?];
-    let (x, w, b, tail) = (x.get::<T>()?, by_tap(w.get::<T>()?, s), b.get::<T>()?, tail.get::<T>()?);
-    let mut y = vec![T::zero(); x.len()];
-    let tails: Vec<Vec<T>> = y
+fn forward<S: Stored>(x: [&Tensor; 4], s: ConvolutionShape) -> Result<(Vec<S>, Vec<S>)> {
+    let (w, b) = (wide(x[1])?, wide(x[2])?);
+    let [x, w, b, tail] = [Data::of(x[0])?, Data::of(&w)?, Data::of(&b)?, Data::of(x[3])?];
+    let (x, w, b, tail) = (x.get::<S>()?, by_tap(w.get::<S::Real>()?, s), b.get::<S::Real>()?, tail.get::<S>()?);
+    let mut y = vec![S::default(); x.len()];
+    let tails: Vec<Vec<S>> = y
         .par_chunks_mut(s.time * s.channels)
         .enumerate()
         .map(|(i, y)| {
             let x = padded(x, tail, s, i);
-            simd(
-                #[inline(always)]
-                || {
-                    convolve(&x, &w, b, s, y);
-                    y.iter_mut().for_each(|y| *y = y.silu());
-                },
-            );
-            x[s.time * s.channels..].to_vec()
+            S::stored(y, |y| {
+                simd(
+                    #[inline(always)]
+                    || {
+                        convolve(&x, &w, b, s, y);
+                        y.iter_mut().for_each(|y| *y = y.silu());
+                    },
+                );
+            });
+            x[s.time * s.channels..].iter().map(|x| S::narrow(*x)).collect()
         })
         .collect();
     Ok((y, tails.concat()))
 }
 
 /// Gradients of x, W and b.
-fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor, s: ConvolutionShape) -> Result<[Tensor; 3]> {
+fn backward<S: Stored>(x: [&Tensor; 4], dy: &Tensor, s: ConvolutionShape) -> Result<[Tensor; 3]> {
     let shapes = [x[0].dims(), x[1].dims(), x[2].dims()];
-    let [x, w, b, tail] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(x[2])?, Data::of(x[3])?];
-    let (x, w, b, tail) = (x.get::<T>()?, by_tap(w.get::<T>()?, s), b.get::<T>()?, tail.get::<T>()?);
+    let (w, b) = (wide(x[1])?, wide(x[2])?);
+    let [x, w, b, tail] = [Data::of(x[0])?, Data::of(&w)?, Data::of(&b)?, Data::of(x[3])?];
+    let (x, w, b, tail) = (x.get::<S>()?, by_tap(w.get::<S::Real>()?, s), b.get::<S::Real>()?, tail.get::<S>()?);
     let dyd = Data::of(dy)?;
-    let dy = dyd.get::<T>()?;
+    let dy = dyd.get::<S>()?;
     let (c, size) = (s.channels, s.time * s.channels);
-    let mut dx = vec![T::zero(); x.len()];
-    let partial: (Vec<Vec<T>>, Vec<Vec<T>>) = dx
+    let zeros = |n: usize| vec![S::Real::of(0.0); n];
+    let mut dx = vec![S::default(); x.len()];
+    let partial: (Vec<_>, Vec<_>) = dx
         .par_chunks_mut(size)
         .enumerate()
         .map(|(i, dx)| {
             let x = padded(x, tail, s, i);
             let dy = &dy[i * size..(i + 1) * size];
-            let (mut dw, mut db) = (vec![T::zero(); s.taps * c], vec![T::zero(); c]);
-            simd(
-                #[inline(always)]
-                || sequence_backward(&x, &w, b, dy, s, dx, &mut dw, &mut db),
-            );
+            let (mut dw, mut db) = (zeros(s.taps * c), zeros(c));
+            // Added to from every tap: zeros first.
+            let mut sum = zeros(size);
+            S::loaded(dy, |dy| {
+                simd(
+                    #[inline(always)]
+                    || sequence_backward(&x, &w, b, dy, s, &mut sum, &mut dw, &mut db),
+                );
+            });
+            dx.iter_mut().zip(sum).for_each(|(dx, sum)| *dx = S::narrow(sum));
             (dw, db)
         })
         .unzip();
@@ -150,11 +161,6 @@ fn sequence_backward<T: Real>(
 /// - `tail`: [B, K−1, C], the inputs before `x`; no gradient flows there
 /// - result: y [B·T, C], and the new tail [B, K−1, C]
 pub fn causal_conv_silu(tape: &Tape, x: &Var, w: &Var, b: &Var, tail: &Tensor) -> Result<(Var, Tensor)> {
-    if is_brief(x.tensor()) {
-        let [wide_x, w, b] = [x, w, b].map(|v| tape.widened(v));
-        let (y, last) = causal_conv_silu(tape, &wide_x?, &w?, &b?, &wide(tail)?)?;
-        return Ok((tape.rounded(&y)?, last.to_dtype(tail.dtype())?));
-    }
     let (batch, before, channels) = tail.dims3()?;
     let (rows, cols) = x.tensor().dims2()?;
     if cols != channels || w.dims() != [channels, 1, before + 1] || rows % batch != 0 {
@@ -166,8 +172,8 @@ pub fn causal_conv_silu(tape: &Tape, x: &Var, w: &Var, b: &Var, tail: &Tensor) -
     let on_device = launch::runs_on_kernels(x.tensor()).then_some([s.batch, s.time, s.channels, s.taps]);
     let (y, new_tail) = match on_device {
         Some(s) => launch::convolution::forward(inputs.each_ref(), s)?,
-        None => dispatch_dtype!(dtype, T => {
-            let (y, new_tail) = forward::<T>(inputs.each_ref(), s)?;
+        None => dispatch_stored!(dtype, S => {
+            let (y, new_tail) = forward::<S>(inputs.each_ref(), s)?;
             (tensor(y, &[s.batch * s.time, cols])?, tensor(new_tail, tail.dims())?)
         }),
     };
@@ -178,7 +184,7 @@ pub fn causal_conv_silu(tape: &Tape, x: &Var, w: &Var, b: &Var, tail: &Tensor) -
     let y = tape.record_one(y, move |dy, sink| {
         let gradients = match on_device {
             Some(s) => launch::convolution::backward(inputs.each_ref(), &dy, s)?,
-            None => dispatch_dtype!(dtype, T => backward::<T>(inputs.each_ref(), &dy, s))?,
+            None => dispatch_stored!(dtype, S => backward::<S>(inputs.each_ref(), &dy, s))?,
         };
         slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
     });

@@ -17,9 +17,10 @@
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::data::{Data, is_brief, tensor, wide};
+use super::data::{Data, brief, is_brief, tensor};
 use super::linear::{Mat, Threads, append_product, matmul};
 use super::real::{exponentials, largest};
+use super::cross_entropy_brief::{BriefHead, BriefLosses};
 use super::{Case, Real, Tape, Var, dispatch_dtype, simd, to_vec_f64};
 use crate::launch;
 
@@ -173,7 +174,7 @@ impl<T: Real> LossPart<'_, T> {
 }
 
 /// Runs `f` on every row of a matrix.
-fn by_rows<T: Real>(x: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+pub(super) fn by_rows<T: Real>(x: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     x.par_chunks_mut(ROWS * width).enumerate().for_each(|(block, x)| {
         simd(
             #[inline(always)]
@@ -186,13 +187,8 @@ fn by_rows<T: Real>(x: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Syn
     });
 }
 
-fn run<T: Real>(
-    h: &Tensor,
-    w: &Tensor,
-    targets: &[u32],
-    gradients: bool,
-    words: usize,
-) -> Result<LossOutputs<T>> {
+/// Rows, width and vocabulary that fit together.
+fn checked(h: &Tensor, w: &Tensor, targets: &[u32]) -> Result<(usize, usize, usize)> {
     let ((rows, width), (vocab, w_width)) = (h.dims2()?, w.dims2()?);
     if rows != targets.len() || width != w_width || width == 0 {
         bail!("loss: hidden {:?}, head {:?}, {} targets", h.dims(), w.dims(), targets.len());
@@ -200,6 +196,24 @@ fn run<T: Real>(
     if let Some((i, t)) = targets.iter().enumerate().find(|(_, t)| **t as usize >= vocab) {
         bail!("target id {t} at position {i} is outside the vocabulary of {vocab}");
     }
+    Ok((rows, width, vocab))
+}
+
+/// The same in bfloat16 on a CPU.
+fn run_brief(h: &Tensor, w: &Tensor, targets: &[u32], gradients: bool) -> Result<BriefLosses> {
+    let (_, width, _) = checked(h, w, targets)?;
+    let (hd, wd) = (Data::of(h)?, Data::of(w)?);
+    Ok(BriefHead { h: hd.get()?, w: wd.get()?, targets, width }.run(gradients))
+}
+
+fn run<T: Real>(
+    h: &Tensor,
+    w: &Tensor,
+    targets: &[u32],
+    gradients: bool,
+    words: usize,
+) -> Result<LossOutputs<T>> {
+    let (rows, width, vocab) = checked(h, w, targets)?;
     let (hd, wd) = (Data::of(h)?, Data::of(w)?);
     let (h, w) = (hd.get::<T>()?, wd.get::<T>()?);
     let size = |n: usize| Vec::with_capacity(if gradients { n } else { 0 });
@@ -221,10 +235,6 @@ fn run<T: Real>(
 /// - `targets`: `[N]`, each below V
 /// - result: a scalar
 pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> Result<Var> {
-    if is_brief(h.tensor()) {
-        // The loss stays float32.
-        return linear_cross_entropy(tape, &tape.widened(h)?, &tape.widened(w)?, targets);
-    }
     let dtype = h.tensor().dtype();
     let gradients = tape.requires_grad(&[h, w]);
     if gradients {
@@ -232,6 +242,9 @@ pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> R
     }
     if launch::runs_on_kernels(h.tensor()) {
         return on_device(tape, h, w, targets, gradients);
+    }
+    if is_brief(h.tensor()) {
+        return in_brief(tape, h, w, targets, gradients);
     }
     dispatch_dtype!(dtype, T => {
         let out = run::<T>(h.tensor(), w.tensor(), targets, gradients, WORDS)?;
@@ -249,6 +262,24 @@ pub fn linear_cross_entropy(tape: &Tape, h: &Var, w: &Var, targets: &[u32]) -> R
             sink.add(ws, scaled(dw)?)
         }))
     })
+}
+
+/// The same in bfloat16 on a CPU. The loss stays float32.
+fn in_brief(tape: &Tape, h: &Var, w: &Var, targets: &[u32], gradients: bool) -> Result<Var> {
+    let out = run_brief(h.tensor(), w.tensor(), targets, gradients)?;
+    let mean = out.losses.iter().sum::<f64>() / targets.len() as f64;
+    let loss = tensor(vec![mean as f32], &[])?;
+    if !gradients {
+        return Ok(Var::constant(loss));
+    }
+    let (hs, ws) = (h.slot(), w.slot());
+    let (dh, dw) = (tensor(out.dh, h.dims())?, tensor(out.dw, w.dims())?);
+    Ok(tape.record_one(loss, move |dy, sink| {
+        let scale = dy.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let scaled = |t: Tensor| if scale == 1.0 { Ok(t) } else { t * scale };
+        sink.add(hs, brief(&scaled(dh)?)?)?;
+        sink.add(ws, scaled(dw)?)
+    }))
 }
 
 /// The same where there are kernels for it. The loss stays on the device, in float32. The gradient that it is
@@ -280,7 +311,9 @@ pub fn token_losses(h: &Tensor, w: &Tensor, targets: &[u32]) -> Result<Vec<f64>>
     if launch::runs_on_kernels(h) {
         return to_vec_f64(&launch::cross_entropy::losses(h, w, targets, false)?.each);
     }
-    let (h, w) = (&wide(h)?, &wide(w)?);
+    if is_brief(h) {
+        return Ok(run_brief(h, w, targets, false)?.losses);
+    }
     dispatch_dtype!(h.dtype(), T => Ok(run::<T>(h, w, targets, false, WORDS)?.losses))
 }
 

@@ -4,14 +4,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLockReadGuard;
 
-use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Storage, Tensor, WithDType, bail};
+use half::bf16;
 use rayon::prelude::*;
 
 use super::real::{Real, dispatch_dtype, simd};
+use super::stored::{self, Stored, widen_into};
 use crate::launch;
 
 /// Rows handled by one task. Fixed, so that partial sums do not depend on the number of threads.
 pub(crate) const ROWS: usize = 64;
+
+/// Elements widened or rounded by one task.
+const BLOCK: usize = 64 * 1024;
 
 /// A read lock on a contiguous CPU tensor.
 pub struct Data<'a> {
@@ -35,7 +40,7 @@ impl<'a> Data<'a> {
     }
 
     /// The elements.
-    pub fn get<T: Real>(&self) -> Result<&[T]> {
+    pub fn get<T: WithDType>(&self) -> Result<&[T]> {
         match &*self.storage {
             Storage::Cpu(cpu) => Ok(&T::cpu_storage_as_slice(cpu)?[self.start..self.start + self.len]),
             _ => bail!("not a CPU tensor"),
@@ -75,20 +80,53 @@ pub fn on_two_workers<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 }
 
 /// A CPU tensor from elements.
-pub(crate) fn tensor<T: Real>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
+pub(crate) fn tensor<T: WithDType>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
     Tensor::from_vec(data, shape, &Device::Cpu)
 }
 
-/// Whether values are stored in bfloat16 and no kernel computes with them (ruling R28). An op is then the float32 op
-/// between inputs that the tape widens and outputs that it rounds, so that it rounds where a kernel stores
-/// and nowhere else.
+/// As many zeros. Large ones are written by all threads: a gradient of the head is fifty megabytes.
+pub(super) fn zeros<T: Copy + Default + Send>(n: usize) -> Vec<T> {
+    if n < BLOCK {
+        return vec![T::default(); n];
+    }
+    let mut all = Vec::with_capacity(n);
+    let room = &mut all.spare_capacity_mut()[..n];
+    room.par_chunks_mut(BLOCK).for_each(|part| part.fill(std::mem::MaybeUninit::new(T::default())));
+    #[expect(unsafe_code, reason = "every element was written, by several threads")]
+    // SAFETY: all n elements of `room` were written.
+    unsafe {
+        all.set_len(n);
+    }
+    all
+}
+
+/// Whether values are stored in bfloat16 and no kernel computes with them (ruling R28). An op then computes in float32
+/// and rounds where a kernel stores.
 pub(super) fn is_brief(x: &Tensor) -> bool {
     x.dtype() == DType::BF16 && !launch::runs_on_kernels(x)
 }
 
 /// A tensor in float32 where it is bfloat16; any other as it is.
 pub(super) fn wide(x: &Tensor) -> Result<Tensor> {
-    if x.dtype() == DType::BF16 { x.contiguous()?.to_dtype(DType::F32) } else { Ok(x.clone()) }
+    if x.dtype() != DType::BF16 || launch::runs_on_kernels(x) || !x.device().is_cpu() {
+        return if x.dtype() == DType::BF16 { x.contiguous()?.to_dtype(DType::F32) } else { Ok(x.clone()) };
+    }
+    let x = x.contiguous()?;
+    let data = Data::of(&x)?;
+    let from = data.get::<bf16>()?;
+    let mut y = zeros(from.len());
+    y.par_chunks_mut(BLOCK).zip(from.par_chunks(BLOCK)).for_each(|(y, x)| widen_into(y, x));
+    tensor(y, x.dims())
+}
+
+/// A float32 tensor on a CPU as it is stored in bfloat16.
+pub(super) fn brief(x: &Tensor) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let data = Data::of(&x)?;
+    let from = data.get::<f32>()?;
+    let mut y = zeros(from.len());
+    y.par_chunks_mut(BLOCK).zip(from.par_chunks(BLOCK)).for_each(|(y, x)| stored::round_into(y, x));
+    tensor(y, x.dims())
 }
 
 /// The same values on the CPU. A view on a device is copied there first: what crosses is the whole memory that a
@@ -158,15 +196,20 @@ impl InplaceOp2 for AddInPlace {
     }
 
     fn cpu_fwd(&self, to: &mut CpuStorage, l1: &Layout, from: &CpuStorage, l2: &Layout) -> Result<()> {
-        fn go<T: Real>(to: &mut [T], from: &[T]) {
-            simd(
-                #[inline(always)]
-                || to.iter_mut().zip(from).for_each(|(a, b)| *a += *b),
-            );
+        fn go<S: Stored, F: Stored<Real = S::Real>>(to: &mut [S], from: &[F]) {
+            to.par_chunks_mut(BLOCK).zip(from.par_chunks(BLOCK)).for_each(|(to, from)| {
+                simd(
+                    #[inline(always)]
+                    || to.iter_mut().zip(from).for_each(|(a, b)| *a = S::narrow(a.widen() + b.widen())),
+                );
+            });
         }
         let (a, b) = (l1.start_offset(), l2.start_offset());
         let n = l1.shape().elem_count();
         match (to, from) {
+            (CpuStorage::BF16(x), CpuStorage::BF16(y)) => go(&mut x[a..a + n], &y[b..b + n]),
+            (CpuStorage::BF16(x), CpuStorage::F32(y)) => go(&mut x[a..a + n], &y[b..b + n]),
+            (CpuStorage::F32(x), CpuStorage::BF16(y)) => go(&mut x[a..a + n], &y[b..b + n]),
             (CpuStorage::F32(x), CpuStorage::F32(y)) => go(&mut x[a..a + n], &y[b..b + n]),
             (CpuStorage::F64(x), CpuStorage::F64(y)) => go(&mut x[a..a + n], &y[b..b + n]),
             _ => bail!("add_in_place: element types differ"),
@@ -194,17 +237,18 @@ impl InplaceOp2 for AddRows<'_> {
     }
 
     fn cpu_fwd(&self, to: &mut CpuStorage, l1: &Layout, from: &CpuStorage, l2: &Layout) -> Result<()> {
-        fn go<T: Real>(to: &mut [T], from: &[T], ids: &[u32]) {
+        fn go<S: Stored>(to: &mut [S::Real], from: &[S], ids: &[u32]) {
             let width = from.len() / ids.len().max(1);
             for (&id, row) in ids.iter().zip(from.chunks_exact(width.max(1))) {
                 let to = &mut to[id as usize * width..][..width];
-                to.iter_mut().zip(row).for_each(|(t, r)| *t += *r);
+                to.iter_mut().zip(row).for_each(|(t, r)| *t += r.widen());
             }
         }
         let (a, b) = (l1.start_offset(), l2.start_offset());
         let (n, m) = (l1.shape().elem_count(), l2.shape().elem_count());
         match (to, from) {
             (CpuStorage::F32(x), CpuStorage::F32(y)) => go(&mut x[a..a + n], &y[b..b + m], self.0),
+            (CpuStorage::F32(x), CpuStorage::BF16(y)) => go(&mut x[a..a + n], &y[b..b + m], self.0),
             (CpuStorage::F64(x), CpuStorage::F64(y)) => go(&mut x[a..a + n], &y[b..b + m], self.0),
             _ => bail!("add_rows: element types differ"),
         }
@@ -234,16 +278,16 @@ pub(crate) fn sum_in_order<T: Real>(partial: &[Vec<T>], len: usize) -> Vec<T> {
 }
 
 /// Sums of columns, over blocks of fixed size.
-pub(crate) fn column_sums<T: Real>(x: &[T], cols: usize) -> Vec<T> {
-    let partial: Vec<Vec<T>> = x
+pub(crate) fn column_sums<S: Stored>(x: &[S], cols: usize) -> Vec<S::Real> {
+    let partial: Vec<Vec<S::Real>> = x
         .par_chunks(ROWS * cols.max(1))
         .map(|block| {
-            let mut sum = vec![T::zero(); cols];
+            let mut sum = vec![<S::Real as num_traits::Zero>::zero(); cols];
             simd(
                 #[inline(always)]
                 || {
                     for row in block.chunks_exact(cols) {
-                        sum.iter_mut().zip(row).for_each(|(s, v)| *s += *v);
+                        sum.iter_mut().zip(row).for_each(|(s, v)| *s += v.widen());
                     }
                 },
             );
@@ -265,9 +309,9 @@ impl InplaceOp2 for RoundInto {
             bail!("round_into: expected float32 into bfloat16")
         };
         let (to, from) = (&mut to[l1.start_offset()..], &from[l2.start_offset()..]);
-        to.iter_mut()
-            .zip(&from[..l1.shape().elem_count()])
-            .for_each(|(to, x)| *to = half::bf16::from_f32(*x));
+        let n = l1.shape().elem_count();
+        let blocks = to[..n].par_chunks_mut(BLOCK).zip(from[..n].par_chunks(BLOCK));
+        blocks.for_each(|(to, x)| stored::round_into(to, x));
         Ok(())
     }
 }

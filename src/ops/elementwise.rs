@@ -3,21 +3,26 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::data::{Data, ROWS, column_sums, is_brief, rows_cols, tensor};
-use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
+use super::data::{Data, ROWS, column_sums, rows_cols, tensor, wide, zeros};
+use super::stored::{Stored, dispatch_stored};
+use super::{Case, Real, Tape, Var, simd};
 use crate::launch::{elementwise as launch, runs_on_kernels};
 
 /// Elements handled by one task.
 const BLOCK: usize = 16 * 1024;
 
-fn map<T: Real>(x: &Tensor, f: impl Fn(T) -> T + Sync) -> Result<Tensor> {
-    zip(x, x, |x, _| f(x))
+fn map<S: Stored>(x: &Tensor, f: impl Fn(S::Real) -> S::Real + Sync) -> Result<Tensor> {
+    zip::<S>(x, x, |x, _| f(x))
 }
 
 /// `f` of every pair of elements.
-pub(super) fn zip<T: Real>(x: &Tensor, z: &Tensor, f: impl Fn(T, T) -> T + Sync) -> Result<Tensor> {
+pub(super) fn zip<S: Stored>(
+    x: &Tensor,
+    z: &Tensor,
+    f: impl Fn(S::Real, S::Real) -> S::Real + Sync,
+) -> Result<Tensor> {
     let (xd, zd) = (Data::of(x)?, Data::of(z)?);
-    let (x_all, z_all) = (xd.get::<T>()?, zd.get::<T>()?);
+    let (x_all, z_all) = (xd.get::<S>()?, zd.get::<S>()?);
     if x_all.len() != z_all.len() {
         candle_core::bail!("shapes {:?} and {:?} differ", x.dims(), z.dims());
     }
@@ -30,7 +35,7 @@ pub(super) fn zip<T: Real>(x: &Tensor, z: &Tensor, f: impl Fn(T, T) -> T + Sync)
             #[inline(always)]
             || {
                 for (y, (x, z)) in y.iter_mut().zip(x.iter().zip(z)) {
-                    y.write(f(*x, *z));
+                    y.write(S::narrow(f(x.widen(), z.widen())));
                 }
             },
         );
@@ -49,13 +54,10 @@ pub(super) fn zip<T: Real>(x: &Tensor, z: &Tensor, f: impl Fn(T, T) -> T + Sync)
 /// - `a`, `b`: any, the same
 /// - result: the same
 pub fn add(tape: &Tape, a: &Var, b: &Var) -> Result<Var> {
-    if is_brief(a.tensor()) {
-        return tape.rounded(&add(tape, &tape.widened(a)?, &tape.widened(b)?)?);
-    }
     let dtype = a.tensor().dtype();
     let y = match runs_on_kernels(a.tensor()) {
         true => launch::zip("add", a.tensor(), b.tensor())?,
-        false => dispatch_dtype!(dtype, T => zip::<T>(a.tensor(), b.tensor(), |a, b| a + b))?,
+        false => dispatch_stored!(dtype, S => zip::<S>(a.tensor(), b.tensor(), |a, b| a + b))?,
     };
     if !tape.requires_grad(&[a, b]) {
         return Ok(Var::constant(y));
@@ -91,19 +93,20 @@ fn gelu_slope<T: Real>(x: T) -> T {
 }
 
 /// `f(x, b, z)`, element by element: x and z are [rows, cols], b is [cols].
-fn along_rows<T: Real>(
+fn along_rows<S: Stored>(
     x: &Tensor,
     b: &Tensor,
     z: &Tensor,
-    f: impl Fn(T, T, T) -> T + Sync,
+    f: impl Fn(S::Real, S::Real, S::Real) -> S::Real + Sync,
 ) -> Result<Tensor> {
     let (rows, cols) = rows_cols(x);
-    let (xd, bd, zd) = (Data::of(x)?, Data::of(b)?, Data::of(z)?);
-    let (x_all, b, z_all) = (xd.get::<T>()?, bd.get::<T>()?, zd.get::<T>()?);
+    let b = wide(b)?;
+    let (xd, bd, zd) = (Data::of(x)?, Data::of(&b)?, Data::of(z)?);
+    let (x_all, b, z_all) = (xd.get::<S>()?, bd.get::<S::Real>()?, zd.get::<S>()?);
     if cols == 0 || b.len() != cols || z_all.len() != x_all.len() {
         candle_core::bail!("shapes {:?} and {} do not fit {:?}", z.dims(), b.len(), x.dims());
     }
-    let mut y = vec![T::zero(); rows * cols];
+    let mut y = zeros::<S>(rows * cols);
     let n = ROWS * cols;
     let blocks = y.par_chunks_mut(n).zip(x_all.par_chunks(n).zip(z_all.par_chunks(n)));
     blocks.for_each(|(y, (x, z))| {
@@ -113,7 +116,7 @@ fn along_rows<T: Real>(
                 let rows = x.chunks_exact(cols).zip(z.chunks_exact(cols));
                 for (y, (x, z)) in y.chunks_exact_mut(cols).zip(rows) {
                     for (((y, x), b), z) in y.iter_mut().zip(x).zip(b).zip(z) {
-                        *y = f(*x, *b, *z);
+                        *y = S::narrow(f(x.widen(), *b, z.widen()));
                     }
                 }
             },
@@ -129,15 +132,12 @@ fn along_rows<T: Real>(
 /// - `b`: `[d]`
 /// - result: [N, d]
 pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
-    if is_brief(x.tensor()) {
-        return tape.rounded(&gelu(tape, &tape.widened(x)?, &tape.widened(b)?)?);
-    }
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::gelu(x.tensor(), b.tensor())?,
         false => {
-            dispatch_dtype!(dtype, T => along_rows::<T>(x.tensor(), b.tensor(), x.tensor(), #[inline(always)] |x, b, _| gelu_of(x + b)))?
+            dispatch_stored!(dtype, S => along_rows::<S>(x.tensor(), b.tensor(), x.tensor(), #[inline(always)] |x, b, _| gelu_of(x + b)))?
         }
     };
     if !tape.requires_grad(&[x, b]) {
@@ -151,9 +151,9 @@ pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
             sink.add(bs, db)?;
             return sink.add(xs, dx);
         }
-        dispatch_dtype!(dtype, T => {
-            let dx = along_rows::<T>(&x, &b, &dy, #[inline(always)] |x, b, dy| dy * gelu_slope(x + b))?;
-            let db = column_sums(Data::of(&dx)?.get::<T>()?, b.elem_count());
+        dispatch_stored!(dtype, S => {
+            let dx = along_rows::<S>(&x, &b, &dy, #[inline(always)] |x, b, dy| dy * gelu_slope(x + b))?;
+            let db = column_sums(Data::of(&dx)?.get::<S>()?, b.elem_count());
             sink.add(bs, tensor(db, b.dims())?)?;
             sink.add(xs, dx)
         })
@@ -166,14 +166,11 @@ pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
 /// - `x`: any
 /// - result: the same
 pub fn tanh(tape: &Tape, x: &Var) -> Result<Var> {
-    if is_brief(x.tensor()) {
-        return tape.rounded(&tanh(tape, &tape.widened(x)?)?);
-    }
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::map("tanh_forward", x.tensor())?,
-        false => dispatch_dtype!(dtype, T => map::<T>(x.tensor(), Real::fast_tanh))?,
+        false => dispatch_stored!(dtype, S => map::<S>(x.tensor(), Real::fast_tanh))?,
     };
     if !tape.requires_grad(&[x]) {
         return Ok(Var::constant(y));
@@ -182,7 +179,7 @@ pub fn tanh(tape: &Tape, x: &Var) -> Result<Var> {
     Ok(tape.record_one(y, move |dy, sink| {
         let dx = match on_device {
             true => launch::zip("tanh_backward", &kept, &dy)?,
-            false => dispatch_dtype!(dtype, T => zip::<T>(&kept, &dy, |y, dy| dy - dy * y * y))?,
+            false => dispatch_stored!(dtype, S => zip::<S>(&kept, &dy, |y, dy| dy - dy * y * y))?,
         };
         sink.add(slot, dx)
     }))
@@ -200,14 +197,11 @@ fn rectified<T: Real>(x: T) -> T {
 /// - `x`: any
 /// - result: the same
 pub fn relu_squared(tape: &Tape, x: &Var) -> Result<Var> {
-    if is_brief(x.tensor()) {
-        return tape.rounded(&relu_squared(tape, &tape.widened(x)?)?);
-    }
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::map("relu_squared_forward", x.tensor())?,
-        false => dispatch_dtype!(dtype, T => map::<T>(x.tensor(), |x| rectified(x) * rectified(x)))?,
+        false => dispatch_stored!(dtype, S => map::<S>(x.tensor(), |x| rectified(x) * rectified(x)))?,
     };
     if !tape.requires_grad(&[x]) {
         return Ok(Var::constant(y));
@@ -217,7 +211,7 @@ pub fn relu_squared(tape: &Tape, x: &Var) -> Result<Var> {
         let dx = match on_device {
             true => launch::zip("relu_squared_backward", &x, &dy)?,
             false => {
-                dispatch_dtype!(dtype, T => zip::<T>(&x, &dy, |x, dy| dy * (rectified(x) + rectified(x))))?
+                dispatch_stored!(dtype, S => zip::<S>(&x, &dy, |x, dy| dy * (rectified(x) + rectified(x))))?
             }
         };
         sink.add(slot, dx)
@@ -235,14 +229,11 @@ fn sigmoid_slope<T: Real>(x: T) -> T {
 /// - `gate`, `x`: any, the same
 /// - result: the same
 pub fn sigmoid_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
-    if is_brief(x.tensor()) {
-        return tape.rounded(&sigmoid_product(tape, &tape.widened(gate)?, &tape.widened(x)?)?);
-    }
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::zip("sigmoid_product_forward", gate.tensor(), x.tensor())?,
-        false => dispatch_dtype!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.sigmoid() * x))?,
+        false => dispatch_stored!(dtype, S => zip::<S>(gate.tensor(), x.tensor(), |g, x| g.sigmoid() * x))?,
     };
     if !tape.requires_grad(&[gate, x]) {
         return Ok(Var::constant(y));
@@ -255,22 +246,22 @@ pub fn sigmoid_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
             sink.add(gs, dg)?;
             return sink.add(xs, dx);
         }
-        dispatch_dtype!(dtype, T => {
-            let along = zip::<T>(&x, &dy, |x, dy| x * dy)?;
-            sink.add(gs, zip::<T>(&gate, &along, |g, a| a * sigmoid_slope(g))?)?;
-            sink.add(xs, zip::<T>(&gate, &dy, |g, dy| g.sigmoid() * dy)?)
+        dispatch_stored!(dtype, S => {
+            let along = zip::<S>(&x, &dy, |x, dy| x * dy)?;
+            sink.add(gs, zip::<S>(&gate, &along, |g, a| a * sigmoid_slope(g))?)?;
+            sink.add(xs, zip::<S>(&gate, &dy, |g, dy| g.sigmoid() * dy)?)
         })
     }))
 }
 
-fn cut<T: Real>(x: &Tensor, sizes: &[usize]) -> Result<Vec<Tensor>> {
+fn cut<S: Stored>(x: &Tensor, sizes: &[usize]) -> Result<Vec<Tensor>> {
     let (rows, cols) = rows_cols(x);
     let data = Data::of(x)?;
-    let x = data.get::<T>()?;
+    let x = data.get::<S>()?;
     let mut start = 0;
     let mut parts = Vec::with_capacity(sizes.len());
     for &size in sizes {
-        let mut part = vec![T::zero(); rows * size];
+        let mut part = vec![S::default(); rows * size];
         part.par_chunks_mut(ROWS * size.max(1)).zip(x.par_chunks(ROWS * cols)).for_each(|(p, x)| {
             for (p, x) in p.chunks_exact_mut(size).zip(x.chunks_exact(cols)) {
                 p.copy_from_slice(&x[start..start + size]);
@@ -282,14 +273,14 @@ fn cut<T: Real>(x: &Tensor, sizes: &[usize]) -> Result<Vec<Tensor>> {
     Ok(parts)
 }
 
-fn join<T: Real>(parts: &[Option<Tensor>], sizes: &[usize], rows: usize) -> Result<Tensor> {
+fn join<S: Stored>(parts: &[Option<Tensor>], sizes: &[usize], rows: usize) -> Result<Tensor> {
     let cols: usize = sizes.iter().sum();
-    let mut x = vec![T::zero(); rows * cols];
+    let mut x = vec![S::default(); rows * cols];
     let mut start = 0;
     for (part, &size) in parts.iter().zip(sizes) {
         if let Some(part) = part {
             let data = Data::of(part)?;
-            for (x, p) in x.chunks_exact_mut(cols).zip(data.get::<T>()?.chunks_exact(size)) {
+            for (x, p) in x.chunks_exact_mut(cols).zip(data.get::<S>()?.chunks_exact(size)) {
                 x[start..start + size].copy_from_slice(p);
             }
         }
@@ -304,10 +295,6 @@ fn join<T: Real>(parts: &[Option<Tensor>], sizes: &[usize], rows: usize) -> Resu
 /// - `x`: [N, Σ sizes]
 /// - result: [N, size] for each of `sizes`
 pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
-    if is_brief(x.tensor()) {
-        let parts = split(tape, &tape.widened(x)?, sizes)?;
-        return parts.iter().map(|part| tape.rounded(part)).collect();
-    }
     let dtype = x.tensor().dtype();
     let (rows, cols) = rows_cols(x.tensor());
     if sizes.iter().sum::<usize>() != cols {
@@ -316,7 +303,7 @@ pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
     let on_device = runs_on_kernels(x.tensor());
     let parts = match on_device {
         true => launch::cut(x.tensor(), sizes)?,
-        false => dispatch_dtype!(dtype, T => cut::<T>(x.tensor(), sizes))?,
+        false => dispatch_stored!(dtype, S => cut::<S>(x.tensor(), sizes))?,
     };
     if !tape.requires_grad(&[x]) {
         return Ok(parts.into_iter().map(Var::constant).collect());
@@ -325,7 +312,7 @@ pub fn split(tape: &Tape, x: &Var, sizes: &[usize]) -> Result<Vec<Var>> {
     Ok(tape.record(parts, move |gradients, sink| {
         let dx = match on_device {
             true => launch::join(&gradients, &sizes, rows)?,
-            false => dispatch_dtype!(dtype, T => join::<T>(&gradients, &sizes, rows))?,
+            false => dispatch_stored!(dtype, S => join::<S>(&gradients, &sizes, rows))?,
         };
         sink.add(slot, dx)
     }))

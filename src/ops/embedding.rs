@@ -2,14 +2,15 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::data::{Data, is_brief, tensor, wide};
-use super::{Case, Real, Tape, Var, dispatch_dtype};
+use super::data::{Data, tensor};
+use super::stored::{Stored, dispatch_stored};
+use super::{Case, Tape, Var};
 use crate::launch;
 
-fn gather<T: Real>(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
+fn gather<S: Stored>(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
     let (vocab, width) = table.dims2()?;
     let data = Data::of(table)?;
-    let table = data.get::<T>()?;
+    let table = data.get::<S>()?;
     let mut y = Vec::with_capacity(ids.len() * width);
     for (position, &id) in ids.iter().enumerate() {
         let row = id as usize;
@@ -28,13 +29,10 @@ fn gather<T: Real>(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
 /// - `ids`: `[N]`
 /// - result: [N, d]
 pub fn embedding(tape: &Tape, table: &Var, ids: &[u32]) -> Result<Var> {
-    if is_brief(table.tensor()) {
-        return looked_up(tape, table, ids);
-    }
     let dtype = table.tensor().dtype();
     let y = match launch::runs_on_kernels(table.tensor()) {
         true => launch::embedding::gather(table.tensor(), ids)?,
-        false => dispatch_dtype!(dtype, T => gather::<T>(table.tensor(), ids))?,
+        false => dispatch_stored!(dtype, S => gather::<S>(table.tensor(), ids))?,
     };
     if !tape.requires_grad(&[table]) {
         return Ok(Var::constant(y));
@@ -42,22 +40,6 @@ pub fn embedding(tape: &Tape, table: &Var, ids: &[u32]) -> Result<Var> {
     tape.note_lookup(table.slot(), ids);
     let (slot, dims, ids) = (table.slot(), table.dims().to_vec(), ids.to_vec());
     Ok(tape.record_one(y, move |dy, sink| sink.add_rows(slot, &ids, &dims, &dy)))
-}
-
-/// The same of a table in bfloat16 without kernels: rows are copied as they are, and their gradients add up in float32.
-fn looked_up(tape: &Tape, table: &Var, ids: &[u32]) -> Result<Var> {
-    let vocab = table.tensor().dim(0)?;
-    if let Some(position) = ids.iter().position(|&id| id as usize >= vocab) {
-        bail!("token id {} at position {position} is outside the vocabulary of {vocab}", ids[position]);
-    }
-    let rows = Tensor::new(ids, table.tensor().device())?;
-    let y = table.tensor().index_select(&rows, 0)?;
-    if !tape.requires_grad(&[table]) {
-        return Ok(Var::constant(y));
-    }
-    tape.note_lookup(table.slot(), ids);
-    let (slot, dims, ids) = (table.slot(), table.dims().to_vec(), ids.to_vec());
-    Ok(tape.record_one(y, move |dy, sink| sink.add_rows(slot, &ids, &dims, &wide(&dy)?)))
 }
 
 pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {

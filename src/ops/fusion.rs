@@ -11,9 +11,10 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::data::{Data, ROWS, is_brief, rows_cols, sum_in_order, tensor};
+use super::data::{Data, ROWS, rows_cols, sum_in_order, tensor, wide};
 use super::real::dot;
-use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
+use super::stored::{Stored, dispatch_stored};
+use super::{Case, Real, Tape, Var, simd};
 use crate::launch;
 
 #[inline(always)]
@@ -22,57 +23,70 @@ fn gate<T: Real>(a: &[T], b: &[T], w: &[T], bias: T) -> T {
     (dot(a, &w[..d]) + dot(b, &w[d..]) + bias).sigmoid()
 }
 
-fn forward<T: Real>(residual: &Tensor, x: [&Tensor; 4]) -> Result<Tensor> {
+fn forward<S: Stored>(residual: &Tensor, x: [&Tensor; 4]) -> Result<Tensor> {
     let (rows, d) = rows_cols(x[0]);
     let rd = Data::of(residual)?;
-    let residual = rd.get::<T>()?;
-    let [a, b, w, c] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(x[2])?, Data::of(x[3])?];
-    let (a, b, w, c) = (a.get::<T>()?, b.get::<T>()?, w.get::<T>()?, c.get::<T>()?[0]);
-    let mut y = residual.to_vec();
+    let residual = rd.get::<S>()?;
+    let (w, c) = (wide(x[2])?, wide(x[3])?);
+    let [a, b, w, c] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(&w)?, Data::of(&c)?];
+    let (a, b, w, c) = (a.get::<S>()?, b.get::<S>()?, w.get::<S::Real>()?, c.get::<S::Real>()?[0]);
+    let mut y = vec![S::default(); residual.len()];
     let n = ROWS * d;
-    y.par_chunks_mut(n).zip(a.par_chunks(n).zip(b.par_chunks(n))).for_each(|(y, (a, b))| {
-        simd(
-            #[inline(always)]
-            || {
-                let rows = a.chunks_exact(d).zip(b.chunks_exact(d));
-                for (y, (a, b)) in y.chunks_exact_mut(d).zip(rows) {
-                    let g = gate(a, b, w, c);
-                    for i in 0..d {
-                        y[i] += g * a[i] + (T::one() - g) * b[i];
+    let ins = residual.par_chunks(n).zip(a.par_chunks(n).zip(b.par_chunks(n)));
+    y.par_chunks_mut(n).zip(ins).for_each(|(y, (residual, (a, b)))| {
+        let go = |residual: &[S::Real], a: &[S::Real], b: &[S::Real], y: &mut [S::Real]| {
+            simd(
+                #[inline(always)]
+                || {
+                    let rows = residual.chunks_exact(d).zip(a.chunks_exact(d).zip(b.chunks_exact(d)));
+                    for (y, (x, (a, b))) in y.chunks_exact_mut(d).zip(rows) {
+                        let g = gate(a, b, w, c);
+                        for i in 0..d {
+                            y[i] = x[i] + (g * a[i] + (S::Real::of(1.0) - g) * b[i]);
+                        }
                     }
-                }
-            },
-        );
+                },
+            );
+        };
+        S::loaded(residual, |x| S::loaded(a, |a| S::loaded(b, |b| S::stored(y, |y| go(x, a, b, y)))));
     });
     tensor(y, &[rows, d])
 }
 
 /// Gradients of a, b, W and c.
-fn backward<T: Real>(x: [&Tensor; 4], dy: &Tensor) -> Result<[Tensor; 4]> {
+fn backward<S: Stored>(x: [&Tensor; 4], dy: &Tensor) -> Result<[Tensor; 4]> {
     let shapes = x.map(Tensor::dims);
     let (rows, d) = rows_cols(x[0]);
-    let [a, b, w, c] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(x[2])?, Data::of(x[3])?];
-    let (a, b, w, c) = (a.get::<T>()?, b.get::<T>()?, w.get::<T>()?, c.get::<T>()?[0]);
+    let (w, c) = (wide(x[2])?, wide(x[3])?);
+    let [a, b, w, c] = [Data::of(x[0])?, Data::of(x[1])?, Data::of(&w)?, Data::of(&c)?];
+    let (a, b, w, c) = (a.get::<S>()?, b.get::<S>()?, w.get::<S::Real>()?, c.get::<S::Real>()?[0]);
     let dyd = Data::of(dy)?;
-    let (mut da, mut db) = (vec![T::zero(); rows * d], vec![T::zero(); rows * d]);
+    let (mut da, mut db) = (vec![S::default(); rows * d], vec![S::default(); rows * d]);
     let n = ROWS * d;
     let outs = da.par_chunks_mut(n).zip(db.par_chunks_mut(n));
-    let ins = a.par_chunks(n).zip(b.par_chunks(n)).zip(dyd.get::<T>()?.par_chunks(n));
+    let ins = a.par_chunks(n).zip(b.par_chunks(n)).zip(dyd.get::<S>()?.par_chunks(n));
     // The last element of a partial sum is the bias's gradient.
-    let partial: Vec<Vec<T>> = outs
+    let partial: Vec<Vec<S::Real>> = outs
         .zip(ins)
         .map(|((da, db), ((a, b), dy))| {
-            let mut dw = vec![T::zero(); 2 * d + 1];
-            simd(
-                #[inline(always)]
-                || {
-                    for r in (0..a.len()).step_by(d) {
-                        let row = r..r + d;
-                        let x = [&a[row.clone()], &b[row.clone()], w, &dy[row.clone()]];
-                        row_backward(x, c, &mut da[row.clone()], &mut db[row], &mut dw);
-                    }
-                },
-            );
+            let mut dw = vec![S::Real::of(0.0); 2 * d + 1];
+            let mut go = |[a, b, dy]: [&[S::Real]; 3], da: &mut [S::Real], db: &mut [S::Real]| {
+                simd(
+                    #[inline(always)]
+                    || {
+                        for r in (0..a.len()).step_by(d) {
+                            let row = r..r + d;
+                            let x = [&a[row.clone()], &b[row.clone()], w, &dy[row.clone()]];
+                            row_backward(x, c, &mut da[row.clone()], &mut db[row], &mut dw);
+                        }
+                    },
+                );
+            };
+            S::loaded(a, |a| {
+                S::loaded(b, |b| {
+                    S::loaded(dy, |dy| S::stored(da, |da| S::stored(db, |db| go([a, b, dy], da, db))))
+                });
+            });
             dw
         })
         .collect();
@@ -104,10 +118,6 @@ fn row_backward<T: Real>([a, b, w, dy]: [&[T]; 4], c: T, da: &mut [T], db: &mut 
 /// - `c`: `[1]`
 /// - result: [N, d]
 pub fn gated_fusion(tape: &Tape, x: &Var, a: &Var, b: &Var, w: &Var, c: &Var) -> Result<Var> {
-    if is_brief(x.tensor()) {
-        let [x, a, b, w, c] = [x, a, b, w, c].map(|v| tape.widened(v));
-        return tape.rounded(&gated_fusion(tape, &x?, &a?, &b?, &w?, &c?)?);
-    }
     let (_, d) = rows_cols(a.tensor());
     if a.dims() != b.dims()
         || a.dims() != x.dims()
@@ -122,7 +132,7 @@ pub fn gated_fusion(tape: &Tape, x: &Var, a: &Var, b: &Var, w: &Var, c: &Var) ->
     let on_device = launch::runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::fusion::forward(x.tensor(), inputs.each_ref())?,
-        false => dispatch_dtype!(dtype, T => forward::<T>(x.tensor(), inputs.each_ref()))?,
+        false => dispatch_stored!(dtype, S => forward::<S>(x.tensor(), inputs.each_ref()))?,
     };
     if !tape.requires_grad(&vars) && !tape.requires_grad(&[x]) {
         return Ok(Var::constant(y));
@@ -131,7 +141,7 @@ pub fn gated_fusion(tape: &Tape, x: &Var, a: &Var, b: &Var, w: &Var, c: &Var) ->
     Ok(tape.record_one(y, move |dy, sink| {
         let gradients = match on_device {
             true => launch::fusion::backward(inputs.each_ref(), &dy)?,
-            false => dispatch_dtype!(dtype, T => backward::<T>(inputs.each_ref(), &dy))?,
+            false => dispatch_stored!(dtype, S => backward::<S>(inputs.each_ref(), &dy))?,
         };
         slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))?;
         sink.add(xs, dy)

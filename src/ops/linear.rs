@@ -1,10 +1,12 @@
 //! Matrix products: `y = x W (+ b)`, for weights stored either way round.
 
 use candle_core::{Result, Tensor, bail};
+use num_traits::Float;
 use rayon::prelude::*;
 
 use super::data::{Data, ROWS, column_sums, is_brief, rows_cols, sum_in_order, tensor};
-use super::real::dot;
+use super::linear_brief as in_brief;
+use super::stored::Stored;
 use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch;
 
@@ -44,7 +46,7 @@ impl<'a, T> Mat<'a, T> {
         Self { data, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride }
     }
 
-    fn last_index(&self) -> usize {
+    pub fn last_index(&self) -> usize {
         match (self.rows, self.cols) {
             (0, _) | (_, 0) => 0,
             (r, c) => (r - 1) * self.row_stride + (c - 1) * self.col_stride + 1,
@@ -159,7 +161,7 @@ unsafe fn gemm_to<T: Real>(
     }
 }
 
-fn oriented<T>(w: Mat<'_, T>, layout: Layout) -> Mat<'_, T> {
+pub(super) fn oriented<T>(w: Mat<'_, T>, layout: Layout) -> Mat<'_, T> {
     match layout {
         Layout::OutIn => w.t(),
         Layout::InOut => w,
@@ -173,20 +175,21 @@ const TASKS: usize = 32;
 
 /// `x·a` for a single row, where reading the weights is all there is to do and a blocked product
 /// would only copy them first. Each task reads one stretch of memory from end to end.
-fn row_product<T: Real>(x: &[T], a: Mat<'_, T>) -> Vec<T> {
+pub(super) fn row_product<S: Stored>(x: &[S::Real], a: Mat<'_, S>) -> Vec<S::Real> {
+    let zeros = |n: usize| vec![<S::Real as num_traits::Zero>::zero(); n];
     if a.rows * a.cols == 0 {
-        return vec![T::zero(); a.cols];
+        return zeros(a.cols);
     }
     let tasks = (a.rows * a.cols / WEIGHTS).clamp(1, TASKS);
     if a.row_stride == 1 && a.col_stride >= x.len() {
-        let mut y = vec![T::zero(); a.cols];
+        let mut y = zeros(a.cols);
         let size = a.cols.div_ceil(tasks);
         y.par_chunks_mut(size).zip(a.data.par_chunks(size * a.col_stride)).for_each(|(y, w)| {
             simd(
                 #[inline(always)]
                 || {
                     for (y, w) in y.iter_mut().zip(w.chunks(a.col_stride)) {
-                        *y = dot(x, w);
+                        *y = S::dot(x, w);
                     }
                 },
             );
@@ -195,13 +198,13 @@ fn row_product<T: Real>(x: &[T], a: Mat<'_, T>) -> Vec<T> {
     }
     let size = x.len().div_ceil(tasks);
     let parts = x.par_chunks(size).zip(a.data.par_chunks(size * a.row_stride)).map(|(x, w)| {
-        let mut y = vec![T::zero(); a.cols];
+        let mut y = zeros(a.cols);
         simd(
             #[inline(always)]
             || {
                 for (x, w) in x.iter().zip(w.chunks(a.row_stride)) {
                     for (y, w) in y.iter_mut().zip(w) {
-                        *y = x.mul_add(*w, *y);
+                        *y = (*x).mul_add(w.widen(), *y);
                     }
                 }
             },
@@ -234,7 +237,7 @@ fn add_rest<T: Real>(y: &mut [T], b: Option<&[T]>, residual: Option<&[T]>, cols:
     }
 }
 
-fn forward<T: Real>(
+fn forward<T: Real + Stored<Real = T>>(
     x: &Tensor,
     w: &Tensor,
     b: Option<&Tensor>,
@@ -266,7 +269,7 @@ fn forward<T: Real>(
 }
 
 /// Gradients of x, W and (if asked) b.
-fn backward<T: Real>(
+fn backward<T: Real + Stored<Real = T>>(
     x: &Tensor,
     w: &Tensor,
     dy: &Tensor,
@@ -313,17 +316,12 @@ pub fn linear_onto(
     b: Option<&Var>,
     layout: Layout,
 ) -> Result<Var> {
-    if is_brief(x.tensor()) {
-        let wide = |v: Option<&Var>| v.map(|v| tape.widened(v)).transpose();
-        let (residual, b) = (wide(residual)?, wide(b)?);
-        let (x, w) = (tape.widened(x)?, tape.widened(w)?);
-        return tape.rounded(&linear_onto(tape, residual.as_ref(), &x, &w, b.as_ref(), layout)?);
-    }
     let dtype = x.tensor().dtype();
     let (bias, onto) = (b.map(Var::tensor), residual.map(Var::tensor));
-    let on_device = launch::runs_on_kernels(x.tensor());
+    let (on_device, brief) = (launch::runs_on_kernels(x.tensor()), is_brief(x.tensor()));
     let y = match on_device {
         true => launch::linear::forward(x.tensor(), w.tensor(), bias, onto, layout == Layout::OutIn)?,
+        false if brief => in_brief::forward(x.tensor(), w.tensor(), bias, onto, layout)?,
         false => dispatch_dtype!(dtype, T => forward::<T>(x.tensor(), w.tensor(), bias, onto, layout))?,
     };
     let more: Vec<&Var> = [Some(x), Some(w), b, residual].into_iter().flatten().collect();
@@ -335,6 +333,7 @@ pub fn linear_onto(
     Ok(tape.record_one(y, move |dy, sink| {
         let (dx, dw, db) = match on_device {
             true => launch::linear::backward(&x, &w, &dy, layout == Layout::OutIn, bs.is_some())?,
+            false if brief => in_brief::backward(&x, &w, &dy, layout, bs.is_some())?,
             false => dispatch_dtype!(dtype, T => backward::<T>(&x, &w, &dy, layout, bs.is_some()))?,
         };
         sink.add(xs, dx)?;

@@ -15,10 +15,11 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::data::{Data, ROWS, is_brief, rows_cols, sum_in_order, tensor};
+use super::data::{Data, ROWS, rows_cols, sum_in_order, tensor, wide, zeros};
 use super::elementwise::zip;
 use super::real::total;
-use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
+use super::stored::{Stored, dispatch_stored};
+use super::{Case, Real, Tape, Var, simd};
 use crate::launch::{self, elementwise};
 
 #[derive(Clone, Copy)]
@@ -55,22 +56,27 @@ fn lanes_sum<T: Real>(x: &[T], f: impl Fn(T) -> T) -> T {
     total(lanes)
 }
 
-fn forward<T: Real>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, s: NormShape) -> Result<Tensor> {
-    let (xd, wd) = (Data::of(x)?, Data::of(w)?);
-    let (x_all, w) = (xd.get::<T>()?, wd.get::<T>()?);
-    let bd = b.map(Data::of).transpose()?;
-    let b = bd.as_ref().map(|b| b.get::<T>()).transpose()?;
-    let mut y = vec![T::zero(); x_all.len()];
+fn forward<S: Stored>(x: &Tensor, w: &Tensor, b: Option<&Tensor>, s: NormShape) -> Result<Tensor> {
+    let (w, b) = (wide(w)?, b.map(wide).transpose()?);
+    let (xd, wd) = (Data::of(x)?, Data::of(&w)?);
+    let (x_all, w) = (xd.get::<S>()?, wd.get::<S::Real>()?);
+    let bd = b.as_ref().map(Data::of).transpose()?;
+    let b = bd.as_ref().map(|b| b.get::<S::Real>()).transpose()?;
+    let mut y = zeros::<S>(x_all.len());
     let block = ROWS * s.cols;
     y.par_chunks_mut(block).zip(x_all.par_chunks(block)).for_each(|(y, x)| {
-        simd(
-            #[inline(always)]
-            || {
-                for (y, x) in y.chunks_exact_mut(s.cols).zip(x.chunks_exact(s.cols)) {
-                    normalise_row(x, y, w, b, s);
-                }
-            },
-        );
+        S::loaded(x, |x| {
+            S::stored(y, |y| {
+                simd(
+                    #[inline(always)]
+                    || {
+                        for (y, x) in y.chunks_exact_mut(s.cols).zip(x.chunks_exact(s.cols)) {
+                            normalise_row(x, y, w, b, s);
+                        }
+                    },
+                );
+            });
+        });
     });
     tensor(y, x.dims())
 }
@@ -93,24 +99,29 @@ fn normalise_row<T: Real>(x: &[T], y: &mut [T], w: &[T], b: Option<&[T]>, s: Nor
 }
 
 /// Gradients of x, w and b.
-fn backward<T: Real>(x: &Tensor, w: &Tensor, dy: &Tensor, s: NormShape) -> Result<[Tensor; 3]> {
-    let (xd, wd, dyd) = (Data::of(x)?, Data::of(w)?, Data::of(dy)?);
-    let (x_all, w, dy_all) = (xd.get::<T>()?, wd.get::<T>()?, dyd.get::<T>()?);
-    let mut dx = vec![T::zero(); x_all.len()];
+fn backward<S: Stored>(x: &Tensor, w: &Tensor, dy: &Tensor, s: NormShape) -> Result<[Tensor; 3]> {
+    let w = wide(w)?;
+    let (xd, wd, dyd) = (Data::of(x)?, Data::of(&w)?, Data::of(dy)?);
+    let (x_all, w, dy_all) = (xd.get::<S>()?, wd.get::<S::Real>()?, dyd.get::<S>()?);
+    let mut dx = zeros::<S>(x_all.len());
     let block = ROWS * s.cols;
     let blocks = dx.par_chunks_mut(block).zip(x_all.par_chunks(block)).zip(dy_all.par_chunks(block));
-    let partial: (Vec<Vec<T>>, Vec<Vec<T>>) = blocks
+    let sums = || zeros::<S::Real>(s.cols);
+    let partial: (Vec<_>, Vec<_>) = blocks
         .map(|((dx, x), dy)| {
-            let (mut dw, mut db) = (vec![T::zero(); s.cols], vec![T::zero(); s.cols]);
-            simd(
-                #[inline(always)]
-                || {
-                    let rows = x.chunks_exact(s.cols).zip(dy.chunks_exact(s.cols));
-                    for (dx, (x, dy)) in dx.chunks_exact_mut(s.cols).zip(rows) {
-                        row_backward(x, dy, w, dx, &mut dw, &mut db, s);
-                    }
-                },
-            );
+            let (mut dw, mut db) = (sums(), sums());
+            let mut go = |x: &[S::Real], dy: &[S::Real], dx: &mut [S::Real]| {
+                simd(
+                    #[inline(always)]
+                    || {
+                        let rows = x.chunks_exact(s.cols).zip(dy.chunks_exact(s.cols));
+                        for (dx, (x, dy)) in dx.chunks_exact_mut(s.cols).zip(rows) {
+                            row_backward(x, dy, w, dx, &mut dw, &mut db, s);
+                        }
+                    },
+                );
+            };
+            S::loaded(x, |x| S::loaded(dy, |dy| S::stored(dx, |dx| go(x, dy, dx))));
             (dw, db)
         })
         .unzip();
@@ -156,11 +167,6 @@ fn norm(
     centred: bool,
     eps: f64,
 ) -> Result<Var> {
-    if is_brief(x.tensor()) {
-        let b = b.map(|b| tape.widened(b)).transpose()?;
-        let (x, w) = (tape.widened(x)?, tape.widened(w)?);
-        return tape.rounded(&norm(tape, &x, &w, b.as_ref(), groups, centred, eps)?);
-    }
     let (_, cols) = rows_cols(x.tensor());
     if w.tensor().elem_count() != cols || groups == 0 || !cols.is_multiple_of(groups) {
         bail!("norm: {cols} columns, weight {:?}, {groups} groups", w.dims());
@@ -171,7 +177,7 @@ fn norm(
         launch::runs_on_kernels(x.tensor()).then_some(launch::norm::Norm { cols, groups, centred, eps });
     let y = match on_device {
         Some(s) => launch::norm::forward(x.tensor(), w.tensor(), b.map(Var::tensor), s)?,
-        None => dispatch_dtype!(dtype, T => forward::<T>(x.tensor(), w.tensor(), b.map(Var::tensor), s))?,
+        None => dispatch_stored!(dtype, S => forward::<S>(x.tensor(), w.tensor(), b.map(Var::tensor), s))?,
     };
     if !tape.requires_grad(&[x, w]) {
         return Ok(Var::constant(y));
@@ -181,7 +187,7 @@ fn norm(
     Ok(tape.record_one(y, move |dy, sink| {
         let [dx, dw, db] = match on_device {
             Some(s) => launch::norm::backward(&x, &w, &dy, s)?,
-            None => dispatch_dtype!(dtype, T => backward::<T>(&x, &w, &dy, s))?,
+            None => dispatch_stored!(dtype, S => backward::<S>(&x, &w, &dy, s))?,
         };
         sink.add(xs, dx)?;
         sink.add(ws, dw)?;
@@ -241,14 +247,11 @@ pub fn gated_rms_norm(tape: &Tape, x: &Var, gate: &Var, w: &Var, groups: usize, 
 
 /// `SiLU(gate) · x`.
 fn silu_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
-    if is_brief(x.tensor()) {
-        return tape.rounded(&silu_product(tape, &tape.widened(gate)?, &tape.widened(x)?)?);
-    }
     let dtype = x.tensor().dtype();
     let on_device = launch::runs_on_kernels(x.tensor());
     let y = match on_device {
         true => elementwise::zip("silu_product_forward", gate.tensor(), x.tensor())?,
-        false => dispatch_dtype!(dtype, T => zip::<T>(gate.tensor(), x.tensor(), |g, x| g.silu() * x))?,
+        false => dispatch_stored!(dtype, S => zip::<S>(gate.tensor(), x.tensor(), |g, x| g.silu() * x))?,
     };
     if !tape.requires_grad(&[gate, x]) {
         return Ok(Var::constant(y));
@@ -261,10 +264,10 @@ fn silu_product(tape: &Tape, gate: &Var, x: &Var) -> Result<Var> {
             sink.add(gs, dg)?;
             return sink.add(xs, dx);
         }
-        dispatch_dtype!(dtype, T => {
-            let slope = zip::<T>(&gate, &x, |g, x| x * g.silu_slope())?;
-            sink.add(gs, zip::<T>(&slope, &dy, |s, dy| s * dy)?)?;
-            sink.add(xs, zip::<T>(&gate, &dy, |g, dy| g.silu() * dy)?)
+        dispatch_stored!(dtype, S => {
+            let slope = zip::<S>(&gate, &x, |g, x| x * g.silu_slope())?;
+            sink.add(gs, zip::<S>(&slope, &dy, |s, dy| s * dy)?)?;
+            sink.add(xs, zip::<S>(&gate, &dy, |g, dy| g.silu() * dy)?)
         })
     }))
 }

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::data::{add_in_place, add_rows, rows_cols, wide};
+use super::data::{add_in_place, add_rows, brief, rows_cols, wide};
 use crate::launch;
 
 /// A tensor that a [`Tape`] may be following. Cheap to clone.
@@ -89,6 +89,7 @@ impl Gradients {
             Some(sum) => sum,
             // Kernels add parameters' gradients up in float32, whatever the activations are.
             None if launch::runs_on_kernels(gradient) => Tensor::zeros(dims, DType::F32, gradient.device())?,
+            None if gradient.dtype() == DType::BF16 => Tensor::zeros(dims, DType::F32, gradient.device())?,
             None => Tensor::zeros(dims, gradient.dtype(), gradient.device())?,
         };
         add_rows(&table, ids, gradient)?;
@@ -257,9 +258,9 @@ impl Tape {
 
     /// The value as it is stored in bfloat16. Its gradient is rounded too, when all of its parts are added up.
     pub(super) fn rounded(&self, y: &Var) -> Result<Var> {
-        let (z, slot) = (y.tensor.to_dtype(DType::BF16)?, y.slot);
+        let (z, slot) = (brief(&y.tensor)?, y.slot);
         match self.requires_grad(&[y]) {
-            true => Ok(self.record_one(z, move |dz, sink| sink.add(slot, dz.to_dtype(DType::F32)?))),
+            true => Ok(self.record_one(z, move |dz, sink| sink.add(slot, wide(&dz)?))),
             false => Ok(Var::constant(z)),
         }
     }

@@ -14,17 +14,18 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::case::like;
-use super::data::{Data, ROWS, column_sums, is_brief, rows_cols, tensor, wide};
-use super::linear::{Mat, Threads, matmul};
-use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
+use super::data::{Data, ROWS, column_sums, rows_cols, tensor, wide, zeros};
+use super::linear::Mat;
+use super::stored::{Stored, dispatch_stored};
+use super::{Case, Real, Tape, Var, simd};
 use crate::launch::{self, runs_on_kernels, token_mix::MixGradients};
 
-fn shift<T: Real>(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
+fn shift<S: Stored>(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
     let (rows, d) = rows_cols(x);
     let batch = tail.dim(0)?;
     let (xd, td) = (Data::of(x)?, Data::of(tail)?);
-    let (x_all, tail) = (xd.get::<T>()?, td.get::<T>()?);
-    let mut y = vec![T::zero(); rows * d];
+    let (x_all, tail) = (xd.get::<S>()?, td.get::<S>()?);
+    let mut y = vec![S::default(); rows * d];
     let sequence = rows / batch * d;
     y.par_chunks_mut(sequence).enumerate().for_each(|(b, y)| {
         let x = &x_all[b * sequence..(b + 1) * sequence];
@@ -32,10 +33,10 @@ fn shift<T: Real>(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
             #[inline(always)]
             || {
                 for j in 0..d {
-                    y[j] = tail[b * d + j] - x[j];
+                    y[j] = S::narrow(tail[b * d + j].widen() - x[j].widen());
                 }
                 for ((y, now), before) in y[d..].iter_mut().zip(&x[d..]).zip(x) {
-                    *y = *before - *now;
+                    *y = S::narrow(before.widen() - now.widen());
                 }
             },
         );
@@ -43,14 +44,15 @@ fn shift<T: Real>(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
     tensor(y, &[rows, d])
 }
 
-fn shift_backward<T: Real>(dy: &Tensor, batch: usize) -> Result<Tensor> {
+fn shift_backward<S: Stored>(dy: &Tensor, batch: usize) -> Result<Tensor> {
     let (rows, d) = rows_cols(dy);
     let data = Data::of(dy)?;
     let sequence = rows / batch * d;
-    let mut dx = vec![T::zero(); rows * d];
-    dx.par_chunks_mut(sequence).zip(data.get::<T>()?.par_chunks(sequence)).for_each(|(dx, dy)| {
-        dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = -*dy);
-        dx.iter_mut().zip(&dy[d..]).for_each(|(dx, dy)| *dx += *dy);
+    let mut dx = vec![S::default(); rows * d];
+    dx.par_chunks_mut(sequence).zip(data.get::<S>()?.par_chunks(sequence)).for_each(|(dx, dy)| {
+        let own = dy.iter().map(|dy| -dy.widen());
+        let after = dy[d..].iter().map(|dy| dy.widen()).chain(std::iter::repeat_n(S::Real::of(0.0), d));
+        dx.iter_mut().zip(own.zip(after)).for_each(|(dx, (own, after))| *dx = S::narrow(own + after));
     });
     tensor(dx, &[rows, d])
 }
@@ -62,15 +64,12 @@ fn shift_backward<T: Real>(dy: &Tensor, batch: usize) -> Result<Tensor> {
 /// - `tail`: [B, d], the input before `x`; no gradient flows there
 /// - result: Δ [B·T, d]
 pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
-    if is_brief(x.tensor()) {
-        return tape.rounded(&token_shift(tape, &tape.widened(x)?, &wide(tail)?)?);
-    }
     let dtype = x.tensor().dtype();
     let batch = tail.dim(0)?;
     let on_device = runs_on_kernels(x.tensor());
     let y = match on_device {
         true => launch::token_mix::shift(x.tensor(), tail)?,
-        false => dispatch_dtype!(dtype, T => shift::<T>(x.tensor(), tail))?,
+        false => dispatch_stored!(dtype, S => shift::<S>(x.tensor(), tail))?,
     };
     if !tape.requires_grad(&[x]) {
         return Ok(Var::constant(y));
@@ -79,7 +78,7 @@ pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
     Ok(tape.record_one(y, move |dy, sink| {
         let dx = match on_device {
             true => launch::token_mix::shift_backward(&dy, batch)?,
-            false => dispatch_dtype!(dtype, T => shift_backward::<T>(&dy, batch))?,
+            false => dispatch_stored!(dtype, S => shift_backward::<S>(&dy, batch))?,
         };
         sink.add(slot, dx)
     }))
@@ -92,9 +91,6 @@ pub fn token_shift(tape: &Tape, x: &Var, tail: &Tensor) -> Result<Var> {
 /// - `mu`: d elements, in any shape
 /// - result: [N, d]
 pub fn lerp(tape: &Tape, x: &Var, delta: &Var, mu: &Var) -> Result<Var> {
-    if is_brief(x.tensor()) {
-        return tape.rounded(&lerp(tape, &tape.widened(x)?, &tape.widened(delta)?, &tape.widened(mu)?)?);
-    }
     let mixes = mix_forward(x.tensor(), delta.tensor(), &[mu.tensor()], None)?;
     finish(tape, x, delta, mixes, None, &[mu]).map(|mut v| v.remove(0))
 }
@@ -119,13 +115,6 @@ pub struct MixWeights<'a> {
 /// - `m`: see [`MixWeights`]
 /// - result: five of [B·T, d]
 pub fn low_rank_mix(tape: &Tape, x: &Var, delta: &Var, m: &MixWeights<'_>) -> Result<Vec<Var>> {
-    if is_brief(x.tensor()) {
-        let mu: Vec<Var> = m.mu.iter().map(|mu| tape.widened(mu)).collect::<Result<_>>()?;
-        let (low_rank, w2) = (tape.widened(m.low_rank)?, tape.widened(m.w2)?);
-        let wider = MixWeights { low_rank: &low_rank, w2: &w2, mu: [0, 1, 2, 3, 4].map(|i| &mu[i]) };
-        let mixes = low_rank_mix(tape, &tape.widened(x)?, &tape.widened(delta)?, &wider)?;
-        return mixes.iter().map(|y| tape.rounded(y)).collect();
-    }
     let mu = m.mu.map(Var::tensor);
     if tape.decodes(x) {
         let (a, w2) = (m.low_rank.tensor(), m.w2.tensor());
@@ -149,14 +138,14 @@ fn mix_forward(x: &Tensor, delta: &Tensor, mu: &[&Tensor], low: Option<(&Tensor,
     }
     let mut mixed = Mixed { outputs: Vec::new(), coefficients: Vec::new() };
     for (i, mu) in mu.iter().enumerate() {
-        let (y, c) = dispatch_dtype!(x.dtype(), T => mix_one::<T>(x, delta, mu, low, i))?;
+        let (y, c) = dispatch_stored!(x.dtype(), S => mix_one::<S>(x, delta, mu, low, i))?;
         mixed.outputs.push(y);
         mixed.coefficients.push(c);
     }
     Ok(mixed)
 }
 
-fn mix_one<T: Real>(
+fn mix_one<S: Stored>(
     x: &Tensor,
     delta: &Tensor,
     mu: &Tensor,
@@ -164,8 +153,9 @@ fn mix_one<T: Real>(
     i: usize,
 ) -> Result<(Tensor, Tensor)> {
     let (rows, d) = rows_cols(x);
-    let (xd, dd, md) = (Data::of(x)?, Data::of(delta)?, Data::of(mu)?);
-    let mu = md.get::<T>()?;
+    let mu = wide(mu)?;
+    let (xd, dd, md) = (Data::of(x)?, Data::of(delta)?, Data::of(&mu)?);
+    let mu = md.get::<S::Real>()?;
     if mu.len() != d {
         bail!("mix: {d} columns, coefficients {}", mu.len());
     }
@@ -173,12 +163,12 @@ fn mix_one<T: Real>(
     if let Some((a, w2)) = low {
         let (ad, wd) = (Data::of(a)?, Data::of(w2)?);
         let (parts, rank, _) = w2.dims3()?;
-        let a = Mat::strided(&ad.get::<T>()?[i * rank..], rows, rank, parts * rank);
-        let w = Mat::new(&wd.get::<T>()?[i * rank * d..(i + 1) * rank * d], rank, d);
-        matmul(a, w, &mut c, d, true, T::one(), Threads::All);
+        let a = Mat::strided(&ad.get::<S>()?[i * rank..], rows, rank, parts * rank);
+        let w = Mat::new(&wd.get::<S>()?[i * rank * d..(i + 1) * rank * d], rank, d);
+        S::matmul(a, w, &mut c, d, true);
     }
-    let mut y = vec![T::zero(); rows * d];
-    let (x, delta) = (xd.get::<T>()?, dd.get::<T>()?);
+    let mut y = zeros::<S>(rows * d);
+    let (x, delta) = (xd.get::<S>()?, dd.get::<S>()?);
     let n = ROWS * d;
     y.par_chunks_mut(n).zip(c.par_chunks(n)).zip(x.par_chunks(n).zip(delta.par_chunks(n))).for_each(
         |((y, c), (x, delta))| {
@@ -186,13 +176,13 @@ fn mix_one<T: Real>(
                 #[inline(always)]
                 || {
                     for i in 0..y.len() {
-                        y[i] = x[i] + delta[i] * c[i];
+                        y[i] = S::narrow(x[i].widen() + delta[i].widen() * c[i]);
                     }
                 },
             );
         },
     );
-    Ok((tensor(y, &[rows, d])?, tensor(c, &[rows, d])?))
+    Ok((tensor(y, &[rows, d])?, tensor(S::kept(c), &[rows, d])?))
 }
 
 fn finish(
@@ -218,7 +208,7 @@ fn finish(
         let low = low.as_ref().map(|(a, w)| (a, w));
         let g = match on_device {
             true => launch::token_mix::mix_backward(&delta, c.first(), &own, low, &dys)?,
-            false => dispatch_dtype!(dtype, T => mix_backward::<T>(&delta, &c, low, &dys))?,
+            false => dispatch_stored!(dtype, S => mix_backward::<S>(&delta, &c, low, &dys))?,
         };
         sink.add(xs, g.dx)?;
         sink.add(ds, g.ddelta)?;
@@ -233,7 +223,7 @@ fn finish(
     }))
 }
 
-fn mix_backward<T: Real>(
+fn mix_backward<S: Stored>(
     delta: &Tensor,
     coefficients: &[Tensor],
     low: Option<(&Tensor, &Tensor)>,
@@ -241,19 +231,18 @@ fn mix_backward<T: Real>(
 ) -> Result<MixGradients> {
     let (rows, d) = rows_cols(delta);
     let dd = Data::of(delta)?;
-    let delta = dd.get::<T>()?;
-    let mut dx = vec![T::zero(); rows * d];
-    let mut ddelta = vec![T::zero(); rows * d];
+    let delta = dd.get::<S>()?;
+    let (mut dx, mut ddelta) = (zeros(rows * d), zeros(rows * d));
     let mut dmu = Vec::new();
-    let mut lows = low.map(|(a, w)| (vec![T::zero(); a.elem_count()], vec![T::zero(); w.elem_count()]));
+    let mut lows = low.map(|(a, w)| (zeros(a.elem_count()), zeros(w.elem_count())));
     for (i, (c, dy)) in coefficients.iter().zip(dys).enumerate() {
         let Some(dy) = dy else {
-            dmu.push(tensor(vec![T::zero(); d], &[d])?);
+            dmu.push(tensor(zeros::<S::Real>(d), &[d])?);
             continue;
         };
         let (cd, dyd) = (Data::of(c)?, Data::of(dy)?);
-        let (c, dy) = (cd.get::<T>()?, dyd.get::<T>()?);
-        let mut dm = vec![T::zero(); rows * d];
+        let (c, dy) = (cd.get::<S>()?, dyd.get::<S>()?);
+        let mut dm = zeros::<S>(rows * d);
         let n = ROWS * d;
         let outs = dx.par_chunks_mut(n).zip(ddelta.par_chunks_mut(n)).zip(dm.par_chunks_mut(n));
         let ins = c.par_chunks(n).zip(dy.par_chunks(n)).zip(delta.par_chunks(n));
@@ -262,9 +251,10 @@ fn mix_backward<T: Real>(
                 #[inline(always)]
                 || {
                     for j in 0..dy.len() {
-                        dx[j] += dy[j];
-                        ddelta[j] += dy[j] * c[j];
-                        dm[j] = dy[j] * delta[j];
+                        let dy = dy[j].widen();
+                        dx[j] += dy;
+                        ddelta[j] += dy * c[j].widen();
+                        dm[j] = S::narrow(dy * delta[j].widen());
                     }
                 },
             );
@@ -275,30 +265,31 @@ fn mix_backward<T: Real>(
         }
     }
     let low = match (low, lows) {
-        (Some((a, w)), Some((da, dw))) => Some((tensor(da, a.dims())?, tensor(dw, w.dims())?)),
+        (Some((a, w)), Some((da, dw))) => Some((tensor(S::kept(da), a.dims())?, tensor(dw, w.dims())?)),
         _ => None,
     };
-    Ok(MixGradients { dx: tensor(dx, &[rows, d])?, ddelta: tensor(ddelta, &[rows, d])?, dmu, low })
+    let [dx, ddelta] = [dx, ddelta].map(|wide| tensor(S::kept(wide), &[rows, d]));
+    Ok(MixGradients { dx: dx?, ddelta: ddelta?, dmu, low })
 }
 
 /// Gradients of a_i and W₂_i from that of their product.
-fn low_backward<T: Real>(
+fn low_backward<S: Stored>(
     a: &Tensor,
     w2: &Tensor,
     i: usize,
-    dm: &[T],
-    da: &mut [T],
-    dw: &mut [T],
+    dm: &[S],
+    da: &mut [S::Real],
+    dw: &mut [S::Real],
 ) -> Result<()> {
     let (parts, rank, d) = w2.dims3()?;
     let rows = dm.len() / d;
     let (ad, wd) = (Data::of(a)?, Data::of(w2)?);
-    let a = Mat::strided(&ad.get::<T>()?[i * rank..], rows, rank, parts * rank);
+    let a = Mat::strided(&ad.get::<S>()?[i * rank..], rows, rank, parts * rank);
     let block = i * rank * d..(i + 1) * rank * d;
-    let w = Mat::new(&wd.get::<T>()?[block.clone()], rank, d);
+    let w = Mat::new(&wd.get::<S>()?[block.clone()], rank, d);
     let dm = Mat::new(dm, rows, d);
-    matmul(dm, w.t(), &mut da[i * rank..], parts * rank, false, T::one(), Threads::All);
-    matmul(a.t(), dm, &mut dw[block], d, false, T::one(), Threads::All);
+    S::matmul(dm, w.t(), &mut da[i * rank..], parts * rank, false);
+    S::matmul(a.t(), dm, &mut dw[block], d, false);
     Ok(())
 }
 

@@ -1,0 +1,254 @@
+//! Products of matrices in bfloat16 with sums in float32 (ruling R28): what a GPU's tensor cores do, on a CPU.
+//!
+//! Terms are taken in pairs, and [`Path`] says by which instructions. Columns of the right operand are packed 32 side
+//! by side, each pair of terms in one word; rows of the left one are read where they lie, if their terms are
+//! neighbours, else packed too. A product is cut into blocks of rows and columns; a block's sums stay in the
+//! second-level cache until whoever asked has made something of them ([`sums_of`]).
+//!
+//! The order in which terms are added follows from the product's shape and the path, never from the number of threads.
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod pack;
+mod path;
+mod portable;
+#[cfg(test)]
+mod tiles_without_amx;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::data::zeros;
+use super::linear::{Mat, Threads};
+use super::simd;
+use super::stored::{rounded, widened};
+pub(crate) use pack::{Columns, Rows};
+pub(crate) use path::{Path, path};
+
+/// Columns of a packed panel.
+const PANEL: usize = 32;
+
+/// Terms that are added up before a sum goes back to memory: a multiple of what any path takes at a time.
+const DEPTH: usize = 1024;
+
+/// Rows and columns of a block, unless that makes too few blocks.
+const BLOCK: [usize; 2] = [96, 256];
+
+/// The fewest blocks that keep some threads equally busy.
+const BLOCKS: usize = 16;
+
+/// Where the terms of a tile lie: of the left operand's first row, how far apart rows and steps are, and a panel.
+#[derive(Clone, Copy)]
+struct Terms {
+    a: *const u16,
+    /// From one row to the next, and from one step of the path to the next, in numbers.
+    row: usize,
+    step: usize,
+    b: *const u16,
+    /// Pairs of terms.
+    pairs: usize,
+}
+
+/// Where a tile's sums go: 32 columns, rows `stride` apart; `add` keeps what is there.
+#[derive(Clone, Copy)]
+struct Tile {
+    sums: *mut f32,
+    stride: usize,
+    add: bool,
+}
+
+/// Sums of `rows` × all columns of some panels, over all terms, into `out`, whose rows are `stride` apart.
+fn sums(
+    (a, rows): (&Rows<'_>, Range<usize>),
+    (b, panels): (&Columns, Range<usize>),
+    depth: usize,
+    out: &mut [f32],
+    stride: usize,
+) {
+    let width = panels.len() * PANEL;
+    assert!(rows.end <= a.rows() && panels.end <= b.panels() && depth <= b.depth() && depth <= a.depth());
+    assert!(width <= stride && (rows.is_empty() || (rows.len() - 1) * stride + width <= out.len()));
+    if depth == 0 {
+        return rows.enumerate().for_each(|(i, _)| out[i * stride..][..width].fill(0.0));
+    }
+    let path = a.path();
+    assert_eq!(path, b.path());
+    let group = path.rows();
+    for first in (0..depth).step_by(DEPTH) {
+        let pairs = (depth.min(first + DEPTH) - first).next_multiple_of(path.terms()) / 2;
+        for (j, panel) in panels.clone().enumerate() {
+            for row in rows.clone().step_by(group) {
+                let count = group.min(rows.end - row);
+                let (left, apart, step) = a.at(row, first);
+                let terms = Terms { a: left, row: apart, step, b: b.at(panel, first), pairs };
+                let at = (row - rows.start) * stride + j * PANEL;
+                let tile = Tile { sums: out[at..].as_mut_ptr(), stride, add: first > 0 };
+                #[expect(unsafe_code, reason = "tiles are read and written through pointers")]
+                // SAFETY: the asserts above keep `count` rows of `pairs` pairs of a, the panel's pairs of b and as
+                // many rows of 32 sums inside what a, b and `out` hold; `path` was found on this processor.
+                unsafe {
+                    path.tile(count, terms, tile);
+                }
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// Sums of the block that a thread is at.
+    static SUMS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Sums of some rows and all columns, for `f`: with them it gets how far rows lie apart.
+pub(crate) fn sums_in_block<R>(
+    (a, rows): (&Rows<'_>, Range<usize>),
+    b: &Columns,
+    depth: usize,
+    f: impl FnOnce(&mut [f32], usize) -> R,
+) -> R {
+    let stride = b.panels() * PANEL;
+    SUMS.with_borrow_mut(|all| {
+        let len = rows.len() * stride;
+        if all.len() < len {
+            all.resize(len, 0.0);
+        }
+        sums((a, rows), (b, 0..b.panels()), depth, &mut all[..len], stride);
+        f(&mut all[..len], stride)
+    })
+}
+
+/// A product block by block: `finish` gets the place of some sums, row and first column, and these.
+fn sums_of(
+    (a, b): (&Rows<'_>, &Columns),
+    depth: usize,
+    threads: Threads,
+    finish: impl Fn(usize, usize, &mut [f32]) + Sync,
+) {
+    let (rows, cols) = (a.rows(), b.cols());
+    let ([high, wide], across) = blocks(rows, cols, threads);
+    let block = |i: usize| {
+        let (row, col) = (i / across * high, i % across * wide);
+        let (high, wide) = (high.min(rows - row), wide.min(cols - col));
+        let panels = col / PANEL..(col + wide).div_ceil(PANEL);
+        let stride = panels.len() * PANEL;
+        SUMS.with_borrow_mut(|all| {
+            if all.len() < high * stride {
+                all.resize(high * stride, 0.0);
+            }
+            let all = &mut all[..high * stride];
+            sums((a, row..row + high), (b, panels), depth, all, stride);
+            for (i, sums) in all.chunks_exact_mut(stride).enumerate() {
+                finish(row + i, col, &mut sums[..wide]);
+            }
+        });
+    };
+    let count = rows.div_ceil(high) * across;
+    match threads {
+        Threads::All if count > 1 => (0..count).into_par_iter().with_max_len(1).for_each(block),
+        _ => (0..count).for_each(block),
+    }
+}
+
+/// Rows and columns of a block, and how many blocks lie side by side.
+fn blocks(rows: usize, cols: usize, threads: Threads) -> ([usize; 2], usize) {
+    let [mut high, mut wide] = BLOCK;
+    let count = |high: usize, wide: usize| rows.div_ceil(high) * cols.div_ceil(wide);
+    while threads == Threads::All && count(high, wide) < BLOCKS && wide > 2 * PANEL {
+        wide /= 2;
+    }
+    while threads == Threads::All && count(high, wide) < BLOCKS && high > 24 {
+        high /= 2;
+    }
+    ([high, wide], cols.div_ceil(wide).max(1))
+}
+
+/// A matrix that tasks write in parts.
+struct Shared<T> {
+    first: *mut T,
+    len: usize,
+}
+
+#[expect(unsafe_code, reason = "tasks write different parts of one matrix")]
+// SAFETY: only `Shared::part` gives access, and its callers ask for parts that do not overlap.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn new(all: &mut [T]) -> Self {
+        Self { first: all.as_mut_ptr(), len: all.len() }
+    }
+
+    /// # Safety
+    ///
+    /// No other part that is in use may overlap this one.
+    #[expect(unsafe_code, clippy::mut_from_ref, reason = "tasks write different parts of one matrix")]
+    unsafe fn part(&self, at: usize, len: usize) -> &mut [T] {
+        assert!(at + len <= self.len);
+        // SAFETY: inside the slice that this was made of, and the caller answers for the rest.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(at), len) }
+    }
+}
+
+/// `out = keep·out + scale·a·b` in float32, rows of `out` lying `stride` apart.
+pub(crate) fn matmul_wide(
+    (a, b): (&Rows<'_>, &Columns),
+    depth: usize,
+    out: &mut [f32],
+    stride: usize,
+    keep: bool,
+    scale: f32,
+    threads: Threads,
+) {
+    assert!(b.cols() <= stride);
+    let shared = Shared::new(out);
+    sums_of((a, b), depth, threads, |row, col, sums| {
+        #[expect(unsafe_code, reason = "tasks write different parts of one matrix")]
+        // SAFETY: `sums_of` hands out every place once.
+        let out = unsafe { shared.part(row * stride + col, sums.len()) };
+        simd(
+            #[inline(always)]
+            || match keep {
+                true => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum * scale),
+                false => out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum * scale),
+            },
+        );
+    });
+}
+
+/// `a·b + bias + residual`, each sum rounded once.
+pub(crate) fn matmul_brief(
+    a: Mat<'_, bf16>,
+    b: Mat<'_, bf16>,
+    bias: Option<&[f32]>,
+    residual: Option<&[bf16]>,
+) -> Vec<bf16> {
+    let (m, n, k) = (a.rows, b.cols, a.cols);
+    let mut out = zeros(m * n);
+    let shared = Shared::new(&mut out);
+    let (rows, columns) = (Rows::of(a, Threads::All), Columns::of(b, Threads::All));
+    sums_of((&rows, &columns), k, Threads::All, |row, col, sums| {
+        #[expect(unsafe_code, reason = "tasks write different parts of one matrix")]
+        // SAFETY: `sums_of` hands out every place once.
+        let out = unsafe { shared.part(row * n + col, sums.len()) };
+        simd(
+            #[inline(always)]
+            || {
+                if let Some(bias) = bias {
+                    sums.iter_mut().zip(&bias[col..]).for_each(|(sum, b)| *sum += *b);
+                }
+                if let Some(residual) = residual {
+                    let residual = &residual[row * n + col..];
+                    sums.iter_mut().zip(residual).for_each(|(sum, r)| *sum += widened(*r));
+                }
+                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = rounded(*sum));
+            },
+        );
+    });
+    out
+}

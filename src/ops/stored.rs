@@ -1,0 +1,218 @@
+//! Element types as they are stored and as they are computed with.
+//!
+//! bfloat16 is computed with in float32 (ruling R28). A task that goes over a few rows widens what it reads and rounds
+//! what it has written, both in the first-level cache; float32 and float64 are computed with where they lie.
+
+use candle_core::WithDType;
+use half::bf16;
+use rayon::prelude::*;
+
+use super::data::zeros;
+use super::linear::{Mat, Threads, matmul};
+use super::products::{Columns, Rows, matmul_wide};
+use super::real::{LANES, Real, dot, simd, total};
+
+/// float32, float64, or bfloat16.
+pub(crate) trait Stored: WithDType + Default + Send + Sync {
+    /// What it is computed with.
+    type Real: Real;
+
+    /// Shows elements to `f`.
+    fn loaded<R>(x: &[Self], f: impl FnOnce(&[Self::Real]) -> R) -> R;
+
+    /// Keeps what `f` writes, which is every element.
+    fn stored<R>(y: &mut [Self], f: impl FnOnce(&mut [Self::Real]) -> R) -> R;
+
+    /// As it is computed with.
+    fn widen(self) -> Self::Real;
+
+    /// As it is stored.
+    fn narrow(x: Self::Real) -> Self;
+
+    /// As they are stored.
+    fn kept(x: Vec<Self::Real>) -> Vec<Self>;
+
+    /// `out = keep·out + a·b`, rows of `out` lying `stride` apart.
+    fn matmul(a: Mat<'_, Self>, b: Mat<'_, Self>, out: &mut [Self::Real], stride: usize, keep: bool);
+
+    /// Σ x·w.
+    fn dot(x: &[Self::Real], w: &[Self]) -> Self::Real;
+}
+
+macro_rules! as_it_is {
+    ($T:ty) => {
+        impl Stored for $T {
+            type Real = Self;
+
+            #[inline(always)]
+            fn loaded<R>(x: &[Self], f: impl FnOnce(&[Self]) -> R) -> R {
+                f(x)
+            }
+
+            #[inline(always)]
+            fn stored<R>(y: &mut [Self], f: impl FnOnce(&mut [Self]) -> R) -> R {
+                f(y)
+            }
+
+            #[inline(always)]
+            fn widen(self) -> Self {
+                self
+            }
+
+            #[inline(always)]
+            fn narrow(x: Self) -> Self {
+                x
+            }
+
+            fn kept(x: Vec<Self>) -> Vec<Self> {
+                x
+            }
+
+            fn matmul(a: Mat<'_, Self>, b: Mat<'_, Self>, out: &mut [Self], stride: usize, keep: bool) {
+                matmul(a, b, out, stride, keep, 1.0, Threads::All);
+            }
+
+            #[inline(always)]
+            fn dot(x: &[Self], w: &[Self]) -> Self {
+                dot(x, w)
+            }
+        }
+    };
+}
+as_it_is!(f32);
+as_it_is!(f64);
+
+impl Stored for bf16 {
+    type Real = f32;
+
+    #[inline(always)]
+    fn loaded<R>(x: &[Self], f: impl FnOnce(&[f32]) -> R) -> R {
+        f(&widen(x))
+    }
+
+    #[inline(always)]
+    fn stored<R>(y: &mut [Self], f: impl FnOnce(&mut [f32]) -> R) -> R {
+        let mut wide = vec![0.0; y.len()];
+        let result = f(&mut wide);
+        round_into(y, &wide);
+        result
+    }
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        widened(self)
+    }
+
+    #[inline(always)]
+    fn narrow(x: f32) -> Self {
+        rounded(x)
+    }
+
+    fn kept(x: Vec<f32>) -> Vec<Self> {
+        let mut y = zeros(x.len());
+        y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| round_into(y, x));
+        y
+    }
+
+    fn matmul(a: Mat<'_, Self>, b: Mat<'_, Self>, out: &mut [f32], stride: usize, keep: bool) {
+        let (left, right) = (Rows::of(a, Threads::All), Columns::of(b, Threads::All));
+        matmul_wide((&left, &right), a.cols, out, stride, keep, 1.0, Threads::All);
+    }
+
+    /// In four times sixteen lanes, as in `real`.
+    #[inline(always)]
+    fn dot(x: &[f32], w: &[Self]) -> f32 {
+        const WIDE: usize = 4 * LANES;
+        let mut lanes = [0f32; WIDE];
+        let ((x_all, x_rest), (w_all, w_rest)) = (x.as_chunks::<WIDE>(), w.as_chunks::<WIDE>());
+        for (x, w) in x_all.iter().zip(w_all) {
+            for l in 0..WIDE {
+                lanes[l] = x[l].mul_add(widened(w[l]), lanes[l]);
+            }
+        }
+        let mut sum = [0f32; LANES];
+        for l in 0..LANES {
+            sum[l] = (lanes[l] + lanes[l + LANES]) + (lanes[l + 2 * LANES] + lanes[l + 3 * LANES]);
+        }
+        let mut rest = 0f32;
+        for (x, w) in x_rest.iter().zip(w_rest) {
+            rest = x.mul_add(widened(*w), rest);
+        }
+        total(sum) + rest
+    }
+}
+
+/// Elements rounded by one task.
+const BLOCK: usize = 64 * 1024;
+
+/// Runs `$body` with `$S` bound to the element type named by a `DType`, bfloat16 among them.
+macro_rules! dispatch_stored {
+    ($dtype:expr, $S:ident => $body:expr) => {
+        match $dtype {
+            candle_core::DType::BF16 => {
+                type $S = half::bf16;
+                $body
+            }
+            other => $crate::ops::dispatch_dtype!(other, $S => $body),
+        }
+    };
+}
+pub(crate) use dispatch_stored;
+
+/// The same number in float32.
+#[inline(always)]
+pub(crate) fn widened(x: bf16) -> f32 {
+    f32::from_bits(u32::from(x.to_bits()) << 16)
+}
+
+/// The nearest number in bfloat16, of two as near the even one.
+#[inline(always)]
+pub(crate) fn rounded(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    let kept = if x.is_nan() { bits | 0x40_0000 } else { nearest };
+    bf16::from_bits((kept >> 16) as u16)
+}
+
+/// The same numbers in float32.
+pub(crate) fn widen(x: &[bf16]) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    widen_into(&mut y, x);
+    y
+}
+
+/// Writes the same numbers in float32.
+pub(crate) fn widen_into(y: &mut [f32], x: &[bf16]) {
+    simd(
+        #[inline(always)]
+        || y.iter_mut().zip(x).for_each(|(y, x)| *y = widened(*x)),
+    );
+}
+
+/// Writes the nearest numbers in bfloat16.
+pub(crate) fn round_into(y: &mut [bf16], x: &[f32]) {
+    simd(
+        #[inline(always)]
+        || y.iter_mut().zip(x).for_each(|(y, x)| *y = rounded(*x)),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every upper half of a word, with a remainder below, at and above one half: as `half` rounds.
+    #[test]
+    fn rounding_is_to_the_nearest() {
+        for high in 0..=u16::MAX {
+            for low in [0u32, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
+                let x = f32::from_bits(u32::from(high) << 16 | low);
+                let (ours, theirs) = (rounded(x), bf16::from_f32(x));
+                assert!(ours.to_bits() == theirs.to_bits() || x.is_nan() && ours.is_nan(), "{x}: {ours} {theirs}");
+                if low == 0 && !x.is_nan() {
+                    assert_eq!(widened(ours).to_bits(), x.to_bits());
+                }
+            }
+        }
+    }
+}
