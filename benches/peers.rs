@@ -111,9 +111,10 @@ impl Side {
         Ok(self.ask(&self.calls.to_string())?.parse::<f64>()? / self.calls as f64)
     }
 
-    /// Bytes at the peak, whole and above what the runtime took.
-    fn memory(&mut self) -> Result<[f64; 2]> {
-        let line = self.ask("memory")?;
+    /// Bytes at the peak, whole and above what the runtime took; of ourselves, on a CPU, those on the heap during a unit
+    /// of work.
+    fn memory(&mut self, of_unit: bool) -> Result<[f64; 2]> {
+        let line = self.ask(if of_unit { "unit" } else { "memory" })?;
         let (baseline, peak) = line.split_once(' ').context("two numbers")?;
         let (baseline, peak): (f64, f64) = (baseline.parse()?, peak.parse()?);
         Ok([peak, peak - baseline])
@@ -134,7 +135,7 @@ fn main() -> Result<()> {
     let gpu = cases::device().is_asynchronous();
     let mut chosen = args.cases.clone();
     if chosen.is_empty() {
-        let kinds = ["train", "prefill", "generate", "wkv6", "ssd", "attention", "cross_entropy", "adamw"];
+        let kinds = ["train", "prefill", "generate", "wkv6", "ssd", "attention", "cross_entropy", "linear", "adamw"];
         chosen = kinds.iter().flat_map(|k| cases::names(k)).filter(|n| !n.contains("groundthink")).collect();
     }
     if args.list {
@@ -243,7 +244,7 @@ fn compare(args: &Args, ceilings: Option<[f64; 2]>, threads: &str, case: &str) -
         Ok(peer) => peer,
         Err(reason) => {
             let times = (0..args.rounds).map(|_| ours.seconds()).collect::<Result<Vec<_>>>()?;
-            let (time, m) = (median(times), ours.memory()?);
+            let (time, m) = (median(times), ours.memory(false)?);
             ours.stop()?;
             let memory = format!("{:.0} (+{:.0}) MB", mega(m[0]), mega(m[1]));
             let reached = reached(time);
@@ -265,7 +266,8 @@ fn compare(args: &Args, ceilings: Option<[f64; 2]>, threads: &str, case: &str) -
     }
     let mut ratios: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b / a).collect();
     ratios.sort_by(f64::total_cmp);
-    let (m, n) = (ours.memory()?, peer.memory()?);
+    let of_unit = args.against.is_some() && !current().is_asynchronous();
+    let (m, n) = (ours.memory(of_unit)?, peer.memory(of_unit)?);
     let name = if peer.name.is_empty() { "our GPT-2".to_owned() } else { peer.name.clone() };
     ours.stop()?;
     peer.stop()?;
@@ -315,6 +317,12 @@ fn serve(case: &str) -> Result<()> {
         let line = line?;
         if line == "memory" {
             println!("{baseline} {}", if gpu { peak } else { status("VmHWM:")? });
+            continue;
+        }
+        if line == "unit" {
+            let (done, peak) = device.peak_of(|| cases::timed(work, 1))?;
+            done?;
+            println!("0 {peak}");
             continue;
         }
         println!("{}", cases::timed(work, line.parse()?)?.as_secs_f64());

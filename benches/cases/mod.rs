@@ -93,7 +93,7 @@ const MODELS: [&str; 2] = ["gpt2", "groundthink"];
 pub type Work = Box<dyn FnMut() -> Result<()>>;
 
 /// Kinds of cases that are about an op, not a model.
-const OPS: [&str; 5] = ["wkv6", "ssd", "attention", "cross_entropy", "adamw"];
+const OPS: [&str; 6] = ["wkv6", "ssd", "attention", "cross_entropy", "linear", "adamw"];
 
 /// The names of every case of a kind (`train`, `prefill`, `generate`, an op) on the device that was chosen.
 pub fn names(kind: &str) -> Vec<String> {

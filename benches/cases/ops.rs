@@ -5,7 +5,8 @@ use candle_core::{DType, Device, Tensor};
 use v5gate::device::{Precision, current};
 use v5gate::models::{Config, GroundThinkConfig};
 use v5gate::ops::{
-    Gradients, SsdInputs, Tape, Var, Wkv6Inputs, causal_attention, linear_cross_entropy, ssd, wkv6,
+    Gradients, Layout, SsdInputs, Tape, Var, Wkv6Inputs, causal_attention, linear, linear_cross_entropy, ssd,
+    wkv6,
 };
 use v5gate::train::AdamW;
 
@@ -20,6 +21,7 @@ pub fn work(kind: &str, size: &Size) -> Result<Work> {
         "ssd" => ssd_pass(size),
         "attention" => attention_pass(size),
         "cross_entropy" => cross_entropy_pass(size),
+        "linear" => linear_pass(size),
         "adamw" => adamw_step(size),
         _ => bail!("no op {kind:?}"),
     }
@@ -150,6 +152,28 @@ fn cross_entropy_pass(size: &Size) -> Result<Work> {
     })?;
     let targets: Vec<u32> = (0..rows as u32).map(|i| bits(i) % vocab as u32).collect();
     forward_backward(inputs, &[], move |tape, v| Ok(linear_cross_entropy(tape, &v[0], &v[1], &targets)?))
+}
+
+/// The products of a block of GPT-2, one behind the other.
+fn linear_pass(size: &Size) -> Result<Work> {
+    let (rows, d) = (size.batch() * size.time, size.d_model);
+    let inputs = sets(|draw| {
+        let weight = |seed: u32, shape: [usize; 2]| draw.activations(seed, &shape, 0.05);
+        Ok(vec![
+            draw.activations(1, &[rows, d], 1.0)?,
+            weight(2, [d, d])?,
+            weight(3, [d, 4 * d])?,
+            weight(4, [4 * d, d])?,
+            weight(5, [d, 3 * d])?,
+        ])
+    })?;
+    forward_backward(inputs, &[rows, 3 * d], |tape, v| {
+        let mut x = v[0].clone();
+        for w in &v[1..] {
+            x = linear(tape, &x, w, None, Layout::InOut)?;
+        }
+        Ok(x)
+    })
 }
 
 /// Clipping and a step over GPT-2's parameters, the norm looked at.

@@ -60,6 +60,8 @@ fn of_op(kind: &str, size: &Size) -> Result<Least> {
         // Half of two products forward and of five backward, where the scores are made again; q, k, v to y; the
         // same, y and dy to dq, dk, dv.
         "attention" => (7.0 * rows * time * d, 12.0 * rows * d),
+        // 12 d² of weights: each product forward, and twice on the way back.
+        "linear" => (72.0 * rows * d * d, 2.0 * (19.0 * rows * d + 12.0 * d * d)),
         "cross_entropy" => (6.0 * rows * d * vocab, 2.0 * (rows + vocab) * d),
         "adamw" => {
             // p, m, v and g read, p, m, v written, g read once more for its norm: float32 always. And p rounded.

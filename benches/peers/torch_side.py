@@ -368,6 +368,20 @@ def cross_entropy(args, size):
     return fastest(args, candidates)
 
 
+def linear(args, size):
+    """The products of a block of GPT-2, one behind the other."""
+    rows, d = size["batch"] * size["time"], size["d_model"]
+    shapes = [(d, d), (d, 4 * d), (4 * d, d), (d, 3 * d)]
+
+    def run(x, *weights):
+        for w in weights:
+            x = x @ w
+        return x
+
+    inputs = sets(args, lambda: [torch.randn(*s).to(args.dtype) * 0.05 for s in [(rows, d), *shapes]])
+    return "matmul", passes(args, inputs, run)
+
+
 def adamw(args, size):
     """Clipping and a step over nanoGPT's parameters, the norm looked at."""
     model = nanogpt(args, size, size["time"])
@@ -459,7 +473,7 @@ def main():
         return answer(*ceilings(args))
     sys.path.insert(0, args.nanogpt)
     make = dict(train=train, prefill=prefill, generate=generate, wkv6=wkv6, ssd=ssd, attention=attention,
-                cross_entropy=cross_entropy, adamw=adamw)[kind]
+                cross_entropy=cross_entropy, linear=linear, adamw=adamw)[kind]
     try:
         baseline = start_runtime(args, kind)
         with contextlib.redirect_stdout(io.StringIO()):

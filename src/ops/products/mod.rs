@@ -25,7 +25,6 @@ use std::ops::Range;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::data::zeros;
 use super::linear::{Mat, Threads};
 use super::simd;
 use super::stored::{rounded, widened};
@@ -229,8 +228,8 @@ pub(crate) fn matmul_brief(
     residual: Option<&[bf16]>,
 ) -> Vec<bf16> {
     let (m, n, k) = (a.rows, b.cols, a.cols);
-    let mut out = zeros(m * n);
-    let shared = Shared::new(&mut out);
+    let mut all = Vec::with_capacity(m * n);
+    let shared = Shared::new(&mut all.spare_capacity_mut()[..m * n]);
     let (rows, columns) = (Rows::of(a, Threads::All), Columns::of(b, Threads::All));
     sums_of((&rows, &columns), k, Threads::All, |row, col, sums| {
         #[expect(unsafe_code, reason = "tasks write different parts of one matrix")]
@@ -246,9 +245,14 @@ pub(crate) fn matmul_brief(
                     let residual = &residual[row * n + col..];
                     sums.iter_mut().zip(residual).for_each(|(sum, r)| *sum += widened(*r));
                 }
-                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = rounded(*sum));
+                out.iter_mut().zip(sums).for_each(|(out, sum)| _ = out.write(rounded(*sum)));
             },
         );
     });
-    out
+    #[expect(unsafe_code, reason = "every sum was written: zeros first would be one more pass")]
+    // SAFETY: `sums_of` hands out every place of the m × n.
+    unsafe {
+        all.set_len(m * n);
+    }
+    all
 }
