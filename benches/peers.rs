@@ -135,7 +135,8 @@ fn main() -> Result<()> {
     let gpu = cases::device().is_asynchronous();
     let mut chosen = args.cases.clone();
     if chosen.is_empty() {
-        let kinds = ["train", "prefill", "generate", "wkv6", "ssd", "attention", "cross_entropy", "linear", "adamw"];
+        let kinds =
+            ["train", "prefill", "generate", "wkv6", "ssd", "attention", "cross_entropy", "linear", "adamw"];
         chosen = kinds.iter().flat_map(|k| cases::names(k)).filter(|n| !n.contains("groundthink")).collect();
     }
     if args.list {

@@ -13,8 +13,8 @@
 use candle_core::{D, DType, Result, Tensor, bail};
 
 use super::attention_blocks::{AttentionShape, backward, extend, forward, with_inputs};
-use super::case::like;
 use super::attention_brief as in_brief;
+use super::case::like;
 use super::data::{Data, is_brief, tensor};
 use super::stored::dispatch_stored;
 use super::{Case, Tape, Var, dispatch_dtype};

@@ -133,8 +133,7 @@ fn head_backward(
     let own = |all| &(all as &[bf16])[b * s.time * s.width + h * size..];
     let (y, dy) = (own(y), own(dy));
     let log_sums = &log_sums[b * s.time * s.heads + h..];
-    let [mut dq, mut dk, mut dv] =
-        [s.time, s.keys(), s.keys()].map(|rows| vec![0.0; rows * size]);
+    let [mut dq, mut dk, mut dv] = [s.time, s.keys(), s.keys()].map(|rows| vec![0.0; rows * size]);
     let (mut p, mut ds) = (Vec::new(), Vec::new());
     for rows in s.blocks() {
         let (n, count) = (head.seen(&rows), rows.len());

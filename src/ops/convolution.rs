@@ -59,7 +59,8 @@ fn convolve<T: Real>(x: &[T], w: &[T], bias: &[T], s: ConvolutionShape, y: &mut 
 fn forward<S: Stored>(x: [&Tensor; 4], s: ConvolutionShape) -> Result<(Vec<S>, Vec<S>)> {
     let (w, b) = (wide(x[1])?, wide(x[2])?);
     let [x, w, b, tail] = [Data::of(x[0])?, Data::of(&w)?, Data::of(&b)?, Data::of(x[3])?];
-    let (x, w, b, tail) = (x.get::<S>()?, by_tap(w.get::<S::Real>()?, s), b.get::<S::Real>()?, tail.get::<S>()?);
+    let (x, w, b, tail) =
+        (x.get::<S>()?, by_tap(w.get::<S::Real>()?, s), b.get::<S::Real>()?, tail.get::<S>()?);
     let mut y = vec![S::default(); x.len()];
     let tails: Vec<Vec<S>> = y
         .par_chunks_mut(s.time * s.channels)
@@ -86,7 +87,8 @@ fn backward<S: Stored>(x: [&Tensor; 4], dy: &Tensor, s: ConvolutionShape) -> Res
     let shapes = [x[0].dims(), x[1].dims(), x[2].dims()];
     let (w, b) = (wide(x[1])?, wide(x[2])?);
     let [x, w, b, tail] = [Data::of(x[0])?, Data::of(&w)?, Data::of(&b)?, Data::of(x[3])?];
-    let (x, w, b, tail) = (x.get::<S>()?, by_tap(w.get::<S::Real>()?, s), b.get::<S::Real>()?, tail.get::<S>()?);
+    let (x, w, b, tail) =
+        (x.get::<S>()?, by_tap(w.get::<S::Real>()?, s), b.get::<S::Real>()?, tail.get::<S>()?);
     let dyd = Data::of(dy)?;
     let dy = dyd.get::<S>()?;
     let (c, size) = (s.channels, s.time * s.channels);

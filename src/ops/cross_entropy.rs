@@ -17,10 +17,10 @@
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
+use super::cross_entropy_brief::{BriefHead, BriefLosses};
 use super::data::{Data, brief, is_brief, tensor};
 use super::linear::{Mat, Threads, append_product, matmul};
 use super::real::{exponentials, largest};
-use super::cross_entropy_brief::{BriefHead, BriefLosses};
 use super::{Case, Real, Tape, Var, dispatch_dtype, simd, to_vec_f64};
 use crate::launch;
 

@@ -56,8 +56,7 @@ impl BriefHead<'_> {
     pub(super) fn run(self, gradients: bool) -> BriefLosses {
         let (d, n, vocab) = (self.width, self.targets.len(), self.w.len() / self.width);
         let size = |n: usize| if gradients { n } else { 0 };
-        let mut all =
-            BriefLosses { losses: Vec::new(), dh: zeros(size(n * d)), dw: zeros(size(vocab * d)) };
+        let mut all = BriefLosses { losses: Vec::new(), dh: zeros(size(n * d)), dw: zeros(size(vocab * d)) };
         let mut e = zeros(size(vocab * n.min(TOKENS)));
         for (i, (h, targets)) in self.h.chunks(TOKENS * d).zip(self.targets.chunks(TOKENS)).enumerate() {
             let part = Part::new(Self { h, targets, ..self });
@@ -177,7 +176,14 @@ impl<'a> Part<'a> {
     }
 
     /// Makes `dh` of e W, and adds to `dw` or, at first, fills it.
-    fn gradients(&self, e: &[bf16], sums: &[f32], scale: f32, dh: &mut [f32], (dw, keep): (&mut [f32], bool)) {
+    fn gradients(
+        &self,
+        e: &[bf16],
+        sums: &[f32],
+        scale: f32,
+        dh: &mut [f32],
+        (dw, keep): (&mut [f32], bool),
+    ) {
         let BriefHead { h, w, targets, width: d } = self.head;
         let n = targets.len();
         // By how much the target's logit moves the loss: p − 1.

@@ -208,7 +208,10 @@ mod tests {
             for low in [0u32, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
                 let x = f32::from_bits(u32::from(high) << 16 | low);
                 let (ours, theirs) = (rounded(x), bf16::from_f32(x));
-                assert!(ours.to_bits() == theirs.to_bits() || x.is_nan() && ours.is_nan(), "{x}: {ours} {theirs}");
+                assert!(
+                    ours.to_bits() == theirs.to_bits() || x.is_nan() && ours.is_nan(),
+                    "{x}: {ours} {theirs}"
+                );
                 if low == 0 && !x.is_nan() {
                     assert_eq!(widened(ours).to_bits(), x.to_bits());
                 }

@@ -15,9 +15,9 @@ mod pack;
 mod path;
 mod portable;
 #[cfg(test)]
-mod tiles_without_amx;
-#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tiles_without_amx;
 
 use std::cell::RefCell;
 use std::ops::Range;

@@ -97,7 +97,8 @@ fn in_groups(a: Mat<'_, bf16>, pairs: usize, group: usize, threads: Threads) -> 
         let rows = g * group..a.rows.min((g + 1) * group);
         let column = |k: usize| &a.data[k * a.col_stride + rows.start..];
         // A vector is longer than a group: what it writes too far, the next pair overwrites.
-        let room = |p: usize| p + 1 < pairs && (2 * p + 1) * a.col_stride + rows.start + VECTOR <= a.data.len();
+        let room =
+            |p: usize| p + 1 < pairs && (2 * p + 1) * a.col_stride + rows.start + VECTOR <= a.data.len();
         simd(
             #[inline(always)]
             || {

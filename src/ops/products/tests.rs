@@ -46,8 +46,17 @@ fn exact(a: Mat<'_, bf16>, b: Mat<'_, bf16>) -> Vec<(f64, f64)> {
     (0..a.rows).flat_map(|i| (0..b.cols).map(move |j| (i, j))).map(sum).collect()
 }
 
-const SHAPES: [[usize; 3]; 9] =
-    [[1, 1, 1], [2, 33, 7], [12, 32, 64], [13, 31, 63], [100, 70, 257], [33, 300, 32], [5, 64, 1025], [97, 257, 2050], [3, 2, 0]];
+const SHAPES: [[usize; 3]; 9] = [
+    [1, 1, 1],
+    [2, 33, 7],
+    [12, 32, 64],
+    [13, 31, 63],
+    [100, 70, 257],
+    [33, 300, 32],
+    [5, 64, 1025],
+    [97, 257, 2050],
+    [3, 2, 0],
+];
 
 /// A float32 sum of n terms in any order is off by at most n·2⁻²⁴ of the sum of their sizes, to first order.
 #[test]
@@ -61,7 +70,10 @@ fn products_are_sums_of_products_on_every_path() {
                 assert_eq!(got, product(path, a, b, Threads::This), "{path:?} {m} {n} {k}: threads");
                 for (x, (sum, size)) in got.iter().zip(exact(a, b)) {
                     let allowed = (k as f64 + 1.0) * 2f64.powi(-24) * size;
-                    assert!((f64::from(*x) - sum).abs() <= allowed, "{path:?} {m} {n} {k}: {x}, expected {sum}");
+                    assert!(
+                        (f64::from(*x) - sum).abs() <= allowed,
+                        "{path:?} {m} {n} {k}: {x}, expected {sum}"
+                    );
                 }
             }
         }

@@ -2,7 +2,10 @@
 //! architecture's manual defines it (Intel 64 and IA-32 Software Developer's Manual, volume 2: LDTILECFG, TILELOADD,
 //! TILESTORED, TILEZERO, TDPBF16PS), so that `amx.rs` is tested instruction by instruction. Shares nothing with it.
 
-#![cfg_attr(not(all(target_arch = "x86_64", target_os = "linux")), expect(dead_code, reason = "no tiles there"))]
+#![cfg_attr(
+    not(all(target_arch = "x86_64", target_os = "linux")),
+    expect(dead_code, reason = "no tiles there")
+)]
 
 use std::cell::RefCell;
 
@@ -77,9 +80,22 @@ mod handler {
 
     /// Where Linux keeps a register, by its number in instructions.
     const REGISTER: [i32; 16] = [
-        libc::REG_RAX, libc::REG_RCX, libc::REG_RDX, libc::REG_RBX, libc::REG_RSP, libc::REG_RBP, libc::REG_RSI,
-        libc::REG_RDI, libc::REG_R8, libc::REG_R9, libc::REG_R10, libc::REG_R11, libc::REG_R12, libc::REG_R13,
-        libc::REG_R14, libc::REG_R15,
+        libc::REG_RAX,
+        libc::REG_RCX,
+        libc::REG_RDX,
+        libc::REG_RBX,
+        libc::REG_RSP,
+        libc::REG_RBP,
+        libc::REG_RSI,
+        libc::REG_RDI,
+        libc::REG_R8,
+        libc::REG_R9,
+        libc::REG_R10,
+        libc::REG_R11,
+        libc::REG_R12,
+        libc::REG_R13,
+        libc::REG_R14,
+        libc::REG_R15,
     ];
 
     extern "C" fn handle(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
@@ -169,7 +185,8 @@ mod handler {
                 *data = [[0; 64]; 16];
                 for (i, row) in data.iter_mut().enumerate().take(*rows) {
                     // SAFETY: the caller's rows.
-                    let from = unsafe { std::slice::from_raw_parts((at + i * stride) as *const u8, *row_bytes) };
+                    let from =
+                        unsafe { std::slice::from_raw_parts((at + i * stride) as *const u8, *row_bytes) };
                     row[..*row_bytes].copy_from_slice(from);
                 }
             }
@@ -177,7 +194,8 @@ mod handler {
                 let TileRegister { rows, row_bytes, data } = &registers[tile];
                 for (i, row) in data.iter().enumerate().take(*rows) {
                     // SAFETY: the caller's rows.
-                    let to = unsafe { std::slice::from_raw_parts_mut((at + i * stride) as *mut u8, *row_bytes) };
+                    let to =
+                        unsafe { std::slice::from_raw_parts_mut((at + i * stride) as *mut u8, *row_bytes) };
                     to.copy_from_slice(&row[..*row_bytes]);
                 }
             }
@@ -191,10 +209,6 @@ mod handler {
 /// Whether tile instructions are made here from now on.
 pub(super) fn stand_in() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    {
-        handler::install();
-        return true;
-    }
-    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-    false
+    handler::install();
+    cfg!(all(target_arch = "x86_64", target_os = "linux"))
 }
