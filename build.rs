@@ -17,6 +17,7 @@ const TRAINING: &[&str] = &[
     "src/device.rs",
     "src/launch",
     "src/ops",
+    "src/products",
     "src/models",
     "src/train",
     "src/scale.rs",

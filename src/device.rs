@@ -9,7 +9,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::heap;
-use crate::ops::{ProductPath, product_path};
+use crate::products::{Path, path};
 
 /// The arithmetic of the forward and backward pass. Parameters, moments, sums and recurrent states are float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ impl Precision {
     pub fn on(self, compute: &Compute) -> Self {
         match (self, compute.kernels) {
             (Self::Native, true) => Self::Bfloat16,
-            (Self::Native, false) if product_path() != ProductPath::Portable => Self::Bfloat16,
+            (Self::Native, false) if path() != Path::Portable => Self::Bfloat16,
             (Self::Native, false) => Self::Float32,
             (other, _) => other,
         }
@@ -115,7 +115,7 @@ fn cpu() -> Compute {
 fn instruction_set() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
-        if product_path() == ProductPath::Amx {
+        if path() == Path::Amx {
             return "cpu x86-64 amx";
         }
         if std::arch::is_x86_feature_detected!("avx512f") {
@@ -148,6 +148,16 @@ impl Compute {
     /// Its name in provenances.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What of it decides a training's result in this precision. On CPUs that is the same whatever their instruction
+    /// set, but for products of bfloat16 in tiles.
+    pub fn identity(&self, precision: Precision) -> &str {
+        match (self.kernels, precision.on(self)) {
+            (true, _) => &self.name,
+            (false, Precision::Bfloat16) => path().sums(),
+            _ => "cpu",
+        }
     }
 
     /// Whether ops go to kernels.

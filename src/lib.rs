@@ -8,16 +8,17 @@
 //!
 //! 1. [`data`]: text, tokenizers, batches in an order that is drawn once; generated conversations and published sets.
 //! 2. [`launch`]: host code that starts the kernels of `kernels/*.cu`, on a GPU or in the emulator.
-//! 3. [`device`]: which device computes, and in which precision.
-//! 4. [`ops`]: differentiable tensor functions, each with a slow reference.
-//! 5. [`models`]: GPT-2, RWKV-6, Mamba-2 and GroundThink behind one trait.
-//! 6. [`train`]: recipe, optimizer, trainer, checkpoints.
-//! 7. [`probes`]: what is measured of a trained model; no probe knows a threshold.
-//! 8. [`protocol`]: which models, scales, seeds, data and recipe are to be collected.
-//! 9. [`referee`]: models, gradients and scores a second time in float64, sharing only readers of files.
-//! 10. [`collect`]: from a protocol to a ledger; the only code that makes a measurement.
-//! 11. [`fleet`]: the same on many machines: its tasks, what they cost, and what engines read.
-//! 12. [`evaluate`]: the same questions put to one checkpoint.
+//! 3. [`products`]: matrices of bfloat16 multiplied on a CPU.
+//! 4. [`device`]: which device computes, and in which precision.
+//! 5. [`ops`]: differentiable tensor functions, each with a slow reference.
+//! 6. [`models`]: GPT-2, RWKV-6, Mamba-2 and GroundThink behind one trait.
+//! 7. [`train`]: recipe, optimizer, trainer, checkpoints.
+//! 8. [`probes`]: what is measured of a trained model; no probe knows a threshold.
+//! 9. [`protocol`]: which models, scales, seeds, data and recipe are to be collected.
+//! 10. [`referee`]: models, gradients and scores a second time in float64, sharing only readers of files.
+//! 11. [`collect`]: from a protocol to a ledger; the only code that makes a measurement.
+//! 12. [`fleet`]: the same on many machines: its tasks, what they cost, and what engines read.
+//! 13. [`evaluate`]: the same questions put to one checkpoint.
 //!
 //! At the waist, plain numbers:
 //!
@@ -73,6 +74,7 @@ pub mod heap;
 pub mod launch;
 pub mod models;
 pub mod ops;
+pub mod products;
 pub mod probes;
 pub mod progress;
 pub mod protocol;

@@ -5,9 +5,11 @@ use std::ops::Range;
 use candle_core::{Result, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::data::{Data, ROWS, zeros};
-use super::linear::{Mat, Threads, append_product, matmul};
-use super::real::{Real, dot, exponentials, largest, simd};
+use super::data::{Data, ROWS};
+use super::matmul::{append_product, matmul};
+use super::real::{Real, dot, exponentials, largest};
+use super::simd;
+use crate::products::{Mat, Threads, zeros};
 
 /// Queries per block.
 pub(super) const QUERIES: usize = 64;

@@ -7,10 +7,10 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::attention_blocks::{AttentionHead, AttentionSlices, QUERIES, gathered, soften};
-use super::linear::{Mat, Threads};
-use super::products::{Columns, Rows, matmul_wide};
-use super::real::{Real, simd};
-use super::stored::{Stored, round_into, rounded, widen, widened};
+use super::real::Real;
+use super::simd;
+use super::stored::Stored;
+use crate::products::{Columns, Mat, Rows, Threads, matmul_wide, round_into, rounded, widen, widened};
 
 type Inputs<'a> = AttentionSlices<'a, bf16>;
 

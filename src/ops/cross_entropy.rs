@@ -18,11 +18,12 @@ use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::cross_entropy_brief::{BriefHead, BriefLosses};
-use super::data::{Data, brief, is_brief, tensor};
-use super::linear::{Mat, Threads, append_product, matmul};
+use super::data::{Data, brief, by_rows, is_brief, tensor};
+use super::matmul::{append_product, matmul};
 use super::real::{exponentials, largest};
 use super::{Case, Real, Tape, Var, dispatch_dtype, simd, to_vec_f64};
 use crate::launch;
+use crate::products::{Mat, Threads};
 
 /// Tokens whose e is kept at a time.
 const TOKENS: usize = 512;
@@ -171,20 +172,6 @@ impl<T: Real> LossPart<'_, T> {
             );
         });
     }
-}
-
-/// Runs `f` on every row of a matrix.
-pub(super) fn by_rows<T: Real>(x: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    x.par_chunks_mut(ROWS * width).enumerate().for_each(|(block, x)| {
-        simd(
-            #[inline(always)]
-            || {
-                for (i, row) in x.chunks_exact_mut(width).enumerate() {
-                    f(block * ROWS + i, row);
-                }
-            },
-        );
-    });
 }
 
 /// Rows, width and vocabulary that fit together.

@@ -9,12 +9,13 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::cross_entropy::by_rows;
-use super::data::zeros;
-use super::linear::{Mat, Threads};
-use super::products::{Columns, Rows, matmul_wide, sums_in_block};
-use super::real::{Real, dot, simd};
-use super::stored::{Stored, rounded, widen};
+use super::data::by_rows;
+use super::real::{Real, dot};
+use super::simd;
+use super::stored::Stored;
+use crate::products::{
+    Columns, Mat, Rows, Threads, matmul_wide, rounded, sums_in_block, widen, zeros,
+};
 
 /// Tokens whose e is kept at a time.
 const TOKENS: usize = 512;
@@ -43,7 +44,7 @@ pub(super) struct BriefHead<'a> {
 }
 
 /// A few tokens on their way through the vocabulary.
-struct Part<'a> {
+struct LossTokens<'a> {
     head: BriefHead<'a>,
     rows: Rows<'a>,
     columns: Columns,
@@ -59,7 +60,7 @@ impl BriefHead<'_> {
         let mut all = BriefLosses { losses: Vec::new(), dh: zeros(size(n * d)), dw: zeros(size(vocab * d)) };
         let mut e = zeros(size(vocab * n.min(TOKENS)));
         for (i, (h, targets)) in self.h.chunks(TOKENS * d).zip(self.targets.chunks(TOKENS)).enumerate() {
-            let part = Part::new(Self { h, targets, ..self });
+            let part = LossTokens::new(Self { h, targets, ..self });
             let scale = 1.0 / n as f32;
             let dh = gradients.then(|| &mut all.dh[i * TOKENS * d..][..h.len()]);
             let e = &mut e[..size(vocab * targets.len())];
@@ -74,7 +75,7 @@ impl BriefHead<'_> {
     }
 }
 
-impl<'a> Part<'a> {
+impl<'a> LossTokens<'a> {
     fn new(head: BriefHead<'a>) -> Self {
         let BriefHead { h, w, targets, width: d } = head;
         let (n, vocab) = (targets.len(), w.len() / d);

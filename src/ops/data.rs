@@ -8,15 +8,14 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Storage
 use half::bf16;
 use rayon::prelude::*;
 
-use super::real::{Real, dispatch_dtype, simd};
-use super::stored::{self, Stored, widen_into};
+use super::real::{Real, dispatch_dtype};
+use super::simd;
+use super::stored::Stored;
 use crate::launch;
+use crate::products::{self, BLOCK, widen_into, zeros};
 
 /// Rows handled by one task. Fixed, so that partial sums do not depend on the number of threads.
 pub(crate) const ROWS: usize = 64;
-
-/// Elements widened or rounded by one task.
-const BLOCK: usize = 64 * 1024;
 
 /// A read lock on a contiguous CPU tensor.
 pub struct Data<'a> {
@@ -84,22 +83,6 @@ pub(crate) fn tensor<T: WithDType>(data: Vec<T>, shape: &[usize]) -> Result<Tens
     Tensor::from_vec(data, shape, &Device::Cpu)
 }
 
-/// As many zeros. Large ones are written by all threads: a gradient of the head is fifty megabytes.
-pub(super) fn zeros<T: Copy + Default + Send>(n: usize) -> Vec<T> {
-    if n < BLOCK {
-        return vec![T::default(); n];
-    }
-    let mut all = Vec::with_capacity(n);
-    let room = &mut all.spare_capacity_mut()[..n];
-    room.par_chunks_mut(BLOCK).for_each(|part| part.fill(std::mem::MaybeUninit::new(T::default())));
-    #[expect(unsafe_code, reason = "every element was written, by several threads")]
-    // SAFETY: all n elements of `room` were written.
-    unsafe {
-        all.set_len(n);
-    }
-    all
-}
-
 /// Whether values are stored in bfloat16 and no kernel computes with them (ruling R28). An op then computes in float32
 /// and rounds where a kernel stores.
 pub(super) fn is_brief(x: &Tensor) -> bool {
@@ -125,7 +108,7 @@ pub(super) fn brief(x: &Tensor) -> Result<Tensor> {
     let data = Data::of(&x)?;
     let from = data.get::<f32>()?;
     let mut y = zeros(from.len());
-    y.par_chunks_mut(BLOCK).zip(from.par_chunks(BLOCK)).for_each(|(y, x)| stored::round_into(y, x));
+    y.par_chunks_mut(BLOCK).zip(from.par_chunks(BLOCK)).for_each(|(y, x)| products::round_into(y, x));
     tensor(y, x.dims())
 }
 
@@ -297,6 +280,23 @@ pub(crate) fn column_sums<S: Stored>(x: &[S], cols: usize) -> Vec<S::Real> {
     sum_in_order(&partial, cols)
 }
 
+/// Rows of a task of [`by_rows`].
+const FEW_ROWS: usize = 16;
+
+/// Runs `f` on every row of a matrix.
+pub(super) fn by_rows<T: Real>(x: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    x.par_chunks_mut(FEW_ROWS * width).enumerate().for_each(|(block, x)| {
+        simd(
+            #[inline(always)]
+            || {
+                for (i, row) in x.chunks_exact_mut(width).enumerate() {
+                    f(block * FEW_ROWS + i, row);
+                }
+            },
+        );
+    });
+}
+
 struct RoundInto;
 
 impl InplaceOp2 for RoundInto {
@@ -311,7 +311,7 @@ impl InplaceOp2 for RoundInto {
         let (to, from) = (&mut to[l1.start_offset()..], &from[l2.start_offset()..]);
         let n = l1.shape().elem_count();
         let blocks = to[..n].par_chunks_mut(BLOCK).zip(from[..n].par_chunks(BLOCK));
-        blocks.for_each(|(to, x)| stored::round_into(to, x));
+        blocks.for_each(|(to, x)| products::round_into(to, x));
         Ok(())
     }
 }

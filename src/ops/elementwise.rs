@@ -3,10 +3,11 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::data::{Data, ROWS, column_sums, rows_cols, tensor, wide, zeros};
+use super::data::{Data, ROWS, column_sums, rows_cols, tensor, wide};
 use super::stored::{Stored, dispatch_stored};
 use super::{Case, Real, Tape, Var, simd};
 use crate::launch::{elementwise as launch, runs_on_kernels};
+use crate::products::zeros;
 
 /// Elements handled by one task.
 const BLOCK: usize = 16 * 1024;

@@ -3,10 +3,9 @@
 use candle_core::{Result, Tensor, bail};
 use half::bf16;
 
-use super::data::{Data, column_sums, rows_cols, tensor, wide, zeros};
-use super::linear::{Layout, Mat, Threads, oriented, row_product};
-use super::products::{Columns, Rows, matmul_brief, matmul_wide};
-use super::stored::{rounded, widen, widened};
+use super::data::{Data, column_sums, rows_cols, tensor, wide};
+use super::weights::{Layout, oriented, row_product};
+use crate::products::{Columns, Mat, Rows, Threads, matmul_brief, matmul_wide, rounded, widen, widened, zeros};
 
 pub(super) fn forward(
     x: &Tensor,

@@ -15,12 +15,13 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::data::{Data, ROWS, rows_cols, sum_in_order, tensor, wide, zeros};
+use super::data::{Data, ROWS, rows_cols, sum_in_order, tensor, wide};
 use super::elementwise::zip;
 use super::real::total;
 use super::stored::{Stored, dispatch_stored};
 use super::{Case, Real, Tape, Var, simd};
 use crate::launch::{self, elementwise};
+use crate::products::zeros;
 
 #[derive(Clone, Copy)]
 struct NormShape {

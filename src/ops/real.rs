@@ -173,14 +173,6 @@ pub(crate) fn exponentials<T: Real>(x: &mut [T], shift: T) -> T {
     total(lanes)
 }
 
-/// Runs `f` compiled for the widest vectors this processor has; `f` has to be inlined, or it is
-/// compiled for the narrowest: `simd(#[inline(always)] || ...)`. Only the instruction set differs: the
-/// order of operations is the source's, so results are the same on every processor.
-#[inline(always)]
-pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
-}
-
 /// Runs `$body` with `$T` bound to the element type named by a `DType`.
 macro_rules! dispatch_dtype {
     ($dtype:expr, $T:ident => $body:expr) => {

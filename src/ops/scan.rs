@@ -11,7 +11,8 @@
 use candle_core::Result;
 use rayon::prelude::*;
 
-use super::real::{Real, simd};
+use super::real::Real;
+use super::simd;
 
 /// Lanes of a panel: two vector registers of float32 where they are widest.
 const PANEL: usize = 32;

@@ -7,10 +7,11 @@ use candle_core::WithDType;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::data::zeros;
-use super::linear::{Mat, Threads, matmul};
-use super::products::{Columns, Rows, matmul_wide};
-use super::real::{LANES, Real, dot, simd, total};
+use super::matmul::matmul;
+use super::real::{LANES, Real, dot, total};
+use crate::products::{
+    BLOCK, Columns, Mat, Rows, Threads, matmul_wide, round_into, rounded, widen, widened, zeros,
+};
 
 /// float32, float64, or bfloat16.
 pub(crate) trait Stored: WithDType + Default + Send + Sync {
@@ -142,9 +143,6 @@ impl Stored for bf16 {
     }
 }
 
-/// Elements rounded by one task.
-const BLOCK: usize = 64 * 1024;
-
 /// Runs `$body` with `$S` bound to the element type named by a `DType`, bfloat16 among them.
 macro_rules! dispatch_stored {
     ($dtype:expr, $S:ident => $body:expr) => {
@@ -158,64 +156,3 @@ macro_rules! dispatch_stored {
     };
 }
 pub(crate) use dispatch_stored;
-
-/// The same number in float32.
-#[inline(always)]
-pub(crate) fn widened(x: bf16) -> f32 {
-    f32::from_bits(u32::from(x.to_bits()) << 16)
-}
-
-/// The nearest number in bfloat16, of two as near the even one.
-#[inline(always)]
-pub(crate) fn rounded(x: f32) -> bf16 {
-    let bits = x.to_bits();
-    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-    let kept = if x.is_nan() { bits | 0x40_0000 } else { nearest };
-    bf16::from_bits((kept >> 16) as u16)
-}
-
-/// The same numbers in float32.
-pub(crate) fn widen(x: &[bf16]) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
-    widen_into(&mut y, x);
-    y
-}
-
-/// Writes the same numbers in float32.
-pub(crate) fn widen_into(y: &mut [f32], x: &[bf16]) {
-    simd(
-        #[inline(always)]
-        || y.iter_mut().zip(x).for_each(|(y, x)| *y = widened(*x)),
-    );
-}
-
-/// Writes the nearest numbers in bfloat16.
-pub(crate) fn round_into(y: &mut [bf16], x: &[f32]) {
-    simd(
-        #[inline(always)]
-        || y.iter_mut().zip(x).for_each(|(y, x)| *y = rounded(*x)),
-    );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every upper half of a word, with a remainder below, at and above one half: as `half` rounds.
-    #[test]
-    fn rounding_is_to_the_nearest() {
-        for high in 0..=u16::MAX {
-            for low in [0u32, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
-                let x = f32::from_bits(u32::from(high) << 16 | low);
-                let (ours, theirs) = (rounded(x), bf16::from_f32(x));
-                assert!(
-                    ours.to_bits() == theirs.to_bits() || x.is_nan() && ours.is_nan(),
-                    "{x}: {ours} {theirs}"
-                );
-                if low == 0 && !x.is_nan() {
-                    assert_eq!(widened(ours).to_bits(), x.to_bits());
-                }
-            }
-        }
-    }
-}

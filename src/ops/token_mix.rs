@@ -14,11 +14,11 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::case::like;
-use super::data::{Data, ROWS, column_sums, rows_cols, tensor, wide, zeros};
-use super::linear::Mat;
+use super::data::{Data, ROWS, column_sums, rows_cols, tensor, wide};
 use super::stored::{Stored, dispatch_stored};
 use super::{Case, Real, Tape, Var, simd};
 use crate::launch::{self, runs_on_kernels, token_mix::MixGradients};
+use crate::products::{Mat, zeros};
 
 fn shift<S: Stored>(x: &Tensor, tail: &Tensor) -> Result<Tensor> {
     let (rows, d) = rows_cols(x);

@@ -19,7 +19,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::device::Compute;
 use crate::files::sha256;
 use crate::models::{Config, LanguageModel};
-use crate::ops::{Consumed, Gradients, Tape, linear_cross_entropy, on_worker, product_path};
+use crate::ops::{Consumed, Gradients, Tape, linear_cross_entropy, on_worker};
 
 /// Why a training could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +74,7 @@ impl TrainJob<'_> {
     /// Digest of everything that decides the result, the code and what computes included.
     pub fn identity(&self) -> String {
         let precision = self.recipe.precision.name(self.compute);
-        // On CPUs the result is the same whatever their instruction set, but for products in tiles.
-        let on = match (self.compute.is_asynchronous(), precision) {
-            (true, _) => self.compute.name(),
-            (false, "bfloat16") => product_path().sums(),
-            (false, _) => "cpu",
-        };
+        let on = self.compute.identity(self.recipe.precision);
         let config = serde_json::to_string(&self.config).unwrap_or_default();
         let parts = [
             env!("V5_TRAIN_REVISION").to_owned(),

@@ -11,6 +11,8 @@
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod brief;
+mod matrix;
 mod pack;
 mod path;
 mod portable;
@@ -25,9 +27,8 @@ use std::ops::Range;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::linear::{Mat, Threads};
-use super::simd;
-use super::stored::{rounded, widened};
+pub(crate) use brief::{BLOCK, round_into, rounded, simd, widen, widen_into, widened, zeros};
+pub(crate) use matrix::{Mat, Threads};
 pub(crate) use pack::{Columns, Rows};
 pub(crate) use path::{Path, path};
 
@@ -38,7 +39,7 @@ const PANEL: usize = 32;
 const DEPTH: usize = 1024;
 
 /// Rows and columns of a block, unless that makes too few blocks.
-const BLOCK: [usize; 2] = [96, 256];
+const BLOCK_SIDES: [usize; 2] = [96, 256];
 
 /// The fewest blocks that keep some threads equally busy.
 const BLOCKS: usize = 16;
@@ -157,7 +158,7 @@ fn sums_of(
 
 /// Rows and columns of a block, and how many blocks lie side by side.
 fn blocks(rows: usize, cols: usize, threads: Threads) -> ([usize; 2], usize) {
-    let [mut high, mut wide] = BLOCK;
+    let [mut high, mut wide] = BLOCK_SIDES;
     let count = |high: usize, wide: usize| rows.div_ceil(high) * cols.div_ceil(wide);
     while threads == Threads::All && count(high, wide) < BLOCKS && wide > 2 * PANEL {
         wide /= 2;

@@ -1,7 +1,6 @@
 //! The same tiles by whatever vectors there are.
 
-use super::super::simd;
-use super::{PANEL, Terms, Tile};
+use super::{PANEL, Terms, Tile, simd};
 
 /// Columns and rows whose sums fit the registers of common processors.
 const COLS: usize = 16;

@@ -3,10 +3,7 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::super::data::zeros;
-use super::super::linear::{Mat, Threads};
-use super::super::simd;
-use super::PANEL;
+use super::{Mat, PANEL, Threads, simd, zeros};
 use super::path::{Path, path};
 
 /// The left operand.
