@@ -13,9 +13,7 @@ use super::data::by_rows;
 use super::real::{Real, dot};
 use super::simd;
 use super::stored::Stored;
-use crate::products::{
-    Columns, Mat, Rows, Threads, matmul_wide, rounded, sums_in_block, widen, zeros,
-};
+use crate::products::{Columns, Mat, Rows, Threads, matmul_wide, rounded, sums_in_block, widen, zeros};
 
 /// Tokens whose e is kept at a time.
 const TOKENS: usize = 512;

@@ -5,7 +5,9 @@ use half::bf16;
 
 use super::data::{Data, column_sums, rows_cols, tensor, wide};
 use super::weights::{Layout, oriented, row_product};
-use crate::products::{Columns, Mat, Rows, Threads, matmul_brief, matmul_wide, rounded, widen, widened, zeros};
+use crate::products::{
+    Columns, Mat, Rows, Threads, matmul_brief, matmul_wide, rounded, widen, widened, zeros,
+};
 
 pub(super) fn forward(
     x: &Tensor,

@@ -53,6 +53,7 @@ mod wkv6;
 mod wkv6_head;
 
 pub use crate::launch::Pointwise;
+pub(crate) use crate::products::simd;
 pub use attention::causal_attention;
 pub use case::{Case, Normal, OpSpec};
 pub use convolution::causal_conv_silu;
@@ -65,7 +66,6 @@ pub use fusion::gated_fusion;
 pub use linear::{linear, linear_onto};
 pub use norm::{gated_rms_norm, group_norm_gate, layer_norm, rms_norm};
 pub use real::Real;
-pub(crate) use crate::products::simd;
 pub(crate) use real::dispatch_dtype;
 pub use row::{FusionInputs, Normed, gelu_of_fusion, linear_of_norm};
 pub use row_mix::{MixProducts, ShiftedRows, mix_products, shifted_rows};

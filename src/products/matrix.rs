@@ -43,4 +43,3 @@ pub(crate) enum Threads {
     /// The calling one: the others have products of their own.
     This,
 }
-

@@ -3,8 +3,8 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{Mat, PANEL, Threads, simd, zeros};
 use super::path::{Path, path};
+use super::{Mat, PANEL, Threads, simd, zeros};
 
 /// The left operand.
 pub(crate) struct Rows<'a> {

@@ -8,8 +8,8 @@ use v5gate::models::MODELS;
 
 /// Above the waist, in order: a module names those before it, and the waist.
 const ABOVE: &[&str] = &[
-    "data", "launch", "products", "device", "ops", "models", "train", "probes", "protocol", "referee", "collect",
-    "fleet", "evaluate",
+    "data", "launch", "products", "device", "ops", "models", "train", "probes", "protocol", "referee",
+    "collect", "fleet", "evaluate",
 ];
 /// Plain numbers, in order.
 const WAIST: &[&str] = &["statistics", "scale", "evidence"];
