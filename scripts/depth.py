@@ -1,6 +1,6 @@
 """Figures of docs/depth.md, as SVG, from docs/depth.json.
 
-python3 scripts/depth.py FOLDER   reads what `cargo bench --bench depth` printed (FOLDER/*.jsonl) into docs/depth.json
+python3 scripts/depth.py FOLDER   adds what `cargo bench --bench depth` printed (FOLDER/*.jsonl) to docs/depth.json
 python3 scripts/depth.py          draws docs/depth-*.svg
 """
 import json
@@ -23,6 +23,11 @@ CONVERSATIONS = {
     "mamba5-lr4e-3-b2.999-s1": "Mamba-2 alone, β₂ 0.999",
     "rwkv2-lr4e-3-b2.999-s1": "RWKV-6 alone, β₂ 0.999",
 }
+LONGER = {
+    f"{model}-8M-b2.999-s{seed}": f"{label}, seed {seed}"
+    for model, label in (("gt2", "2 blocks"), ("mamba5", "Mamba-2"), ("rwkv2", "RWKV-6"))
+    for seed in (1, 2, 3, 4, 5, 6)
+}
 MQAR = {
     f"mqB-{model}-lr4e-3-b.{beta}-s1": f"{label}, β₂ 0.{beta}"
     for beta in ("95", "999")
@@ -32,6 +37,8 @@ FIGURES = [
     ("depth-loss", "valid", "Conversations: held-out loss", "nats per token", (0.7, 1.2), [(0.80, "")], CONVERSATIONS),
     ("depth-recalled", "recalled", "Conversations: what having read a value is worth", "nats per value",
      (0, 1.25), [(0.5, "tokens to recall")], CONVERSATIONS),
+    ("depth-longer", "recalled", "Conversations, 8 million tokens: what having read a value is worth", "nats per value",
+     (0, 2.75), [(0.5, "tokens to recall"), (1.386, "ln 16 / 2")], LONGER),
     ("depth-mqar", "share", "Associative recall, seed 1", "questions answered", (0, 1), [(0.5, "")], MQAR),
 ]
 
@@ -45,6 +52,9 @@ def collect(folder):
         rows = [[round(look[k], 3) for k in keys] for look in thin(looks, keys)]
         args = lines[0]["args"]
         runs.append({"name": path.stem, "args": args, "parameters": lines[0]["parameters"], "keys": keys, "rows": rows})
+    new = {run["name"] for run in runs}
+    runs += [run for run in json.loads((DOCS / "depth.json").read_text()) if run["name"] not in new]
+    runs.sort(key=lambda run: run["name"])
     text = ",\n".join(json.dumps(run, separators=(",", ":")) for run in runs)
     (DOCS / "depth.json").write_text(f"[\n{text}\n]\n")
 
@@ -109,8 +119,11 @@ def draw():
     for name, y, title, ylabel, ylim, lines, wanted in FIGURES:
         shown = [(label, runs[run]) for run, label in wanted.items() if run in runs]
         of = recalled if y == "recalled" else lambda run, y=y: curve(run, y)
-        curves = [(label, COLOURS[i % len(COLOURS)], "6 3" if "0.95" in label else "", of(run))
-                  for i, (label, run) in enumerate(shown)]
+        # Where there are many seeds, a colour a model.
+        groups = [label.split(", seed")[0] if wanted is LONGER else label for label, _ in shown]
+        colours = dict(zip(dict.fromkeys(groups), COLOURS * 3))
+        curves = [(label, colours[group], "6 3" if "0.95" in label else "", of(run))
+                  for group, (label, run) in zip(groups, shown)]
         chart(name, title, curves, ylabel, ylim, lines)
 
 

@@ -1,7 +1,7 @@
 //! Tiles of 32 × 32 sums in four tile registers (AMX), which stable Rust has no functions for.
 
 use std::arch::asm;
-use std::arch::x86_64::__cpuid_count;
+use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::cell::Cell;
 use std::sync::OnceLock;
 
@@ -14,6 +14,9 @@ const ROWS: usize = 16;
 pub(super) fn is_there() -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
     *THERE.get_or_init(|| {
+        if __cpuid(0).eax < 7 {
+            return false;
+        }
         let features = __cpuid_count(7, 0).edx;
         let (bf16, tiles) = (features >> 22 & 1, features >> 24 & 1);
         bf16 == 1 && tiles == 1 && is_permitted()

@@ -1,9 +1,9 @@
 //! Products of matrices in bfloat16 with sums in float32 (ruling R28): what a GPU's tensor cores do, on a CPU.
 //!
-//! Terms are taken in pairs, and [`Path`] says by which instructions. Columns of the right operand are packed 32 side
+//! Terms are taken in pairs, and `Path` says by which instructions. Columns of the right operand are packed 32 side
 //! by side, each pair of terms in one word; rows of the left one are read where they lie, if their terms are
 //! neighbours, else packed too. A product is cut into blocks of rows and columns; a block's sums stay in the
-//! second-level cache until whoever asked has made something of them ([`sums_of`]).
+//! second-level cache until whoever asked has made something of them (`sums_of`).
 //!
 //! The order in which terms are added follows from the product's shape and the path, never from the number of threads.
 
