@@ -135,9 +135,9 @@ fn main() -> Result<()> {
     let gpu = cases::device().is_asynchronous();
     let mut chosen = args.cases.clone();
     if chosen.is_empty() {
-        let kinds =
-            ["train", "prefill", "generate", "wkv6", "ssd", "attention", "cross_entropy", "linear", "adamw"];
-        chosen = kinds.iter().flat_map(|k| cases::names(k)).filter(|n| !n.contains("groundthink")).collect();
+        let kinds = ["train", "prefill", "generate", "wkv6", "ssd", "attention", "cross_entropy", "adamw"];
+        let kinds = kinds.into_iter().chain((!gpu).then_some("linear"));
+        chosen = kinds.flat_map(cases::names).filter(|n| !n.contains("groundthink")).collect();
     }
     if args.list {
         chosen.iter().for_each(|case| println!("{case}"));

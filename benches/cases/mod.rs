@@ -35,6 +35,8 @@ pub struct Size {
 #[derive(PartialEq)]
 enum Listed {
     Anywhere,
+    /// Too small to keep a GPU busy.
+    OnCpus,
     /// So many sequences keep a GPU busy, and a CPU for hours: there fewer, or, where none, only when asked for.
     OnGpus(Option<usize>),
     /// The same, of ops alone.
@@ -74,7 +76,7 @@ pub const SIZES: [Size; 9] = [
     size("tiny", [2, 2, 64, 512], [8, 128], Listed::Anywhere),
     size("3.5M", [3, 4, 256, 50_257], [4, 256], Listed::Anywhere),
     size("8M", [6, 6, 384, 50_257], [2, 256], Listed::Anywhere),
-    size("3.5M-1k", [3, 4, 256, 50_257], [64, 1024], Listed::OnGpus(Some(4))),
+    size("3.5M-1k", [3, 4, 256, 50_257], [4, 1024], Listed::OnCpus),
     size("8M-1k", [6, 6, 384, 50_257], [32, 1024], Listed::OnGpus(Some(2))),
     size("30M-1k", [12, 8, 512, 50_257], [16, 1024], Listed::OnGpus(None)),
     size("125M-1k", [12, 12, 768, 50_257], [8, 1024], Listed::OnGpus(None)),
@@ -100,6 +102,7 @@ pub fn names(kind: &str) -> Vec<String> {
     let gpu = current().is_asynchronous();
     let listed = |size: &&Size| match size.listed {
         Listed::Anywhere => true,
+        Listed::OnCpus => !gpu,
         Listed::OnGpus(fewer) => gpu || fewer.is_some(),
         Listed::OpsOnGpus => gpu && OPS.contains(&kind),
     };

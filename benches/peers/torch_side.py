@@ -27,7 +27,7 @@ SIZES = {
     "tiny": dict(n_layer=2, n_head=2, d_model=64, vocab=512, time=128, batch=8),
     "3.5M": dict(n_layer=3, n_head=4, d_model=256, vocab=50257, time=256, batch=4),
     "8M": dict(n_layer=6, n_head=6, d_model=384, vocab=50257, time=256, batch=2),
-    "3.5M-1k": dict(n_layer=3, n_head=4, d_model=256, vocab=50257, time=1024, batch=64, cpu_batch=4),
+    "3.5M-1k": dict(n_layer=3, n_head=4, d_model=256, vocab=50257, time=1024, batch=4),
     "8M-1k": dict(n_layer=6, n_head=6, d_model=384, vocab=50257, time=1024, batch=32, cpu_batch=2),
     "30M-1k": dict(n_layer=12, n_head=8, d_model=512, vocab=50257, time=1024, batch=16),
     "125M-1k": dict(n_layer=12, n_head=12, d_model=768, vocab=50257, time=1024, batch=8),
