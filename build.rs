@@ -51,7 +51,7 @@ fn main() {
         emulated(&root.join("kernels"), &kernels);
     }
     if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
-        compiled(&kernels);
+        compiled(&root.join("kernels"), &kernels);
     }
 }
 
@@ -182,8 +182,9 @@ fn at_once(paths: &[PathBuf], each: impl Fn(&PathBuf) + Sync) {
     });
 }
 
-/// Every kernel file as machine code for Hopper and as PTX for cards from Ampere on, and the list of them.
-fn compiled(kernels: &[PathBuf]) {
+/// Every kernel file as machine code for Hopper and as PTX for cards from Ampere on, and the list of them. They take a
+/// quarter of an hour, and are kept while neither their sources nor the compiler change.
+fn compiled(folder: &Path, kernels: &[PathBuf]) {
     for variable in ["NVCC", "CUDA_HOME", "NVCC_CCBIN"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
@@ -191,19 +192,22 @@ fn compiled(kernels: &[PathBuf]) {
     let nvcc = std::env::var("NVCC").or_else(|_| home()).unwrap_or_else(|_| "nvcc".to_owned());
     let fatbin =
         |path: &Path| out(&path.file_stem().unwrap_or_default().to_string_lossy()).with_extension("fatbin");
+    let missing = |e| panic!("{nvcc}: {e}; the feature `cuda` needs CUDA's compiler (see README, \"GPU\")");
+    let version = std::process::Command::new(&nvcc).arg("--version").output().unwrap_or_else(missing).stdout;
     let compile = |path: &PathBuf| {
         let to = fatbin(path);
-        let status = std::process::Command::new(&nvcc)
+        let mut command = std::process::Command::new(&nvcc);
+        command
             .args(["-fatbin", "-O3", "-std=c++17", "--compress-mode=size"])
             .args(["-gencode=arch=compute_90a,code=sm_90a", "-gencode=arch=compute_80,code=compute_80"])
             .arg("-o")
-            .args([&to, path])
-            .status();
-        match status {
+            .args([&to, path]);
+        let text = format!("{command:?} {}", String::from_utf8_lossy(&version));
+        keep(&to, folder, &[path], &text, || match command.status() {
             Ok(status) if status.success() => {}
             Ok(status) => panic!("{}: {nvcc} ended with {status}", path.display()),
-            Err(e) => panic!("{nvcc}: {e}; the feature `cuda` needs CUDA's compiler (see README, \"GPU\")"),
-        }
+            Err(e) => panic!("{nvcc}: {e}"),
+        });
     };
     at_once(kernels, compile);
     let list: String = kernels
