@@ -235,7 +235,8 @@ fn again_from_log(
     }
     for source in sources {
         match reference_again(trained, source) {
-            Ok(lines) => {
+            Ok((lines, followed)) => {
+                compared.push(Deviation::fact("task of the reference's log".to_owned(), followed));
                 let of_log: Vec<Curve> = drawn.iter().filter(|c| c.provenance() == source).cloned().collect();
                 compared.extend(lines.iter().filter_map(|line| beside_ledger(line, told)));
                 compared.extend(lines.iter().filter_map(|line| beside_curves(line, &of_log)));

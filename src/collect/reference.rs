@@ -114,7 +114,7 @@ pub fn export_reference(
     let collector = Collector::open(protocol, options)?;
     let (job, _) = collector.place(Trial { spec: &MODELS[0], scale, seed })?;
     let initial = job.config.init(seed)?;
-    let task = task(&collector, &job, initial.as_ref(), scale)?;
+    let task = task(&job, initial.as_ref(), scale)?;
     save_model(&folder.join("initial"), &job.config, initial.params(), job.tokenizer)?;
     let path = folder.join(BATCHES);
     let io = CheckpointError::io(&path);
@@ -129,7 +129,6 @@ pub fn export_reference(
 }
 
 fn task(
-    collector: &Collector<'_>,
     job: &TrainJob<'_>,
     initial: &dyn LanguageModel,
     scale: &Scale,
@@ -150,7 +149,7 @@ fn task(
         precision: job.recipe.precision.name(job.compute).to_owned(),
         weights: initial.params().digest()?,
         batches: hex(hash),
-        data: collector.dataset().digest.clone(),
+        data: job.data.clone(),
     })
 }
 
@@ -188,7 +187,7 @@ pub fn import_reference(
     let collector = Collector::open(protocol, options)?;
     let trial = Trial { spec: &MODELS[0], scale, seed };
     let (job, _) = collector.place(trial)?;
-    let own = task(&collector, &job, job.config.init(seed)?.as_ref(), scale)?;
+    let own = task(&job, job.config.init(seed)?.as_ref(), scale)?;
     let [expected, got] = [bytes(&own), asked].map(|text| sha256(&text));
     if expected != got {
         let what = "expected the task that this protocol, data and program export";
@@ -215,34 +214,42 @@ fn read_log(
     let mut lines = text.lines();
     let header: ReferenceHeader = serde_json::from_str(lines.next().unwrap_or_default())
         .map_err(|e| wrong(1, "who trained what", &e))?;
+    let step = |(i, line): (usize, &str)| serde_json::from_str(line).map_err(|e| wrong(i + 2, "a step", &e));
+    let steps: Vec<ReferenceStep> = lines.enumerate().map(step).collect::<Result<_, _>>()?;
+    follows(task, digest, &header, &steps).map_err(|(line, expected, got)| wrong(line, &expected, &got))?;
+    Ok((header, steps))
+}
+
+/// That a log is one of this task from the first step to the last; else the line, what it should say, and what it says.
+fn follows(
+    task: &ReferenceTask,
+    digest: &str,
+    header: &ReferenceHeader,
+    steps: &[ReferenceStep],
+) -> Result<(), (usize, String, String)> {
     if header.task != digest {
-        return Err(wrong(1, &format!("a training of the task {digest}"), &header.task));
+        return Err((1, format!("a training of the task {digest}"), header.task.clone()));
     }
     if header.precision != task.precision {
-        return Err(wrong(1, &format!("a training in {} (ruling R28)", task.precision), &header.precision));
+        let expected = format!("a training in {} (ruling R28)", task.precision);
+        return Err((1, expected, header.precision.clone()));
     }
-    let mut steps: Vec<ReferenceStep> = Vec::new();
-    for (i, line) in lines.enumerate() {
-        let step: ReferenceStep = serde_json::from_str(line).map_err(|e| wrong(i + 2, "a step", &e))?;
+    for (i, step) in steps.iter().enumerate() {
         if step.step != i as u64 + 1 {
-            return Err(wrong(i + 2, &format!("step {}", i + 1), &step.step));
+            return Err((i + 2, format!("step {}", i + 1), step.step.to_string()));
         }
         let rate = task.recipe.learning_rate(i as u64);
         // Twelve digits of a formula in float64.
         let same_rate = (step.lr - rate).abs() <= 1e-12 * rate.abs();
         if !same_rate {
-            return Err(wrong(i + 2, &format!("the recipe's learning rate {rate:e}"), &step.lr));
+            return Err((i + 2, format!("the recipe's learning rate {rate:e}"), step.lr.to_string()));
         }
-        steps.push(step);
     }
     if steps.len() as u64 != task.steps {
-        return Err(wrong(
-            steps.len() + 1,
-            &format!("{} steps, all of the training", task.steps),
-            &steps.len(),
-        ));
+        let expected = format!("{} steps, all of the training", task.steps);
+        return Err((steps.len() + 1, expected, steps.len().to_string()));
     }
-    Ok((header, steps))
+    Ok(())
 }
 
 /// What the losses say. A training that did not end here compares with nothing: its ratio is no number.
@@ -275,11 +282,15 @@ fn kept(trained: &Trained<'_>, digest: &str) -> PathBuf {
     trained.folder.0.join(format!("reference-{}.json", digest.get(..16).unwrap_or(digest)))
 }
 
-/// What the log of a recorded reference says, read again from the run's folder.
+/// What the log of a recorded reference says, read again from the run's folder, and whether it is of the task that this
+/// program gives for the trial.
 ///
 /// # Errors
 /// A log that is not there, or another one.
-pub(super) fn reference_again(trained: &Trained<'_>, source: &Provenance) -> Result<Vec<Line>, CollectError> {
+pub(super) fn reference_again(
+    trained: &Trained<'_>,
+    source: &Provenance,
+) -> Result<(Vec<Line>, bool), CollectError> {
     let path = kept(trained, &source.validation);
     let log = fs::read(&path).map_err(CheckpointError::io(&path))?;
     let unfit = |what: String| CollectError::Unfit { path: path.clone(), what };
@@ -289,7 +300,10 @@ pub(super) fn reference_again(trained: &Trained<'_>, source: &Provenance) -> Res
     }
     let (header, steps): (ReferenceHeader, Vec<ReferenceStep>) =
         serde_json::from_slice(&log).map_err(|e| unfit(format!("expected a log, got {e}")))?;
-    lines(trained, &compare(trained, header, &steps), &steps, source)
+    let Trained { job, trial, .. } = trained;
+    let task = task(job, job.config.init(job.seed)?.as_ref(), trial.scale)?;
+    let followed = follows(&task, &sha256(&bytes(&task)), &header, &steps).is_ok();
+    Ok((lines(trained, &compare(trained, header, &steps), &steps, source)?, followed))
 }
 
 /// Keeps the log beside the run, and adds both numbers and the reference's curve to the ledger, unless they are there.

@@ -383,9 +383,8 @@ fn changed(out: &Path, change: impl Fn(&mut serde_json::Value)) {
     Ledger::open_or_empty(path).unwrap().append(&lines).unwrap();
 }
 
-/// Another program's training is believed only as far as its log goes, which is kept.
-#[test]
-fn a_reference_that_its_log_does_not_give_is_seen() {
+/// A copy with the log of another program, a fifth better than here, as evidence; and the task that was followed.
+fn with_reference() -> (tempfile::TempDir, PathBuf, String) {
     let (folder, out) = copied();
     let exchange = folder.path().join("exchange");
     let protocol = text(&sound().1);
@@ -393,9 +392,9 @@ fn a_reference_that_its_log_does_not_give_is_seen() {
     let words = ["--protocol", protocol, "--out", text(&out)];
     let trial = ["--scale", "smoke", "--seed", "1", text(&exchange)];
     done(&[&["reference", "export"], &words[..], &trial[..]].concat());
-    let task = fs::read(exchange.join("task.json")).unwrap();
+    let task = v5gate::files::sha256(&fs::read(exchange.join("task.json")).unwrap());
     let header = serde_json::json!({
-        "task": v5gate::files::sha256(&task), "software": "another", "device": "cpu", "precision": "float32",
+        "task": task, "software": "another", "device": "cpu", "precision": "float32",
     });
     let record: serde_json::Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
     let mut log = format!("{header}\n");
@@ -408,6 +407,13 @@ fn a_reference_that_its_log_does_not_give_is_seen() {
     }
     fs::write(exchange.join("log.jsonl"), log).unwrap();
     done(&[&["reference", "import"], &words[..], &[text(&exchange)]].concat());
+    (folder, out, task)
+}
+
+/// Another program's training is believed only as far as its log goes, which is kept.
+#[test]
+fn a_reference_that_its_log_does_not_give_is_seen() {
+    let (_folder, out, _) = with_reference();
     assert!((values(&out, Metric::ReferenceLossRatio)[0] - 1.25).abs() < 1e-9);
     let (code, said) = audited(&out, &[]);
     assert_eq!(code, Some(0), "{said}");
@@ -415,6 +421,29 @@ fn a_reference_that_its_log_does_not_give_is_seen() {
     changed(&out, |line| {
         if line["measurement"]["metric"] == "reference_loss_ratio" {
             line["measurement"]["value"] = serde_json::json!(1.02);
+        }
+    });
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
+}
+
+/// A training by another recipe is no reference, even where its log is whole and says what is on record.
+#[test]
+fn a_reference_of_another_task_is_seen() {
+    let (_folder, out, task) = with_reference();
+    let files = fs::read_dir(run_of(&out)).unwrap().map(|entry| entry.unwrap().path());
+    let is_log = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("reference-");
+    let log = files.into_iter().find(is_log).unwrap();
+    let told = fs::read_to_string(&log).unwrap();
+    let other = told.replace(&task, &"0".repeat(64));
+    let [before, after] = [&told, &other].map(|text| v5gate::files::sha256(text.as_bytes()));
+    fs::write(log.with_file_name(format!("reference-{}.json", &after[..16])), other).unwrap();
+    changed(&out, |line| {
+        for kind in ["measurement", "curve"] {
+            if line[kind]["provenance"]["validation"] == before.as_str() {
+                line[kind]["provenance"]["validation"] = after.as_str().into();
+            }
         }
     });
     let (code, said) = audited(&out, &[]);
