@@ -45,7 +45,7 @@ impl AuditReport {
 }
 
 /// Audits every trained trial of a protocol, adds to the ledger what it lacks, and tells what was found. Of the probes
-/// one of each trial is put again, or `whole`, every one.
+/// some of each trial are put again, or `whole`, every one.
 ///
 /// # Errors
 /// Whatever [`super::collect`] refuses, and a trial that is not trained.

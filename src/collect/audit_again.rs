@@ -9,7 +9,7 @@ use candle_core::Tensor;
 
 use super::audit::AuditReport;
 use super::audit_curves::{beside_curves, beside_drawn, drawn_by_nobody};
-use super::collector::Collector;
+use super::collector::{Collector, lock};
 use super::error::CollectError;
 use super::lots::{Lots, chance};
 use super::measure::{curves, question};
@@ -29,6 +29,8 @@ const SHARE: u64 = 100;
 const LEAST: u64 = 12;
 /// Probes that train anew take longest: they are asked again only where all are.
 const LONGEST: &[&str] = &["mqar", "overfit"];
+/// So many of the others are asked again of each trial.
+const DRAWN: usize = 2;
 
 impl Collector<'_> {
     /// The configuration that was trained beside the one of its scale.
@@ -135,7 +137,22 @@ impl Collector<'_> {
         (of_a_task && self.protocol.benchmark_items == Some(0)).then(|| Deviation::fact(what(), false))
     }
 
-    /// A drawn probe put again as a whole, or `whole`, every probe.
+    /// Some of these probes: of those that this process has drawn least often, for whatever trial.
+    fn draw(&self, mut left: Vec<&'static Probe>) -> Vec<&'static Probe> {
+        let (mut draw, mut before) = (Lots::of(&[&chance()]), lock(&self.drawn));
+        let mut drawn = Vec::new();
+        while drawn.len() < DRAWN && !left.is_empty() {
+            let count = |probe: &Probe| before.get(probe.id).copied().unwrap_or(0);
+            let least = left.iter().map(|probe| count(probe)).min();
+            let rare: Vec<usize> = (0..left.len()).filter(|&i| Some(count(left[i])) == least).collect();
+            let probe = left.swap_remove(rare[draw.below(rare.len())]);
+            *before.entry(probe.id).or_default() += 1;
+            drawn.push(probe);
+        }
+        drawn
+    }
+
+    /// Some drawn probes put again as a whole, or `whole`, every probe.
     pub(super) fn examine_probes(
         &self,
         trained: &Trained<'_>,
@@ -165,8 +182,7 @@ impl Collector<'_> {
             report.not_covered.push("probes: the ledger has no answers of these weights".to_owned());
             return Ok(());
         }
-        let mut draw = Lots::of(&[&chance()]);
-        let drawn = if whole { all } else { vec![all[draw.below(all.len())]] };
+        let drawn = if whole { all } else { self.draw(all) };
         let (model, untrained) = (trained.model()?, trained.untrained()?);
         let subject = self.subject(trained, model.as_ref(), untrained.as_ref());
         let own = || told.iter().filter(|m| m.provenance().revision == trained.source.revision);

@@ -1,6 +1,6 @@
 //! A protocol being collected: trials are trained or found trained, and probes put to them whose answers are lacking.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -49,6 +49,8 @@ pub struct Collector<'a> {
     others: Ledger,
     /// The data set beside its text, once an audit has asked.
     pub(super) text_again: OnceLock<Result<Vec<(String, bool)>, String>>,
+    /// How often audits of this process have drawn which probe.
+    pub(super) drawn: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 /// Brings the ledger under `options.out` to where the protocol wants it, and returns it.
@@ -106,6 +108,7 @@ impl<'a> Collector<'a> {
             ledger: Mutex::new(ledger),
             others,
             text_again: OnceLock::new(),
+            drawn: Mutex::default(),
         })
     }
 

@@ -93,6 +93,8 @@ pub struct ReferenceComparison {
     pub departure: f64,
     /// The step of that difference.
     pub farthest: u64,
+    /// The share of the steps after the first at which both losses are the same number.
+    pub identical: f64,
 }
 
 /// The last hundredth of the steps, and at least ten.
@@ -193,31 +195,34 @@ pub fn import_reference(
         let what = "expected the task that this protocol, data and program export";
         return Err(unfit(format!("{what} ({expected}), got {got}")));
     }
-    let (header, steps) = read_log(&folder.join(LOG), &own, &expected)?;
+    let path = folder.join(LOG);
+    let log = fs::read(&path).map_err(CheckpointError::io(&path))?;
+    let read = parse(&log).and_then(|(header, steps)| {
+        follows(&own, &expected, &header, &steps)?;
+        Ok((header, steps))
+    });
+    let (header, steps) = read.map_err(|(line, expected, got)| CollectError::Unfit {
+        path,
+        what: format!("line {line}: expected {expected}, got {got}"),
+    })?;
     let trained = collector.train(trial)?;
     let comparison = compare(&trained, header, &steps);
-    record(&collector, &trained, &comparison, &steps)?;
+    record(&collector, &trained, &log, (&comparison, &steps))?;
     Ok(comparison)
 }
 
-/// The log of another program, if it is one of this task from the first step to the last.
-fn read_log(
-    path: &Path,
-    task: &ReferenceTask,
-    digest: &str,
-) -> Result<(ReferenceHeader, Vec<ReferenceStep>), CollectError> {
-    let wrong = |line: usize, expected: &str, got: &dyn std::fmt::Display| CollectError::Unfit {
-        path: path.to_owned(),
-        what: format!("line {line}: expected {expected}, got {got}"),
-    };
-    let text = fs::read_to_string(path).map_err(CheckpointError::io(path))?;
+/// What a log says, line by line.
+///
+/// # Errors
+/// The number of a line, what it should be, and what it is.
+fn parse(log: &[u8]) -> Result<(ReferenceHeader, Vec<ReferenceStep>), (usize, String, String)> {
+    let text = String::from_utf8_lossy(log);
     let mut lines = text.lines();
-    let header: ReferenceHeader = serde_json::from_str(lines.next().unwrap_or_default())
-        .map_err(|e| wrong(1, "who trained what", &e))?;
-    let step = |(i, line): (usize, &str)| serde_json::from_str(line).map_err(|e| wrong(i + 2, "a step", &e));
-    let steps: Vec<ReferenceStep> = lines.enumerate().map(step).collect::<Result<_, _>>()?;
-    follows(task, digest, &header, &steps).map_err(|(line, expected, got)| wrong(line, &expected, &got))?;
-    Ok((header, steps))
+    let wrong = |line, expected: &str, got: serde_json::Error| (line, expected.to_owned(), got.to_string());
+    let header = serde_json::from_str(lines.next().unwrap_or_default());
+    let header = header.map_err(|e| wrong(1, "who trained what", e))?;
+    let step = |(i, line): (usize, &str)| serde_json::from_str(line).map_err(|e| wrong(i + 2, "a step", e));
+    Ok((header, lines.enumerate().map(step).collect::<Result<_, _>>()?))
 }
 
 /// That a log is one of this task from the first step to the last; else the line, what it should say, and what it says.
@@ -261,12 +266,15 @@ fn compare(trained: &Trained<'_>, header: ReferenceHeader, there: &[ReferenceSte
             ratio: f64::NAN,
             departure: f64::NAN,
             farthest: here.len() as u64,
+            identical: f64::NAN,
         };
     }
     let looked_at = |i: &usize| (i + 1).is_multiple_of(100) || i + 1 == there.len();
     let apart = |i: usize| ((here[i].loss - there[i].loss) / there[i].loss).abs();
     let farthest = (0..there.len()).filter(looked_at).max_by(|&a, &b| apart(a).total_cmp(&apart(b)));
     let from = there.len() - last(there.len());
+    // The first step's losses come from the same weights and may agree.
+    let same = here.iter().zip(there).skip(1).filter(|(a, b)| a.loss.to_bits() == b.loss.to_bits()).count();
     let of_here: Vec<f64> = here[from..].iter().map(|s: &StepRecord| s.loss).collect();
     let of_there: Vec<f64> = there[from..].iter().map(|s| s.loss).collect();
     ReferenceComparison {
@@ -274,12 +282,13 @@ fn compare(trained: &Trained<'_>, header: ReferenceHeader, there: &[ReferenceSte
         ratio: mean(&of_here) / mean(&of_there),
         departure: farthest.map_or(f64::NAN, apart),
         farthest: farthest.map_or(0, |i| i as u64 + 1),
+        identical: same as f64 / (there.len() - 1) as f64,
     }
 }
 
-/// Where a run keeps the log that its reference was read from: as JSON, by the digest of that.
+/// Where a run keeps the log that its reference was read from: as it was written, by its digest.
 fn kept(trained: &Trained<'_>, digest: &str) -> PathBuf {
-    trained.folder.0.join(format!("reference-{}.json", digest.get(..16).unwrap_or(digest)))
+    trained.folder.0.join(format!("reference-{}.jsonl", digest.get(..16).unwrap_or(digest)))
 }
 
 /// What the log of a recorded reference says, read again from the run's folder, and whether it is of the task that this
@@ -298,33 +307,31 @@ pub(super) fn reference_again(
     if got != source.validation {
         return Err(unfit(format!("expected the log {}, got {got}", source.validation)));
     }
-    let (header, steps): (ReferenceHeader, Vec<ReferenceStep>) =
-        serde_json::from_slice(&log).map_err(|e| unfit(format!("expected a log, got {e}")))?;
+    let (header, steps) =
+        parse(&log).map_err(|(line, e, got)| unfit(format!("line {line}: expected {e}, got {got}")))?;
     let Trained { job, trial, .. } = trained;
     let task = task(job, job.config.init(job.seed)?.as_ref(), trial.scale)?;
     let followed = follows(&task, &sha256(&bytes(&task)), &header, &steps).is_ok();
     Ok((lines(trained, &compare(trained, header, &steps), &steps, source)?, followed))
 }
 
-/// Keeps the log beside the run, and adds both numbers and the reference's curve to the ledger, unless they are there.
+/// Keeps the log beside the run, and adds the numbers and the reference's curves to the ledger, unless they are there.
 fn record(
     collector: &Collector<'_>,
     trained: &Trained<'_>,
-    found: &ReferenceComparison,
-    steps: &[ReferenceStep],
+    log: &[u8],
+    (found, steps): (&ReferenceComparison, &[ReferenceStep]),
 ) -> Result<(), CollectError> {
-    // Numbers and words that were read as JSON: writing them cannot fail.
-    let log = serde_json::to_vec(&(&found.header, steps)).unwrap_or_default();
     let source =
-        Provenance { probe: REFERENCE.to_owned(), validation: sha256(&log), ..trained.source.clone() };
+        Provenance { probe: REFERENCE.to_owned(), validation: sha256(log), ..trained.source.clone() };
     let path = kept(trained, &source.validation);
     let io = CheckpointError::io(&path);
-    write_atomically(&path, &io, |file| file.write_all(&log).map_err(&io))?;
+    write_atomically(&path, &io, |file| file.write_all(log).map_err(&io))?;
     // What is there already is not added again, and what contradicts it is.
     collector.append(&lines(trained, found, steps, &source)?)
 }
 
-/// Both numbers, and the curves of the other program's training.
+/// The numbers, and the curves of the other program's training.
 fn lines(
     trained: &Trained<'_>,
     found: &ReferenceComparison,
@@ -348,6 +355,7 @@ fn lines(
     Ok(vec![
         number(Metric::ReferenceLossRatio, found.ratio),
         number(Metric::ReferenceDeparture, found.departure),
+        number(Metric::ReferenceIdentical, found.identical),
         curve(CurveKind::TrainingLoss, 0)?,
         curve(CurveKind::GradientNorm, 1)?,
     ])

@@ -179,6 +179,7 @@ metrics! {
     PlateauImprovement, "plateau_improvement", "share", Neither, "Relative fall of the validation loss over the last 10 % of tokens.";
     ReferenceLossRatio, "reference_loss_ratio", "ratio", Neither, "Final loss of GPT-2 trained here divided by that of a reference GPT-2 trained elsewhere from the same weights and batches.";
     ReferenceDeparture, "reference_departure", "share", Lower, "Largest relative difference of the losses of these two trainings at every hundredth step and the last.";
+    ReferenceIdentical, "reference_identical", "share", Lower, "Steps after the first at which both losses are the same number to the last bit, as a share of all.";
 
     ValidationLoss, "validation_loss", "nats/token", Lower, "Mean negative log-likelihood on the held-out split, which is the validation split.";
     ValidationPerplexity, "validation_perplexity", "perplexity", Lower, "Exponential of the validation loss.";
@@ -270,6 +271,7 @@ metrics! {
     UsefulContext, "ucw", "tokens", Higher, "Useful context window: end of the last context bucket up to which none is worse than the trained length: perplexity at most 5 % higher with 95 % confidence, paired (rulings R6, R19).";
     CostTimeGrowth, "cost_time_growth", "ratio", Lower, "Time per token at 8K of context divided by that at 2K.";
     CostMemoryGrowth, "cost_memory_growth", "ratio", Lower, "Memory per conversation at 8K of context divided by that at 2K.";
+    ConversationRead, "conversation_read", "share", Higher, "Tokens that the state of a conversation holds whose cost is measured, over those that its context asks for: the least of all contexts.";
 
     PrefillSeconds, "prefill_seconds", "s", Lower, "Time to process 1,024 tokens, batch 1, median of 100.";
     GenerationTokensPerSecond, "generation_tokens_per_second", "tokens/s", Higher, "Tokens per second while generating 256, batch 1, median of 10.";

@@ -29,6 +29,7 @@ pub const EFFICIENCY: &[M] = &[
     M::TimeExponent,
     M::CostTimeGrowth,
     M::CostMemoryGrowth,
+    M::ConversationRead,
     M::TrainPeakBytes,
     M::ComputeEfficiency,
     M::ComputeEfficiencyAsWritten,
@@ -256,9 +257,11 @@ fn conversations(
         open.push(TimedConversation::begin(on, model.as_ref())?);
     }
     let mut readings = vec![Vec::new(); models.len()];
+    let mut held = vec![f64::INFINITY; models.len()];
     for context in CONVERSATION {
-        for (conversation, model) in open.iter_mut().zip(models) {
+        for ((conversation, model), held) in open.iter_mut().zip(models).zip(&mut held) {
             conversation.read_to(model.as_ref(), context)?;
+            *held = held.min(conversation.state.position() as f64 / context as f64);
         }
         let name = format!("next token after {context}");
         let settle = |i: usize, model: &dyn LanguageModel| open[i].go_on(model, SETTLING);
@@ -273,7 +276,8 @@ fn conversations(
             readings.push(Reading { place: place(CurveKind::MemoryByContext), ..memory });
         }
     }
-    for readings in &mut readings {
+    for (readings, held) in readings.iter_mut().zip(held) {
+        readings.push(Reading::new(M::ConversationRead, held));
         for (metric, kind) in
             [(M::CostTimeGrowth, CurveKind::TimeByContext), (M::CostMemoryGrowth, CurveKind::MemoryByContext)]
         {

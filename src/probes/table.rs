@@ -81,7 +81,7 @@ pub const OTHER_PRODUCERS: &[Producer] = &[
         id: "reference",
         command: "v5gate reference import FOLDER --protocol P",
         about: "another program trains what `v5gate reference export` writes",
-        metrics: &[Metric::ReferenceLossRatio, Metric::ReferenceDeparture],
+        metrics: &[Metric::ReferenceLossRatio, Metric::ReferenceDeparture, Metric::ReferenceIdentical],
     },
     Producer {
         id: "human",

@@ -438,7 +438,7 @@ fn a_reference_of_another_task_is_seen() {
     let told = fs::read_to_string(&log).unwrap();
     let other = told.replace(&task, &"0".repeat(64));
     let [before, after] = [&told, &other].map(|text| v5gate::files::sha256(text.as_bytes()));
-    fs::write(log.with_file_name(format!("reference-{}.json", &after[..16])), other).unwrap();
+    fs::write(log.with_file_name(format!("reference-{}.jsonl", &after[..16])), other).unwrap();
     changed(&out, |line| {
         for kind in ["measurement", "curve"] {
             if line[kind]["provenance"]["validation"] == before.as_str() {

@@ -124,6 +124,7 @@ fn a_training_goes_out_and_comes_back_as_evidence() {
         assert!(said.starts_with("another program 1.0 on cpu\nfinal loss here / there  1\n"), "{said}");
         assert_eq!(numbers(&out, Metric::ReferenceLossRatio), [1.0]);
         assert_eq!(numbers(&out, Metric::ReferenceDeparture), [0.0]);
+        assert_eq!(numbers(&out, Metric::ReferenceIdentical), [1.0], "our own record is no reference");
     }
     let ledger = Ledger::open(out.join("ledger.jsonl")).unwrap();
     let drawn = ledger.curves().filter(|c| c.subject().condition == Condition::Reference);
@@ -145,4 +146,5 @@ fn a_training_goes_out_and_comes_back_as_evidence() {
     };
     close(&numbers(&out, Metric::ReferenceLossRatio), [1.0, 1.0 / 0.9, 1.0]);
     close(&numbers(&out, Metric::ReferenceDeparture), [0.0, 1.0 / 0.9 - 1.0, 0.25]);
+    close(&numbers(&out, Metric::ReferenceIdentical), [1.0, 99.0 / 119.0, 118.0 / 119.0]);
 }

@@ -315,6 +315,8 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::PlateauImprovement => 0.004,
         M::ReferenceLossRatio => 1.0 + 0.1 * jitter,
         M::ReferenceDeparture => 0.001 + 1e-5 * jitter,
+        M::ReferenceIdentical => 0.0,
+        M::ConversationRead => 1.0,
         M::LossFell => 0.4,
         M::GradientNorm | M::GradientNormMedian | M::BranchGradientRatio => 0.8 + jitter,
         M::LossSlope => -0.9 - jitter,

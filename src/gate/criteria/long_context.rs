@@ -1,6 +1,6 @@
 //! Long contexts: loss beyond 2K tokens, and what they cost.
 
-use super::families::{ALL, COMPARING, NOWHERE, PERPLEXITY};
+use super::families::{ALL, COMPARING, GATE, NOWHERE, PERPLEXITY, SMALLER};
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::{Pass, R};
 use crate::gate::criterion::{Criterion, ModelScope};
@@ -50,6 +50,18 @@ pub(super) const ROWS: &[Criterion] = &[
         scope: ModelScope::GroundThink,
         metrics: &[M::CostMemoryGrowth],
         rule: Rule::at_most(1.3),
+        ..LONG
+    },
+    Criterion {
+        id: "cost-of-whole-context",
+        claim: "Conversations whose cost is measured have read all of their context",
+        why: "Less memory for fewer tokens is no saving. Counted in the state itself, at every context up to 8K.",
+        source: &[R(20), R(22)],
+        required: GATE,
+        informs: SMALLER,
+        scope: ModelScope::Each,
+        metrics: &[M::ConversationRead],
+        rule: Rule::within(1.0, 1.0),
         ..LONG
     },
     Criterion {

@@ -2,7 +2,7 @@
 
 use super::families::{GATE, NOWHERE, ROW};
 use crate::evidence::Metric as M;
-use crate::gate::citation::Citation::{Section, Test};
+use crate::gate::citation::Citation::{R, Section, Test};
 use crate::gate::criterion::{Criterion, ModelScope};
 use crate::gate::rule::Rule;
 
@@ -50,6 +50,17 @@ pub(super) const ROWS: &[Criterion] = &[
         informs: GATE,
         metrics: &[M::ReferenceDeparture],
         rule: Rule::at_most(0.005),
+        ..REVERSE
+    },
+    Criterion {
+        id: "reverse-independent",
+        claim: "The losses of the training elsewhere are its own",
+        why: "Programs that part by rounding rarely write the same number: losses 1e-4 apart coincide at one step in several thousand. More is this program's record in the other's place.",
+        source: &[Test("Reverse"), R(22)],
+        required: GATE,
+        informs: NOWHERE,
+        metrics: &[M::ReferenceIdentical],
+        rule: Rule::at_most(0.01),
         ..REVERSE
     },
 ];
