@@ -24,9 +24,15 @@ use crate::probes::{EvalData, PROBES, Probe, TASKS, producer_of};
 use crate::referee::{Deviation, PlannedSize, beside_size};
 use crate::train::{TrainError, audited, before_last_tenth, kept_state, load_model, steps_again};
 
-/// Of a training's steps one in so many is made again after each kept state, and at least so many.
+/// Of a training's steps one in so many is made again after each kept state.
 const SHARE: u64 = 100;
-const LEAST: u64 = 12;
+/// Of a short one so many, unless that is more than one in so many.
+const LEAST: [u64; 2] = [12, 40];
+
+/// Steps that are made again after a kept state.
+fn stretch(steps: u64) -> u64 {
+    (steps / SHARE).max(LEAST[0].min(steps / LEAST[1])).max(1)
+}
 /// Probes that train anew take longest: they are asked again only where all are.
 const LONGEST: &[&str] = &["mqar", "overfit"];
 /// So many of the others are asked again of each trial.
@@ -112,7 +118,7 @@ impl Collector<'_> {
         }
         for (i, &from) in starts.iter().enumerate() {
             let next = starts.get(i + 1).copied().unwrap_or(steps);
-            let count = if whole { next - from } else { (steps / SHARE).max(LEAST).min(next - from) };
+            let count = if whole { next - from } else { stretch(steps).min(next - from) };
             match stretch_again(trained, (from, count), kept.contains(&(from + count))) {
                 Ok((steps, facts)) => {
                     made += steps;

@@ -2,12 +2,15 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
+use super::dispatch::in_place;
 use super::{Arg, LaunchShape, Out, THREADS, args, launch};
 
 /// Threads in a block of all but `merge` and `append`.
 const BLOCK: usize = 128;
 /// Rows streamed through shared memory at a time.
 const STREAM: usize = 64;
+/// Rows that a block of `append` copies.
+const ROWS: usize = 8;
 /// As many queries as decoding takes at a time; for more the tiles of the forward kernel are worth it.
 const FEW: usize = 16;
 /// Multiprocessors of a large GPU, and the shared memory that blocks on one of them divide among themselves.
@@ -102,7 +105,6 @@ impl<'a> Keys<'a> {
 
 /// The cache with new keys and values behind it: 2 × [B, P+T, d].
 pub(crate) fn append(qkv: &Tensor, past: &(Tensor, Tensor), s: AttentionSizes) -> Result<(Tensor, Tensor)> {
-    const ROWS: usize = 8;
     let (dtype, width) = (qkv.dtype(), s.width());
     let old = |t: &Tensor| -> Result<Option<Tensor>> {
         (s.past > 0).then(|| t.to_dtype(dtype)?.contiguous()).transpose()
@@ -115,6 +117,20 @@ pub(crate) fn append(qkv: &Tensor, past: &(Tensor, Tensor), s: AttentionSizes) -
     let mut args = args![old_k.as_ref(), old_v.as_ref(), qkv, &mut k, &mut v, s.batch, width, s.time, s.past];
     launch("attention_append", dtype, shape, &mut args)?;
     Ok((k.finish()?, v.finish()?))
+}
+
+/// Keys and values of one sequence written where there is room for them, two of [1, C, d], behind the `past` that lies
+/// there.
+pub(crate) fn append_in_place(qkv: &Tensor, room: &[Tensor; 2], s: AttentionSizes) -> Result<()> {
+    let shape = LaunchShape { grid: [s.time.div_ceil(ROWS), 2, 1], threads: THREADS, shared: 0 };
+    let [k, v] = room.each_ref().map(|t| t.narrow(1, s.past, s.time));
+    let (none, v) = (None::<&Tensor>, v?);
+    in_place(&k?, |k| {
+        in_place(&v, |v| {
+            let mut args = args![none, none, qkv, k, v, s.batch, s.width(), s.time, 0];
+            launch("attention_append", qkv.dtype(), shape, &mut args)
+        })
+    })
 }
 
 /// y [B·T, d], and ℓ [B·T, H] in float32. `cache` holds keys and values of all positions, these included;

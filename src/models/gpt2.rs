@@ -262,10 +262,9 @@ impl Gpt2 {
         let h = norm(x, "ln_1")?;
         let qkv = linear_of_norm(tape, &h, &w, Some(&b), Layout::InOut, Pointwise::Identity)?;
         let qkv = self.scaled(tape, qkv, i)?;
-        let past = (state.get(i, "k")?.clone(), state.get(i, "v")?.clone());
-        let past = (state.position() > 0).then_some(past);
-        let (y, (k, v)) = causal_attention(tape, &qkv, state.batch(), c.n_head, past.as_ref())?;
-        state.set(i, vec![("k", k), ("v", v)])?;
+        let past = state.take_cache(i)?;
+        let (y, cache) = causal_attention(tape, &qkv, state.batch(), c.n_head, past)?;
+        state.set_cache(i, cache)?;
         let x = onto(x, &y, "attn.c_proj")?;
         let (w, b) = pair("mlp.c_fc")?;
         let h = c.activation_function.unwrap_or_default().of_linear(tape, &norm(&x, "ln_2")?, &w, &b)?;

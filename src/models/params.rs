@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::device::{Compute, Precision};
 use crate::files::hex;
-use crate::ops::{Tape, Var, round_into, to_vec_f64};
+use crate::ops::{Tape, Var, to_vec_f64};
 
 /// How a parameter starts.
 #[derive(Clone, Debug)]
@@ -261,17 +261,6 @@ impl Params {
     /// The element type of activations.
     pub fn dtype(&self) -> DType {
         if self.rounded.is_some() { DType::BF16 } else { self.flat.dtype() }
-    }
-
-    /// Brings the rounded matrices up to date where no kernel does: on a CPU.
-    pub(crate) fn round_again(&self) -> Result<()> {
-        let Some(rounded) = &self.rounded else { return Ok(()) };
-        let matrices = self.entries.iter().zip(&rounded.offsets).filter_map(|(e, at)| Some((e, (*at)?)));
-        for (entry, offset) in matrices {
-            let exact = self.flat.narrow(0, entry.offset, entry.len)?;
-            round_into(&rounded.values.narrow(0, offset, entry.len)?, &exact)?;
-        }
-        Ok(())
     }
 
     /// Other values under the same names.

@@ -1,7 +1,7 @@
 //! What a model carries from one call to the next.
 //!
-//! Invariant: a state holds values only, never gradients, and is never written in place, so a
-//! clone is a snapshot.
+//! Invariant: a state holds values only, never gradients, and what it holds is never written again, so a clone is a
+//! snapshot.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
 
 use crate::device::Compute;
-use crate::ops::{on_cpu, to_vec_f64};
+use crate::ops::{KeyValueCache, on_cpu, to_vec_f64};
 
 /// The recurrent state of every layer, or the cache of keys and values.
 ///
@@ -24,6 +24,8 @@ pub struct State {
     batch: usize,
     position: usize,
     layers: Vec<Vec<(&'static str, Tensor)>>,
+    /// Of a layer whose keys and values have room behind them, the cache that knows it.
+    caches: Vec<Option<KeyValueCache>>,
 }
 
 /// Every name that a layer's state may have; loading knows no other.
@@ -69,7 +71,8 @@ impl State {
     /// # Shapes
     /// - `layers`: see [`State`], with B = `batch`
     pub fn new(batch: usize, layers: Vec<Vec<(&'static str, Tensor)>>) -> Self {
-        Self { batch, position: 0, layers }
+        let caches = vec![None; layers.len()];
+        Self { batch, position: 0, layers, caches }
     }
 
     /// Sequences in the state.
@@ -112,6 +115,7 @@ impl State {
     /// - result: as many layers and names
     pub fn map(&self, mut change: impl FnMut(&str, &Tensor) -> Result<Tensor>) -> Result<Self> {
         let mut changed = self.clone();
+        changed.caches.fill(None);
         for (name, t) in changed.layers.iter_mut().flatten() {
             *t = change(name, t)?;
         }
@@ -121,6 +125,26 @@ impl State {
     pub(crate) fn set(&mut self, layer: usize, tensors: Vec<(&'static str, Tensor)>) -> Result<()> {
         let alone = |(name, t)| Ok((name, alone(t)?));
         self.layers[layer] = tensors.into_iter().map(alone).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// Keys and values of a layer, which the state then lacks until [`State::set_cache`]; none before the first token.
+    pub(crate) fn take_cache(&mut self, layer: usize) -> Result<Option<KeyValueCache>> {
+        if self.position == 0 {
+            return Ok(None);
+        }
+        let (known, [k, v]) =
+            (self.caches[layer].take(), ["k", "v"].map(|name| self.get(layer, name).cloned()));
+        Ok(Some(known.unwrap_or((k?, v?).into())))
+    }
+
+    pub(crate) fn set_cache(&mut self, layer: usize, cache: KeyValueCache) -> Result<()> {
+        let (k, v) = cache.keys_values.clone();
+        if !cache.has_room() {
+            return self.set(layer, vec![("k", k), ("v", v)]);
+        }
+        self.layers[layer] = vec![("k", k), ("v", v)];
+        self.caches[layer] = Some(cache);
         Ok(())
     }
 
@@ -179,7 +203,7 @@ impl State {
             }
             layers.push(layer);
         }
-        Ok(Self { batch: meta[0] as usize, position: meta[1] as usize, layers })
+        Ok(Self { position: meta[1] as usize, ..Self::new(meta[0] as usize, layers) })
     }
 }
 
@@ -206,5 +230,61 @@ mod tests {
                 assert_eq!(kept, state.bytes(), "{}", spec.name);
             }
         }
+    }
+
+    fn bits(state: &State) -> Vec<u64> {
+        let all = state.layers.iter().flatten().flat_map(|(_, t)| to_vec_f64(t).unwrap());
+        all.map(f64::to_bits).collect()
+    }
+
+    /// Conversations that part from one state, each writing behind what both have read.
+    #[test]
+    fn a_clone_is_a_snapshot() {
+        let model = (MODELS[0].config)(scale::find("smoke").unwrap(), 64, 128).init(1).unwrap();
+        let read = |state: &mut State, tokens: &[u32]| {
+            for token in tokens {
+                model.hidden(&[*token], state).unwrap();
+            }
+        };
+        let first: Vec<u32> = (0..20).collect();
+        let mut common = model.new_state(1).unwrap();
+        read(&mut common, &first);
+        let before = bits(&common);
+        let [mut one, mut other] = [common.clone(), common.clone()];
+        for token in 30..40 {
+            read(&mut one, &[token]);
+            read(&mut other, &[token + 10]);
+        }
+        assert_eq!(bits(&common), before);
+        for (state, from) in [(one, 30), (other, 40)] {
+            let mut alone = model.new_state(1).unwrap();
+            read(&mut alone, &first.iter().copied().chain(from..from + 10).collect::<Vec<_>>());
+            assert_eq!(bits(&state), bits(&alone));
+        }
+    }
+
+    /// A token that is added is written where there is room, into memory that is a part larger.
+    #[test]
+    fn a_longer_conversation_is_not_copied() {
+        let model = (MODELS[0].config)(scale::find("smoke").unwrap(), 64, 1024).init(1).unwrap();
+        let mut state = model.new_state(1).unwrap();
+        let place = |state: &State| {
+            let storage = state.get(0, "k").unwrap().storage_and_layout().0;
+            match &*storage {
+                Storage::Cpu(CpuStorage::F32(x)) => x.as_ptr(),
+                _ => unreachable!("float32 on a CPU"),
+            }
+        };
+        let read: Vec<u32> = (0..800).map(|i| i % 64).collect();
+        model.hidden(&read, &mut state).unwrap();
+        let mut places = vec![place(&state)];
+        for token in 0..200 {
+            model.hidden(&[token % 64], &mut state).unwrap();
+            places.push(place(&state));
+            let kept = 4 * held(state.get(0, "k").unwrap()).unwrap() * 2 * state.n_layer();
+            assert!(kept * 8 <= state.bytes() * 9 + state.bytes() / 100, "{kept} of {}", state.bytes());
+        }
+        places.dedup();
+        assert_eq!(places.len(), 3, "800 positions, then memory for 901, then for more");
     }
 }

@@ -12,11 +12,11 @@
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
-use super::attention_blocks::{AttentionShape, backward, extend, forward, with_inputs};
+use super::attention_blocks::{AttentionShape, backward, forward, with_inputs};
 use super::attention_brief as in_brief;
+use super::attention_cache::KeyValueCache;
 use super::case::like;
 use super::data::{Data, is_brief, tensor};
-use super::stored::dispatch_stored;
 use super::{Case, Tape, Var, dispatch_dtype};
 use crate::launch;
 
@@ -42,46 +42,21 @@ fn shape(
     Ok(AttentionShape { batch, time: rows / batch, past: past_len, width, heads })
 }
 
-/// The cache with the new keys and values appended; without a past, views of qkv.
-fn appended(
-    qkv: &Tensor,
-    past: Option<&(Tensor, Tensor)>,
-    s: AttentionShape,
-    on_device: Option<launch::attention::AttentionSizes>,
-) -> Result<(Tensor, Tensor)> {
-    let (batch, width) = (s.batch, s.width);
-    let own = |which: usize| qkv.reshape((batch, s.time, 3 * width))?.narrow(2, which * width, width);
-    Ok(match (past, on_device) {
-        (None, None) => (own(1)?, own(2)?),
-        // In memory of their own at once: one launch, where taking views apart later would be several.
-        (None, Some(s)) => launch::attention::append(qkv, &(qkv.clone(), qkv.clone()), s)?,
-        (Some(past), Some(s)) => launch::attention::append(qkv, past, s)?,
-        (Some((k, v)), None) => dispatch_stored!(qkv.dtype(), S => {
-            let longer = |which: usize, old: &Tensor| {
-                let old = old.contiguous()?;
-                let (x, old) = (Data::of(qkv)?, Data::of(&old)?);
-                tensor(extend::<S>(s, x.get()?, old.get()?, which), &[batch, s.keys(), width])
-            };
-            (longer(1, k)?, longer(2, v)?)
-        }),
-    })
-}
-
 /// Attends from every position to itself and everything before it, the cache included.
 ///
 /// # Shapes
 /// - `qkv`: [B·T, 3·d], queries, keys and values side by side, each of `heads` heads
 /// - `past`: keys and values of P earlier positions, [B, P, d] each
 /// - result: y [B·T, d], and the cache of [B, P + T, d] each (without a past, views of `qkv`, which therefore lives
-///   until the next call)
+///   until the next call; where a single sequence goes on by little, views of memory with room for more)
 pub fn causal_attention(
     tape: &Tape,
     qkv: &Var,
     batch: usize,
     heads: usize,
-    past: Option<&(Tensor, Tensor)>,
-) -> Result<(Var, (Tensor, Tensor))> {
-    let s = shape(qkv.tensor(), batch, heads, past)?;
+    past: Option<KeyValueCache>,
+) -> Result<(Var, KeyValueCache)> {
+    let s = shape(qkv.tensor(), batch, heads, past.as_ref().map(|past| &past.keys_values))?;
     let (rows, columns, width) = (batch * s.time, 3 * s.width, s.width);
     let dtype = qkv.tensor().dtype();
     let on_device = launch::runs_on_kernels(qkv.tensor()).then_some(launch::attention::AttentionSizes {
@@ -91,8 +66,9 @@ pub fn causal_attention(
         time: s.time,
         past: s.past,
     });
-    let cache = appended(qkv.tensor(), past, s, on_device)?;
-    let longer = past.is_some().then(|| cache.clone());
+    let has_past = past.is_some();
+    let cache = KeyValueCache::of(qkv.tensor(), past, s, on_device)?;
+    let longer = has_past.then(|| cache.keys_values.clone());
     let brief = is_brief(qkv.tensor());
     let (y, log_sums) = match on_device {
         Some(s) => launch::attention::forward(qkv.tensor(), longer.as_ref(), s)?,
@@ -175,8 +151,8 @@ pub(super) fn cases(normal: &mut super::Normal<'_>) -> Vec<Case> {
                 let past = past
                     .as_ref()
                     .map(|(k, w)| Ok::<_, candle_core::Error>((like(k, &v[0])?, like(w, &v[0])?)));
-                let past = past.transpose()?;
-                Ok(vec![causal_attention(tape, &v[0], b, h, past.as_ref())?.0])
+                let past = past.transpose()?.map(KeyValueCache::from);
+                Ok(vec![causal_attention(tape, &v[0], b, h, past)?.0])
             },
             move |x| Ok(vec![reference(&x[0], b, h, again.as_ref())?]),
         ));

@@ -296,30 +296,3 @@ pub(super) fn by_rows<T: Real>(x: &mut [T], width: usize, f: impl Fn(usize, &mut
         );
     });
 }
-
-struct RoundInto;
-
-impl InplaceOp2 for RoundInto {
-    fn name(&self) -> &'static str {
-        "round_into"
-    }
-
-    fn cpu_fwd(&self, to: &mut CpuStorage, l1: &Layout, from: &CpuStorage, l2: &Layout) -> Result<()> {
-        let (CpuStorage::BF16(to), CpuStorage::F32(from)) = (to, from) else {
-            bail!("round_into: expected float32 into bfloat16")
-        };
-        let (to, from) = (&mut to[l1.start_offset()..], &from[l2.start_offset()..]);
-        let n = l1.shape().elem_count();
-        let blocks = to[..n].par_chunks_mut(BLOCK).zip(from[..n].par_chunks(BLOCK));
-        blocks.for_each(|(to, x)| products::round_into(to, x));
-        Ok(())
-    }
-}
-
-/// Writes float32 into bfloat16, each number rounded to the nearest, on a CPU.
-///
-/// # Shapes
-/// - `to`, `from`: as many elements
-pub(crate) fn round_into(to: &Tensor, from: &Tensor) -> Result<()> {
-    to.inplace_op2(from, &RoundInto)
-}

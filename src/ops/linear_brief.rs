@@ -6,7 +6,7 @@ use half::bf16;
 use super::data::{Data, column_sums, rows_cols, tensor, wide};
 use super::weights::{Layout, oriented, row_product};
 use crate::products::{
-    Columns, Mat, Rows, Threads, matmul_brief, matmul_wide, rounded, widen, widened, zeros,
+    Added, Columns, Mat, Rows, Threads, matmul_brief, matmul_wide, rounded, widen, widened, zeros,
 };
 
 pub(super) fn forward(
@@ -34,7 +34,10 @@ pub(super) fn forward(
     }
     let x = xd.get::<bf16>()?;
     if rows != 1 {
-        return tensor(matmul_brief(Mat::new(x, rows, inner), weight, b, residual), &[rows, outer]);
+        return tensor(
+            matmul_brief(Mat::new(x, rows, inner), weight, &Added { bias: b, residual }),
+            &[rows, outer],
+        );
     }
     let mut y = row_product(&widen(x), weight);
     if let Some(b) = b {
@@ -60,7 +63,7 @@ pub(super) fn backward(
     let weight = oriented(Mat::new(wd.get::<bf16>()?, w_rows, w_cols), layout);
     let outer = weight.cols;
     let dy = Mat::new(dyd.get::<bf16>()?, rows, outer);
-    let dx = matmul_brief(dy, weight.t(), None, None);
+    let dx = matmul_brief(dy, weight.t(), &Added { bias: None, residual: None });
     let x = Mat::new(xd.get::<bf16>()?, rows, inner);
     let (a, b) = match layout {
         Layout::OutIn => (dy.t(), x),

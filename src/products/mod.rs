@@ -22,6 +22,7 @@ mod tests;
 mod tiles_without_amx;
 
 use std::cell::RefCell;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use half::bf16;
@@ -221,28 +222,44 @@ pub(crate) fn matmul_wide(
     });
 }
 
+/// What is added to the sums of a product before they are rounded: a bias of its columns, and a matrix of its shape.
+pub(crate) struct Added<'a> {
+    pub bias: Option<&'a [f32]>,
+    pub residual: Option<&'a [bf16]>,
+}
+
 /// `a·b + bias + residual`, each sum rounded once.
-pub(crate) fn matmul_brief(
-    a: Mat<'_, bf16>,
-    b: Mat<'_, bf16>,
-    bias: Option<&[f32]>,
-    residual: Option<&[bf16]>,
-) -> Vec<bf16> {
-    let (m, n, k) = (a.rows, b.cols, a.cols);
+pub(crate) fn matmul_brief(a: Mat<'_, bf16>, b: Mat<'_, bf16>, added: &Added<'_>) -> Vec<bf16> {
+    let (m, n) = (a.rows, b.cols);
     let mut all = Vec::with_capacity(m * n);
     let shared = Shared::new(&mut all.spare_capacity_mut()[..m * n]);
+    // Packing the larger operand for a few rows would take longer than the product.
+    match m <= PANEL && m < n && b.row_stride == 1 {
+        true => few_rows(a, b, added, &shared),
+        false => many_rows(a, b, added, &shared),
+    }
+    #[expect(unsafe_code, reason = "every sum was written: zeros first would be one more pass")]
+    // SAFETY: `sums_of` hands out every place of the m × n.
+    unsafe {
+        all.set_len(m * n);
+    }
+    all
+}
+
+fn many_rows(a: Mat<'_, bf16>, b: Mat<'_, bf16>, added: &Added<'_>, out: &Shared<MaybeUninit<bf16>>) {
+    let n = b.cols;
     let (rows, columns) = (Rows::of(a, Threads::All), Columns::of(b, Threads::All));
-    sums_of((&rows, &columns), k, Threads::All, |row, col, sums| {
+    sums_of((&rows, &columns), a.cols, Threads::All, |row, col, sums| {
         #[expect(unsafe_code, reason = "tasks write different parts of one matrix")]
         // SAFETY: `sums_of` hands out every place once.
-        let out = unsafe { shared.part(row * n + col, sums.len()) };
+        let out = unsafe { out.part(row * n + col, sums.len()) };
         simd(
             #[inline(always)]
             || {
-                if let Some(bias) = bias {
+                if let Some(bias) = added.bias {
                     sums.iter_mut().zip(&bias[col..]).for_each(|(sum, b)| *sum += *b);
                 }
-                if let Some(residual) = residual {
+                if let Some(residual) = added.residual {
                     let residual = &residual[row * n + col..];
                     sums.iter_mut().zip(residual).for_each(|(sum, r)| *sum += widened(*r));
                 }
@@ -250,10 +267,25 @@ pub(crate) fn matmul_brief(
             },
         );
     });
-    #[expect(unsafe_code, reason = "every sum was written: zeros first would be one more pass")]
-    // SAFETY: `sums_of` hands out every place of the m × n.
-    unsafe {
-        all.set_len(m * n);
-    }
-    all
+}
+
+/// The same as bᵀ·aᵀ, to the bit, where the terms of a column of b are neighbours: b is read where it lies.
+fn few_rows(a: Mat<'_, bf16>, b: Mat<'_, bf16>, added: &Added<'_>, out: &Shared<MaybeUninit<bf16>>) {
+    let n = b.cols;
+    let (rows, columns) = (Rows::of(b.t(), Threads::All), Columns::of(a.t(), Threads::All));
+    sums_of((&rows, &columns), a.cols, Threads::All, |col, first, sums| {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let at = (first + i) * n + col;
+            if let Some(bias) = added.bias {
+                *sum += bias[col];
+            }
+            if let Some(residual) = added.residual {
+                *sum += widened(residual[at]);
+            }
+            #[expect(unsafe_code, reason = "tasks write different parts of one matrix")]
+            // SAFETY: `sums_of` hands out every place once.
+            let out = unsafe { out.part(at, 1) };
+            out[0].write(rounded(*sum));
+        }
+    });
 }

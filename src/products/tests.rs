@@ -119,7 +119,7 @@ fn sums_are_kept_scaled_and_placed() {
     matmul_wide((&rows, &columns), 10, &mut out, 50, true, 0.5, Threads::All);
     let bias: Vec<f32> = (0..40).map(|j| j as f32).collect();
     let residual = noise(20 * 40, 9);
-    let brief = matmul_brief(a, b, Some(&bias), Some(&residual));
+    let brief = matmul_brief(a, b, &Added { bias: Some(&bias), residual: Some(&residual) });
     for (i, (sum, _)) in exact(a, b).into_iter().enumerate() {
         let (wide, more) = (out[i / 40 * 50 + i % 40], f64::from(bias[i % 40]) + residual[i].to_f64());
         assert!((f64::from(wide) - (1.0 + 0.5 * sum)).abs() < 1e-5, "{i}: {wide}");
@@ -127,4 +127,21 @@ fn sums_are_kept_scaled_and_placed() {
         assert!((brief[i].to_f64() - sum - more).abs() <= (sum + more).abs() / 256.0 + 1e-5, "{i}");
     }
     assert!(out.iter().enumerate().all(|(i, x)| i % 50 < 40 || *x == 1.0));
+}
+
+/// Few rows read the other operand where it lies, if they can.
+#[test]
+fn few_rows_have_the_bits_of_many() {
+    for (m, n, k) in [(2, 33, 5), (7, 200, 64), (8, 3000, 1100), (32, 40, 33)] {
+        let (a, b) = (noise(m * k, 11), noise(n * k, 12));
+        let (a, lying) = (Mat::new(&a, m, k), Mat::new(&b, n, k).t());
+        let across: Vec<bf16> = (0..k * n).map(|i| b[i % n * k + i / n]).collect();
+        let (bias, residual): (Vec<f32>, _) = ((0..n).map(|j| j as f32).collect(), noise(m * n, 13));
+        for added in
+            [Added { bias: None, residual: None }, Added { bias: Some(&bias), residual: Some(&residual) }]
+        {
+            let few = matmul_brief(a, lying, &added);
+            assert!(few == matmul_brief(a, Mat::new(&across, k, n), &added), "{m} × {k} × {n}");
+        }
+    }
 }

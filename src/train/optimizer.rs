@@ -13,7 +13,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};
+use half::bf16;
+use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use super::observed::Applied;
@@ -22,6 +24,7 @@ use crate::launch;
 use crate::launch::optimizer::{Jobs, ParameterRange, RECORDS, Step};
 use crate::models::{Branch, Entry, LanguageModel, Params};
 use crate::ops::{Data, Gradients, Real, dispatch_dtype, simd};
+use crate::products::round_into;
 
 /// Gradient norms before clipping.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -117,7 +120,7 @@ impl AdamW {
         self.applied = Some((lr, Applied::of(recipe)));
         let [b1, b2] = recipe.betas;
         let n = self.params.flat().elem_count();
-        for (entry, gradient) in self.params.entries().iter().zip(&gradients) {
+        for (i, (entry, gradient)) in self.params.entries().iter().zip(&gradients).enumerate() {
             let Some(gradient) = gradient else { continue };
             let update = Update {
                 offset: entry.offset,
@@ -128,10 +131,14 @@ impl AdamW {
                 lr: lr / (1.0 - b1.powf(self.steps as f64)),
                 correction: (1.0 - b2.powf(self.steps as f64)).sqrt(),
                 eps: recipe.eps,
+                copy: None,
             };
-            self.packed.inplace_op2(gradient, &update)?;
+            let copy = self.params.rounded().and_then(|r| Some(r.values.narrow(0, r.offsets[i]?, entry.len)));
+            match copy {
+                None => self.packed.inplace_op2(gradient, &update)?,
+                Some(copy) => copy?.inplace_op1(&Rounded { packed: &self.packed, gradient, update })?,
+            }
         }
-        self.params.round_again()?;
         Ok(norms)
     }
 
@@ -241,7 +248,8 @@ fn sum_of_squares(t: &Tensor) -> Result<f64> {
 }
 
 /// One parameter's part of a step.
-struct Update {
+#[derive(Clone, Copy)]
+struct Update<'a> {
     offset: usize,
     n: usize,
     scale: f64,
@@ -250,10 +258,12 @@ struct Update {
     lr: f64,
     correction: f64,
     eps: f64,
+    /// What is computed with, where that is the parameter rounded.
+    copy: Option<&'a Mutex<&'a mut [bf16]>>,
 }
 
-impl Update {
-    fn apply<T: Real>(&self, packed: &mut [T], g: &[T]) {
+impl Update<'_> {
+    fn apply<T: Real>(&self, packed: &mut [T], g: &[T], round: impl Fn(&mut [bf16], &[T]) + Sync) {
         let (p, rest) = packed.split_at_mut(self.n);
         let (m, v) = rest.split_at_mut(self.n);
         let range = self.offset..self.offset + g.len();
@@ -263,7 +273,13 @@ impl Update {
         let (scale, keep, lr) = (T::of(self.scale), T::of(self.keep), T::of(self.lr));
         let (correction, eps) = (T::of(self.correction), T::of(self.eps));
         let moments = m.par_chunks_mut(BLOCK).zip(v.par_chunks_mut(BLOCK));
-        p.par_chunks_mut(BLOCK).zip(moments).zip(g.par_chunks(BLOCK)).for_each(|((p, (m, v)), g)| {
+        let mut copy = self.copy.map(Mutex::lock);
+        let copies: Vec<Option<&mut [bf16]>> = match copy.as_deref_mut() {
+            Some(copy) => copy.chunks_mut(BLOCK).map(Some).collect(),
+            None => g.chunks(BLOCK).map(|_| None).collect(),
+        };
+        let all = p.par_chunks_mut(BLOCK).zip(moments).zip(g.par_chunks(BLOCK)).zip(copies);
+        all.for_each(|(((p, (m, v)), g), copy)| {
             simd(
                 #[inline(always)]
                 || {
@@ -274,12 +290,16 @@ impl Update {
                         *p = *p * keep - lr * *m / (v.sqrt() / correction + eps);
                     }
                 },
-            )
+            );
+            // While the block is in the cache.
+            if let Some(copy) = copy {
+                round(copy, p);
+            }
         });
     }
 }
 
-impl InplaceOp2 for Update {
+impl InplaceOp2 for Update<'_> {
     fn name(&self) -> &'static str {
         "adamw"
     }
@@ -287,10 +307,31 @@ impl InplaceOp2 for Update {
     fn cpu_fwd(&self, packed: &mut CpuStorage, _: &Layout, g: &CpuStorage, l: &Layout) -> Result<()> {
         let range = l.start_offset()..l.start_offset() + l.shape().elem_count();
         match (packed, g) {
-            (CpuStorage::F32(p), CpuStorage::F32(g)) => self.apply(p, &g[range]),
-            (CpuStorage::F64(p), CpuStorage::F64(g)) => self.apply(p, &g[range]),
+            (CpuStorage::F32(p), CpuStorage::F32(g)) => self.apply(p, &g[range], round_into),
+            (CpuStorage::F64(p), CpuStorage::F64(g)) if self.copy.is_none() => {
+                self.apply(p, &g[range], |_, _| {})
+            }
             _ => bail!("adamw: parameters and gradients differ in type"),
         }
         Ok(())
+    }
+}
+
+/// The same for a parameter whose rounded copy this is done to.
+struct Rounded<'a> {
+    packed: &'a Tensor,
+    gradient: &'a Tensor,
+    update: Update<'a>,
+}
+
+impl InplaceOp1 for Rounded<'_> {
+    fn name(&self) -> &'static str {
+        "adamw_rounded"
+    }
+
+    fn cpu_fwd(&self, copy: &mut CpuStorage, l: &Layout) -> Result<()> {
+        let CpuStorage::BF16(copy) = copy else { bail!("adamw: expected a copy in bfloat16") };
+        let copy = Mutex::new(&mut copy[l.start_offset()..][..l.shape().elem_count()]);
+        self.packed.inplace_op2(self.gradient, &Update { copy: Some(&copy), ..self.update })
     }
 }

@@ -275,6 +275,16 @@ fn a_number_that_its_probe_does_not_give_is_seen() {
     let (code, said) = audited(&out, &["--whole"]);
     assert_eq!(code, Some(10), "{said}");
     assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
+    let what = "loss_fell (trained), which nobody measures";
+    let told = said.split("Differs").nth(1).unwrap();
+    assert!(told.contains(what), "{said}");
+    // The same for programs.
+    let words = ["audit", "--protocol", text(&sound().1), "--out", text(&out), "--whole", "--json"];
+    let all: serde_json::Value = serde_json::from_str(&stdout(&run(&words))).unwrap();
+    let questions = all[0]["questions"].as_array().unwrap();
+    let compared = questions.iter().flat_map(|q| q["compared"].as_array().unwrap());
+    let wrong: Vec<_> = compared.filter(|c| c["agrees"] == false).map(|c| c["what"].clone()).collect();
+    assert_eq!(wrong, [what]);
 }
 
 /// Hidden in the ledger of a run, of a higher number, with other text: it would count instead of what was asked for.

@@ -1,23 +1,32 @@
 //! `v5gate audit`: what the referee finds when it makes a part of the evidence again.
 
 use anyhow::Result;
+use serde_json::{Value, json};
 
 use v5gate::collect::{AuditReport, Options, audit};
 use v5gate::evidence::Metric;
 use v5gate::protocol::Protocol;
-use v5gate::referee::farthest;
+use v5gate::referee::{Deviation, farthest};
 use v5gate::report::{self, Table};
 
-use super::output::print;
+use super::output::{print, print_json};
+
+/// Differences of a question that are told one by one; of the others it is said how many there are.
+const TOLD: usize = 20;
 
 /// Audits every trial of a folder of evidence. The exit code is 0 where all agree, 10 where something differs and 11
 /// where something could not be looked at.
-pub fn run(protocol: &Protocol, options: &Options<'_>, whole: bool) -> Result<u8> {
+pub fn run(protocol: &Protocol, options: &Options<'_>, whole: bool, json: bool) -> Result<u8> {
     let reports = audit(protocol, options, whole)?;
-    let screen = report::TerminalStyle::of(&console::Term::stdout());
-    print(&report::show_tables(&[comparisons(&reports), coverage(&reports)], screen))?;
-    let shares = reports.iter().flat_map(|r| &r.questions).filter_map(|(_, all)| farthest(all));
-    let differs = shares.map(v5gate::referee::Deviation::share).any(|share| share.is_nan() || share > 1.0);
+    if json {
+        print_json(&Value::Array(reports.iter().map(as_json).collect()))?;
+    } else {
+        let screen = report::TerminalStyle::of(&console::Term::stdout());
+        let mut tables = vec![comparisons(&reports), coverage(&reports)];
+        tables.extend(differences(&reports));
+        print(&report::show_tables(&tables, screen))?;
+    }
+    let differs = reports.iter().flat_map(|r| &r.questions).any(|(_, all)| all.iter().any(differs));
     let lacking = reports.iter().any(|r| !r.not_covered.is_empty());
     Ok(if differs {
         10
@@ -28,10 +37,48 @@ pub fn run(protocol: &Protocol, options: &Options<'_>, whole: bool) -> Result<u8
     })
 }
 
+/// Whether a comparison is no agreement; one that is no number is none.
+fn differs(deviation: &Deviation) -> bool {
+    deviation.share().is_nan() || deviation.share() > 1.0
+}
+
+/// Every comparison of a trial; a difference that is no number, or without bounds, is null.
+fn as_json(report: &AuditReport) -> Value {
+    let comparison = |d: &Deviation| {
+        json!({
+            "what": d.what, "difference": d.difference, "tolerance": d.tolerance, "agrees": !differs(d),
+        })
+    };
+    let question = |(metric, all): &(Metric, Vec<Deviation>)| json!({"metric": metric.id(), "compared": all.iter().map(comparison).collect::<Vec<_>>()});
+    json!({
+        "trial": report.trial,
+        "questions": report.questions.iter().map(question).collect::<Vec<_>>(),
+        "covered": report.covered,
+        "not_covered": report.not_covered,
+    })
+}
+
+/// Everything that differs; no table where nothing does.
+fn differences(reports: &[AuditReport]) -> Option<Table> {
+    let mut rows = Vec::new();
+    for report in reports {
+        for (metric, all) in &report.questions {
+            let line = |what: String| vec![report.trial.clone(), metric.id().to_owned(), what];
+            let wrong: Vec<&Deviation> = all.iter().filter(|d| differs(d)).collect();
+            rows.extend(wrong.iter().take(TOLD).map(|d| line(d.what.clone())));
+            if let Some(more) = wrong.len().checked_sub(TOLD + 1) {
+                rows.push(line(format!("and {} more", more + 1)));
+            }
+        }
+    }
+    let head = ["trial", "question", "what"].map(str::to_owned).to_vec();
+    (!rows.is_empty()).then(|| Table { title: "Differs".to_owned(), head, rows })
+}
+
 /// The farthest comparison of every question about every trial.
 fn comparisons(reports: &[AuditReport]) -> Table {
     let head = ["trial", "question", "compared", "farthest", "difference", "tolerance", "share"];
-    let row = |trial: &str, (metric, all): &(Metric, Vec<v5gate::referee::Deviation>)| {
+    let row = |trial: &str, (metric, all): &(Metric, Vec<Deviation>)| {
         let worst = farthest(all)?;
         Some(vec![
             trial.to_owned(),

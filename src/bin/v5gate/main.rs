@@ -71,10 +71,13 @@ enum Command {
         evidence: Option<PathBuf>,
         #[command(flatten)]
         collect: Collect,
-        /// Put every probe again, not one that is drawn, and make every step again that lies between kept states: takes
+        /// Put every probe again, not some that are drawn, and make every step again that lies between kept states: takes
         /// as long as trainings and probes did.
         #[arg(long)]
         whole: bool,
+        /// One JSON document on stdout instead of the tables: every comparison with difference and tolerance.
+        #[arg(long)]
+        json: bool,
     },
     /// Judge a ledger; reads nothing else.
     Judge {
@@ -245,11 +248,11 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Fleet(arguments) => fleet::run(&arguments),
         Command::Collect(c) => gather(&c).map(|_| 0),
-        Command::Audit { evidence, collect, whole } => {
+        Command::Audit { evidence, collect, whole, json } => {
             // The ledger's path stands for the folder that it lies in.
             let folder = |path: PathBuf| if path.is_dir() { path } else { path.with_file_name("") };
             let collect = Collect { out: evidence.map(folder).or(collect.out), ..collect };
-            with_options(&collect, |protocol, options| audit::run(protocol, options, whole))
+            with_options(&collect, |protocol, options| audit::run(protocol, options, whole, json))
         }
         Command::Judge { ledger, json } => judge_only(&open(&ledger)?, json, false),
         Command::Report { ledger, out } => {
