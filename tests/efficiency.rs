@@ -116,6 +116,8 @@ enum Defect {
     KeepsEverything,
     /// Every pass takes 2 µs more for every token read so far.
     LooksBack,
+    /// What comes after 4,096 tokens is forgotten at once.
+    StopsReading,
 }
 
 struct Twin {
@@ -165,6 +167,10 @@ impl Network for Twin {
                 kept.push(vec![1; 1024 * tokens.len()]);
             }
             Defect::LooksBack => sleep(2 * state.position()),
+            Defect::StopsReading if state.position() >= 4096 => {
+                return self.sound.backbone(tape, tokens, &mut state.clone());
+            }
+            Defect::StopsReading => {}
         }
         let hidden = self.sound.backbone(tape, tokens, state);
         black_box(&ballast);
@@ -190,6 +196,9 @@ fn equals_are_equal_and_defects_show() {
     // That a sound model's time is flat takes more rounds on a quiet machine than a test can have.
     let looking = evidence(|seed| [candidate(seed), twin(candidate(seed), Defect::LooksBack)]);
     assert_eq!(status(&looking, "cost-time-flat"), Status::Unmet);
+    // It costs half as much memory at 8K, and would be the flatter for it.
+    let stopping = evidence(|seed| [twin(model("gpt2", seed), Defect::StopsReading), candidate(seed)]);
+    assert_eq!(status(&stopping, "cost-of-whole-context"), Status::Unmet);
 }
 
 #[test]
@@ -206,6 +215,7 @@ fn the_pair_of_the_comparison_is_measured_in_full() {
     // Keys and values of every token, and a state that is always as large.
     assert_eq!(status(&lines, "gpt2-memory-grows"), Status::Met);
     assert_eq!(status(&lines, "cost-memory-flat"), Status::Met);
+    assert_eq!(status(&lines, "cost-of-whole-context"), Status::Met);
     for (kind, model) in [CurveKind::TimeByContext, CurveKind::MemoryByContext]
         .into_iter()
         .flat_map(|k| [(k, "gpt2"), (k, "groundthink")])

@@ -136,7 +136,7 @@ impl AdamW {
             let copy = self.params.rounded().and_then(|r| Some(r.values.narrow(0, r.offsets[i]?, entry.len)));
             match copy {
                 None => self.packed.inplace_op2(gradient, &update)?,
-                Some(copy) => copy?.inplace_op1(&Rounded { packed: &self.packed, gradient, update })?,
+                Some(copy) => copy?.inplace_op1(&RoundedUpdate { packed: &self.packed, gradient, update })?,
             }
         }
         Ok(norms)
@@ -318,13 +318,13 @@ impl InplaceOp2 for Update<'_> {
 }
 
 /// The same for a parameter whose rounded copy this is done to.
-struct Rounded<'a> {
+struct RoundedUpdate<'a> {
     packed: &'a Tensor,
     gradient: &'a Tensor,
     update: Update<'a>,
 }
 
-impl InplaceOp1 for Rounded<'_> {
+impl InplaceOp1 for RoundedUpdate<'_> {
     fn name(&self) -> &'static str {
         "adamw_rounded"
     }
