@@ -36,7 +36,6 @@ mod program;
 mod reading;
 mod referee;
 mod reference;
-mod released;
 mod report;
 mod report_html;
 mod reverse;
