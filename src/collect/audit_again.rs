@@ -22,17 +22,21 @@ use crate::data::vocabulary::Patience;
 use crate::evidence::{Condition, Curve, Line, Measurement, Metric, Provenance};
 use crate::probes::{EvalData, PROBES, Probe, TASKS, producer_of};
 use crate::referee::{Deviation, PlannedSize, beside_size};
+use crate::scale::{Scale, Tier};
 use crate::train::{TrainError, audited, before_last_tenth, kept_state, load_model, steps_again};
 
-/// Of a training's steps one in so many is made again after each kept state.
+/// Of a training's steps one in so many is made again after each kept state, and at least so many.
 const SHARE: u64 = 100;
-/// Of a short one so many, unless that is more than one in so many.
-const LEAST: [u64; 2] = [12, 40];
+const LEAST: u64 = 12;
+/// At the gated scales no more than one in so many, where that is less.
+const SHORT: u64 = 40;
 
 /// Steps that are made again after a kept state.
-fn stretch(steps: u64) -> u64 {
-    (steps / SHARE).max(LEAST[0].min(steps / LEAST[1])).max(1)
+fn stretch(scale: &Scale, steps: u64) -> u64 {
+    let least = if scale.tier == Tier::Gate { LEAST.min(steps / SHORT) } else { LEAST };
+    (steps / SHARE).max(least).max(1)
 }
+
 /// Probes that train anew take longest: they are asked again only where all are.
 const LONGEST: &[&str] = &["mqar", "overfit"];
 /// So many of the others are asked again of each trial.
@@ -118,7 +122,8 @@ impl Collector<'_> {
         }
         for (i, &from) in starts.iter().enumerate() {
             let next = starts.get(i + 1).copied().unwrap_or(steps);
-            let count = if whole { next - from } else { stretch(steps).min(next - from) };
+            let count =
+                if whole { next - from } else { stretch(trained.trial.scale, steps).min(next - from) };
             match stretch_again(trained, (from, count), kept.contains(&(from + count))) {
                 Ok((steps, facts)) => {
                     made += steps;
