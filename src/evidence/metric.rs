@@ -165,7 +165,7 @@ metrics! {
     DecayOnVectors, "decay_on_vectors", "share", Lower, "Largest relative change that weight decay alone makes to a bias, norm or per-channel vector.";
     LeastMovement, "least_movement", "share", Neither, "Smallest relative change of a parameter tensor from its initial values to its trained ones.";
     ValidationOverlap, "validation_overlap", "share", Lower, "Share of the 64-token windows of the held-out (validation) split that training text contains word for word.";
-    TrainLoss, "train_loss", "nats/token", Lower, "Mean training loss of the last 100 steps.";
+    TrainLoss, "train_loss", "nats/token", Lower, "Mean training loss of the last 100 steps, or of the last tenth of fewer than 1,000.";
     LossFell, "loss_fell", "ratio", Lower, "Final training loss divided by the mean of the first steps.";
     GradientNorm, "gradient_norm", "norm", Neither, "Mean gradient norm before clipping over the last 100 steps.";
     GradientNormMedian, "gradient_norm_median", "norm", Neither, "Median gradient norm before clipping over the run.";
@@ -182,6 +182,7 @@ metrics! {
     ReferenceIdentical, "reference_identical", "share", Lower, "Steps after the first at which both losses are the same number to the last bit, as a share of all.";
 
     ValidationLoss, "validation_loss", "nats/token", Lower, "Mean negative log-likelihood on the held-out split, which is the validation split.";
+    HeldOutByShares, "held_out_by_shares", "nats/token", Lower, "Held-out loss in which every part of a mixture weighs what it does in training; of a single text its held-out loss.";
     ValidationPerplexity, "validation_perplexity", "perplexity", Lower, "Exponential of the validation loss.";
     UniformLoss, "uniform_loss", "nats/token", Neither, "ln V: the loss of a uniform guess.";
     UnigramLoss, "unigram_loss", "nats/token", Neither, "Held-out loss of a unigram model of the training text.";

@@ -6,7 +6,7 @@ use super::scoring::ngram::bigram_loss;
 use super::scoring::ngram::unigram_loss;
 use crate::data::batches::{Batches, window_count};
 use crate::data::cache::TokenFile;
-use crate::data::dataset::windows_in;
+use crate::data::dataset::{TextPart, windows_in};
 use crate::evidence::{CurveKind, ItemValues, Metric as M};
 use crate::models::LanguageModel;
 use crate::statistics::{mean, t_interval};
@@ -18,6 +18,7 @@ pub(super) const PROBE: Probe = Probe {
     metrics: &[
         M::ValidationLoss,
         M::ValidationPerplexity,
+        M::HeldOutByShares,
         M::UniformLoss,
         M::UnigramLoss,
         M::BigramLoss,
@@ -57,16 +58,17 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
         Reading::new(M::UnigramLoss, unigram_loss(train, valid, vocab)),
         Reading::new(M::BigramLoss, bigram_loss(train, valid, vocab)),
     ];
-    if s.dataset.parts.len() > 1 {
-        readings.extend((1..).zip(&s.dataset.parts).map(|(number, part)| {
-            let losses = &windows[windows_in(&part.valid, valid.len(), context)];
-            Reading {
-                place: Some((CurveKind::LossByPart, number)),
-                interval: t_interval(losses),
-                ..Reading::new(M::ValidationLoss, mean(losses))
-            }
+    let parts = &s.dataset.parts;
+    let of_part = |part: &TextPart| &windows[windows_in(&part.valid, valid.len(), context)];
+    if parts.len() > 1 {
+        readings.extend((1..).zip(parts).map(|(number, part)| Reading {
+            place: Some((CurveKind::LossByPart, number)),
+            interval: t_interval(of_part(part)),
+            ..Reading::new(M::ValidationLoss, mean(of_part(part)))
         }));
     }
+    let by_shares: f64 = parts.iter().map(|part| part.share * mean(of_part(part))).sum();
+    readings.push(Reading::new(M::HeldOutByShares, if parts.len() > 1 { by_shares } else { loss }));
     if s.run.curve.last().is_some_and(|r| r.tokens >= PLATEAU_TOKENS) {
         let earlier = window_losses(
             load_model(&s.earlier)?.to_device(s.compute, s.recipe.precision)?.as_ref(),

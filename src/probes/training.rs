@@ -45,7 +45,8 @@ fn measure(s: &TrainedModel<'_>) -> Result<Vec<Reading>> {
     let tokens = curve.last().map_or(0, |r| r.tokens) as f64;
     let completed = s.run.ending == Ending::Completed;
     // What was never finite has no mean: a diverged run's loss is not a number.
-    let last = if completed { mean_of(tail(curve), |r| r.loss) } else { f64::NAN };
+    let last = &curve[curve.len() - WINDOW.min(curve.len().div_ceil(10))..];
+    let last = if completed { mean_of(last, |r| r.loss) } else { f64::NAN };
     let mut readings = vec![
         Reading::holds(M::RunCompleted, completed),
         Reading::new(M::TrainTokens, tokens),

@@ -9,7 +9,6 @@ use super::error::Result;
 use super::evaluation::SavedModel;
 use super::fault::Fault;
 use super::graph::{Graph, Weights};
-use super::matrix::Matrix;
 use super::number::Number;
 use crate::data::tokenizer::Tokenizer;
 
@@ -48,37 +47,48 @@ impl<N: Number> SavedModel<N> {
         let (inputs, targets) = (&whole[cut..end - 1], &whole[cut + 1..end]);
         let scored = (whole.len() - given).min(targets.len());
         let (wide, narrow) = rayon::join(
-            || self.ends(&self.wide, inputs, &targets[targets.len() - scored..]),
-            || self.ends(&self.narrow, inputs, &targets[targets.len() - scored..]),
+            || self.losses_and_leads(&self.wide, inputs, targets),
+            || self.losses_and_leads(&self.narrow, inputs, targets),
         );
-        let distance = |of: fn(&(f64, f64)) -> f64| {
-            wide.iter().zip(&narrow).map(|(a, b)| (of(a) - of(b)).abs()).collect::<Vec<_>>()
+        let first = targets.len() - scored;
+        let distances = |of: fn(&(f64, f64)) -> f64| {
+            usual_at_least(wide.iter().zip(&narrow).map(|(a, b)| (of(a) - of(b)).abs()).collect())
         };
-        let loss: f64 = wide.iter().map(|(loss, _)| loss).sum();
-        let unsure = SPREAD * distance(|x| x.0).iter().sum::<f64>() + LAST_PLACES * loss;
-        let lead = wide.iter().map(|(_, lead)| *lead).fold(f64::INFINITY, f64::min);
-        let lead_unsure = SPREAD * distance(|x| x.1).iter().copied().fold(0.0, f64::max);
+        let (of_losses, of_leads) = (distances(|x| x.0), distances(|x| x.1));
+        let loss: f64 = wide[first..].iter().map(|(loss, _)| loss).sum();
+        let unsure = SPREAD * of_losses[first..].iter().sum::<f64>() + LAST_PLACES * loss;
+        let lead = wide[first..].iter().map(|(_, lead)| *lead).fold(f64::INFINITY, f64::min);
+        let lead_unsure = SPREAD * of_leads[first..].iter().copied().fold(0.0, f64::max);
         Ok(Continuation { loss, unsure, lead, lead_unsure })
     }
 
-    /// Loss and lead of every target, which are the last of what is read.
-    fn ends<M: Number>(&self, weights: &Weights<M>, inputs: &[usize], targets: &[usize]) -> Vec<(f64, f64)> {
+    /// Loss and lead of every target, one for each token that is read.
+    fn losses_and_leads<M: Number>(
+        &self,
+        weights: &Weights<M>,
+        inputs: &[usize],
+        targets: &[usize],
+    ) -> Vec<(f64, f64)> {
         let mut graph = Graph::new(weights, self.fault);
         let end = self.design.logits(&mut graph, inputs);
         let logits = graph.value(end);
-        let first = inputs.len() - targets.len();
-        let columns = logits.row(0).len();
-        let rows: Vec<M> = (first..inputs.len()).flat_map(|t| logits.row(t).to_vec()).collect();
-        let last = Matrix { rows: targets.len(), cols: columns, data: rows };
-        let losses = token_losses(&last, targets);
+        let losses = token_losses(logits, targets);
         let lead = |t: usize| {
-            let row = last.row(t);
+            let row = logits.row(t);
             let others = row.iter().enumerate().filter(|(token, _)| *token != targets[t]);
             let best = others.map(|(_, z)| z.wide()).fold(f64::NEG_INFINITY, f64::max);
             row[targets[t]].wide() - best
         };
         losses.iter().enumerate().map(|(t, loss)| (loss.wide(), lead(t))).collect()
     }
+}
+
+/// Distances of which none is taken for less than their root mean square: a distance is one draw, and that of a single
+/// token, which is all that many a last word has, is small by chance at one word in ten.
+fn usual_at_least(distances: Vec<f64>) -> Vec<f64> {
+    let squares: f64 = distances.iter().map(|x| x * x).sum();
+    let usual = (squares / distances.len() as f64).sqrt();
+    distances.into_iter().map(|x| x.max(usual)).collect()
 }
 
 impl Continuation {
@@ -153,6 +163,11 @@ mod tests {
         // Which is the likelier nobody can say.
         let close = [ending(3.0, 1e-3, [1, 1]), ending(3.0001, 1e-3, [1, 1])];
         assert_eq!(beside_endings([0.0, 0.0, 0.0001], &close, 0, "q").len(), 1);
+    }
+
+    #[test]
+    fn a_token_that_rounding_hardly_moves_is_given_what_it_moves_others_by() {
+        assert_eq!(usual_at_least(vec![3.0, 0.0, 4.0, 0.0]), [3.0, 2.5, 4.0, 2.5]);
     }
 
     #[test]

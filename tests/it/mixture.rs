@@ -121,8 +121,15 @@ fn a_mixture_is_trained_on_and_reported_part_by_part() {
     for curve in curves {
         let points: Vec<(u64, Value)> = curve.points().collect();
         assert_eq!(points.iter().map(|p| p.0).collect::<Vec<_>>(), [1, 2, 3]);
-        // The whole lies between its parts.
         let losses: Vec<f64> = points.iter().map(|p| p.1.raw()).collect();
+        let by_shares = 0.5 * losses[0] + 0.2 * losses[1] + 0.3 * losses[2];
+        let measured = ledger
+            .measurements()
+            .filter(|m| m.metric() == Metric::HeldOutByShares && m.subject().model == curve.subject().model);
+        let measured: Vec<f64> = measured.map(|m| m.value().raw()).collect();
+        assert!(measured.iter().all(|loss| (loss - by_shares).abs() < 1e-9), "{measured:?} {by_shares}");
+        assert!(!measured.is_empty());
+        // The whole lies between its parts.
         let between = |x: &f64| losses.iter().any(|l| l < x) && losses.iter().any(|l| l > x);
         assert!(whole.iter().any(between), "{whole:?} {losses:?}");
     }
