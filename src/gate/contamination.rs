@@ -6,7 +6,7 @@ use super::criterion::Criterion;
 use super::evidence_index::Evidence;
 use super::gap::{Gap, ModelTrial};
 use super::question::Query;
-use crate::evidence::{Condition, Metric as M};
+use crate::evidence::{Condition, Metric as M, Value};
 
 /// The share of a benchmark's 13-grams that training text may contain: ruling R26's, which is that of held-out text.
 const MOST: f64 = 0.01;
@@ -37,7 +37,9 @@ pub(super) fn contaminated(criterion: &Criterion, evidence: &Evidence<'_>, scale
             for &seed in evidence.seeds() {
                 let found = evidence.find(Query { scale, seed, model, condition, metric });
                 let share = found.ok().map(|m| m.value());
-                if !share.is_some_and(|share| share.raw() <= MOST) {
+                // A share of minus infinity is none.
+                let clean = |share: Value| share.finite().is_some_and(|share| (0.0..=MOST).contains(&share));
+                if !share.is_some_and(clean) {
                     let trial = ModelTrial { model, seed, scale: None };
                     gaps.push(Gap::CleanBenchmark { trial, metric, share });
                 }

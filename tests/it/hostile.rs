@@ -284,3 +284,17 @@ fn an_endless_manifest_is_told_in_brief() {
     let seconds = start.elapsed().as_secs_f64();
     assert!(seconds < 20.0, "{seconds:.2} s");
 }
+
+/// A share of 13-grams of minus infinity lies below every limit.
+#[test]
+fn an_overlap_that_is_no_share_cleans_no_benchmark() {
+    for share in [f64::NEG_INFINITY, f64::NAN, -0.5] {
+        let mut world = World::good("test", &["8M"], 3);
+        let facts = world.facts.iter_mut().filter(|(key, _)| key.3 == Metric::WikitextOverlap);
+        facts.for_each(|(_, fact)| fact.value = share);
+        let judgement = judge(&world.ledger());
+        let row =
+            judgement.findings.iter().find(|f| f.criterion == "wikitext-non-inferior" && f.scale == "8M");
+        assert_ne!(row.unwrap().status, Status::Met, "{share}");
+    }
+}

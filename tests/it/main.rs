@@ -36,6 +36,7 @@ mod program;
 mod reading;
 mod referee;
 mod reference;
+mod released;
 mod report;
 mod report_html;
 mod reverse;
