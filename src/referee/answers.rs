@@ -120,8 +120,8 @@ impl<N: Number> SavedModel<N> {
 
     fn last_logits<M: Number>(&self, weights: &Weights<M>, tokens: &[usize]) -> Vec<f64> {
         let mut graph = Graph::new(weights, self.fault);
-        let end = self.design.logits(&mut graph, tokens);
-        graph.value(end).row(tokens.len() - 1).iter().map(|x| x.wide()).collect()
+        let end = self.design.logits(&mut graph, tokens, tokens.len() - 1..tokens.len());
+        graph.value(end).data.iter().map(|x| x.wide()).collect()
     }
 
     /// The mean loss on record of some tokens of a document beside the referee's. A model with a window reads it in
@@ -147,11 +147,11 @@ impl<N: Number> SavedModel<N> {
             let targets = &document[from..end];
             let wanted = part.start.max(begin) - from..part.end.min(end) - from;
             let (a, b) = rayon::join(
-                || self.each_loss(&self.wide, &inputs, targets),
-                || self.each_loss(&self.narrow, &inputs, targets),
+                || self.each_loss(&self.wide, &inputs, targets, wanted.clone()),
+                || self.each_loss(&self.narrow, &inputs, targets, wanted.clone()),
             );
-            wide.extend_from_slice(&a[wanted.clone()]);
-            narrow.extend_from_slice(&b[wanted]);
+            wide.extend(a);
+            narrow.extend(b);
         }
         beside_mean(recorded, &wide, &narrow, format!("loss of tokens {} to {}", part.start, part.end))
     }

@@ -86,12 +86,12 @@ pub fn token_losses<N: Number>(logits: &Matrix<N>, targets: &[usize]) -> Vec<N> 
     targets.iter().enumerate().map(of).collect()
 }
 
-/// The gradient of the mean of [`token_losses`] with respect to the logits.
+/// The gradient of `share` times the mean of [`token_losses`] with respect to the logits.
 ///
 /// # Shapes
 /// - `logits`: [T, V], `targets`: `[T]`
 /// - result: [T, V]
-pub fn loss_slope<N: Number>(logits: &Matrix<N>, targets: &[usize]) -> Matrix<N> {
+pub fn loss_slope<N: Number>(logits: &Matrix<N>, targets: &[usize], share: N) -> Matrix<N> {
     let (mut slope, count) = (logits.clone(), N::of(targets.len() as f64));
     for (t, target) in targets.iter().enumerate() {
         let (largest, sum) = partition(logits.row(t));
@@ -99,6 +99,7 @@ pub fn loss_slope<N: Number>(logits: &Matrix<N>, targets: &[usize]) -> Matrix<N>
             *slope = (*slope - largest).exp() / sum / count;
         }
         slope.row_mut(t)[*target] -= N::one() / count;
+        slope.row_mut(t).iter_mut().for_each(|slope| *slope = *slope * share);
     }
     slope
 }

@@ -70,7 +70,7 @@ impl<N: Number> SavedModel<N> {
         targets: &[usize],
     ) -> Vec<(f64, f64)> {
         let mut graph = Graph::new(weights, self.fault);
-        let end = self.design.logits(&mut graph, inputs);
+        let end = self.design.logits(&mut graph, inputs, 0..inputs.len());
         let logits = graph.value(end);
         let losses = token_losses(logits, targets);
         let lead = |t: usize| {

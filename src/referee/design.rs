@@ -1,5 +1,6 @@
 //! Which model a checkpoint is, and what it computes.
 
+use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -73,14 +74,22 @@ impl Design {
         }
     }
 
-    /// The logits of every position of a window: [T, V].
-    pub fn logits<N: Number>(&self, graph: &mut Graph<'_, N>, tokens: &[usize]) -> ValueId {
-        match self {
-            Design::Gpt2(model) => model.logits(graph, tokens),
-            Design::GroundThink(model) => model.logits(graph, tokens),
-            Design::Rwkv6(model) => model.logits(graph, tokens),
-            Design::Mamba2(model) => model.logits(graph, tokens),
-        }
+    /// The logits of some positions of a window, [rows, V]: those of every position of a long document would fill the
+    /// memory.
+    pub fn logits<N: Number>(
+        &self,
+        graph: &mut Graph<'_, N>,
+        tokens: &[usize],
+        rows: Range<usize>,
+    ) -> ValueId {
+        let [x, head] = match self {
+            Design::Gpt2(model) => model.ends(graph, tokens),
+            Design::GroundThink(model) => model.ends(graph, tokens),
+            Design::Rwkv6(model) => model.ends(graph, tokens),
+            Design::Mamba2(model) => model.ends(graph, tokens),
+        };
+        let x = if rows.len() < tokens.len() { graph.some_rows(x, rows.start, rows.len()) } else { x };
+        graph.times_transposed(x, head)
     }
 
     /// Loss of every token of a window, and the gradient of `share` times their mean.
@@ -92,17 +101,16 @@ impl Design {
         fault: Option<Fault>,
     ) -> (Vec<N>, GradientSet<N>) {
         let mut graph = Graph::new(weights, fault);
-        let end = self.logits(&mut graph, inputs);
+        let end = self.logits(&mut graph, inputs, 0..inputs.len());
         let all = token_losses(graph.value(end), targets);
-        let slope = loss_slope(graph.value(end), targets);
-        let share = N::of(share);
-        (all, graph.backward(end, slope.map(|x| x * share)))
+        let slope = loss_slope(graph.value(end), targets, N::of(share));
+        (all, graph.backward(end, slope))
     }
 
     /// Loss of every token of a window in nats.
     pub fn losses(&self, weights: &Weights<f64>, inputs: &[usize], targets: &[usize]) -> Vec<f64> {
         let mut graph = Graph::new(weights, None);
-        let end = self.logits(&mut graph, inputs);
+        let end = self.logits(&mut graph, inputs, 0..inputs.len());
         token_losses(graph.value(end), targets)
     }
 }

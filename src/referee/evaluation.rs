@@ -1,5 +1,6 @@
 //! The audit of an evaluation: counts and losses of the final weights beside what the ledger says.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::attention::token_losses;
@@ -84,19 +85,21 @@ impl<N: Number> SavedModel<N> {
         let shift = usize::from(self.fault == Some(Fault::ShiftedWindows));
         let start = window * length + shift * (length / 2);
         let tokens: Vec<usize> = text.tokens(start..start + length + 1).map(|t| t as usize).collect();
-        self.each_loss(weights, &tokens[..length], &tokens[1..])
+        self.each_loss(weights, &tokens[..length], &tokens[1..], 0..length)
     }
 
+    /// The losses of some targets, one for each token that is read.
     pub(super) fn each_loss<M: Number>(
         &self,
         weights: &Weights<M>,
         inputs: &[usize],
         targets: &[usize],
+        wanted: Range<usize>,
     ) -> Vec<f64> {
         let mut graph = Graph::new(weights, self.fault);
-        let end = self.design.logits(&mut graph, inputs);
+        let end = self.design.logits(&mut graph, inputs, wanted.clone());
         let unit = if self.fault == Some(Fault::Bits) { std::f64::consts::LN_2 } else { 1.0 };
-        token_losses(graph.value(end), targets).iter().map(|loss| loss.wide() / unit).collect()
+        token_losses(graph.value(end), &targets[wanted]).iter().map(|loss| loss.wide() / unit).collect()
     }
 }
 

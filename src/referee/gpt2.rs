@@ -26,8 +26,8 @@ impl Gpt2Reading {
         self.n_positions
     }
 
-    /// Logits, [T, V], of a window.
-    pub fn logits<N: Number>(&self, g: &mut Graph<'_, N>, tokens: &[usize]) -> ValueId {
+    /// What the logits are made of: the normalised values after the last block, [T, d], and the head, [V, d].
+    pub fn ends<N: Number>(&self, g: &mut Graph<'_, N>, tokens: &[usize]) -> [ValueId; 2] {
         let places: Vec<usize> = (0..tokens.len()).collect();
         let (words, positions) = (g.weight("wte.weight"), g.weight("wpe.weight"));
         let (word, place) = (g.lookup(words, tokens), g.lookup(positions, &places));
@@ -53,7 +53,7 @@ impl Gpt2Reading {
         }
         let x = g.layer_norm(x, "ln_f", self.layer_norm_epsilon);
         let head = if g.knows("lm_head.weight") { g.weight("lm_head.weight") } else { words };
-        g.times_transposed(x, head)
+        [x, head]
     }
 
     /// The publication's initialisation, in the order in which the weights are drawn: normal with standard deviation

@@ -35,8 +35,8 @@ pub struct GroundThinkReading {
 }
 
 impl GroundThinkReading {
-    /// Logits, [T, V], of a window.
-    pub fn logits<N: Number>(&self, g: &mut Graph<'_, N>, tokens: &[usize]) -> ValueId {
+    /// What the logits are made of: the normalised values after the last block, [T, d], and the head, [V, d].
+    pub fn ends<N: Number>(&self, g: &mut Graph<'_, N>, tokens: &[usize]) -> [ValueId; 2] {
         let words = g.weight("emb.weight");
         let mut x = g.lookup(words, tokens);
         for i in 0..self.n_layer {
@@ -57,8 +57,7 @@ impl GroundThinkReading {
             let y = dense(g, h, "ffn.proj");
             x = g.plus(x, y);
         }
-        let x = g.rms_norm(x, "ln_out", EPS);
-        g.times_transposed(x, words)
+        [g.rms_norm(x, "ln_out", EPS), words]
     }
 
     /// x + g·a + (1 − g)·b.

@@ -53,8 +53,8 @@ impl StepLimit {
 }
 
 impl Mamba2Reading {
-    /// Logits, [T, V], of a window.
-    pub fn logits<N: Number>(&self, g: &mut Graph<'_, N>, tokens: &[usize]) -> ValueId {
+    /// What the logits are made of: the normalised values after the last block, [T, d], and the head, [V, d].
+    pub fn ends<N: Number>(&self, g: &mut Graph<'_, N>, tokens: &[usize]) -> [ValueId; 2] {
         let (words, eps) = (g.weight("backbone.embeddings.weight"), self.layer_norm_epsilon);
         let mut x = g.lookup(words, tokens);
         for i in 0..self.num_hidden_layers {
@@ -65,7 +65,7 @@ impl Mamba2Reading {
         }
         let x = g.rms_norm(x, "backbone.norm_f", eps);
         let head = if self.tie_word_embeddings { words } else { g.weight("lm_head.weight") };
-        g.times_transposed(x, head)
+        [x, head]
     }
 
     /// The initialisation in the order in which the weights are drawn.

@@ -23,8 +23,8 @@ pub struct Rwkv6Reading {
 }
 
 impl Rwkv6Reading {
-    /// Logits, [T, V], of a window.
-    pub fn logits<N: Number>(&self, g: &mut Graph<'_, N>, tokens: &[usize]) -> ValueId {
+    /// What the logits are made of: the normalised values after the last block, [T, d], and the head, [V, d].
+    pub fn ends<N: Number>(&self, g: &mut Graph<'_, N>, tokens: &[usize]) -> [ValueId; 2] {
         let (words, eps) = (g.weight("emb.weight"), self.layer_norm_epsilon);
         let mut x = g.lookup(words, tokens);
         for i in 0..self.num_hidden_layers {
@@ -38,8 +38,7 @@ impl Rwkv6Reading {
             let y = channel_mix(g, h, &format!("blocks.{i}.ffn."));
             x = g.plus(x, y);
         }
-        let (x, head) = (g.layer_norm(x, "ln_out", eps), g.weight("head.weight"));
-        g.times_transposed(x, head)
+        [g.layer_norm(x, "ln_out", eps), g.weight("head.weight")]
     }
 
     /// The authors' initialisation in the order in which the weights are drawn.
