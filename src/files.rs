@@ -233,7 +233,7 @@ fn is_read_only(error: &io::Error) -> bool {
 }
 
 /// Whether this open file is still the one at that path.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let open = file.metadata()?;
     match fs::metadata(path) {
         Ok(found) => Ok((found.dev(), found.ino()) == (open.dev(), open.ino())),
@@ -265,15 +265,28 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(hash)
 }
 
-/// The SHA-256 of a list of texts; their boundaries count, so that moving one changes the digest.
-pub fn digest_of_texts<S: AsRef<str>>(texts: &[S]) -> String {
-    let mut hash = Sha256::new();
-    for text in texts {
-        let text = text.as_ref();
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text.as_bytes());
+/// The SHA-256 of texts that come one after another; their boundaries count, so that moving one changes the digest.
+#[derive(Default)]
+pub struct TextDigest(Sha256);
+
+impl TextDigest {
+    /// One more text.
+    pub fn add(&mut self, text: &str) {
+        self.0.update((text.len() as u64).to_le_bytes());
+        self.0.update(text.as_bytes());
     }
-    hex(hash)
+
+    /// The digest of all of them.
+    pub fn finish(self) -> String {
+        hex(self.0)
+    }
+}
+
+/// The [`TextDigest`] of a list.
+pub fn digest_of_texts<S: AsRef<str>>(texts: &[S]) -> String {
+    let mut digest = TextDigest::default();
+    texts.iter().for_each(|text| digest.add(text.as_ref()));
+    digest.finish()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! Invariant: an opened file is exactly what its header promises and what the caller expects; a file
 //! that differs is refused, never rebuilt in silence, because a run may already depend on it.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,11 +16,12 @@ use rayon::prelude::*;
 use super::cache_writer::TokenWriter;
 pub use super::token_format::{CacheError, Header};
 use super::token_format::{JSON_AT, MAGIC, PAGE, VERSION, tokens_bytes};
-use super::tokenizer::{Tokenizer, TokenizerError};
-use crate::files::{sha256, write_atomically};
+use super::tokenizer::Tokenizer;
+use crate::files::sha256;
 
-/// Documents encoded side by side between two writes.
+/// Documents and bytes of text that are encoded side by side while the next are read.
 const CHUNK: usize = 256;
+const CHUNK_BYTES: usize = 8 << 20;
 
 /// Token ids of many documents, read in place.
 #[derive(Debug)]
@@ -38,30 +40,30 @@ impl TokenFile {
         tokenizer: &Tokenizer,
         documents: &[String],
     ) -> Result<Self, CacheError> {
-        Self::build_or_open_telling(path, source_digest, tokenizer, documents, &|_| ())
+        let texts = documents.iter().map(|text| Ok::<_, CacheError>(Cow::from(text)));
+        Self::of_texts(path, (source_digest, documents.len()), tokenizer, texts, &mut |_| Ok(()))
     }
 
-    /// The same; `tell` is told how many documents are encoded.
-    pub fn build_or_open_telling(
+    /// The same for documents that come one after another, of which few are in memory at a time. What a killed process
+    /// had encoded is not encoded again. `tell` is told how many bytes of text are behind it, and may end it.
+    pub(super) fn of_texts<'a, E>(
         path: &Path,
-        source_digest: &str,
+        (source_digest, documents): (&str, usize),
         tokenizer: &Tokenizer,
-        documents: &[String],
-        tell: &dyn Fn(usize),
-    ) -> Result<Self, CacheError> {
+        texts: impl Iterator<Item = Result<Cow<'a, str>, E>> + Send,
+        tell: &mut dyn FnMut(u64) -> Result<(), CacheError>,
+    ) -> Result<Self, CacheError>
+    where
+        E: Into<CacheError> + Send,
+    {
         if !path.exists() {
-            let ids = documents.chunks(CHUNK).enumerate().map(|(i, chunk)| {
-                tell(i * CHUNK);
-                let encoded = chunk.par_iter().map(|text| tokenizer.encode(text));
-                encoded.collect::<Result<Vec<_>, _>>()
-            });
-            build(path, source_digest, tokenizer, ids)?;
+            build(path, source_digest, tokenizer, texts, tell)?;
         }
         let file = Self::open(path)?;
         file.expect("tokenizer", tokenizer.digest(), &file.header.tokenizer, path)?;
         file.expect("source", source_digest, &file.header.source, path)?;
         file.expect("vocab_size", tokenizer.vocab_size(), file.header.vocab_size, path)?;
-        file.expect("documents", documents.len(), file.header.documents, path)?;
+        file.expect("documents", documents, file.header.documents, path)?;
         Ok(file)
     }
 
@@ -72,7 +74,10 @@ impl TokenFile {
         tokenizer: &Tokenizer,
         documents: Vec<Vec<u32>>,
     ) -> Result<Self, CacheError> {
-        build(path, source_digest, tokenizer, std::iter::once(Ok(documents)))?;
+        let mut writer = TokenWriter::begin(path, source_digest, tokenizer)?;
+        let behind = writer.documents();
+        documents.iter().skip(behind).try_for_each(|ids| writer.document(ids, tokenizer.eot()))?;
+        writer.finish()?;
         Self::open(path)
     }
 
@@ -207,9 +212,10 @@ fn check_payload(path: PathBuf, header: &Header, map: &[u8]) -> Result<(), Cache
     if let Some((position, id)) = ids.enumerate().find(outside) {
         return Err(CacheError::OutsideVocabulary { path, position, id, vocab_size });
     }
-    let offsets: Vec<u64> = offsets.as_chunks::<8>().0.iter().map(|at| u64::from_le_bytes(*at)).collect();
-    let ends = [offsets.first(), offsets.last()].map(|at| at.copied());
-    if ends != [Some(0), Some(header.tokens as u64)] || !offsets.is_sorted_by(|a, b| a < b) {
+    let mut offsets = offsets.as_chunks::<8>().0.iter().map(|at| u64::from_le_bytes(*at));
+    let first = offsets.next();
+    let last = offsets.try_fold(first.unwrap_or(u64::MAX), |before, at| (before < at).then_some(at));
+    if [first, last] != [Some(0), Some(header.tokens as u64)] {
         let expected =
             format!("{} documents that follow one another to token {}", header.documents, header.tokens);
         return Err(CacheError::Differs { path, field: "documents", expected, got: "others".to_owned() });
@@ -224,21 +230,41 @@ fn wide(token: &[u8]) -> u32 {
     u32::from_le_bytes(wide)
 }
 
-type Chunk = Result<Vec<Vec<u32>>, TokenizerError>;
+/// Reads documents until there are enough to encode side by side.
+fn read_chunk<'a, E>(
+    texts: &mut (impl Iterator<Item = Result<Cow<'a, str>, E>> + Send),
+) -> Result<Vec<Cow<'a, str>>, E> {
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    while chunk.len() < CHUNK * rayon::current_num_threads() && bytes < CHUNK_BYTES {
+        let Some(text) = texts.next().transpose()? else { break };
+        bytes += text.len();
+        chunk.push(text);
+    }
+    Ok(chunk)
+}
 
-fn build(
+fn build<'a, E: Into<CacheError> + Send>(
     path: &Path,
     source_digest: &str,
     tokenizer: &Tokenizer,
-    chunks: impl Iterator<Item = Chunk>,
+    mut texts: impl Iterator<Item = Result<Cow<'a, str>, E>> + Send,
+    tell: &mut dyn FnMut(u64) -> Result<(), CacheError>,
 ) -> Result<(), CacheError> {
-    let io = |source| CacheError::Io { path: path.to_owned(), source };
-    write_atomically(path, io, |file| {
-        let mut writer = TokenWriter::new(path, file, source_digest, tokenizer)?;
-        for chunk in chunks {
-            let chunk = chunk.map_err(|source| CacheError::Tokenizer { path: path.to_owned(), source })?;
-            chunk.iter().try_for_each(|ids| writer.document(ids, tokenizer.eot()))?;
-        }
-        writer.finish()
-    })
+    let mut writer = TokenWriter::begin(path, source_digest, tokenizer)?;
+    let mut bytes = 0;
+    for _ in 0..writer.documents() {
+        let Some(text) = texts.next().transpose().map_err(E::into)? else { break };
+        bytes += text.len() as u64;
+    }
+    let mut chunk = read_chunk(&mut texts).map_err(E::into)?;
+    while !chunk.is_empty() {
+        tell(bytes)?;
+        let encode = || chunk.par_iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>();
+        let (ids, next) = rayon::join(encode, || read_chunk(&mut texts));
+        let ids = ids.map_err(|source| CacheError::Tokenizer { path: path.to_owned(), source })?;
+        ids.iter().try_for_each(|ids| writer.document(ids, tokenizer.eot()))?;
+        bytes += chunk.iter().map(|text| text.len() as u64).sum::<u64>();
+        chunk = next.map_err(E::into)?;
+    }
+    writer.finish()
 }

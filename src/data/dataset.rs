@@ -3,9 +3,11 @@
 //! Invariant: the digest covers every byte that training and validation see, it is computed from the
 //! text at every preparation, and no validation document also occurs in training.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Instant;
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -13,7 +15,8 @@ use serde::Serialize;
 use super::batches::{Order, OrderError, window_count};
 use super::cache::{CacheError, TokenFile};
 pub use super::dataset_error::DatasetError;
-use super::sources::{Source, Vocabulary, read, refuse_overlap};
+use super::documents::Text;
+use super::sources::{Source, Survey, Vocabulary, read};
 pub use super::spec::{DataSpec, PartSource, PartSpec};
 use super::synthetic::{cloze, conversations};
 use super::tokenizer::{Tokenizer, TokenizerError};
@@ -39,6 +42,9 @@ pub fn windows_in(range: &Range<usize>, tokens: usize, context_length: usize) ->
     let from = |at: usize| at.div_ceil(context_length).min(all);
     from(range.start)..from(range.end)
 }
+
+/// What progress is counted in.
+const MEGABYTE: u64 = 1_000_000;
 
 /// A prepared data set.
 #[derive(Debug)]
@@ -88,9 +94,11 @@ impl Dataset {
     }
 }
 
-/// Most places of a split, and most bytes of text, that are encoded again.
+/// Most places of a split, and most tokens, that are encoded again.
 const AGAIN: usize = 200;
-const BYTES_AGAIN: usize = 4 << 20;
+const TOKENS_AGAIN: usize = 1 << 20;
+/// Bytes of text that are encoded again side by side.
+const BYTES_AGAIN: usize = 8 << 20;
 
 /// How many of a text's documents are encoded again.
 pub enum Encoded<'a> {
@@ -115,49 +123,69 @@ impl Dataset {
         mut which: Encoded<'_>,
     ) -> Result<Vec<(String, bool)>, DatasetError> {
         let (source, vocabulary) = read(spec, data)?;
-        let tokenizer = made(&vocabulary, &source.train, patience)?;
+        let tokenizer = made(&vocabulary, (&source, self.train.documents()), patience)?;
         let same = tokenizer.is_same(&self.tokenizer);
         let mut facts = vec![("the tokenizer, made again".to_owned(), same)];
-        for (name, file, texts) in
-            [("training", &self.train, &source.train), ("validation", &self.valid, &source.valid)]
-        {
-            let same = file.documents() == texts.len();
-            facts.push((format!("{} documents of the {name} text", texts.len()), same));
-            if !same {
-                continue;
-            }
-            let what = format!("end of text after every document of the {name} text");
-            facts.push((what, file.ends_with(tokenizer.eot())));
-            let chosen = file.chosen(texts, &mut which);
-            let again = |&i: &usize| {
-                let same = file.tokens(file.document(i)).eq(tokenizer.encode(&texts[i])?);
-                Ok((format!("document {i} of the {name} text, encoded again"), same))
-            };
-            facts.extend(chosen.par_iter().map(again).collect::<Result<Vec<_>, TokenizerError>>()?);
-        }
+        let held_out = || source.valid.iter().map(|text| Ok(Cow::from(text)));
+        facts.extend(self.train.beside_texts("training", &tokenizer, source.texts(), &mut which)?);
+        facts.extend(self.valid.beside_texts("validation", &tokenizer, held_out(), &mut which)?);
         Ok(facts)
     }
 }
 
 impl TokenFile {
-    /// The documents that are encoded again, each once.
-    fn chosen(&self, texts: &[String], which: &mut Encoded<'_>) -> Vec<usize> {
-        let draw = match which {
-            Encoded::All => return (0..texts.len()).collect(),
-            Encoded::Drawn(draw) => draw,
+    /// Facts about the tokens of a text beside the text.
+    fn beside_texts<'a>(
+        &self,
+        name: &str,
+        tokenizer: &Tokenizer,
+        texts: impl Iterator<Item = Text<'a>>,
+        which: &mut Encoded<'_>,
+    ) -> Result<Vec<(String, bool)>, DatasetError> {
+        let chosen = self.chosen(which);
+        let (mut facts, mut count, mut bytes, mut waiting) = (Vec::new(), 0, 0, Vec::new());
+        let again = |(i, text): &(usize, Cow<'_, str>)| {
+            let same = self.tokens(self.document(*i)).eq(tokenizer.encode(text)?);
+            Ok::<_, TokenizerError>((format!("document {i} of the {name} text, encoded again"), same))
         };
-        let (mut bytes, mut chosen) = (0, BTreeSet::new());
+        for (i, text) in texts.enumerate() {
+            let text = text?;
+            count = i + 1;
+            if i < self.documents() && chosen.as_ref().is_none_or(|chosen| chosen.contains(&i)) {
+                bytes += text.len();
+                waiting.push((i, text));
+            }
+            if bytes > BYTES_AGAIN {
+                bytes = 0;
+                facts.extend(waiting.par_drain(..).map(|text| again(&text)).collect::<Result<Vec<_>, _>>()?);
+            }
+        }
+        facts.extend(waiting.par_iter().map(again).collect::<Result<Vec<_>, _>>()?);
+        let same = count == self.documents();
+        let mut all = vec![(format!("{count} documents of the {name} text"), same)];
+        if same {
+            let what = format!("end of text after every document of the {name} text");
+            all.push((what, self.ends_with(tokenizer.eot())));
+            all.extend(facts);
+        }
+        Ok(all)
+    }
+
+    /// The documents that are encoded again, each once; all of them where there is no set.
+    fn chosen(&self, which: &mut Encoded<'_>) -> Option<BTreeSet<usize>> {
+        let Encoded::Drawn(draw) = which else { return None };
+        let (mut tokens, mut chosen) = (0, BTreeSet::new());
         for _ in 0..AGAIN {
             let i = self.document_at(draw(self.len()));
             if !chosen.contains(&i) {
-                bytes += texts[i].len();
-                if bytes > BYTES_AGAIN && !chosen.is_empty() {
+                tokens += self.document(i).len();
+                if tokens > TOKENS_AGAIN && !chosen.is_empty() {
                     break;
                 }
                 chosen.insert(i);
             }
         }
-        chosen.into_iter().collect()
+        Some(chosen)
     }
 }
 
@@ -175,8 +203,8 @@ pub fn prepare_with(
     patience: &Patience<'_>,
 ) -> Result<Dataset, DatasetError> {
     let (source, vocabulary) = read(spec, data)?;
-    refuse_overlap(&source)?;
-    let (train, valid) = (digest_of_texts(&source.train), digest_of_texts(&source.valid));
+    let survey = survey(&source, patience)?;
+    let (train, valid) = (survey.digest.clone(), digest_of_texts(&source.valid));
     let made_of = match &vocabulary {
         Vocabulary::Learn(size) => format!("{train} {valid} learn {size}"),
         Vocabulary::LearnValues(size) => format!("{train} {valid} learn with values {size}"),
@@ -191,16 +219,11 @@ pub fn prepare_with(
     if lock.holds() {
         sweep(&folder).map_err(io)?;
     }
-    let tokenizer = tokenizer(&vocabulary, &source.train, &folder, patience)?;
-    let file = |name: &str, digest: &str, text: &[String]| {
-        let task = patience.screen.task(&format!("{}: {name} documents", source.name), 0, text.len() as u64);
-        let tell = |done: usize| task.at(done as u64, || "as tokens".to_owned());
-        let path = folder.join(format!("{name}.tokens"));
-        TokenFile::build_or_open_telling(&path, digest, &tokenizer, text, &tell)
-    };
-    let train = file("train", &train, &source.train)?;
-    let valid = file("valid", &valid, &source.valid)?;
-    let parts = parts_in(&source, &train, &valid);
+    let documents = survey.documents.iter().sum();
+    let tokenizer = tokenizer(&vocabulary, (&source, documents), &folder, patience)?;
+    let train = tokens_of(&source, (&train, documents), &tokenizer, &folder.join("train.tokens"), patience)?;
+    let valid = TokenFile::build_or_open(&folder.join("valid.tokens"), &valid, &tokenizer, &source.valid)?;
+    let parts = parts_in(&source, &survey, &train, &valid);
     let mut digests =
         vec![tokenizer.digest().to_owned(), train.digest().to_owned(), valid.digest().to_owned()];
     if parts.len() > 1 {
@@ -211,8 +234,36 @@ pub fn prepare_with(
     Ok(Dataset { name: source.name, tokenizer, train, valid, parts, digest, origins: source.origins })
 }
 
+/// Goes through the training text once.
+fn survey(source: &Source, patience: &Patience<'_>) -> Result<Survey, DatasetError> {
+    let name = format!("{}: reading, megabytes", source.name);
+    let task = patience.screen.task(&name, 0, source.bytes().div_ceil(MEGABYTE));
+    source.survey(&|bytes| task.at(bytes / MEGABYTE, String::new))
+}
+
+/// The training text as tokens.
+fn tokens_of(
+    source: &Source,
+    (digest, documents): (&str, usize),
+    tokenizer: &Tokenizer,
+    path: &Path,
+    patience: &Patience<'_>,
+) -> Result<TokenFile, CacheError> {
+    let name = format!("{}: to tokens, megabytes", source.name);
+    let task = patience.screen.task(&name, 0, source.bytes().div_ceil(MEGABYTE));
+    let start = Instant::now();
+    let mut first = None;
+    let mut tell = |bytes: u64| {
+        let from = *first.get_or_insert(bytes);
+        let speed = (bytes - from) as f64 / MEGABYTE as f64 / start.elapsed().as_secs_f64().max(1e-9);
+        task.at(bytes / MEGABYTE, || format!("{speed:.0} MB/s"));
+        if (patience.stopping)() { Err(CacheError::Interrupted(path.to_owned())) } else { Ok(()) }
+    };
+    TokenFile::of_texts(path, (digest, documents), tokenizer, source.texts_of(digest), &mut tell)
+}
+
 /// Where the parts lie in the tokens.
-fn parts_in(source: &Source, train: &TokenFile, valid: &TokenFile) -> Vec<TextPart> {
+fn parts_in(source: &Source, survey: &Survey, train: &TokenFile, valid: &TokenFile) -> Vec<TextPart> {
     if source.parts.is_empty() {
         let (name, share) = (source.name.clone(), 1.0);
         return vec![TextPart { name, share, train: 0..train.len(), valid: 0..valid.len() }];
@@ -222,20 +273,20 @@ fn parts_in(source: &Source, train: &TokenFile, valid: &TokenFile) -> Vec<TextPa
         false => file.len(),
     };
     let mut from = [0, 0];
-    let place = |(name, share, [trained, held_out]): &(String, f64, [usize; 2])| {
+    let place = |((name, share, held_out), trained): (&(String, f64, usize), &usize)| {
         let to = [from[0] + trained, from[1] + held_out];
         let [train, valid] =
             [(train, 0), (valid, 1)].map(|(file, i)| start(file, from[i])..start(file, to[i]));
         from = to;
         TextPart { name: name.clone(), share: *share, train, valid }
     };
-    source.parts.iter().map(place).collect()
+    source.parts.iter().zip(&survey.documents).map(place).collect()
 }
 
 /// The tokenizer of the folder: the one an earlier preparation left, or a new one.
 fn tokenizer(
     vocabulary: &Vocabulary,
-    text: &[String],
+    text: (&Source, usize),
     folder: &Path,
     patience: &Patience<'_>,
 ) -> Result<Tokenizer, DatasetError> {
@@ -250,14 +301,17 @@ fn tokenizer(
 
 fn made(
     vocabulary: &Vocabulary,
-    text: &[String],
+    (source, documents): (&Source, usize),
     patience: &Patience<'_>,
 ) -> Result<Tokenizer, DatasetError> {
-    Ok(match vocabulary {
-        Vocabulary::Learn(size) => Tokenizer::learn(text, *size, patience)?,
-        Vocabulary::LearnValues(size) => whole_values(conversations::tokenizer(text, *size)?)?,
-        Vocabulary::Load(path) => load(path)?,
-    })
+    let mut unread = None;
+    let texts = source.texts().map_while(|text| text.map_err(|error| unread = Some(error)).ok());
+    let made = match vocabulary {
+        Vocabulary::Learn(size) => Ok(Tokenizer::learn(texts, documents, *size, patience)?),
+        Vocabulary::LearnValues(size) => whole_values(conversations::tokenizer(texts, *size)?),
+        Vocabulary::Load(path) => Ok(load(path)?),
+    };
+    unread.map_or(made, |error| Err(error.into()))
 }
 
 fn whole_values(tokenizer: Tokenizer) -> Result<Tokenizer, DatasetError> {

@@ -1,40 +1,111 @@
 //! The text of a data set before it becomes tokens: read or generated, part after part.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::corpora::{self, Corpus, TextFile};
+use super::corpora::{self, CorpusError, TextFile};
 use super::dataset_error::DatasetError;
+use super::documents::{Documents, Text};
 use super::published::dialogues::{Dialogue, dailydialog};
 use super::spec::{DataSpec, PartSource, PartSpec};
 use super::synthetic::conversations::{self, Amount, Split};
+use crate::files::TextDigest;
 
-/// Text before tokens.
+/// Text before tokens. That to train on is gone through document after document: it may be larger than memory.
 pub(super) struct Source {
     pub(super) name: String,
-    pub(super) train: Vec<String>,
+    /// By part.
+    pub(super) train: Vec<Documents>,
     pub(super) valid: Vec<String>,
     pub(super) origins: [String; 2],
-    /// Of a mixture each part's name and share, and how many documents it has to train and to validate on.
-    pub(super) parts: Vec<(String, f64, [usize; 2])>,
+    /// Of a mixture each part's name and share, and how many documents it has to validate on.
+    pub(super) parts: Vec<(String, f64, usize)>,
+}
+
+/// What going through a training text once tells of it.
+pub(super) struct Survey {
+    /// Digest of its documents.
+    pub(super) digest: String,
+    /// Documents of every part.
+    pub(super) documents: Vec<usize>,
 }
 
 impl Source {
     /// Text that is no mixture.
-    fn whole(name: String, [train, valid]: [Vec<String>; 2], origins: [String; 2]) -> Self {
-        Self { name, train, valid, origins, parts: Vec::new() }
+    fn whole(name: String, train: Documents, valid: Vec<String>, origins: [String; 2]) -> Self {
+        Self { name, train: vec![train], valid, origins, parts: Vec::new() }
+    }
+
+    /// Every document to train on.
+    pub(super) fn texts(&self) -> impl Iterator<Item = Text<'_>> + Send + '_ {
+        self.train.iter().flat_map(Documents::each)
+    }
+
+    /// The same, and after the last an error where they are not the documents of that digest any more.
+    pub(super) fn texts_of(&self, expected: &str) -> impl Iterator<Item = Text<'_>> + Send {
+        let (mut texts, mut digest) = (self.texts(), Some(TextDigest::default()));
+        std::iter::from_fn(move || {
+            let Some(text) = texts.next() else {
+                let got = digest.take()?.finish();
+                let (name, expected) = (self.name.clone(), expected.to_owned());
+                return (got != expected).then(|| Err(CorpusError::Changed { name, expected, got }));
+            };
+            if let (Ok(text), Some(digest)) = (&text, &mut digest) {
+                digest.add(text);
+            }
+            Some(text)
+        })
+    }
+
+    /// Bytes of all of them, about.
+    pub(super) fn bytes(&self) -> u64 {
+        self.train.iter().map(Documents::bytes).sum()
+    }
+
+    /// Goes through the training text; `tell` is told how many bytes are behind it.
+    ///
+    /// # Errors
+    /// A text that cannot be read, and validation text that would be measured by heart.
+    pub(super) fn survey(&self, tell: &dyn Fn(u64)) -> Result<Survey, DatasetError> {
+        let mut held_out = HashMap::<&str, bool>::new();
+        held_out.extend(self.valid.iter().map(|text| (text.trim(), false)));
+        let (mut digest, mut bytes, mut documents) = (TextDigest::default(), 0, Vec::new());
+        for part in &self.train {
+            let mut count = 0;
+            for text in part.each() {
+                let text = text?;
+                digest.add(&text);
+                if let Some(known) = held_out.get_mut(text.trim()) {
+                    *known = true;
+                }
+                count += 1;
+                bytes += text.len() as u64;
+                tell(bytes);
+            }
+            documents.push(count);
+        }
+        let known = |(_, text): &(usize, &String)| held_out.get(text.trim()).is_some_and(|known| *known);
+        let mut both = self.valid.iter().enumerate().filter(known);
+        match both.next() {
+            Some((first, _)) => {
+                Err(DatasetError::Overlap { name: self.name.clone(), count: 1 + both.count(), first })
+            }
+            None => Ok(Survey { digest: digest.finish(), documents }),
+        }
     }
 
     fn mixture(parts: &[PartSpec], data: Option<&Path>) -> Result<Self, DatasetError> {
-        let mut mixed = Self::whole("mixture".to_owned(), [Vec::new(), Vec::new()], Default::default());
+        let (train, valid) = (Vec::new(), Vec::new());
+        let mut mixed =
+            Self { name: "mixture".to_owned(), train, valid, origins: Default::default(), parts: Vec::new() };
         let mut origins = [Vec::new(), Vec::new()];
         for part in parts {
             let text = part.source.read(data)?;
             if text.train.is_empty() || text.valid.is_empty() {
                 return Err(DatasetError::NoDocuments(part.name.clone()));
             }
-            mixed.parts.push((part.name.clone(), part.share, [text.train.len(), text.valid.len()]));
-            mixed.train.extend(text.train);
+            mixed.parts.push((part.name.clone(), part.share, text.valid.len()));
+            mixed.train.push(text.train);
             mixed.valid.extend(text.valid);
             origins.iter_mut().zip(text.origins).for_each(|(all, origin)| all.push(origin));
         }
@@ -62,16 +133,18 @@ pub(super) fn read(spec: &DataSpec, data: Option<&Path>) -> Result<(Source, Voca
                 return Err(DatasetError::NoDocuments(name));
             }
             let origins = ["data.train_tokens", "data.valid_documents"].map(str::to_owned);
-            Ok((Source::whole(name, [train, valid], origins), Vocabulary::LearnValues(*vocab_size)))
+            let train = Documents::Held(train);
+            Ok((Source::whole(name, train, valid, origins), Vocabulary::LearnValues(*vocab_size)))
         }
         DataSpec::Text { train, valid, tokenizer } => {
             let folder = data.ok_or_else(|| DatasetError::NoDataFolder(train.clone()))?;
             let vocabulary = vocabulary(tokenizer, data)?;
             let files = [folder.join(train), folder.join(valid)];
             let origins = files.each_ref().map(|path| path.display().to_string());
-            let train = corpora::read(&files[0], None)?;
+            let name = files[0].file_name().map(|name| name.to_string_lossy().into_owned());
+            let train = Documents::of(&files[0])?;
             let valid = corpora::read(&files[1], None)?.documents;
-            Ok((Source::whole(train.name, [train.documents, valid], origins), vocabulary))
+            Ok((Source::whole(name.unwrap_or_default(), train, valid, origins), vocabulary))
         }
         DataSpec::Mixture { tokenizer, parts } => {
             let learnt = match vocabulary(tokenizer, data)? {
@@ -98,20 +171,9 @@ fn vocabulary(tokenizer: &str, data: Option<&Path>) -> Result<Vocabulary, Datase
     }
 }
 
-/// Refuses validation text that would be measured by heart.
-pub(super) fn refuse_overlap(source: &Source) -> Result<(), DatasetError> {
-    let known: HashSet<&str> = source.train.iter().map(|text| text.trim()).collect();
-    let twice = |(_, text): &(usize, &String)| known.contains(text.trim());
-    let mut both = source.valid.iter().enumerate().filter(twice);
-    let Some((first, _)) = both.next() else {
-        return Ok(());
-    };
-    Err(DatasetError::Overlap { name: source.name.clone(), count: 1 + both.count(), first })
-}
-
 /// The documents of a part: to train on and to validate on, and where they come from.
 struct PartText {
-    train: Vec<String>,
+    train: Documents,
     valid: Vec<String>,
     origins: [String; 2],
 }
@@ -123,23 +185,31 @@ impl PartSource {
     }
 
     fn read(&self, data: Option<&Path>) -> Result<PartText, DatasetError> {
-        let files = |train: &Path, valid: &Path, read: &dyn Fn(&Path) -> Result<Corpus, DatasetError>| {
+        let files = |train: &Path, valid: &Path| {
             let folder = data.ok_or_else(|| DatasetError::NoDataFolder(train.to_owned()))?;
             let files = [folder.join(train), folder.join(valid)];
             let origins = files.each_ref().map(|path| path.display().to_string());
-            let [train, valid] = files.each_ref().map(|path| read(path));
-            Ok(PartText { train: train?.documents, valid: valid?.documents, origins })
+            Ok::<_, DatasetError>((files, origins))
         };
         match self {
-            Self::Text { train, valid } => files(train, valid, &|path| Ok(corpora::read(path, None)?)),
+            Self::Text { train, valid } => {
+                let ([train, valid], origins) = files(train, valid)?;
+                let train = Documents::of(&train)?;
+                Ok(PartText { train, valid: corpora::read(&valid, None)?.documents, origins })
+            }
             Self::Dailydialog { train, valid } => {
-                let mut text = files(train, valid, &dialogues)?;
-                let known: HashSet<&str> = text.train.iter().map(String::as_str).collect();
-                text.valid.retain(|dialogue| !known.contains(dialogue.as_str()));
-                Ok(text)
+                let (files, origins) = files(train, valid)?;
+                let [train, mut valid] = [dialogues(&files[0])?, dialogues(&files[1])?];
+                let known: HashSet<&str> = train.iter().map(String::as_str).collect();
+                valid.retain(|dialogue| !known.contains(dialogue.as_str()));
+                Ok(PartText { train: Documents::Held(train), valid, origins })
             }
             Self::Conversations { seed, train_tokens, valid_documents } => Ok(PartText {
-                train: conversations::conversations(*seed, Split::Train, Amount::Tokens(*train_tokens)),
+                train: Documents::Held(conversations::conversations(
+                    *seed,
+                    Split::Train,
+                    Amount::Tokens(*train_tokens),
+                )),
                 valid: conversations::conversations(*seed, Split::Valid, Amount::Documents(*valid_documents)),
                 origins: ["data.parts.source.train_tokens", "data.parts.source.valid_documents"]
                     .map(str::to_owned),
@@ -148,8 +218,7 @@ impl PartSource {
     }
 }
 
-fn dialogues(path: &Path) -> Result<Corpus, DatasetError> {
+fn dialogues(path: &Path) -> Result<Vec<String>, DatasetError> {
     let of = |dialogue: Dialogue| dialogue.turns.iter().map(|turn| format!("{turn}\n")).collect();
-    let all = dailydialog(&TextFile::read(path)?)?;
-    Ok(Corpus { name: path.display().to_string(), documents: all.into_iter().map(of).collect() })
+    Ok(dailydialog(&TextFile::read(path)?)?.into_iter().map(of).collect())
 }

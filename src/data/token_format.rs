@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::text_format::CorpusError;
 use super::tokenizer::TokenizerError;
 
 pub(super) const MAGIC: &[u8; 8] = b"V5TOKENS";
@@ -106,6 +107,12 @@ pub enum CacheError {
     /// Nothing to write.
     #[error("token file {}: expected at least one document, got none", .0.display())]
     Empty(PathBuf),
+    /// Somebody asked to stop.
+    #[error("token file {}: interrupted; what was encoded is kept, and the same command goes on", .0.display())]
+    Interrupted(PathBuf),
+    /// The text could not be read.
+    #[error(transparent)]
+    Text(#[from] CorpusError),
     /// The text could not be encoded.
     #[error("token file {path}: {source}", path = path.display())]
     Tokenizer {

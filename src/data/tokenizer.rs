@@ -162,22 +162,23 @@ impl Tokenizer {
     where
         S: AsRef<str> + Sync,
     {
-        Self::learn(documents, vocab_size, &Patience::endless())
+        Self::learn(documents.iter(), documents.len(), vocab_size, &Patience::endless())
     }
 
-    /// The same, as long as there is patience for it.
+    /// The same from so many documents that come one after another, as long as there is patience for it.
     pub fn learn<S>(
-        documents: &[S],
+        documents: impl Iterator<Item = S> + Send,
+        count: usize,
         vocab_size: usize,
         patience: &Patience<'_>,
     ) -> Result<Self, TokenizerError>
     where
-        S: AsRef<str> + Sync,
+        S: AsRef<str> + Send,
     {
         if vocab_size < SMALLEST_VOCABULARY {
             return Err(TokenizerError::TooSmall(vocab_size));
         }
-        let learnt = learn(documents, vocab_size, patience).map_err(|reason| match reason {
+        let learnt = learn((documents, count), vocab_size, patience).map_err(|reason| match reason {
             Unlearnt::Stopped => TokenizerError::Interrupted(vocab_size),
             Unlearnt::TooLong => {
                 TokenizerError::TooLong { asked: vocab_size, seconds: patience.limit.as_secs() }

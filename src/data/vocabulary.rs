@@ -51,9 +51,13 @@ const LOOK: Duration = Duration::from_millis(100);
 const LINE: Duration = Duration::from_secs(15);
 
 /// Merges for a vocabulary of at most this size, every byte and the end of a text among it.
-pub(super) fn learn<S>(documents: &[S], vocab_size: usize, patience: &Patience<'_>) -> Result<BPE, Unlearnt>
+pub(super) fn learn<S>(
+    documents: (impl Iterator<Item = S> + Send, usize),
+    vocab_size: usize,
+    patience: &Patience<'_>,
+) -> Result<BPE, Unlearnt>
 where
-    S: AsRef<str> + Sync,
+    S: AsRef<str> + Send,
 {
     let start = Instant::now();
     let over = || match (patience.stopping)() {
@@ -98,12 +102,12 @@ where
 /// Splits the documents into words, which the trainer counts.
 fn count_words<S>(
     trainer: &mut BpeTrainer,
-    documents: &[S],
+    (documents, count): (impl Iterator<Item = S> + Send, usize),
     patience: &Patience<'_>,
     over: &(dyn Fn() -> Option<Unlearnt> + Sync),
 ) -> Result<(), Unlearnt>
 where
-    S: AsRef<str> + Sync,
+    S: AsRef<str> + Send,
 {
     let splitter = ByteLevel::new(false, true, true);
     let split = |text: &str| {
@@ -114,15 +118,15 @@ where
     };
     /// Documents that are counted between two looks at the clock.
     const PORTION: usize = 1024;
-    let counting = patience.screen.task("counting words", 0, documents.len() as u64);
+    let counting = patience.screen.task("counting words", 0, count as u64);
     let mut stopped = None;
     let reason = &mut stopped;
-    let texts = documents.iter().enumerate().map_while(move |(i, document)| {
+    let texts = documents.enumerate().map_while(move |(i, document)| {
         if i % PORTION == 0 {
             counting.at(i as u64, String::new);
             *reason = over();
         }
-        reason.is_none().then(|| document.as_ref())
+        reason.is_none().then_some(document)
     });
     trainer.feed(texts, split).map_err(Unlearnt::Failed)?;
     stopped.map_or(Ok(()), Err)

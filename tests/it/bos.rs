@@ -94,13 +94,19 @@ fn words() -> Vec<String> {
 fn learning_a_vocabulary_can_be_stopped_and_has_a_limit() {
     let documents = words();
     let patience = |stopping, limit| Patience { stopping, limit, ..Patience::endless() };
-    let stopped = Tokenizer::learn(&documents, 30_000, &patience(&|| true, Duration::MAX)).unwrap_err();
+    let stopped =
+        Tokenizer::learn(documents.iter(), documents.len(), 30_000, &patience(&|| true, Duration::MAX))
+            .unwrap_err();
     assert!(matches!(stopped, TokenizerError::Interrupted(30_000)));
     // Not before words are counted, but when pairs are merged.
     let looks = AtomicUsize::new(0);
     let later = || looks.fetch_add(1, Ordering::Relaxed) > 0;
-    let stopped = Tokenizer::learn(&documents, 30_000, &patience(&later, Duration::MAX)).unwrap_err();
+    let stopped =
+        Tokenizer::learn(documents.iter(), documents.len(), 30_000, &patience(&later, Duration::MAX))
+            .unwrap_err();
     assert!(matches!(stopped, TokenizerError::Interrupted(30_000)));
-    let late = Tokenizer::learn(&documents, 30_000, &patience(&|| false, Duration::ZERO)).unwrap_err();
+    let late =
+        Tokenizer::learn(documents.iter(), documents.len(), 30_000, &patience(&|| false, Duration::ZERO))
+            .unwrap_err();
     assert!(late.to_string().contains("30000 tokens was not done after 0 s"), "{late}");
 }

@@ -92,6 +92,39 @@ fn a_corpus_that_cannot_be_read_says_where_and_why() {
     assert_eq!(stated.unwrap().documents, ["x\n"]);
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Documents come one after another as they would from the whole text, whatever ends its lines.
+    #[test]
+    fn documents_are_those_of_the_whole_text(
+        lines in prop::collection::vec(prop_oneof!["[a-z\u{e9} ]{0,300}", Just("<|endoftext|>".to_owned())], 0..40),
+        ends in prop::collection::vec(prop_oneof![Just("\n"), Just("\r\n")], 40),
+        marked: bool,
+        last_ends: bool,
+    ) {
+        let mut text: String = lines.iter().zip(&ends).map(|(line, end)| format!("{line}{end}")).collect();
+        if !last_ends {
+            text.truncate(text.trim_end_matches(['\r', '\n']).len());
+        }
+        let all = text.lines().map(|line| format!("{line}\n")).collect::<String>();
+        let mut expected = vec![String::new()];
+        for line in all.split_inclusive('\n') {
+            match line.trim() == "<|endoftext|>" {
+                true => expected.push(String::new()),
+                false => expected.last_mut().unwrap().push_str(line),
+            }
+        }
+        expected.retain(|document| !document.trim().is_empty());
+        let folder = folder();
+        let mark = if marked { "\u{feff}" } else { "" };
+        match corpora::read(&written(&folder, "a.txt", format!("{mark}{text}")), None) {
+            Ok(corpus) => prop_assert_eq!(corpus.documents, expected),
+            Err(error) => prop_assert!(expected.is_empty(), "{}", error),
+        }
+    }
+}
+
 // ---- tokenizer
 
 /// A prefix that is longer than what it would stand before: the library computes a negative length.

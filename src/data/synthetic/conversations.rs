@@ -6,6 +6,7 @@
 //! wording, that evaluation keeps for itself. Values are drawn uniformly, so that nothing but memory
 //! tells which one was stated.
 
+use std::borrow::Cow;
 use std::iter;
 
 use super::grammar::{
@@ -14,6 +15,7 @@ use super::grammar::{
 };
 use super::sentences::{comparison_text, distance, filler, other, question, statement, trained};
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
+use crate::data::vocabulary::Patience;
 use crate::random::Random;
 
 /// Streams below this one belong to orders.
@@ -70,12 +72,15 @@ pub fn approximate_tokens(text: &str) -> usize {
 /// A vocabulary learnt from conversations in which every value is a single token (ruling R16), however
 /// small it is: the values are shown to it more often than the text alone has them. Only the
 /// vocabulary sees that list; no model is trained on it.
-pub fn tokenizer(documents: &[String], vocab_size: usize) -> Result<Tokenizer, TokenizerError> {
+pub fn tokenizer<'a, D>(documents: D, vocab_size: usize) -> Result<Tokenizer, TokenizerError>
+where
+    D: IntoIterator<Item: Into<Cow<'a, str>>, IntoIter: Send>,
+{
     let values: Vec<&str> = POOLS.iter().flat_map(|pool| pool.values).collect();
     let list = format!(" {}\n", values.join(" ")).repeat(100);
-    let lists = iter::repeat_n(list.as_str(), 30);
-    let texts: Vec<&str> = documents.iter().map(String::as_str).chain(lists).collect();
-    Tokenizer::train(&texts, vocab_size)
+    let lists = iter::repeat_n(Cow::from(list), 30);
+    let documents = documents.into_iter().map(Into::into);
+    Tokenizer::learn(documents.chain(lists), 0, vocab_size, &Patience::endless())
 }
 
 /// A value that A gave a relation.
