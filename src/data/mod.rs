@@ -40,6 +40,7 @@ pub mod dataset;
 mod dataset_error;
 mod documents;
 mod guard;
+mod pieces;
 pub mod published;
 mod sources;
 mod spec;

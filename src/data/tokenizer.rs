@@ -6,6 +6,7 @@
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde_json::{Value, json};
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::ModelWrapper;
@@ -15,6 +16,7 @@ use tokenizers::{AddedToken, PostProcessor, Tokenizer as Inner};
 
 use super::corpora::END_OF_TEXT;
 use super::guard::guarded;
+use super::pieces::{PIECE, is_separable, pieces};
 use super::vocabulary::{Patience, Unlearnt, learn};
 use crate::files::{sha256, write_atomically};
 
@@ -29,6 +31,8 @@ pub struct Tokenizer {
     /// The `bos_token` of transformers, or else the end of a text.
     bos: u32,
     digest: String,
+    /// Whether no token reaches over a place where white space begins, so that a text may be cut there.
+    separable: bool,
 }
 
 /// Why a tokenizer could not be made or used.
@@ -208,13 +212,18 @@ impl Tokenizer {
         // The library writes fields in a fixed order, the vocabulary by id and merges by rank, so
         // its compact form is canonical whatever file the tokenizer came from.
         let json = tamed(|| inner.to_string(false)).map_err(failed("serialise it"))?;
-        Ok(Self { inner, eot, bos: eot, digest: sha256(json.as_bytes()) })
+        let separable = is_separable(&inner);
+        Ok(Self { inner, eot, bos: eot, digest: sha256(json.as_bytes()), separable })
     }
 
     /// The ids of a text. The text `<|endoftext|>` inside it becomes the token of that name.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = tamed(|| self.inner.encode_fast(text, false)).map_err(failed("encode"))?;
-        Ok(encoding.get_ids().to_vec())
+        let encode = |text| tamed(|| self.inner.encode_fast(text, false)).map(|done| done.get_ids().to_vec());
+        let ids = match self.separable && text.len() > PIECE {
+            true => pieces(text, PIECE).into_par_iter().map(encode).collect::<Result<Vec<_>, _>>(),
+            false => encode(text).map(|ids| vec![ids]),
+        };
+        Ok(ids.map_err(failed("encode"))?.concat())
     }
 
     /// The ids of a text as transformers' tokenizers give them unless told otherwise, and so the EleutherAI harness:
