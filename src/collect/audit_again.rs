@@ -1,11 +1,8 @@
-//! What this program makes again of a trial: the data from its text, stretches of the training from kept states, and
+//! What this program makes again of a trial: the data from its text and, in `audit_stretches`, the training; and
 //! probes as a whole. It is no second implementation, and it sees what lies between the few places that the referee
 //! looks at: whoever audits runs a program of his own on evidence that somebody else's has left.
 
 use std::collections::BTreeSet;
-use std::fs;
-
-use candle_core::Tensor;
 
 use super::audit::AuditReport;
 use super::audit_curves::{beside_curves, beside_drawn, drawn_by_nobody};
@@ -22,20 +19,6 @@ use crate::data::vocabulary::Patience;
 use crate::evidence::{Condition, Curve, Line, Measurement, Metric, Provenance};
 use crate::probes::{EvalData, PROBES, Probe, TASKS, producer_of};
 use crate::referee::{Deviation, PlannedSize, beside_size};
-use crate::scale::{Scale, Tier};
-use crate::train::{TrainError, audited, before_last_tenth, kept_state, load_model, steps_again};
-
-/// Of a training's steps one in so many is made again after each kept state, and at least so many.
-const SHARE: u64 = 100;
-const LEAST: u64 = 12;
-/// At the gated scales no more than one in so many, where that is less.
-const SHORT: u64 = 40;
-
-/// Steps that are made again after a kept state.
-fn stretch(scale: &Scale, steps: u64) -> u64 {
-    let least = if scale.tier == Tier::Gate { LEAST.min(steps / SHORT) } else { LEAST };
-    (steps / SHARE).max(least).max(1)
-}
 
 /// Probes that train anew take longest: they are asked again only where all are.
 const LONGEST: &[&str] = &["mqar", "overfit"];
@@ -100,45 +83,6 @@ impl Collector<'_> {
             let spec = &self.protocol.data;
             self.dataset.beside_its_text(spec, self.options.data, &patience, which).map_err(|e| e.to_string())
         })
-    }
-
-    /// Stretches of the training after its kept states, made again by the trainer; `whole`, all that lies between them.
-    pub(super) fn examine_stretches(&self, trained: &Trained<'_>, whole: bool, report: &mut AuditReport) {
-        let steps = trained.job.recipe.steps();
-        let kept = kept_states(trained);
-        let expected: Vec<u64> = audited(steps, &trained.run.identity).into_iter().collect();
-        let starts: Vec<u64> = (kept.iter().copied())
-            .filter(|s| *s < steps && s.checked_sub(1).is_none_or(|before| !kept.contains(&before)))
-            .collect();
-        let (mut compared, mut made) = (Vec::new(), 0);
-        // A training that diverged has not come to all of them.
-        if !kept.is_empty() && trained.run.curve.len() as u64 == steps {
-            let what = format!("states are kept after {expected:?} steps");
-            compared.push(Deviation::fact(what, kept == expected));
-            match same_before_last_tenth(trained) {
-                Ok(facts) => compared.extend(facts),
-                Err(error) => report.not_covered.push(format!("weights before the last tenth: {error}")),
-            }
-        }
-        for (i, &from) in starts.iter().enumerate() {
-            let next = starts.get(i + 1).copied().unwrap_or(steps);
-            let count =
-                if whole { next - from } else { stretch(trained.trial.scale, steps).min(next - from) };
-            match stretch_again(trained, (from, count), kept.contains(&(from + count))) {
-                Ok((steps, facts)) => {
-                    made += steps;
-                    compared.extend(facts);
-                }
-                Err(error) => report.not_covered.push(format!("steps after {from}: {error}")),
-            }
-        }
-        match compared.is_empty() {
-            true => report.not_covered.push("steps between kept states: none is kept".to_owned()),
-            false => {
-                report.covered.push(format!("training: {made} of {steps} steps made again by the trainer"))
-            }
-        }
-        report.questions.push((Metric::AuditStretches, compared));
     }
 
     /// A measurement by a benchmark where the protocol asks none.
@@ -286,61 +230,6 @@ fn misnamed(m: &Measurement) -> Option<Deviation> {
 fn without_data(m: &Measurement, data: &EvalData) -> Option<&'static str> {
     let probe = PROBES.iter().find(|probe| probe.id == m.provenance().probe)?;
     (!probe.is_available(data)).then_some(probe.id)
-}
-
-/// Steps made again beside their record, and if a state was kept at their end, that state beside theirs; how many were
-/// made.
-fn stretch_again(
-    trained: &Trained<'_>,
-    (from, count): (u64, u64),
-    ends_in_kept: bool,
-) -> Result<(usize, Vec<Deviation>), TrainError> {
-    let (folder, run) = (&trained.folder.0, &trained.run);
-    let recorded = &run.curve[(from as usize).min(run.curve.len())..];
-    let again = steps_again(&trained.job, folder, run, (from, count))?;
-    let first = again.steps.iter().zip(recorded).position(|(a, b)| a != b);
-    let ends = again.steps.len() == recorded.len().min(count as usize);
-    let what = match first {
-        Some(at) => format!("step {}, made again after {from} steps", from + at as u64 + 1),
-        None => format!("{count} steps after {from}"),
-    };
-    let mut compared = vec![Deviation::fact(what, first.is_none() && ends)];
-    if ends_in_kept && ends {
-        let kept = kept_state(&trained.job, folder, from + count)?;
-        let what = format!("weights and moments after {} steps", from + count);
-        compared.push(Deviation::fact(what, same_bits(&again.state, &kept)?));
-    }
-    Ok((again.steps.len(), compared))
-}
-
-/// Whether the model from which a plateau is read is the one that is trained, with the weights of the state that was
-/// kept there.
-fn same_before_last_tenth(trained: &Trained<'_>) -> Result<[Deviation; 2], TrainError> {
-    let steps = before_last_tenth(trained.job.recipe.steps());
-    let model = load_model(&trained.folder.before_last_tenth())?;
-    let state = kept_state(&trained.job, &trained.folder.0, steps)?;
-    let weights = model.params().flat();
-    let state = state.narrow(0, 0, weights.elem_count().min(state.elem_count()))?;
-    let is_trained = model.config() == trained.job.config;
-    Ok([
-        Deviation::fact("configuration before the last tenth", is_trained),
-        Deviation::fact("weights before the last tenth", same_bits(&state, weights)?),
-    ])
-}
-
-/// Whether two vectors have the same bits.
-fn same_bits(a: &Tensor, b: &Tensor) -> candle_core::Result<bool> {
-    let (a, b) = (a.to_vec1::<f32>()?, b.to_vec1::<f32>()?);
-    Ok(a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.to_bits() == b.to_bits()))
-}
-
-/// The steps after which a state was kept, in order.
-fn kept_states(trained: &Trained<'_>) -> Vec<u64> {
-    let entries = fs::read_dir(&trained.folder.0).into_iter().flatten().flatten();
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_prefix("audit-")?.parse().ok();
-    let mut all: Vec<u64> = entries.filter_map(number).collect();
-    all.sort_unstable();
-    all
 }
 
 /// Within a part every window is read as often as any other, or once more.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::error::CollectError;
+use super::lots::chance;
 use super::measure::{curves, question, source_for};
 use super::trial::{Trained, Trial, folder_name, job, manifest, order, provenance, trials};
 use crate::data::batches::Order;
@@ -51,6 +52,8 @@ pub struct Collector<'a> {
     pub(super) text_again: OnceLock<Result<Vec<(String, bool)>, String>>,
     /// How often audits of this process have drawn which probe.
     pub(super) drawn: Mutex<BTreeMap<&'static str, usize>>,
+    /// What audits of this process draw one of several trials by.
+    pub(super) lot: [u8; 16],
 }
 
 /// Brings the ledger under `options.out` to where the protocol wants it, and returns it.
@@ -109,6 +112,7 @@ impl<'a> Collector<'a> {
             others,
             text_again: OnceLock::new(),
             drawn: Mutex::default(),
+            lot: chance(),
         })
     }
 

@@ -7,6 +7,7 @@ mod audit_again;
 mod audit_answers;
 mod audit_benchmarks;
 mod audit_curves;
+mod audit_stretches;
 mod collector;
 mod efficiency;
 mod error;

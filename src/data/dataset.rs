@@ -111,7 +111,7 @@ pub enum Encoded<'a> {
 
 impl Dataset {
     /// What of this data set is as its text makes it, fact by fact: the tokenizer, learnt or loaded again; how many
-    /// documents there are; and documents encoded again.
+    /// documents there are; what the tokens of every one spell; and documents encoded again.
     ///
     /// # Errors
     /// Text or a tokenizer that cannot be had any more.
@@ -142,7 +142,8 @@ impl TokenFile {
         texts: impl Iterator<Item = Text<'a>>,
         which: &mut Encoded<'_>,
     ) -> Result<Vec<(String, bool)>, DatasetError> {
-        let chosen = self.chosen(which);
+        let (chosen, spelling) = (self.chosen(which), tokenizer.spelling());
+        let mut misspelt = None;
         let (mut facts, mut count, mut bytes, mut waiting) = (Vec::new(), 0, 0, Vec::new());
         let again = |(i, text): &(usize, Cow<'_, str>)| {
             let same = self.tokens(self.document(*i)).eq(tokenizer.encode(text)?);
@@ -151,6 +152,13 @@ impl TokenFile {
         for (i, text) in texts.enumerate() {
             let text = text?;
             count = i + 1;
+            if let Some(bytes_of) = &spelling
+                && misspelt.is_none()
+                && i < self.documents()
+                && !self.spells(i, bytes_of, &text)
+            {
+                misspelt = Some(i);
+            }
             if i < self.documents() && chosen.as_ref().is_none_or(|chosen| chosen.contains(&i)) {
                 bytes += text.len();
                 waiting.push((i, text));
@@ -166,9 +174,25 @@ impl TokenFile {
         if same {
             let what = format!("end of text after every document of the {name} text");
             all.push((what, self.ends_with(tokenizer.eot())));
+            all.extend(spelling.map(|_| match misspelt {
+                Some(i) => (format!("what the tokens of document {i} of the {name} text spell"), false),
+                None => (format!("what the tokens of all documents of the {name} text spell"), true),
+            }));
             all.extend(facts);
         }
         Ok(all)
+    }
+
+    /// Whether the bytes of a document's tokens are those of a text.
+    fn spells(&self, document: usize, bytes_of: &[Vec<u8>], text: &str) -> bool {
+        let mut rest = text.as_bytes();
+        let mut tokens = self.tokens(self.document(document));
+        let spelt = tokens.all(|id| {
+            let after = bytes_of.get(id as usize).and_then(|bytes| rest.strip_prefix(bytes.as_slice()));
+            rest = after.unwrap_or(rest);
+            after.is_some()
+        });
+        spelt && rest.is_empty()
     }
 
     /// The documents that are encoded again, each once; all of them where there is no set.

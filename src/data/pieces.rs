@@ -98,7 +98,7 @@ mod tests {
             inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, false)));
         }));
         assert!(!of(&|inner| {
-            inner.with_normalizer(Some(NFC));
+            inner.with_normalizer(Some(NFC)).unwrap();
         }));
         let added = |token: AddedToken| {
             of(&|inner| {

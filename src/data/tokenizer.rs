@@ -3,6 +3,7 @@
 //! Invariant: encoding loses nothing (any text comes back from `decode(encode(text))`), and two
 //! tokenizers with the same digest give the same ids.
 
+use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -245,6 +246,22 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// The bytes of every token, where a text is nothing but the bytes of its tokens one after another.
+    pub(super) fn spelling(&self) -> Option<Vec<Vec<u8>>> {
+        let added = self.inner.get_added_tokens_decoder();
+        let letters = letters();
+        let bytes_of = |id: u32| -> Option<Vec<u8>> {
+            match added.get(&id) {
+                Some(token) => Some(token.content.clone().into_bytes()),
+                // An id that no token has spells nothing that a text has.
+                None => self.inner.id_to_token(id).map_or(Some(vec![0xff]), |token| {
+                    token.chars().map(|letter| letters.get(&letter).copied()).collect()
+                }),
+            }
+        };
+        self.separable.then(|| (0..self.vocab_size() as u32).map(bytes_of).collect())?
+    }
+
     /// The token that ends a document.
     pub fn eot(&self) -> u32 {
         self.eot
@@ -310,6 +327,15 @@ fn byte_level(model: BPE) -> Result<Inner, TokenizerError> {
     inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
     inner.with_decoder(Some(ByteLevelDecoder::new(false, true, true)));
     Ok(inner)
+}
+
+/// The byte that each letter of a byte-level vocabulary stands for: itself where Latin-1 prints it, and the others in
+/// order from U+0100.
+fn letters() -> HashMap<char, u8> {
+    let printed = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let others = (0..=u8::MAX).filter(|byte| !printed(byte)).zip(256_u32..);
+    let others = others.filter_map(|(byte, code)| Some((char::from_u32(code)?, byte)));
+    (0..=u8::MAX).filter(printed).map(|byte| (char::from(byte), byte)).chain(others).collect()
 }
 
 /// Makes the end of a text one token wherever the vocabulary has it, whether or not the file says so.

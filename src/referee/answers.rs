@@ -119,7 +119,7 @@ impl<N: Number> SavedModel<N> {
     }
 
     fn last_logits<M: Number>(&self, weights: &Weights<M>, tokens: &[usize]) -> Vec<f64> {
-        let mut graph = Graph::new(weights, self.fault);
+        let mut graph = Graph::forward(weights, self.fault);
         let end = self.design.logits(&mut graph, tokens, tokens.len() - 1..tokens.len());
         graph.value(end).data.iter().map(|x| x.wide()).collect()
     }

@@ -69,7 +69,7 @@ impl<N: Number> SavedModel<N> {
         inputs: &[usize],
         targets: &[usize],
     ) -> Vec<(f64, f64)> {
-        let mut graph = Graph::new(weights, self.fault);
+        let mut graph = Graph::forward(weights, self.fault);
         let end = self.design.logits(&mut graph, inputs, 0..inputs.len());
         let logits = graph.value(end);
         let losses = token_losses(logits, targets);

@@ -109,7 +109,7 @@ impl Design {
 
     /// Loss of every token of a window in nats.
     pub fn losses(&self, weights: &Weights<f64>, inputs: &[usize], targets: &[usize]) -> Vec<f64> {
-        let mut graph = Graph::new(weights, None);
+        let mut graph = Graph::forward(weights, None);
         let end = self.logits(&mut graph, inputs, 0..inputs.len());
         token_losses(graph.value(end), targets)
     }

@@ -96,7 +96,7 @@ impl<N: Number> SavedModel<N> {
         targets: &[usize],
         wanted: Range<usize>,
     ) -> Vec<f64> {
-        let mut graph = Graph::new(weights, self.fault);
+        let mut graph = Graph::forward(weights, self.fault);
         let end = self.design.logits(&mut graph, inputs, wanted.clone());
         let unit = if self.fault == Some(Fault::Bits) { std::f64::consts::LN_2 } else { 1.0 };
         token_losses(graph.value(end), &targets[wanted]).iter().map(|loss| loss.wide() / unit).collect()

@@ -48,13 +48,27 @@ pub struct Graph<'a, N> {
     leaves: BTreeMap<String, ValueId>,
     values: Values<N>,
     back: Vec<Option<Back<N>>>,
+    /// Whether what gradients need is kept.
+    keeps: bool,
     fault: Option<Fault>,
 }
 
 impl<'a, N: Number> Graph<'a, N> {
     /// Nothing computed yet.
     pub fn new(weights: &'a Weights<N>, fault: Option<Fault>) -> Self {
-        Self { weights, leaves: BTreeMap::new(), values: Values(Vec::new()), back: Vec::new(), fault }
+        let (leaves, values, back) = (BTreeMap::new(), Values(Vec::new()), Vec::new());
+        Self { weights, leaves, values, back, keeps: true, fault }
+    }
+
+    /// The same, of which nobody wants gradients: every state of a recurrence over a long document would fill the
+    /// memory.
+    pub fn forward(weights: &'a Weights<N>, fault: Option<Fault>) -> Self {
+        Self { keeps: false, ..Self::new(weights, fault) }
+    }
+
+    /// Whether somebody wants gradients.
+    pub fn keeps(&self) -> bool {
+        self.keeps
     }
 
     /// Whether this mistake is to be made.
@@ -98,7 +112,7 @@ impl<'a, N: Number> Graph<'a, N> {
     ) -> ValueId {
         let value = if N::BRIEF { value.map(N::stored) } else { value };
         self.values.0.push(Arc::new(value));
-        self.back.push(Some(Box::new(back)));
+        self.back.push(self.keeps.then(|| Box::new(back) as Back<N>));
         ValueId(self.back.len() - 1)
     }
 

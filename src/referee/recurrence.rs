@@ -82,7 +82,7 @@ impl<N: Number> Graph<'_, N> {
     pub fn wkv(&mut self, inputs: [ValueId; 4], bonus: ValueId) -> ValueId {
         let (heads, size) = (self.value(bonus).rows, self.value(bonus).cols);
         let (no_bonus, flipped) = (self.has(Fault::NoBonus), self.has(Fault::SignOfDecay));
-        let time = self.value(inputs[0]).rows;
+        let (time, keeps) = (self.value(inputs[0]).rows, self.keeps());
         let mut y = Matrix::zeros(time, heads * size);
         let mut states = Vec::new();
         for h in 0..heads {
@@ -90,7 +90,9 @@ impl<N: Number> Graph<'_, N> {
             let u = bonus_of(self.value(bonus), h, no_bonus);
             let mut state = Matrix::zeros(size, size);
             for t in 0..time {
-                states.push(state.clone());
+                if keeps {
+                    states.push(state.clone());
+                }
                 for i in 0..size {
                     let keep = (-raw.row(t)[i].exp()).exp();
                     for j in 0..size {
@@ -146,11 +148,11 @@ impl<N: Number> Graph<'_, N> {
             skip: at(per_head[2]).data[h],
             limits,
         };
-        let mut y = Matrix::zeros(time, width);
+        let (mut y, keeps) = (Matrix::zeros(time, width), self.keeps());
         let mut states = Vec::new();
         for h in 0..heads {
             let head = of(&|place| self.value(place).clone(), h);
-            put_strip(&mut y, &head.forward(&mut states), h);
+            put_strip(&mut y, &head.forward(keeps.then_some(&mut states)), h);
         }
         self.push(y, move |values, dy, slopes| {
             let mut d = inputs.map(|place| Matrix::zeros(time, values.at(place).cols));
@@ -247,12 +249,17 @@ impl<N: Number> SsdOfHead<N> {
         if soft < low || soft > high { (soft.max(low).min(high), N::zero()) } else { (soft, sigmoid(z)) }
     }
 
-    /// y; puts the state before every step and the last one into `states`.
-    fn forward(&self, states: &mut Vec<Matrix<N>>) -> Matrix<N> {
+    /// y; puts the state before every step and the last one into `states`, where somebody wants them.
+    fn forward(&self, mut states: Option<&mut Vec<Matrix<N>>>) -> Matrix<N> {
+        let mut keep_state = |state: &Matrix<N>| {
+            if let Some(states) = &mut states {
+                states.push(state.clone());
+            }
+        };
         let (time, size, maps) = (self.x.rows, self.x.cols, self.b.cols);
         let mut y = self.x.map(|x| self.skip * x);
         let mut state = Matrix::zeros(maps, size);
-        states.push(state.clone());
+        keep_state(&state);
         for t in 0..time {
             let (step, _) = self.step(t);
             let keep = (step * self.a).exp();
@@ -263,7 +270,7 @@ impl<N: Number> SsdOfHead<N> {
                     y.row_mut(t)[p] += self.c.row(t)[n] * new;
                 }
             }
-            states.push(state.clone());
+            keep_state(&state);
         }
         y
     }

@@ -261,6 +261,34 @@ fn what_lies_between_the_stretches_is_seen_by_a_whole_audit() {
     assert!(values(&out, Metric::AuditStretches).contains(&f64::INFINITY), "{said}");
 }
 
+/// Made otherwise wherever no audit looked so far: behind the stretch after each kept state.
+#[test]
+fn nothing_is_safe_for_lying_far_behind_a_kept_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, out) = (written(folder.path()), folder.path().join("out"));
+    let text_of = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text_of.replace("token_count = 5120", "token_count = 15360")).unwrap();
+    done(&["collect", "--protocol", text(&path), "--out", text(&out)]);
+    let run = run_of(&out);
+    let kept = |name: &str| name.strip_prefix("audit-")?.parse::<usize>().ok();
+    let names = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let states: Vec<usize> = names.filter_map(|name| kept(&name)).collect();
+    let record = run.join("run.json");
+    let mut changed: serde_json::Value = serde_json::from_str(&fs::read_to_string(&record).unwrap()).unwrap();
+    let curve = changed["curve"].as_array_mut().unwrap();
+    for (step, reading) in curve.iter_mut().enumerate() {
+        if !states.iter().any(|state| (*state..state + 12).contains(&step)) {
+            let loss = reading["loss"].as_f64().unwrap();
+            reading["loss"] = serde_json::json!(f64::from_bits(loss.to_bits() + 1));
+        }
+    }
+    fs::write(&record, changed.to_string()).unwrap();
+    // An audit sees it where the step that is drawn lies there: two or three times in five.
+    let audit = || crate::program::run(&["audit", "--protocol", text(&path), "--out", text(&out)]);
+    assert!((0..20).any(|_| audit().status.code() == Some(10)));
+    assert!(values(&out, Metric::AuditStretches).contains(&f64::INFINITY));
+}
+
 /// One that its probe gives of longer trainings only, and would meet a required row.
 #[test]
 fn a_number_that_its_probe_does_not_give_is_seen() {
@@ -336,8 +364,17 @@ fn a_document_that_grew_is_seen() {
     for which in [Encoded::All, Encoded::Drawn(&mut draw)] {
         let facts = forged.beside_its_text(&spec, None, &Patience::endless(), which).unwrap();
         let wrong: Vec<&str> = facts.iter().filter(|(_, holds)| !holds).map(|(what, _)| &**what).collect();
-        assert_eq!(wrong, [format!("document {} of the training text, encoded again", count / 2)]);
+        let document = format!("document {} of the training text", count / 2);
+        assert_eq!(
+            wrong,
+            [format!("what the tokens of {document} spell"), format!("{document}, encoded again")]
+        );
     }
+    // Wherever is looked: what it spells is read of every document.
+    let mut first = |_| 0;
+    let facts =
+        forged.beside_its_text(&spec, None, &Patience::endless(), Encoded::Drawn(&mut first)).unwrap();
+    assert_eq!(facts.iter().filter(|(_, holds)| !holds).count(), 1, "{facts:?}");
 }
 
 #[test]
