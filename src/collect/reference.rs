@@ -95,6 +95,8 @@ pub struct ReferenceComparison {
     pub farthest: u64,
     /// The share of the steps after the first at which both losses are the same number.
     pub identical: f64,
+    /// SHA-256 of the other's log.
+    pub log: String,
 }
 
 /// The last hundredth of the steps, and at least ten.
@@ -206,7 +208,7 @@ pub fn import_reference(
         what: format!("line {line}: expected {expected}, got {got}"),
     })?;
     let trained = collector.train(trial)?;
-    let comparison = compare(&trained, header, &steps);
+    let comparison = compare(&trained, header, &steps, &log);
     record(&collector, &trained, &log, (&comparison, &steps))?;
     Ok(comparison)
 }
@@ -258,7 +260,13 @@ fn follows(
 }
 
 /// What the losses say. A training that did not end here compares with nothing: its ratio is no number.
-fn compare(trained: &Trained<'_>, header: ReferenceHeader, there: &[ReferenceStep]) -> ReferenceComparison {
+fn compare(
+    trained: &Trained<'_>,
+    header: ReferenceHeader,
+    there: &[ReferenceStep],
+    log: &[u8],
+) -> ReferenceComparison {
+    let log = sha256(log);
     let here = &trained.run.curve;
     if trained.run.ending != Ending::Completed || here.len() != there.len() {
         return ReferenceComparison {
@@ -267,6 +275,7 @@ fn compare(trained: &Trained<'_>, header: ReferenceHeader, there: &[ReferenceSte
             departure: f64::NAN,
             farthest: here.len() as u64,
             identical: f64::NAN,
+            log,
         };
     }
     let looked_at = |i: &usize| (i + 1).is_multiple_of(100) || i + 1 == there.len();
@@ -283,6 +292,7 @@ fn compare(trained: &Trained<'_>, header: ReferenceHeader, there: &[ReferenceSte
         departure: farthest.map_or(f64::NAN, apart),
         farthest: farthest.map_or(0, |i| i as u64 + 1),
         identical: same as f64 / (there.len() - 1) as f64,
+        log,
     }
 }
 
@@ -312,7 +322,7 @@ pub(super) fn reference_again(
     let Trained { job, trial, .. } = trained;
     let task = task(job, job.config.init(job.seed)?.as_ref(), trial.scale)?;
     let followed = follows(&task, &sha256(&bytes(&task)), &header, &steps).is_ok();
-    Ok((lines(trained, &compare(trained, header, &steps), &steps, source)?, followed))
+    Ok((lines(trained, &compare(trained, header, &steps, &log), &steps, source)?, followed))
 }
 
 /// Keeps the log beside the run, and adds the numbers and the reference's curves to the ledger, unless they are there.

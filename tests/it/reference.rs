@@ -121,7 +121,11 @@ fn a_training_goes_out_and_comes_back_as_evidence() {
     write_log(&exchange, &header, &steps);
     for _ in 0..2 {
         let said = done(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        assert!(said.starts_with("another program 1.0 on cpu\nfinal loss here / there  1\n"), "{said}");
+        let log = v5gate::files::sha256(&fs::read(exchange.join("log.jsonl")).unwrap());
+        let expected = format!(
+            "another program 1.0 on cpu\nlog                      {log}\nfinal loss here / there  1\n"
+        );
+        assert!(said.starts_with(&expected), "{said}");
         assert_eq!(numbers(&out, Metric::ReferenceLossRatio), [1.0]);
         assert_eq!(numbers(&out, Metric::ReferenceDeparture), [0.0]);
         assert_eq!(numbers(&out, Metric::ReferenceIdentical), [1.0], "our own record is no reference");

@@ -64,9 +64,10 @@ pub fn run(command: &ReferenceCommand) -> Result<()> {
             let found =
                 with_options(collect, |protocol, options| Ok(import_reference(protocol, options, folder)?))?;
             print(&format!(
-                "{} on {}\nfinal loss here / there  {}\nfarthest apart          {} at step {}\n",
+                "{} on {}\nlog                      {}\nfinal loss here / there  {}\nfarthest apart          {} at step {}\n",
                 found.header.software,
                 found.header.device,
+                found.log,
                 Value::from(found.ratio),
                 Value::from(found.departure),
                 found.farthest
