@@ -265,28 +265,17 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(hash)
 }
 
-/// The SHA-256 of texts that come one after another; their boundaries count, so that moving one changes the digest.
-#[derive(Default)]
-pub struct TextDigest(Sha256);
-
-impl TextDigest {
-    /// One more text.
-    pub fn add(&mut self, text: &str) {
-        self.0.update((text.len() as u64).to_le_bytes());
-        self.0.update(text.as_bytes());
-    }
-
-    /// The digest of all of them.
-    pub fn finish(self) -> String {
-        hex(self.0)
-    }
+/// Adds a text to a digest of several; their boundaries count, so that moving one changes the digest.
+pub fn add_text(hash: &mut Sha256, text: &str) {
+    hash.update((text.len() as u64).to_le_bytes());
+    hash.update(text.as_bytes());
 }
 
-/// The [`TextDigest`] of a list.
+/// The SHA-256 of a list of texts, by [`add_text`].
 pub fn digest_of_texts<S: AsRef<str>>(texts: &[S]) -> String {
-    let mut digest = TextDigest::default();
-    texts.iter().for_each(|text| digest.add(text.as_ref()));
-    digest.finish()
+    let mut hash = Sha256::new();
+    texts.iter().for_each(|text| add_text(&mut hash, text.as_ref()));
+    hex(hash)
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use super::corpora::{self, CorpusError, TextFile};
 use super::dataset_error::DatasetError;
 use super::documents::{Documents, Text};
 use super::published::dialogues::{Dialogue, dailydialog};
 use super::spec::{DataSpec, PartSource, PartSpec};
 use super::synthetic::conversations::{self, Amount, Split};
-use crate::files::TextDigest;
+use crate::files::{add_text, hex};
 
 /// Text before tokens. That to train on is gone through document after document: it may be larger than memory.
 pub(super) struct Source {
@@ -43,15 +45,15 @@ impl Source {
 
     /// The same, and after the last an error where they are not the documents of that digest any more.
     pub(super) fn texts_of(&self, expected: &str) -> impl Iterator<Item = Text<'_>> + Send {
-        let (mut texts, mut digest) = (self.texts(), Some(TextDigest::default()));
+        let (mut texts, mut digest) = (self.texts(), Some(Sha256::new()));
         std::iter::from_fn(move || {
             let Some(text) = texts.next() else {
-                let got = digest.take()?.finish();
+                let got = hex(digest.take()?);
                 let (name, expected) = (self.name.clone(), expected.to_owned());
                 return (got != expected).then(|| Err(CorpusError::Changed { name, expected, got }));
             };
             if let (Ok(text), Some(digest)) = (&text, &mut digest) {
-                digest.add(text);
+                add_text(digest, text);
             }
             Some(text)
         })
@@ -69,12 +71,12 @@ impl Source {
     pub(super) fn survey(&self, tell: &dyn Fn(u64)) -> Result<Survey, DatasetError> {
         let mut held_out = HashMap::<&str, bool>::new();
         held_out.extend(self.valid.iter().map(|text| (text.trim(), false)));
-        let (mut digest, mut bytes, mut documents) = (TextDigest::default(), 0, Vec::new());
+        let (mut digest, mut bytes, mut documents) = (Sha256::new(), 0, Vec::new());
         for part in &self.train {
             let mut count = 0;
             for text in part.each() {
                 let text = text?;
-                digest.add(&text);
+                add_text(&mut digest, &text);
                 if let Some(known) = held_out.get_mut(text.trim()) {
                     *known = true;
                 }
@@ -90,7 +92,7 @@ impl Source {
             Some((first, _)) => {
                 Err(DatasetError::Overlap { name: self.name.clone(), count: 1 + both.count(), first })
             }
-            None => Ok(Survey { digest: digest.finish(), documents }),
+            None => Ok(Survey { digest: hex(digest), documents }),
         }
     }
 

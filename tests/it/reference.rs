@@ -121,7 +121,7 @@ fn a_training_goes_out_and_comes_back_as_evidence() {
     write_log(&exchange, &header, &steps);
     for _ in 0..2 {
         let said = done(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
-        let log = v5gate::files::sha256(&fs::read(exchange.join("log.jsonl")).unwrap());
+        let log = sha256(&fs::read(exchange.join("log.jsonl")).unwrap());
         let expected = format!(
             "another program 1.0 on cpu\nlog                      {log}\nfinal loss here / there  1\n"
         );

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use v5gate::collect::ItemFile;
-use v5gate::evidence::Ledger;
+use v5gate::evidence::{Ledger, Metric};
+use v5gate::files::sha256;
 use v5gate::gate::{Judgement, judge};
 use v5gate::report;
 
@@ -51,6 +52,23 @@ fn the_released_items_are_those_of_the_ledger() {
     for (m, items) in found {
         let items = items.unwrap_or_else(|e| panic!("{}: {e}", m.metric().id()));
         assert!(items.is_some_and(|items| Some(items.count()) == m.n()), "{}", m.metric().id());
+    }
+}
+
+/// What the other program wrote lies beside what was made of it.
+#[test]
+fn the_released_references_are_those_of_the_ledger() {
+    let ledger = Ledger::open_below(&folder()).unwrap();
+    let ratios: Vec<_> = ledger.measurements().filter(|m| m.metric() == Metric::ReferenceLossRatio).collect();
+    assert_eq!(ratios.len(), 3);
+    for m in ratios {
+        let digest = &m.provenance().validation;
+        let name = format!("reference-{}.jsonl", &digest[..16]);
+        let runs = fs::read_dir(folder().join("runs")).unwrap();
+        let log = runs.filter_map(|run| fs::read(run.unwrap().path().join(&name)).ok()).next().unwrap();
+        assert_eq!(sha256(&log), *digest);
+        let steps = log.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"step\""));
+        assert_eq!(Some(steps.count() as u64), m.n());
     }
 }
 
