@@ -260,9 +260,7 @@ pub fn hex(hash: Sha256) -> String {
 
 /// The SHA-256 of some bytes, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    let mut hash = Sha256::new();
-    hash.update(bytes);
-    hex(hash)
+    hex(Sha256::new().chain_update(bytes))
 }
 
 /// Adds a text to a digest of several; their boundaries count, so that moving one changes the digest.
