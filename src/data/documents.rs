@@ -34,7 +34,11 @@ impl Documents {
             Ok(found) if !found.is_file() => {
                 Ok(Self::Held(DocumentReader::open(path, format)?.collect::<Result<_, _>>()?))
             }
-            _ => Ok(Self::File(path.to_owned(), format)),
+            // What is wrong with the first is said at once.
+            _ => match DocumentReader::open(path, format)?.next() {
+                Some(Err(error)) => Err(error),
+                _ => Ok(Self::File(path.to_owned(), format)),
+            },
         }
     }
 

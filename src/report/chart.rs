@@ -32,6 +32,8 @@ pub(super) struct Axis {
     pub log: bool,
     /// Where ticks stand, if not at round numbers.
     pub ticks: Vec<f64>,
+    /// What stands at these ticks in the place of their numbers.
+    pub names: Vec<String>,
     /// What it shows at least, and without a margin.
     pub range: Option<[f64; 2]>,
 }
@@ -242,7 +244,8 @@ impl<'a> Fitted<'a> {
     fn ticks(&self, most: usize, across: bool) -> Vec<(f64, String)> {
         let (low, high) = (self.low, self.high);
         let labels: Vec<(f64, String)> = if !self.axis.ticks.is_empty() {
-            self.axis.ticks.iter().map(|&v| (v, Value::from(v).to_string())).collect()
+            let name = |i: usize, v| self.axis.names.get(i).cloned().unwrap_or(Value::from(v).to_string());
+            self.axis.ticks.iter().enumerate().map(|(i, &v)| (v, name(i, v))).collect()
         } else if self.axis.log {
             let own = |v: f64| (v, label(v, 10_f64.powf(v.log10().floor())));
             let powers = |digits: &[f64]| powers(low, high, digits).into_iter().map(own).collect::<Vec<_>>();

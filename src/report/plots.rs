@@ -102,6 +102,7 @@ impl<'e> Plots<'e> {
         let subjects = self.subjects(scale, kind);
         let mut layers = Layers::default();
         let (mut most, mut left_out) = (0, 0);
+        let by_part = kind == CurveKind::LossByPart;
         let mut xs: Vec<f64> = Vec::new();
         for (i, ((model, condition), trials)) in subjects.iter().enumerate() {
             left_out += trials.values().filter(|curve| curve.is_none()).count();
@@ -109,19 +110,22 @@ impl<'e> Plots<'e> {
             most = most.max(curves.len());
             xs.extend(curves.iter().flat_map(|c| c.points()).map(|(x, _)| x as f64));
             let paint = self.paint(*model, *condition);
-            let shift = 1.0 + 0.01 * (i as f64 - (subjects.len() as f64 - 1.0) / 2.0);
-            if layers.curves(&curves, paint, shift) {
-                layers.legend.push((paint, self.name(*model, *condition)));
+            let aside = i as f64 - (subjects.len() as f64 - 1.0) / 2.0;
+            let mut own = Layers::default();
+            if own.curves(&curves, paint, if by_part { 1.0 } else { 1.0 + 0.01 * aside }) {
+                own.legend.push((paint, self.name(*model, *condition)));
             }
+            layers.add(if by_part { own.apart(0.1 * aside) } else { own });
         }
         xs.sort_by(f64::total_cmp);
         xs.dedup();
         let by_context = matches!(kind, CurveKind::TimeByContext | CurveKind::MemoryByContext);
         let x = Axis {
             title: kind.x_axis().to_owned(),
-            log: xs.first().is_some_and(|&x| x > 0.0),
+            log: !by_part && xs.first().is_some_and(|&x| x > 0.0),
+            names: if by_part { self.parts() } else { Vec::new() },
+            range: by_part.then_some([0.5, xs.len() as f64 + 0.5]),
             ticks: if xs.len() <= 8 { xs } else { Vec::new() },
-            range: None,
         };
         let y = Axis {
             title: kind.y_axis().to_owned(),
@@ -136,16 +140,15 @@ impl<'e> Plots<'e> {
         if left_out > 0 {
             note += &format!("; left out: {left_out} measured twice, differently");
         }
-        if kind == CurveKind::LossByPart {
-            let parts = self.evidence.promise().map_or(&[][..], |promise| &promise.latest().parts);
-            let named: Vec<String> =
-                (1..).zip(parts).map(|(i, name): (usize, _)| format!("{i} {name}")).collect();
-            note += &format!("; parts: {}", named.join(", "));
-        }
         let time = kind == CurveKind::TimeByContext;
         let title = kind.doc().trim_end_matches('.').to_owned();
         let (legend, svg) = layers.svg(x, y)?;
         Some(Figure { scale: Some(scale.to_owned()), title, note, legend, svg, time })
+    }
+
+    /// Names of the parts of the mixture that was promised, in order.
+    fn parts(&self) -> Vec<String> {
+        self.evidence.promise().map_or_else(Vec::new, |promise| promise.latest().parts.clone())
     }
 
     /// One metric of one model, trial by trial.
@@ -207,6 +210,7 @@ impl<'e> Plots<'e> {
             log: true,
             ticks: RecallTest::retention().map(|(_, turns)| f64::from(turns)).collect(),
             range: Some([0.9, 55.0]),
+            ..Axis::default()
         };
         let y = Axis { title: "accuracy".to_owned(), range: Some([0.0, 1.0]), ..Axis::default() };
         let (legend, svg) = layers.svg(x, y)?;
@@ -331,6 +335,29 @@ impl Layers {
         self.front.push((paint, Shape::Line(line)));
         self.middle.push((paint, Shape::Bars(bars)));
         longest > 0
+    }
+
+    /// The same at places that have names and no distances: points, and so far beside the place.
+    fn apart(mut self, by: f64) -> Self {
+        let aside = |points: &mut Vec<[f64; 2]>| points.iter_mut().for_each(|point| point[0] += by);
+        self.front.retain(|(_, shape)| !matches!(shape, Shape::Line(_)));
+        for (_, shape) in [&mut self.back, &mut self.middle, &mut self.front].into_iter().flatten() {
+            match shape {
+                Shape::Line(points) | Shape::Points(points) => {
+                    aside(points);
+                    *shape = Shape::Points(std::mem::take(points));
+                }
+                Shape::Bars(bars) => bars.iter_mut().for_each(|bar| bar[0] += by),
+            }
+        }
+        self
+    }
+
+    fn add(&mut self, other: Self) {
+        self.back.extend(other.back);
+        self.middle.extend(other.middle);
+        self.front.extend(other.front);
+        self.legend.extend(other.legend);
     }
 
     fn bars(&self) -> bool {
