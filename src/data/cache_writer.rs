@@ -110,7 +110,10 @@ impl<'a> TokenWriter<'a> {
         }
         self.tokens.seek(SeekFrom::Start(PAGE as u64))?;
         let payload = &mut self.payload;
-        pieces(self.tokens.get_ref(), |bytes| Ok(payload.update(bytes)))?;
+        pieces(self.tokens.get_ref(), |bytes| {
+            payload.update(bytes);
+            Ok(())
+        })?;
         self.ends.seek(SeekFrom::End(0))?;
         self.header.documents = documents as usize;
         self.header.tokens = tokens as usize;

@@ -27,7 +27,7 @@ pub(super) fn is_separable(inner: &Inner) -> bool {
 pub(super) fn pieces(text: &str, size: usize) -> Vec<&str> {
     let (mut rest, mut all) = (text, Vec::new());
     while rest.len() > size {
-        let from = rest.floor_char_boundary(size);
+        let from = (0..=size).rev().find(|at| rest.is_char_boundary(*at)).unwrap_or(0);
         let mut before = rest[..from].chars().next_back();
         let begins = |(_, c): &(usize, char)| {
             let begins = c.is_ascii_whitespace() && before.is_some_and(|before| !before.is_whitespace());

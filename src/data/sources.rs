@@ -50,7 +50,7 @@ impl Source {
             let Some(text) = texts.next() else {
                 let got = hex(digest.take()?);
                 let (name, expected) = (self.name.clone(), expected.to_owned());
-                return (got != expected).then(|| Err(CorpusError::Changed { name, expected, got }));
+                return (got != expected).then_some(Err(CorpusError::Changed { name, expected, got }));
             };
             if let (Ok(text), Some(digest)) = (&text, &mut digest) {
                 add_text(digest, text);
