@@ -284,9 +284,12 @@ fn nothing_is_safe_for_lying_far_behind_a_kept_state() {
     }
     fs::write(&record, changed.to_string()).unwrap();
     // An audit sees it where the step that is drawn lies there: two or three times in five.
-    let audit = || crate::program::run(&["audit", "--protocol", text(&path), "--out", text(&out)]);
-    assert!((0..20).any(|_| audit().status.code() == Some(10)));
-    assert!(values(&out, Metric::AuditStretches).contains(&f64::INFINITY));
+    // The record's curves are not the ledger's any more, which every audit sees; here only stretches count.
+    let seen = |_| {
+        crate::program::run(&["audit", "--protocol", text(&path), "--out", text(&out)]);
+        values(&out, Metric::AuditStretches).contains(&f64::INFINITY)
+    };
+    assert!((0..20).any(seen));
 }
 
 /// One that its probe gives of longer trainings only, and would meet a required row.
