@@ -231,25 +231,31 @@ fn weights_of_another_step_before_the_last_tenth_are_seen() {
     assert!(values(&out, Metric::AuditStretches).contains(&f64::INFINITY), "{said}");
 }
 
+/// A training three times as long: its protocol, its evidence, and after how many steps states were kept.
+fn longer(folder: &Path) -> (PathBuf, PathBuf, Vec<usize>) {
+    let (path, out) = (written(folder), folder.join("out"));
+    let text_of = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text_of.replace("token_count = 5120", "token_count = 15360")).unwrap();
+    done(&["collect", "--protocol", text(&path), "--out", text(&out)]);
+    let kept = |name: &str| name.strip_prefix("audit-")?.parse::<usize>().ok();
+    let entries = fs::read_dir(run_of(&out)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut states: Vec<usize> = names.filter_map(|name| kept(&name)).collect();
+    states.sort_unstable();
+    (path, out, states)
+}
+
 /// Far from every kept state, where only a whole audit looks: a record, and a jump of the weights from one kept state
 /// to the next.
 #[test]
 fn what_lies_between_the_stretches_is_seen_by_a_whole_audit() {
     let folder = tempfile::tempdir().unwrap();
-    let (path, out) = (written(folder.path()), folder.path().join("out"));
-    let text_of = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text_of.replace("token_count = 5120", "token_count = 15360")).unwrap();
-    done(&["collect", "--protocol", text(&path), "--out", text(&out)]);
-    let run = run_of(&out);
-    let kept = |name: &str| name.strip_prefix("audit-")?.parse::<usize>().ok();
-    let names = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut states: Vec<usize> = names.filter_map(|name| kept(&name)).collect();
-    states.sort_unstable();
+    let (path, out, states) = longer(folder.path());
     // The step in the middle of the longest stretch.
     let gap = states.windows(2).max_by_key(|pair| pair[1] - pair[0]).unwrap();
     let step = gap[0].midpoint(gap[1]);
     assert!(step > gap[0] + 12, "{states:?}");
-    let record = run.join("run.json");
+    let record = run_of(&out).join("run.json");
     let text_of = fs::read_to_string(&record).unwrap();
     let mut changed: serde_json::Value = serde_json::from_str(&text_of).unwrap();
     let loss = changed["curve"][step]["loss"].as_f64().unwrap();
@@ -265,15 +271,8 @@ fn what_lies_between_the_stretches_is_seen_by_a_whole_audit() {
 #[test]
 fn nothing_is_safe_for_lying_far_behind_a_kept_state() {
     let folder = tempfile::tempdir().unwrap();
-    let (path, out) = (written(folder.path()), folder.path().join("out"));
-    let text_of = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text_of.replace("token_count = 5120", "token_count = 15360")).unwrap();
-    done(&["collect", "--protocol", text(&path), "--out", text(&out)]);
-    let run = run_of(&out);
-    let kept = |name: &str| name.strip_prefix("audit-")?.parse::<usize>().ok();
-    let names = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let states: Vec<usize> = names.filter_map(|name| kept(&name)).collect();
-    let record = run.join("run.json");
+    let (path, out, states) = longer(folder.path());
+    let record = run_of(&out).join("run.json");
     let mut changed: serde_json::Value = serde_json::from_str(&fs::read_to_string(&record).unwrap()).unwrap();
     let curve = changed["curve"].as_array_mut().unwrap();
     for (step, reading) in curve.iter_mut().enumerate() {
