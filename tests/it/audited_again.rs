@@ -261,7 +261,7 @@ fn what_lies_between_the_stretches_is_seen_by_a_whole_audit() {
     let loss = changed["curve"][step]["loss"].as_f64().unwrap();
     changed["curve"][step]["loss"] = serde_json::json!(f64::from_bits(loss.to_bits() + 1));
     fs::write(&record, changed.to_string()).unwrap();
-    let output = crate::program::run(&["audit", "--protocol", text(&path), "--out", text(&out), "--whole"]);
+    let output = run(&["audit", "--protocol", text(&path), "--out", text(&out), "--whole"]);
     let said = stdout(&output) + &stderr(&output);
     assert_eq!(output.status.code(), Some(10), "{said}");
     assert!(values(&out, Metric::AuditStretches).contains(&f64::INFINITY), "{said}");
@@ -285,7 +285,7 @@ fn nothing_is_safe_for_lying_far_behind_a_kept_state() {
     // An audit sees it where the step that is drawn lies there: two or three times in five.
     // The record's curves are not the ledger's any more, which every audit sees; here only stretches count.
     let seen = |_| {
-        crate::program::run(&["audit", "--protocol", text(&path), "--out", text(&out)]);
+        run(&["audit", "--protocol", text(&path), "--out", text(&out)]);
         values(&out, Metric::AuditStretches).contains(&f64::INFINITY)
     };
     assert!((0..20).any(seen));
