@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copies what is judged of a folder of evidence, its ledger and those of its runs, and the items behind its means, so
 # that nothing changes any more and nothing else comes along: plain files only, links are not followed. What another
-# program wrote of a reference comes along too. Of the runs, which stay, it takes down the digests of the trained weights (weights.sha256); a trial without weights is an error.
+# program wrote of a reference comes along too, and people's ratings. Of the runs, which stay, it takes down the digests of the trained weights (weights.sha256); a trial without weights is an error.
 # Usage: scripts/snapshot.sh EVIDENCE NEW_FOLDER
 set -euo pipefail
 from=${1:?the folder of evidence}
@@ -10,7 +10,7 @@ mkdir "$to"
 to=$(realpath "$to")
 cd "$from"
 find . -maxdepth 4 -type f -regextype posix-extended \
-  -regex '\./(ledger\.jsonl|runs/[^/]+/(ledger\.jsonl|reference-[0-9a-f]+\.jsonl|items/[^/]+\.json\.gz))' -print0 |
+  -regex '\./(ledger\.jsonl|runs/[^/]+/(ledger\.jsonl|reference-[0-9a-f]+\.jsonl|items/[^/]+\.json\.gz)|human/[^/]+/(key\.json|ratings-[0-9]+\.csv))' -print0 |
   sort -z | tar --null --files-from=- --create --file=- | tar --extract --file=- --directory="$to"
 test -n "$(find "$to" -name ledger.jsonl -print -quit)" || { echo "$from: expected a ledger.jsonl, got none" >&2; exit 1; }
 # A file may have become a link meanwhile.

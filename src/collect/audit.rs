@@ -1,10 +1,13 @@
 //! What the referee finds about a trial, as evidence (ruling R23).
 
+use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
-use super::collector::{Collector, Options};
+use super::audit_costs;
+use super::collector::{Collector, Options, lock};
 use super::error::CollectError;
 use super::measure::to_lines;
 use super::trial::{Trained, Trial, trials};
@@ -33,6 +36,11 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
+    fn of(trained: &Trained<'_>) -> Self {
+        let trial = trained.trial.label();
+        Self { trial, questions: Vec::new(), covered: Vec::new(), not_covered: Vec::new() }
+    }
+
     /// The answer to every question that was looked at: the largest difference over its tolerance.
     fn readings(&self) -> Vec<Reading> {
         let answered = self.questions.iter().filter_map(|(metric, all)| Some((metric, all, farthest(all)?)));
@@ -44,26 +52,39 @@ impl AuditReport {
     }
 }
 
-/// Audits every trained trial of a protocol, adds to the ledger what it lacks, and tells what was found. Of the probes
-/// some of each trial are put again, or `whole`, every one.
+/// How far an audit goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Depth<'a> {
+    /// Every probe is put again, not some that are drawn, and every step made again that lies between kept states.
+    pub whole: bool,
+    /// Folders in which other programs left the logs of their trainings, as they are with whoever ran those.
+    pub exchanges: &'a [PathBuf],
+}
+
+/// Audits every trained trial of a protocol, adds to the ledger what it lacks, and tells what was found.
 ///
 /// # Errors
 /// Whatever [`super::collect`] refuses, and a trial that is not trained.
 pub fn audit(
     protocol: &Protocol,
     options: &Options<'_>,
-    whole: bool,
+    depth: Depth<'_>,
 ) -> Result<Vec<AuditReport>, CollectError> {
     let collector = Collector::open(protocol, options)?;
     let _held = collector.exclusively(&options.out.join(super::collector::LOCK))?;
     let all: Vec<Trial> = trials(protocol).into();
+    // Before anything else is at work.
+    let costs = Mutex::new(collector.all_costs_again()?);
     // Before its threads may wait for each other.
-    let _ = collector.beside_text(whole);
+    let _ = collector.beside_text(depth.whole);
     all.into_par_iter()
         .map(|trial| {
             let trained = collector.trained(trial)?;
             let mut report = collector.examine(&trained, None)?;
-            collector.examine_again(&trained, whole, &mut report)?;
+            collector.examine_again(&trained, depth, &mut report)?;
+            if let Some(costs) = lock(&costs).remove(&report.trial) {
+                audit_costs::tell(costs, &mut report);
+            }
             collector.append_report(&trained, &report)?;
             Ok(report)
         })
@@ -76,7 +97,8 @@ impl Collector<'_> {
         let (trial, wanted) = (&trained.trial, source(trained));
         let same = |m: &Measurement| {
             let about = trial.of(Condition::Trained);
-            (*m.subject() == about && *m.provenance() == wanted).then_some(())
+            let is_of_training = m.metric() != Metric::AuditCosts;
+            (is_of_training && *m.subject() == about && *m.provenance() == wanted).then_some(())
         };
         if self.told(same).is_some() {
             return Ok(());
@@ -85,7 +107,7 @@ impl Collector<'_> {
             return Err(CollectError::Interrupted);
         }
         let mut report = self.examine(trained, None)?;
-        self.examine_again(trained, false, &mut report)?;
+        self.examine_again(trained, Depth::default(), &mut report)?;
         report
             .not_covered
             .iter()
@@ -97,13 +119,33 @@ impl Collector<'_> {
     fn examine_again(
         &self,
         trained: &Trained<'_>,
-        whole: bool,
+        depth: Depth<'_>,
         report: &mut AuditReport,
     ) -> Result<(), CollectError> {
         self.examine_configuration(trained, report);
-        self.examine_data(trained, whole, report);
-        self.examine_stretches(trained, whole, report);
-        self.examine_probes(trained, whole, report)
+        self.examine_data(trained, depth.whole, report);
+        self.examine_stretches(trained, depth.whole, report);
+        self.examine_probes(trained, depth, report)
+    }
+
+    /// Audits times and memory of the models of a trial, unless the ledger has that of this very source.
+    pub(super) fn audit_costs(&self, trained: &[Trained<'_>]) -> Result<(), CollectError> {
+        let known = |t: &Trained<'_>| {
+            let (of, wanted) = (t.trial.of(Condition::Trained), source(t));
+            let is_it = |m: &Measurement| {
+                m.metric() == Metric::AuditCosts && *m.subject() == of && *m.provenance() == wanted
+            };
+            self.told(|m| is_it(m).then_some(())).is_some()
+        };
+        if trained.iter().all(known) {
+            return Ok(());
+        }
+        for (t, costs) in trained.iter().zip(self.costs_again(trained)?.into_iter().flatten()) {
+            let mut report = AuditReport::of(t);
+            audit_costs::tell(costs, &mut report);
+            self.append_report(t, &report)?;
+        }
+        Ok(())
     }
 
     fn append_report(&self, trained: &Trained<'_>, report: &AuditReport) -> Result<(), CollectError> {
@@ -114,12 +156,7 @@ impl Collector<'_> {
 
     /// Looks at a trained trial; `fault` is a mistake for the referee to make.
     pub fn examine(&self, trained: &Trained<'_>, fault: Option<Fault>) -> Result<AuditReport, CollectError> {
-        let mut report = AuditReport {
-            trial: trained.trial.label(),
-            questions: Vec::new(),
-            covered: Vec::new(),
-            not_covered: Vec::new(),
-        };
+        let mut report = AuditReport::of(trained);
         let task = self.options.screen.task(&format!("{}: audit", report.trial), 0, 8);
         let done = std::cell::Cell::new(0);
         let tell = |what: &str| {

@@ -3,14 +3,15 @@
 //! looks at: whoever audits runs a program of his own on evidence that somebody else's has left.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use super::audit::AuditReport;
+use super::audit::{AuditReport, Depth};
 use super::audit_curves::{beside_curves, beside_drawn, drawn_by_nobody};
 use super::collector::{Collector, lock};
 use super::error::CollectError;
 use super::lots::{Lots, chance};
 use super::measure::{curves, question};
-use super::reference::{REFERENCE, reference_again};
+use super::reference::{REFERENCE, beside_exchange, reference_again};
 use super::trial::Trained;
 use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, Encoded, windows_in};
@@ -111,9 +112,10 @@ impl Collector<'_> {
     pub(super) fn examine_probes(
         &self,
         trained: &Trained<'_>,
-        whole: bool,
+        depth: Depth<'_>,
         report: &mut AuditReport,
     ) -> Result<(), CollectError> {
+        let Depth { whole, exchanges } = depth;
         let data = self.protocol.eval_data(self.options.data);
         let of_trial = |m: &Measurement| {
             m.subject().seed == trained.trial.seed && m.subject().scale == trained.trial.scale.name
@@ -144,7 +146,8 @@ impl Collector<'_> {
         let mut compared: Vec<Deviation> = own().filter_map(misnamed).collect();
         compared.extend(own().filter_map(|m| self.not_asked(m)));
         compared.extend(drawn_before.iter().filter_map(drawn_by_nobody));
-        again_from_log(trained, (&told, &drawn_before), &mut compared, report);
+        again_from_log(trained, (&told, &drawn_before), exchanges, &mut compared, report);
+        self.ratings_again(&told, &mut compared, report);
         let elsewhere: BTreeSet<&str> = own().filter_map(|m| without_data(m, &data)).collect();
         let note = |probe| format!("probe {probe}: its data are not here");
         report.not_covered.extend(elsewhere.into_iter().map(note));
@@ -193,6 +196,7 @@ fn beside_ledger(again: &Line, told: &[Measurement]) -> Option<Deviation> {
 fn again_from_log(
     trained: &Trained<'_>,
     (told, drawn): (&[Measurement], &[Curve]),
+    exchanges: &[PathBuf],
     compared: &mut Vec<Deviation>,
     report: &mut AuditReport,
 ) {
@@ -204,6 +208,8 @@ fn again_from_log(
             sources.push(source);
         }
     }
+    let of_trial = |folder: &PathBuf| beside_exchange(&trained.trial, &sources, folder);
+    compared.extend(exchanges.iter().filter_map(of_trial));
     for source in sources {
         match reference_again(trained, source) {
             Ok((lines, followed)) => {

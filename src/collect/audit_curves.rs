@@ -45,7 +45,7 @@ pub(super) fn drawn_by_nobody(c: &Curve) -> Option<Deviation> {
         _ if reference => None,
         K::LossByPart => Some("language-modeling"),
         K::LossByPosition => Some("long-context"),
-        K::TimeByContext | K::MemoryByContext => Some(TIMES),
+        K::PrefillByContext | K::TimeByContext | K::MemoryByContext => Some(TIMES),
     };
     let is_there = [Condition::Reference, Condition::Trained].contains(&c.subject().condition);
     (!is_there || source != Some(c.provenance().probe.as_str())).then(|| Deviation::fact(drawn_by(c), false))

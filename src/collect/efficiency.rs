@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::collector::{Collector, LOCK, lock};
+use super::disturbance::disturbed;
 use super::error::CollectError;
 use super::measure::to_lines;
-use super::trial::{Trained, Trial, job};
+use super::trial::{Trained, Trial};
 use crate::device::Compute;
 use crate::evidence::{Condition, Ledger, Line, Measurement, Metric, Provenance, Subject};
 use crate::files::FileLock;
@@ -61,7 +62,7 @@ pub fn measure_interleaved(
 }
 
 /// The compute-efficiency ratio and, for traceability, the document's (ruling R10).
-fn ratios(readings: &[Reading], perplexity: f64) -> Vec<Reading> {
+pub(super) fn ratios(readings: &[Reading], perplexity: f64) -> Vec<Reading> {
     let prefill = readings.iter().find(|r| r.metric == Metric::PrefillSeconds);
     let both = prefill.map(|prefill| {
         [
@@ -81,7 +82,7 @@ fn stamped(readings: &[Reading], of: &Subject, source: &Provenance) -> Result<Ve
     to_lines(readings, of, |_| source.clone())
 }
 
-fn measured_by_us(source: &Provenance) -> Provenance {
+pub(super) fn measured_by_us(source: &Provenance) -> Provenance {
     Provenance { probe: TIMES.to_owned(), ..source.clone() }
 }
 
@@ -100,40 +101,37 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Measures the models of a trial in turns, unless that was done before.
+    /// Measures the models of a trial in turns and audits that, unless it was done before.
     pub(super) fn times(&self, trained: &[Trained<'_>], drive: &mut Driver<'_>) -> Result<(), CollectError> {
         let known = trained.iter().filter(|t| self.has_times(t)).count();
         if known == 0 {
-            return self.append(&self.measure(trained, drive)?);
-        }
-        if known < trained.len() {
+            let (lines, disturbed) = disturbed(|| self.measure(trained, drive));
+            if let Some(share) = disturbed {
+                let screen = self.options.screen;
+                screen.say(&format!(
+                    "times: other work took {:.0} % of the processor meanwhile; V5_FRESH=1 measures anew",
+                    100.0 * share
+                ));
+            }
+            self.append(&lines?)?;
+        } else if known < trained.len() {
             // Measuring the others again would contradict what is there; alone, they take no turns.
             let what = "expected times of all models of a trial or of none; V5_FRESH=1 measures anew";
             let path = lock(&self.ledger).path().to_owned();
             return Err(CollectError::Unfit { path, what: what.to_owned() });
         }
-        Ok(())
+        self.audit_costs(trained)
     }
 
-    fn measure(&self, trained: &[Trained<'_>], drive: &mut Driver<'_>) -> Result<Vec<Line>, CollectError> {
+    pub(super) fn measure(
+        &self,
+        trained: &[Trained<'_>],
+        drive: &mut Driver<'_>,
+    ) -> Result<Vec<Line>, CollectError> {
         let mut told = Vec::new();
         for t in trained {
             self.go_on()?;
-            let Trial { spec, scale, seed } = t.trial;
-            let job = job(
-                self.protocol,
-                &self.dataset,
-                spec,
-                scale,
-                (seed, self.saved_order(seed)?),
-                self.options.compute,
-            )?;
-            let failed = |error| CollectError::Probe {
-                probe: TIMES,
-                subject: t.trial.label(),
-                error: Box::new(error),
-            };
-            let peak = training_peak(job).map_err(failed)?;
+            let peak = self.training_memory(t)?;
             told.extend(stamped(&[peak], &t.trial.of(Condition::Trained), &t.source)?);
         }
         let models = trained.iter().map(Trained::model).collect::<Result<Vec<_>, _>>()?;
@@ -154,6 +152,16 @@ impl Collector<'_> {
         Ok(told)
     }
 
+    /// The most memory that a step of a trial's training needs.
+    pub(super) fn training_memory(&self, trained: &Trained<'_>) -> Result<Reading, CollectError> {
+        let failed = |error| CollectError::Probe {
+            probe: TIMES,
+            subject: trained.trial.label(),
+            error: Box::new(error),
+        };
+        training_peak(self.place(trained.trial)?.0).map_err(failed)
+    }
+
     fn go_on(&self) -> Result<(), CollectError> {
         match self.options.stop.load(Ordering::Relaxed) {
             true => Err(CollectError::Interrupted),
@@ -172,7 +180,7 @@ impl Collector<'_> {
         self.of_trial(trained, |m| (*m.provenance() == wanted).then_some(())).is_some()
     }
 
-    fn perplexity(&self, trained: &Trained<'_>) -> Option<f64> {
+    pub(super) fn perplexity(&self, trained: &Trained<'_>) -> Option<f64> {
         let tell = |m: &Measurement| {
             let same = Provenance { probe: m.provenance().probe.clone(), ..trained.source.clone() };
             let found = m.metric() == Metric::ValidationPerplexity && *m.provenance() == same;
@@ -183,7 +191,7 @@ impl Collector<'_> {
 }
 
 /// The trial, but for the model.
-fn whose(trained: &Trained<'_>) -> String {
+pub(super) fn whose(trained: &Trained<'_>) -> String {
     format!("{} seed {}", trained.trial.scale.name, trained.trial.seed)
 }
 
@@ -198,7 +206,7 @@ pub fn archive_timings(out: &Path) -> Result<Option<PathBuf>, CollectError> {
         return Ok(None);
     }
     let kept = |line: &&Line| match line {
-        Line::Measurement(m) => m.provenance().probe != TIMES,
+        Line::Measurement(m) => m.provenance().probe != TIMES && m.metric() != Metric::AuditCosts,
         Line::Curve(c) => c.provenance().probe != TIMES,
         Line::Manifest(_) | Line::Iteration(_) => true,
     };

@@ -6,25 +6,29 @@ mod audit;
 mod audit_again;
 mod audit_answers;
 mod audit_benchmarks;
+mod audit_costs;
 mod audit_curves;
 mod audit_stretches;
 mod collector;
+mod disturbance;
 mod efficiency;
 mod error;
 mod item_file;
 mod lots;
 mod measure;
+mod raters;
 mod reference;
 mod task;
 mod trial;
 
-pub use audit::{AUDIT, AuditReport, audit};
+pub use audit::{AUDIT, AuditReport, Depth, audit};
 pub use collector::{Collector, Options, collect};
 pub use efficiency::{Candidate, TIMES, archive_timings, measure_interleaved};
 pub use error::CollectError;
 pub use item_file::ItemFile;
 pub(crate) use measure::to_measurement;
 pub use measure::{ProbeAnswers, question};
+pub use raters::keep_ratings;
 pub use reference::{
     ReferenceComparison, ReferenceHeader, ReferenceStep, ReferenceTask, export_reference, import_reference,
 };

@@ -17,6 +17,7 @@ use crate::files::{hex, sha256, write_atomically};
 use crate::models::{LanguageModel, MODELS};
 use crate::probes::Reading;
 use crate::protocol::Protocol;
+use crate::referee::Deviation;
 use crate::scale::Scale;
 use crate::statistics::mean;
 use crate::train::{CheckpointError, Ending, Recipe, StepRecord, TrainJob, save_model};
@@ -339,6 +340,21 @@ fn record(
     write_atomically(&path, &io, |file| file.write_all(log).map_err(&io))?;
     // What is there already is not added again, and what contradicts it is.
     collector.append(&lines(trained, found, steps, &source)?)
+}
+
+/// The log in an exchange's folder beside those that are on record of the trial that the folder is about; none where it
+/// is about another.
+pub(super) fn beside_exchange(trial: &Trial, recorded: &[&Provenance], folder: &Path) -> Option<Deviation> {
+    let task = fs::read(folder.join(TASK)).ok();
+    let task: Option<ReferenceTask> = task.and_then(|text| serde_json::from_slice(&text).ok());
+    let is_about = |task: ReferenceTask| task.scale == trial.scale.name && task.seed == trial.seed;
+    if trial.spec.name != MODELS[0].name || task.is_some_and(|task| !is_about(task)) {
+        return None;
+    }
+    let path = folder.join(LOG);
+    let log = fs::read(&path).map(|log| sha256(&log)).unwrap_or_default();
+    let same = !recorded.is_empty() && recorded.iter().all(|source| source.validation == log);
+    Some(Deviation::fact(format!("the log that was imported is {}", path.display()), same))
 }
 
 /// The numbers, and the curves of the other program's training.

@@ -155,11 +155,8 @@ pub fn human_preference(ledger: &Ledger, key: &Key, tally: &Tally) -> Result<Lin
         let expected = format!("expected {} and another model of its scale and trial", MODELS[0].name);
         return Err(unfit(format!("{expected}, got {} and {}", name(a), name(b))));
     }
-    // The share of A is what the share of B lacks.
-    let (about, turned) = if baseline(a) { (b, true) } else { (a, false) };
-    let share = |x: f64| if turned { 1.0 - x } else { x };
-    let interval =
-        tally.interval.map(|[low, high]| if turned { [share(high), share(low)] } else { [low, high] });
+    let about = if baseline(a) { b } else { a };
+    let (value, interval) = tally.preferred(!baseline(a));
     let earlier = |m: &Measurement| {
         let same = |f: fn(&Provenance) -> &String| f(m.provenance()) == f(about.provenance());
         m.metric() == Metric::HumanPreference
@@ -174,7 +171,6 @@ pub fn human_preference(ledger: &Ledger, key: &Key, tally: &Tally) -> Result<Lin
         )));
     }
     let ratings = tally.raters.values().sum::<usize>() as u64;
-    let value = share(tally.preference);
     let reading = Reading { n: Some(ratings), interval, ..Reading::new(Metric::HumanPreference, value) };
     let source =
         Provenance { probe: "human".to_owned(), validation: key.page.clone(), ..about.provenance().clone() };

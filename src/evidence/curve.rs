@@ -42,8 +42,16 @@ kinds! {
     GradientNorm, "training tokens", "gradient norm before clipping", "Gradient norm against tokens.";
     LossByPart, "part of the mixture", "loss (nats/token)", "Held-out loss of every part of a mixture.";
     LossByPosition, "position in document (tokens)", "loss (nats/token)", "Loss by position in long documents.";
+    PrefillByContext, "context (tokens)", "time of a prefill (s)", "Time of a prefill against context.";
     TimeByContext, "context (tokens)", "time per token (s)", "Time per token against context.";
     MemoryByContext, "context (tokens)", "memory (bytes)", "Memory per conversation against context.";
+}
+
+impl CurveKind {
+    /// Whether it is a time or an amount of memory, which differ honestly when they are measured again.
+    pub const fn is_cost(self) -> bool {
+        matches!(self, Self::PrefillByContext | Self::TimeByContext | Self::MemoryByContext)
+    }
 }
 
 /// A curve whose columns do not belong together.

@@ -290,6 +290,7 @@ metrics! {
     AuditData, "audit_data", "tolerances", Lower, "Tokenizer and documents made again from the text, and how often the order reads each window: 0 where all agree (rulings R13, R23).";
     AuditStretches, "audit_stretches", "tolerances", Lower, "Steps of the training after every kept state made again by the trainer: 0 where the record has them bit for bit (rulings R22, R23).";
     AuditProbes, "audit_probes", "tolerances", Lower, "A probe, drawn at the time of the audit, put again as a whole: 0 where the ledger has its numbers bit for bit (rulings R22, R23).";
+    AuditCosts, "audit_costs", "tolerances", Lower, "Times and memory measured again, one model against the other: largest difference over its tolerance (rulings R22, R23).";
     ComputeEfficiencyAsWritten, "cer_as_written", "1/s", Neither, "Perplexity ÷ seconds of prefill: the document's formula, which rewards being worse; shown for traceability (ruling R10).";
 }
 

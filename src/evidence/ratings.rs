@@ -249,6 +249,17 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// The share of A, or that of B, with its interval.
+    pub fn preferred(&self, a: bool) -> (f64, Option<[f64; 2]>) {
+        if a {
+            return (self.preference, self.interval);
+        }
+        // The share of A is what the share of B lacks.
+        (1.0 - self.preference, self.interval.map(|[low, high]| [1.0 - high, 1.0 - low]))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -163,9 +163,8 @@ fn varies(metric: Metric) -> bool {
 
 /// Curves that count and that others of the same trial contradict: each shows in no plot.
 fn contradicting_curves(evidence: &Evidence<'_>) -> usize {
-    let varies = |kind| matches!(kind, CurveKind::TimeByContext | CurveKind::MemoryByContext);
     let mut known: HashMap<(&Subject, CurveKind), (&Curve, bool)> = HashMap::new();
-    for curve in evidence.ledger().curves().filter(|curve| !varies(curve.kind())) {
+    for curve in evidence.ledger().curves().filter(|curve| !curve.kind().is_cost()) {
         if evidence.counts(curve.subject(), curve.provenance()) {
             let (first, agree) = known.entry((curve.subject(), curve.kind())).or_insert((curve, true));
             *agree &= first.agrees(curve);

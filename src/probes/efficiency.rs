@@ -44,7 +44,7 @@ const SCALING: ([usize; 4], usize) = ([256, 512, 1024, 2048], 10);
 /// Contexts after which a conversation goes on.
 const CONVERSATION: [usize; 6] = [256, 512, 1024, 2048, 4096, 8192];
 /// Where a conversation's cost is compared.
-const GROWTH: [usize; 2] = [2048, 8192];
+pub const GROWTH: [usize; 2] = [2048, 8192];
 /// Tokens that a conversation goes on for in one sample, and samples.
 const GOING_ON: (usize, usize) = (16, 50);
 /// Tokens that are read or generated before a turn.
@@ -53,6 +53,10 @@ const SETTLING: usize = 4;
 const CHUNK: usize = 1024;
 /// Positions that all of it needs.
 const POSITIONS: usize = 8192 + 16;
+
+/// Steps of a training in a row, and rows.
+const STEPS: usize = 3;
+const ROWS: usize = 3;
 
 /// Runs a round at least so often, under a name.
 pub type Driver<'d> = dyn FnMut(&str, usize, &mut dyn FnMut()) + 'd;
@@ -172,8 +176,10 @@ fn prefill(
         let name = format!("prefill of {context}");
         let samples =
             take_turns(&name, SCALING.1, (on, drive), models, &settle, &|_, model| read(model, context))?;
-        for (points, samples) in growth.iter_mut().zip(samples) {
+        for ((points, readings), samples) in growth.iter_mut().zip(&mut readings).zip(samples) {
             points.push((context as f64, median(&samples)));
+            let place = Some((CurveKind::PrefillByContext, context as u64));
+            readings.push(Reading { place, ..timed(M::TimeExponent, &samples) });
         }
     }
     for (readings, points) in readings.iter_mut().zip(growth) {
@@ -292,12 +298,38 @@ fn conversations(
     Ok(readings)
 }
 
+/// The same training with steps of two micro-batches at most.
+fn shortened(job: TrainJob<'_>) -> TrainJob<'_> {
+    let batch_size = job.recipe.batch_size.min(2 * job.recipe.micro_batch_size);
+    TrainJob { recipe: Recipe { batch_size, ..job.recipe }, ..job }
+}
+
+/// The least seconds that a token takes in a few steps of this training: the quickest of some rows of steps, none of
+/// which waits for the one before. None of a training that has not so many.
+pub fn quickest_step(job: TrainJob<'_>) -> Result<Option<f64>> {
+    let job = shortened(job);
+    if job.recipe.steps() <= (ROWS * STEPS) as u64 {
+        return Ok(None);
+    }
+    let mut trainer = Trainer::new(&job)?;
+    trainer.step()?;
+    let mut least = f64::INFINITY;
+    for _ in 0..ROWS {
+        let start = Instant::now();
+        for _ in 0..STEPS {
+            trainer.step_ahead()?;
+        }
+        job.compute.finish()?;
+        least = least.min(start.elapsed().as_secs_f64());
+    }
+    Ok(Some(least / (STEPS as u64 * job.recipe.tokens_per_step()) as f64))
+}
+
 /// The most memory that a step of this training needs: model, optimizer, gradients and what the backward
 /// pass keeps. Accumulating more than two micro-batches needs no more, so no more are read.
 pub fn training_peak(job: TrainJob<'_>) -> Result<Reading> {
     let on = job.compute;
-    let batch_size = job.recipe.batch_size.min(2 * job.recipe.micro_batch_size);
-    let job = TrainJob { recipe: Recipe { batch_size, ..job.recipe }, ..job };
+    let job = shortened(job);
     let steps = || -> Result<()> {
         let mut trainer = Trainer::new(&job)?;
         for _ in 0..2 {

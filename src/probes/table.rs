@@ -75,6 +75,7 @@ pub const OTHER_PRODUCERS: &[Producer] = &[
             Metric::AuditData,
             Metric::AuditStretches,
             Metric::AuditProbes,
+            Metric::AuditCosts,
         ],
     },
     Producer {

@@ -2,7 +2,7 @@
 
 use super::fault::Fault;
 use super::graph::{Graph, ValueId};
-use super::matrix::Matrix;
+use super::matrix::{Matrix, product};
 use super::number::Number;
 
 /// Weights of the positions that a position reads: softmax of its scores.
@@ -102,6 +102,28 @@ pub fn loss_slope<N: Number>(logits: &Matrix<N>, targets: &[usize], share: N) ->
         slope.row_mut(t).iter_mut().for_each(|slope| *slope = *slope * share);
     }
     slope
+}
+
+/// The gradients of the same with respect to x and w where the logits are x wᵀ, in the way that rounding hurts more: what
+/// all words say and what the target says meet only at the end. Of a token that is nearly certain little is left then but
+/// the rounding of either.
+pub fn slopes_apart<N: Number>(
+    logits: &Matrix<N>,
+    targets: &[usize],
+    share: N,
+    [x, w]: [&Matrix<N>; 2],
+) -> [Matrix<N>; 2] {
+    let (mut all, scale) = (logits.clone(), share / N::of(targets.len() as f64));
+    for t in 0..targets.len() {
+        let (largest, sum) = partition(logits.row(t));
+        all.row_mut(t).iter_mut().for_each(|z| *z = (*z - largest).exp() / sum * scale);
+    }
+    let (mut dx, mut dw) = (product(&all, w), product(&all.transposed(), x));
+    for (t, target) in targets.iter().enumerate() {
+        add_scaled(dx.row_mut(t), w.row(*target), -scale);
+        add_scaled(dw.row_mut(*target), x.row(t), -scale);
+    }
+    [dx, dw]
 }
 
 /// The largest number and Σ exp(z − largest).

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::attention::{loss_slope, token_losses};
+use super::attention::{loss_slope, slopes_apart, token_losses};
 use super::error::{RefereeError, Result};
 use super::fault::Fault;
 use super::gpt2::Gpt2Reading;
@@ -82,14 +82,19 @@ impl Design {
         tokens: &[usize],
         rows: Range<usize>,
     ) -> ValueId {
-        let [x, head] = match self {
+        let [x, head] = self.ends(graph, tokens);
+        let x = if rows.len() < tokens.len() { graph.some_rows(x, rows.start, rows.len()) } else { x };
+        graph.times_transposed(x, head)
+    }
+
+    /// What the head is applied to, and the head.
+    fn ends<N: Number>(&self, graph: &mut Graph<'_, N>, tokens: &[usize]) -> [ValueId; 2] {
+        match self {
             Design::Gpt2(model) => model.ends(graph, tokens),
             Design::GroundThink(model) => model.ends(graph, tokens),
             Design::Rwkv6(model) => model.ends(graph, tokens),
             Design::Mamba2(model) => model.ends(graph, tokens),
-        };
-        let x = if rows.len() < tokens.len() { graph.some_rows(x, rows.start, rows.len()) } else { x };
-        graph.times_transposed(x, head)
+        }
     }
 
     /// Loss of every token of a window, and the gradient of `share` times their mean.
@@ -101,10 +106,15 @@ impl Design {
         fault: Option<Fault>,
     ) -> (Vec<N>, GradientSet<N>) {
         let mut graph = Graph::new(weights, fault);
-        let end = self.logits(&mut graph, inputs, 0..inputs.len());
-        let all = token_losses(graph.value(end), targets);
-        let slope = loss_slope(graph.value(end), targets, N::of(share));
-        (all, graph.backward(end, slope))
+        let [x, head] = self.ends(&mut graph, inputs);
+        let end = graph.times_transposed(x, head);
+        let (logits, share) = (graph.value(end), N::of(share));
+        let all = token_losses(logits, targets);
+        if N::ROUNDED && !N::BRIEF {
+            let [dx, dw] = slopes_apart(logits, targets, share, [graph.value(x), graph.value(head)]);
+            return (all, graph.backward([(x, dx), (head, dw)]));
+        }
+        (all, graph.backward([(end, loss_slope(logits, targets, share))]))
     }
 
     /// Loss of every token of a window in nats.

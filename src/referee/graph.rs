@@ -116,10 +116,13 @@ impl<'a, N: Number> Graph<'a, N> {
         ValueId(self.back.len() - 1)
     }
 
-    /// Gradients of all parameters that were used, of a number whose gradient with respect to `end` is given.
-    pub fn backward(&self, end: ValueId, slope: Matrix<N>) -> BTreeMap<String, Matrix<N>> {
+    /// Gradients of all parameters that were used, of a number whose gradients with respect to some values are given.
+    pub fn backward<const ENDS: usize>(
+        &self,
+        ends: [(ValueId, Matrix<N>); ENDS],
+    ) -> BTreeMap<String, Matrix<N>> {
         let mut slopes = Slopes((0..self.back.len()).map(|_| None).collect());
-        slopes.add(end, slope);
+        ends.into_iter().for_each(|(end, slope)| slopes.add(end, slope));
         for i in (0..self.back.len()).rev() {
             let Some(back) = &self.back[i] else { continue };
             if let Some(slope) = slopes.0[i].take() {

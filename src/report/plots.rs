@@ -119,7 +119,6 @@ impl<'e> Plots<'e> {
         }
         xs.sort_by(f64::total_cmp);
         xs.dedup();
-        let by_context = matches!(kind, CurveKind::TimeByContext | CurveKind::MemoryByContext);
         let x = Axis {
             title: kind.x_axis().to_owned(),
             log: !by_part && xs.first().is_some_and(|&x| x > 0.0),
@@ -130,7 +129,7 @@ impl<'e> Plots<'e> {
         let y = Axis {
             title: kind.y_axis().to_owned(),
             log: kind == CurveKind::GradientNorm,
-            range: by_context.then_some([0.0, 0.0]),
+            range: kind.is_cost().then_some([0.0, 0.0]),
             ..Axis::default()
         };
         let mut note = over_trials(most);

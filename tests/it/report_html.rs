@@ -58,6 +58,9 @@ fn made_up(kind: CurveKind, worse: f64, size: f64, seed: f64) -> Vec<(u64, f64)>
             let ends = (5..=15_u32).map(|i| f64::from(1 << i));
             of(&mut ends.into_iter(), &|x| 3.0 + 4.0 * worse + 3.0 * x.powf(-0.3) + 0.03 * wiggle(x, worse))
         }
+        CurveKind::PrefillByContext => {
+            of(&mut contexts.into_iter().take(3), &|x| 1e-4 * x * (1.0 + worse * x / 4096.0))
+        }
         CurveKind::TimeByContext => {
             of(&mut contexts.into_iter(), &|x| 1e-3 * (1.0 + 4.0 * worse * x / 4096.0))
         }

@@ -330,9 +330,12 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::DailydialogBleu | M::PersonachatBleu => better(1.5, 1.2),
         M::HumanPreference => 0.6,
         M::OverfitLoss => 0.05,
-        M::AuditInitialWeights | M::AuditTraining | M::AuditEvaluation | M::AuditItems | M::AuditAnswers => {
-            0.2
-        }
+        M::AuditInitialWeights
+        | M::AuditTraining
+        | M::AuditEvaluation
+        | M::AuditItems
+        | M::AuditAnswers
+        | M::AuditCosts => 0.2,
         M::AuditParameters | M::AuditConfiguration | M::AuditData | M::AuditStretches | M::AuditProbes => 0.0,
         M::StateRmsMin => 0.1,
         M::StateRmsMax => 3.0,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use v5gate::collect::{AuditReport, Options, audit};
+use v5gate::collect::{AuditReport, Depth, Options, audit};
 use v5gate::evidence::Metric;
 use v5gate::protocol::Protocol;
 use v5gate::referee::{Deviation, farthest};
@@ -16,8 +16,8 @@ const TOLD: usize = 20;
 
 /// Audits every trial of a folder of evidence. The exit code is 0 where all agree, 10 where something differs and 11
 /// where something could not be looked at.
-pub fn run(protocol: &Protocol, options: &Options<'_>, whole: bool, json: bool) -> Result<u8> {
-    let reports = audit(protocol, options, whole)?;
+pub fn run(protocol: &Protocol, options: &Options<'_>, depth: Depth<'_>, json: bool) -> Result<u8> {
+    let reports = audit(protocol, options, depth)?;
     if json {
         print_json(&Value::Array(reports.iter().map(as_json).collect()))?;
     } else {

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use v5gate::collect::keep_ratings;
 use v5gate::device::current;
 use v5gate::evaluate::{ReplyComparison, human_preference};
 use v5gate::evidence::{Key, Ledger, Tally, Value, read_ratings};
-use v5gate::files::write_atomically;
+use v5gate::files::{folder_of, write_atomically};
 use v5gate::probes::find_task;
 use v5gate::progress::Screen;
 use v5gate::report::rating_page;
@@ -103,7 +104,8 @@ pub fn run(command: &HumanCommand, stop: &AtomicBool) -> Result<String> {
 
 fn import(path: &Path, ratings: &[PathBuf], ledger: Option<&Path>, as_json: bool) -> Result<String> {
     let read = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
-    let key: Key = serde_json::from_str(&read(path)?)
+    let opens = read(path)?;
+    let key: Key = serde_json::from_str(&opens)
         .with_context(|| format!("{}: expected the key of a page", path.display()))?;
     let files: Vec<(String, String)> =
         ratings.iter().map(|path| Ok((path.display().to_string(), read(path)?))).collect::<Result<_>>()?;
@@ -111,6 +113,7 @@ fn import(path: &Path, ratings: &[PathBuf], ledger: Option<&Path>, as_json: bool
     if let Some(path) = ledger {
         let mut ledger = Ledger::open(path)?;
         let line = human_preference(&ledger, &key, &tally)?;
+        keep_ratings(folder_of(path), &key.page, &opens, &files)?;
         ledger.append(&[line])?;
     }
     if as_json {

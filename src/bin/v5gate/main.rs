@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 
 use options::{Collect, STOP, on_signal, with_options};
 use output::print;
-use v5gate::collect::{self, Options, collect};
+use v5gate::collect::{self, Depth, Options, collect};
 use v5gate::data::dataset::prepare_with;
 use v5gate::data::vocabulary::Patience;
 use v5gate::device;
@@ -75,6 +75,9 @@ enum Command {
         /// as long as trainings and probes did.
         #[arg(long)]
         whole: bool,
+        /// Where another program left the log of its training, of each trial that has one: that it was imported as it is.
+        #[arg(long, value_name = "FOLDER")]
+        reference: Vec<PathBuf>,
         /// One JSON document on stdout instead of the tables: every comparison with difference and tolerance.
         #[arg(long)]
         json: bool,
@@ -248,11 +251,12 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Fleet(arguments) => fleet::run(&arguments),
         Command::Collect(c) => gather(&c).map(|_| 0),
-        Command::Audit { evidence, collect, whole, json } => {
+        Command::Audit { evidence, collect, whole, reference, json } => {
             // The ledger's path stands for the folder that it lies in.
             let folder = |path: PathBuf| if path.is_dir() { path } else { path.with_file_name("") };
             let collect = Collect { out: evidence.map(folder).or(collect.out), ..collect };
-            with_options(&collect, |protocol, options| audit::run(protocol, options, whole, json))
+            let depth = Depth { whole, exchanges: &reference };
+            with_options(&collect, |protocol, options| audit::run(protocol, options, depth, json))
         }
         Command::Judge { ledger, json } => judge_only(&open(&ledger)?, json, false),
         Command::Report { ledger, out } => {

@@ -1,6 +1,6 @@
 //! What the referee found when it made a part of everything again.
 
-use super::families::ROW;
+use super::families::{GATE, ROW, SMALLER};
 use crate::evidence::Metric as M;
 use crate::gate::citation::Citation::R;
 use crate::gate::criterion::Criterion;
@@ -81,6 +81,16 @@ pub(super) const ROWS: &[Criterion] = &[
         why: "Numbers of which no items are kept, such as those of benchmarks, can be written by anybody.",
         source: &[R(22), R(23)],
         metrics: &[M::AuditProbes],
+        ..AUDIT
+    },
+    Criterion {
+        id: "audit-costs",
+        claim: "Times and memory, measured again in turns, are as the ledger says: what one model gained on the other, growths, and how long a training took beside its own steps",
+        why: "A model that does needless work while it is timed, or whose blocks of memory are not counted, loses a race that it was not in.",
+        source: &[R(20), R(22), R(23)],
+        required: GATE,
+        informs: SMALLER,
+        metrics: &[M::AuditCosts],
         ..AUDIT
     },
 ];
