@@ -9,7 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use candle_core::Result;
-use v5gate::collect::{Candidate, Collector, Options, archive_timings, measure_interleaved};
+use v5gate::collect::{
+    Candidate, Collector, Depth, Options, TIMES, archive_timings, audit, measure_interleaved,
+};
 use v5gate::data::dataset::DataSpec;
 use v5gate::evidence::{
     Condition, CurveKind, ExpectedRun, Ledger, Line, Manifest, Measurement, Metric, Provenance, SCHEMA,
@@ -20,6 +22,7 @@ use v5gate::models::{Config, LanguageModel, Network, Params, State, find, with_p
 use v5gate::ops::{Tape, Var, to_vec_f64};
 use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
+use v5gate::referee::Deviation;
 use v5gate::report;
 use v5gate::scale;
 
@@ -295,6 +298,67 @@ fn what_is_known_is_not_measured_again() {
     };
     assert!(collector.efficiency(&mut stopping).unwrap_err().to_string().contains("interrupted"));
     assert_eq!(of(collector.close().lines(), Metric::PrefillSeconds), 0);
+}
+
+/// What one model was measured to need stands in the ledger as the other's.
+#[test]
+fn a_race_with_swapped_names_is_seen() {
+    let _alone = alone();
+    let out = tempfile::tempdir().unwrap();
+    let mut protocol = Protocol::load("smoke").unwrap();
+    protocol.seeds = vec![1];
+    protocol.recipe.token_count = 12 * protocol.recipe.tokens_per_step();
+    protocol.recipe.warmup_steps = 1;
+    protocol.data =
+        DataSpec::Conversations { seed: 1, train_tokens: 60_000, valid_documents: 8, vocab_size: 1024 };
+    let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
+    let options = Options {
+        out: out.path(),
+        data: None,
+        jobs: None,
+        compute: v5gate::device::current(),
+        screen: &screen,
+        stop: &stop,
+    };
+    let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| (0..6).for_each(|_| round());
+    Collector::open(&protocol, &options).unwrap().efficiency(&mut few).unwrap();
+    let of_memory = || {
+        let reports = audit(&protocol, &options, Depth::default()).unwrap();
+        let questions = reports.iter().flat_map(|r| &r.questions);
+        let costs = questions.filter(|(metric, _)| *metric == Metric::AuditCosts).flat_map(|(_, all)| all);
+        // Times may be those of a busy machine.
+        costs.filter(|d| d.what.contains("bytes")).map(Deviation::share).collect::<Vec<_>>()
+    };
+    let sound = of_memory();
+    assert!(sound.iter().all(|share| *share <= 1.0), "{sound:?}");
+    let path = out.path().join("ledger.jsonl");
+    let lines = Ledger::open(&path).unwrap().lines().to_vec();
+    let of_times = |m: &Measurement| m.provenance().probe == TIMES;
+    let other = |m: &Measurement| {
+        let is_other = |o: &&Measurement| {
+            of_times(o) && o.metric() == m.metric() && o.subject().model != m.subject().model
+        };
+        measurements(&lines).find(is_other).unwrap_or(m).clone()
+    };
+    let swapped = lines.iter().map(|line| match line {
+        Line::Measurement(m) if of_times(m) => {
+            let o = other(m);
+            Line::Measurement(Measurement::new(
+                m.subject().clone(),
+                m.metric(),
+                o.value().raw(),
+                o.n(),
+                o.interval().map(|ends| ends.map(|end| end.raw())),
+                m.provenance().clone(),
+            ))
+        }
+        other => other.clone(),
+    });
+    let swapped: Vec<Line> = swapped.collect();
+    std::fs::remove_file(&path).unwrap();
+    Ledger::open_or_empty(&path).unwrap().append(&swapped).unwrap();
+    let planted = of_memory();
+    assert!(planted.iter().any(|share| *share > 1.0), "{planted:?}");
 }
 
 /// More positions are the old ones again, and nothing else changes.

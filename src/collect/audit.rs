@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
-use super::audit_costs;
 use super::collector::{Collector, Options, lock};
 use super::error::CollectError;
 use super::measure::to_lines;
@@ -39,6 +38,15 @@ impl AuditReport {
     fn of(trained: &Trained<'_>) -> Self {
         let trial = trained.trial.label();
         Self { trial, questions: Vec::new(), covered: Vec::new(), not_covered: Vec::new() }
+    }
+
+    /// What is said of times and memory: every comparison, and why there are not more.
+    fn add_costs(&mut self, (compared, problem): (Vec<Deviation>, Option<String>)) {
+        if !compared.is_empty() {
+            self.covered.push(format!("times and memory: {} numbers measured again", compared.len()));
+            self.questions.push((Metric::AuditCosts, compared));
+        }
+        self.not_covered.extend(problem);
     }
 
     /// The answer to every question that was looked at: the largest difference over its tolerance.
@@ -83,7 +91,7 @@ pub fn audit(
             let mut report = collector.examine(&trained, None)?;
             collector.examine_again(&trained, depth, &mut report)?;
             if let Some(costs) = lock(&costs).remove(&report.trial) {
-                audit_costs::tell(costs, &mut report);
+                report.add_costs(costs);
             }
             collector.append_report(&trained, &report)?;
             Ok(report)
@@ -142,7 +150,7 @@ impl Collector<'_> {
         }
         for (t, costs) in trained.iter().zip(self.costs_again(trained)?.into_iter().flatten()) {
             let mut report = AuditReport::of(t);
-            audit_costs::tell(costs, &mut report);
+            report.add_costs(costs);
             self.append_report(t, &report)?;
         }
         Ok(())

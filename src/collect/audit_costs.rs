@@ -6,26 +6,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::audit::AuditReport;
 use super::collector::Collector;
+use super::costs::{
+    CostInterval, Costs, MEMORY, MeasuredCost, beside_costs, find, memory_apart, of_curve, of_measurement,
+    race,
+};
 use super::disturbance::disturbed;
 use super::efficiency::{TIMES, measured_by_us, ratios, whose};
 use super::error::CollectError;
 use super::trial::{Trained, Trial};
-use crate::evidence::{Condition, Curve, CurveKind, Line, Measurement, Metric, Provenance, Value};
+use crate::evidence::{Condition, CurveKind, Line, Metric, Provenance};
 use crate::models;
 use crate::probes::Reading;
 use crate::probes::efficiency::{GROWTH, quickest_step};
 use crate::progress::ProgressTask;
 use crate::referee::Deviation;
 use crate::scale::Scale;
-use crate::statistics::{growth_exponent, mean};
+use crate::statistics::growth_exponent;
 
-/// By how much more than before one model may be slower than the other, beyond the intervals of their medians: on a machine
-/// that others use too up to 23 % were seen; a pass that is computed twice makes 100 %.
-const GAINED: f64 = 0.5;
-/// By how much the memory may differ, as a share: on one machine not by a byte, with more threads by their buffers.
-const MEMORY: f64 = 0.02;
 /// By how much quicker than its quickest steps a training may have been: up to 44 % were seen of trainings of seconds.
 const QUICKER: f64 = 0.6;
 /// Sums and quotients in float64.
@@ -35,76 +33,8 @@ const TRIES: usize = 8;
 /// Of the rounds of a measurement one in so many is run again, and at least so many.
 const ROUNDS: (usize, usize) = (10, 6);
 
-/// What was measured.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Cost {
-    /// A number.
-    Number(Metric),
-    /// A point of a curve.
-    Point(CurveKind, u64),
-}
-
-impl Cost {
-    fn label(self) -> String {
-        match self {
-            Self::Number(metric) => metric.id().to_owned(),
-            Self::Point(kind, context) => format!("{} of {context}", kind.y_axis()),
-        }
-    }
-
-    fn is_time(self) -> bool {
-        matches!(
-            self,
-            Self::Number(Metric::PrefillSeconds | Metric::TokenLatency)
-                | Self::Point(CurveKind::TimeByContext | CurveKind::PrefillByContext, _)
-        )
-    }
-
-    fn is_memory(self) -> bool {
-        matches!(
-            self,
-            Self::Number(Metric::PeakBytes | Metric::TrainPeakBytes)
-                | Self::Point(CurveKind::MemoryByContext, _)
-        )
-    }
-}
-
-/// A number with the ends of its interval, which it is itself where it has none.
-#[derive(Clone, Copy)]
-struct Measured {
-    value: f64,
-    low: f64,
-    high: f64,
-}
-
-impl Measured {
-    fn new(value: f64, interval: Option<[Value; 2]>) -> Self {
-        let [low, high] = interval.map_or([value; 2], |ends| ends.map(Value::raw));
-        Self { value, low, high }
-    }
-}
-
-/// Everything that was measured of a trial.
-type Costs = Vec<(Cost, Measured)>;
-
-fn of_measurement(m: &Measurement) -> (Cost, Measured) {
-    (Cost::Number(m.metric()), Measured::new(m.value().raw(), m.interval()))
-}
-
-fn of_curve(curve: &Curve) -> Costs {
-    let intervals = curve.intervals().iter().copied().map(Some).chain(std::iter::repeat(None));
-    let of = |((x, y), interval): ((u64, Value), _)| {
-        (Cost::Point(curve.kind(), x), Measured::new(y.raw(), interval))
-    };
-    curve.points().zip(intervals).map(of).collect()
-}
-
-fn find(costs: &[(Cost, Measured)], cost: Cost) -> Option<Measured> {
-    costs.iter().find(|(c, _)| *c == cost).map(|(_, measured)| *measured)
-}
-
-/// What is said of a trial: every comparison, or why there is none.
-pub(super) type CostsAgain = Result<Vec<Deviation>, String>;
+/// What is said of a trial: every comparison, and why there are not more.
+pub(super) type CostsAgain = (Vec<Deviation>, Option<String>);
 
 impl Collector<'_> {
     /// Times and memory of every trial of which the ledger has them, by the trial's name. For a process that does nothing
@@ -144,7 +74,8 @@ impl Collector<'_> {
             }
             let here = self.options.compute.name();
             let of = |device: Option<String>| {
-                Err(format!("times and memory: measured on {}, not {here}", device.unwrap_or_default()))
+                let there = device.unwrap_or_default();
+                (Vec::new(), Some(format!("times and memory: measured on {there}, not {here}")))
             };
             return Ok(Some(elsewhere.into_iter().map(of).collect()));
         }
@@ -152,23 +83,30 @@ impl Collector<'_> {
         let task = self.options.screen.task(&format!("{name}: times again"), 0, 13);
         let (again, disturbed) = disturbed(|| self.measured_again(trained, &task));
         let mut again = again?;
-        if let Some(share) = disturbed {
-            let what = "times and memory: other work took";
-            let problem = format!("{what} {:.0} % of the processor from their measuring", 100.0 * share);
-            return Ok(Some(vec![Err(problem); trained.len()]));
-        }
         for ((then, now), trained) in recorded.iter().zip(&mut again).zip(trained) {
             self.training_memory_again(trained, then, now)?;
         }
         let mut compared: Vec<Vec<Deviation>> =
             recorded.iter().zip(&again).map(|(then, now)| beside_costs(then, now)).collect();
-        let slower = race(&recorded, &again, &mut compared);
         for ((all, then), trained) in compared.iter_mut().zip(&recorded).zip(trained) {
             all.extend(self.follow(trained, then));
+        }
+        if let Some(share) = disturbed {
+            let what = "times: other work took";
+            let problem = format!("{what} {:.0} % of the processor from their measuring", 100.0 * share);
+            // What differs differs all the same; what agrees is not all that was to be looked at.
+            let differs = |all: Vec<Deviation>| {
+                let differing = all.into_iter().filter(|d| d.share().is_nan() || d.share() > 1.0);
+                (differing.collect(), Some(problem.clone()))
+            };
+            return Ok(Some(compared.into_iter().map(differs).collect()));
+        }
+        let slower = race(&recorded, &again, &mut compared);
+        for (all, trained) in compared.iter_mut().zip(trained) {
             let quickest = self.quickest_step(trained)?;
             all.extend(quickest.and_then(|seconds| quicker_than_its_steps(trained, seconds, slower)));
         }
-        Ok(Some(compared.into_iter().map(Ok).collect()))
+        Ok(Some(compared.into_iter().map(|all| (all, None)).collect()))
     }
 
     /// How much memory a small training needs at most depends on whether two of its threads need theirs at once: where it
@@ -176,10 +114,10 @@ impl Collector<'_> {
     fn training_memory_again(
         &self,
         trained: &Trained<'_>,
-        then: &[(Cost, Measured)],
+        then: &[(MeasuredCost, CostInterval)],
         now: &mut Costs,
     ) -> Result<(), CollectError> {
-        let cost = Cost::Number(Metric::TrainPeakBytes);
+        let cost = MeasuredCost::Number(Metric::TrainPeakBytes);
         let Some(recorded) = find(then, cost) else { return Ok(()) };
         for _ in 0..TRIES {
             if find(now, cost).is_some_and(|again| memory_apart(recorded, again) <= MEMORY) {
@@ -187,7 +125,7 @@ impl Collector<'_> {
             }
             let reading = self.training_memory(trained)?;
             now.retain(|(other, _)| *other != cost);
-            now.push((cost, Measured::new(reading.value, None)));
+            now.push((cost, CostInterval::new(reading.value, None)));
         }
         Ok(())
     }
@@ -234,11 +172,11 @@ impl Collector<'_> {
     }
 
     /// What is computed from other numbers on record.
-    fn follow(&self, trained: &Trained<'_>, then: &[(Cost, Measured)]) -> Vec<Deviation> {
+    fn follow(&self, trained: &Trained<'_>, then: &[(MeasuredCost, CostInterval)]) -> Vec<Deviation> {
         let found = |cost| find(then, cost).map_or(f64::NAN, |measured| measured.value);
         let prefills: Vec<(f64, f64)> = (then.iter())
             .filter_map(|(cost, measured)| match cost {
-                Cost::Point(CurveKind::PrefillByContext, x) => Some((*x as f64, measured.value)),
+                MeasuredCost::Point(CurveKind::PrefillByContext, x) => Some((*x as f64, measured.value)),
                 _ => None,
             })
             .collect();
@@ -247,16 +185,20 @@ impl Collector<'_> {
             (Metric::CostTimeGrowth, CurveKind::TimeByContext),
             (Metric::CostMemoryGrowth, CurveKind::MemoryByContext),
         ] {
-            let at = |context: usize| found(Cost::Point(kind, context as u64));
+            let at = |context: usize| found(MeasuredCost::Point(kind, context as u64));
             expected.push((metric, at(GROWTH[1]) / at(GROWTH[0])));
         }
-        let prefill = found(Cost::Number(Metric::PrefillSeconds));
+        let prefill = found(MeasuredCost::Number(Metric::PrefillSeconds));
         if let Some(perplexity) = self.perplexity(trained) {
             let ratios = ratios(&[Reading::new(Metric::PrefillSeconds, prefill)], perplexity);
             expected.extend(ratios.iter().map(|reading| (reading.metric, reading.value)));
         }
         let beside = |(metric, expected): (Metric, f64)| {
-            Deviation::new(metric.id(), (found(Cost::Number(metric)) / expected - 1.0).abs(), ROUNDING)
+            Deviation::new(
+                metric.id(),
+                (found(MeasuredCost::Number(metric)) / expected - 1.0).abs(),
+                ROUNDING,
+            )
         };
         expected.into_iter().map(beside).collect()
     }
@@ -281,57 +223,6 @@ impl Collector<'_> {
     }
 }
 
-/// By which share the memory is another.
-fn memory_apart(recorded: Measured, again: Measured) -> f64 {
-    (recorded.value / again.value - 1.0).abs()
-}
-
-/// Numbers that are the same again, or nearly, and that all are there.
-fn beside_costs(then: &[(Cost, Measured)], now: &[(Cost, Measured)]) -> Vec<Deviation> {
-    let lacking = |(cost, _): &&(Cost, Measured)| find(then, *cost).is_none();
-    let mut all: Vec<Deviation> = (now.iter().filter(lacking))
-        .map(|(cost, _)| Deviation::fact(format!("{}: not on record", cost.label()), false))
-        .collect();
-    for &(cost, recorded) in then {
-        let Some(again) = find(now, cost) else {
-            all.push(Deviation::fact(format!("{}, which nobody measures", cost.label()), false));
-            continue;
-        };
-        if cost.is_memory() {
-            all.push(Deviation::new(cost.label(), memory_apart(recorded, again), MEMORY));
-        } else if cost == Cost::Number(Metric::ConversationRead) {
-            all.push(Deviation::fact(cost.label(), recorded.value == again.value));
-        }
-    }
-    all
-}
-
-/// By how much every model gained on the others since, at least, for every time; returns how many times slower everything
-/// is now, at most.
-fn race(then: &[Costs], now: &[Costs], compared: &mut [Vec<Deviation>]) -> f64 {
-    // How many times slower each model is now, at least and at most.
-    let mut slower: BTreeMap<Cost, Vec<(usize, [f64; 2])>> = BTreeMap::new();
-    for (model, (then, now)) in then.iter().zip(now).enumerate() {
-        for &(cost, recorded) in then.iter().filter(|(cost, _)| cost.is_time()) {
-            if let Some(again) = find(now, cost) {
-                let factor = [again.low / recorded.high, again.high / recorded.low];
-                slower.entry(cost).or_default().push((model, factor));
-            }
-        }
-    }
-    for (cost, all) in &slower {
-        // NaN, where there is one, wins.
-        let worst = |x: f64, y: f64| if y.is_nan() || y > x { y } else { x };
-        for (model, [least, most]) in all {
-            let gained = all.iter().map(|(_, [low, high])| (low / most).max(least / high) - 1.0);
-            let gained = if least.is_nan() || most.is_nan() { f64::NAN } else { gained.fold(0.0, worst) };
-            compared[*model].push(Deviation::new(cost.label(), gained, GAINED));
-        }
-    }
-    let logs: Vec<f64> = slower.values().flatten().map(|(_, [_, most])| most.ln()).collect();
-    mean(&logs).exp()
-}
-
 /// The training beside its own steps, on a machine that is so many times slower now.
 fn quicker_than_its_steps(trained: &Trained<'_>, quickest: f64, slower: f64) -> Option<Deviation> {
     let tokens = trained.run.curve.last()?.tokens as f64;
@@ -339,61 +230,4 @@ fn quicker_than_its_steps(trained: &Trained<'_>, quickest: f64, slower: f64) -> 
     // Slower it may have been: there was other work.
     let quicker = if quicker < 0.0 { 0.0 } else { quicker };
     Some(Deviation::new("quicker training than its steps are", quicker, QUICKER))
-}
-
-/// What an audit says of a trial's times and memory.
-pub(super) fn tell(costs: CostsAgain, report: &mut AuditReport) {
-    match costs {
-        Ok(compared) => {
-            report.covered.push(format!("times and memory: {} numbers measured again", compared.len()));
-            report.questions.push((Metric::AuditCosts, compared));
-        }
-        Err(problem) => report.not_covered.push(problem),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn farthest(all: &[Deviation]) -> f64 {
-        crate::referee::farthest(all).map_or(f64::NAN, Deviation::share)
-    }
-
-    fn of(cost: Cost, value: f64, around: f64) -> Costs {
-        vec![(cost, Measured { value, low: value * (1.0 - around), high: value * (1.0 + around) })]
-    }
-
-    fn raced(then: [f64; 2], now: [f64; 2], around: f64) -> ([f64; 2], f64) {
-        let of = |x: f64| of(Cost::Number(Metric::PrefillSeconds), x, around);
-        let mut compared = vec![Vec::new(); 2];
-        let slower = race(&then.map(of), &now.map(of), &mut compared);
-        ([farthest(&compared[0]), farthest(&compared[1])], slower)
-    }
-
-    #[test]
-    fn a_slower_machine_is_no_gain_of_one_model() {
-        let ([a, b], slower) = raced([1.0, 2.0], [3.0, 6.0], 0.0);
-        assert!(a < 1e-12 && b < 1e-12 && (slower - 3.0).abs() < 1e-12);
-        let ([a, b], _) = raced([1.0, 2.0], [1.1, 2.0], 0.0);
-        assert!(a < 1.0 && b < 1.0);
-        // One was measured with half of its work.
-        let ([a, b], _) = raced([1.0, 0.7], [1.0, 1.4], 0.05);
-        assert!(a > 1.0 && b > 1.0);
-        // Among so much other work nobody can say.
-        let ([a, b], _) = raced([1.0, 0.7], [1.0, 1.4], 0.4);
-        assert!(a < 1.0 && b < 1.0);
-        let ([a, b], _) = raced([1.0, f64::NAN], [1.0, 2.0], 0.0);
-        assert!(a.is_nan() && b.is_nan());
-    }
-
-    #[test]
-    fn memory_is_the_same_again_and_nothing_is_lacking() {
-        let of = |bytes: f64| of(Cost::Number(Metric::PeakBytes), bytes, 0.0);
-        assert!(farthest(&beside_costs(&of(1e6), &of(1.01e6))) < 1.0);
-        assert!(farthest(&beside_costs(&of(1e6), &of(1.1e6))) > 1.0);
-        assert!(farthest(&beside_costs(&of(f64::NAN), &of(1e6))).is_nan());
-        assert!(farthest(&beside_costs(&of(1e6), &[])) > 1.0);
-        assert!(farthest(&beside_costs(&[], &of(1e6))) > 1.0);
-    }
 }

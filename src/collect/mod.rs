@@ -10,6 +10,7 @@ mod audit_costs;
 mod audit_curves;
 mod audit_stretches;
 mod collector;
+mod costs;
 mod disturbance;
 mod efficiency;
 mod error;

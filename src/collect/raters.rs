@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use super::audit::AuditReport;
 use super::collector::Collector;
 use super::error::CollectError;
-use crate::evidence::{Key, Measurement, Metric, Tally, read_ratings};
+use super::measure::to_measurement;
+use crate::evidence::{Key, Line, Measurement, Metric, Tally, read_ratings};
 use crate::files::write_atomically;
 use crate::models::MODELS;
+use crate::probes::Reading;
 use crate::referee::Deviation;
 use crate::train::CheckpointError;
 
@@ -74,15 +76,10 @@ impl Collector<'_> {
                 Ok((key, tally)) => {
                     let (value, interval) = tally.preferred(key.a.model != MODELS[0].name);
                     let ratings = tally.raters.values().sum::<usize>() as u64;
-                    let again = Measurement::new(
-                        m.subject().clone(),
-                        m.metric(),
-                        value,
-                        Some(ratings),
-                        interval,
-                        m.provenance().clone(),
-                    );
-                    compared.push(Deviation::fact("human_preference beside the ratings", m.agrees(&again)));
+                    let reading = Reading { n: Some(ratings), interval, ..Reading::new(m.metric(), value) };
+                    let again = to_measurement(m.subject().clone(), reading, m.provenance().clone());
+                    let same = matches!(&again, Line::Measurement(again) if m.agrees(again));
+                    compared.push(Deviation::fact("human_preference beside the ratings", same));
                 }
                 Err(problem) => report.not_covered.push(format!("people's ratings: {problem}")),
             }

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use v5gate::collect::ItemFile;
+use v5gate::collect::{ItemFile, keep_ratings};
 use v5gate::data::cache::TokenFile;
-use v5gate::evidence::{CurveKind, Ledger, Line, Manifest, Measurement, Metric};
+use v5gate::evidence::{
+    Compared, CurveKind, Key, Ledger, Line, Manifest, Measurement, Metric, Provenance, Tally, read_ratings,
+};
 
 use crate::program::*;
 
@@ -462,10 +464,17 @@ fn with_reference() -> (tempfile::TempDir, PathBuf, String) {
 /// Another program's training is believed only as far as its log goes, which is kept.
 #[test]
 fn a_reference_that_its_log_does_not_give_is_seen() {
-    let (_folder, out, _) = with_reference();
+    let (folder, out, _) = with_reference();
     assert!((values(&out, Metric::ReferenceLossRatio)[0] - 1.25).abs() < 1e-9);
-    let (code, said) = audited(&out, &[]);
+    let exchange = folder.path().join("exchange");
+    let beside = ["--reference", text(&exchange)];
+    let (code, said) = audited(&out, &beside);
     assert_eq!(code, Some(0), "{said}");
+    // Whoever ran the other program has another log than the one that was imported.
+    let log = fs::read_to_string(exchange.join("log.jsonl")).unwrap();
+    fs::write(exchange.join("log.jsonl"), format!("{log}\n")).unwrap();
+    let (code, said) = audited(&out, &beside);
+    assert_eq!(code, Some(10), "{said}");
 
     changed(&out, |line| {
         if line["measurement"]["metric"] == "reference_loss_ratio" {
@@ -560,4 +569,51 @@ fn items_in_another_order_are_seen() {
     let (code, said) = audited(&out, &["--whole"]);
     assert_eq!(code, Some(10), "{said}");
     assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
+}
+
+/// Whoever imports ratings reads every pair by the next one's side.
+#[test]
+fn ratings_that_were_counted_otherwise_are_seen() {
+    let compared = |model: &str| Compared {
+        checkpoint: model.to_owned(),
+        model: model.to_owned(),
+        weights: String::new(),
+        tokenizer: String::new(),
+    };
+    let page = "0123456789abcdef-page";
+    let key = Key {
+        page: page.to_owned(),
+        task: "dailydialog".to_owned(),
+        data: String::new(),
+        seed: 1,
+        top_p: 0.9,
+        a: compared("another"),
+        b: compared("gpt2"),
+        a_is_left: vec![true, false, true, true],
+    };
+    let rows = "page,rater,pair,choice\nPAGE,x,1,left\nPAGE,x,2,right\nPAGE,x,3,left\nPAGE,x,4,right\n";
+    let tables = [("x.csv".to_owned(), rows.replace("PAGE", page))];
+    let shifted = Key { a_is_left: vec![false, true, true, true], ..key.clone() };
+    for (read_by, expected) in [(&key, Some(0)), (&shifted, Some(10))] {
+        let (_folder, out) = copied();
+        let path = out.join("ledger.jsonl");
+        let mut ledger = Ledger::open(&path).unwrap();
+        let loss = ledger.measurements().find(|m| m.metric() == Metric::ValidationLoss).unwrap();
+        let source = Provenance {
+            probe: "human".to_owned(),
+            validation: page.to_owned(),
+            ..loss.provenance().clone()
+        };
+        let ratings = read_ratings(read_by, &tables).unwrap();
+        let (value, interval) = Tally::of(read_by, &ratings).preferred(true);
+        let (of, n) = (loss.subject().clone(), Some(ratings.len() as u64));
+        let told = Measurement::new(of, Metric::HumanPreference, value, n, interval, source);
+        ledger.append(&[Line::Measurement(told)]).unwrap();
+        let (code, said) = audited(&out, &[]);
+        assert_eq!(code, Some(11), "without what people wrote nothing can be said: {said}");
+        assert!(said.contains("people's ratings"), "{said}");
+        keep_ratings(&out, page, &serde_json::to_string(&key).unwrap(), &tables).unwrap();
+        let (code, said) = audited(&out, &[]);
+        assert_eq!(code, expected, "{said}");
+    }
 }

@@ -192,7 +192,7 @@ fn the_page_with_plots() {
     let (gallery, _) = rest.split_once("<section id=\"numbers\">").unwrap();
     insta::assert_snapshot!(seen(gallery));
     // Seven of each scale and one across them; the time is with the times.
-    assert_eq!(plots(&page).len(), 7 * 3 + 1);
+    assert_eq!(plots(&page).len(), 8 * 3 + 1);
     let (before, time) = page.split_once("id=\"time\"").unwrap();
     assert!(time.contains("Time per token against context"));
     assert!(!before.contains("Time per token against context"));

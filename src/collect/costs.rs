@@ -1,0 +1,181 @@
+//! Times and memory beside those of another measuring: times as a race, memory as it is.
+
+use std::collections::BTreeMap;
+
+use crate::evidence::{Curve, CurveKind, Measurement, Metric, Value};
+use crate::referee::Deviation;
+use crate::statistics::mean;
+
+/// By how much more than before one model may be slower than the other, beyond the intervals of their medians: on a machine
+/// that others use too up to 23 % were seen; a pass that is computed twice makes 100 %.
+const GAINED: f64 = 0.5;
+/// By how much the memory may differ, as a share: on one machine not by a byte, with more threads by their buffers.
+pub(super) const MEMORY: f64 = 0.02;
+
+/// What was measured.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum MeasuredCost {
+    /// A number.
+    Number(Metric),
+    /// A point of a curve.
+    Point(CurveKind, u64),
+}
+
+impl MeasuredCost {
+    fn label(self) -> String {
+        match self {
+            Self::Number(metric) => metric.id().to_owned(),
+            Self::Point(kind, context) => format!("{} of {context}", kind.y_axis()),
+        }
+    }
+
+    fn is_time(self) -> bool {
+        matches!(
+            self,
+            Self::Number(Metric::PrefillSeconds | Metric::TokenLatency)
+                | Self::Point(CurveKind::TimeByContext | CurveKind::PrefillByContext, _)
+        )
+    }
+
+    fn is_memory(self) -> bool {
+        matches!(
+            self,
+            Self::Number(Metric::PeakBytes | Metric::TrainPeakBytes)
+                | Self::Point(CurveKind::MemoryByContext, _)
+        )
+    }
+}
+
+/// A number with the ends of its interval, which it is itself where it has none.
+#[derive(Clone, Copy)]
+pub(super) struct CostInterval {
+    pub(super) value: f64,
+    low: f64,
+    high: f64,
+}
+
+impl CostInterval {
+    pub(super) fn new(value: f64, interval: Option<[Value; 2]>) -> Self {
+        let [low, high] = interval.map_or([value; 2], |ends| ends.map(Value::raw));
+        Self { value, low, high }
+    }
+}
+
+/// Everything that was measured of a trial.
+pub(super) type Costs = Vec<(MeasuredCost, CostInterval)>;
+
+pub(super) fn of_measurement(m: &Measurement) -> (MeasuredCost, CostInterval) {
+    (MeasuredCost::Number(m.metric()), CostInterval::new(m.value().raw(), m.interval()))
+}
+
+pub(super) fn of_curve(curve: &Curve) -> Costs {
+    let intervals = curve.intervals().iter().copied().map(Some).chain(std::iter::repeat(None));
+    let of = |((x, y), interval): ((u64, Value), _)| {
+        (MeasuredCost::Point(curve.kind(), x), CostInterval::new(y.raw(), interval))
+    };
+    curve.points().zip(intervals).map(of).collect()
+}
+
+pub(super) fn find(costs: &[(MeasuredCost, CostInterval)], cost: MeasuredCost) -> Option<CostInterval> {
+    costs.iter().find(|(c, _)| *c == cost).map(|(_, measured)| *measured)
+}
+
+/// By which share the memory is another.
+pub(super) fn memory_apart(recorded: CostInterval, again: CostInterval) -> f64 {
+    (recorded.value / again.value - 1.0).abs()
+}
+
+/// Numbers that are the same again, or nearly, and that all are there.
+pub(super) fn beside_costs(
+    then: &[(MeasuredCost, CostInterval)],
+    now: &[(MeasuredCost, CostInterval)],
+) -> Vec<Deviation> {
+    let lacking = |(cost, _): &&(MeasuredCost, CostInterval)| find(then, *cost).is_none();
+    let mut all: Vec<Deviation> = (now.iter().filter(lacking))
+        .map(|(cost, _)| Deviation::fact(format!("{}: not on record", cost.label()), false))
+        .collect();
+    for &(cost, recorded) in then {
+        let Some(again) = find(now, cost) else {
+            all.push(Deviation::fact(format!("{}, which nobody measures", cost.label()), false));
+            continue;
+        };
+        if cost.is_memory() {
+            all.push(Deviation::new(cost.label(), memory_apart(recorded, again), MEMORY));
+        } else if cost == MeasuredCost::Number(Metric::ConversationRead) {
+            all.push(Deviation::fact(cost.label(), recorded.value == again.value));
+        }
+    }
+    all
+}
+
+/// By how much every model gained on the others since, at least, for every time; returns how many times slower everything
+/// is now, at most.
+pub(super) fn race(then: &[Costs], now: &[Costs], compared: &mut [Vec<Deviation>]) -> f64 {
+    // How many times slower each model is now, at least and at most.
+    let mut slower: BTreeMap<MeasuredCost, Vec<(usize, [f64; 2])>> = BTreeMap::new();
+    for (model, (then, now)) in then.iter().zip(now).enumerate() {
+        for &(cost, recorded) in then.iter().filter(|(cost, _)| cost.is_time()) {
+            if let Some(again) = find(now, cost) {
+                let factor = [again.low / recorded.high, again.high / recorded.low];
+                slower.entry(cost).or_default().push((model, factor));
+            }
+        }
+    }
+    for (cost, all) in &slower {
+        // NaN, where there is one, wins.
+        let worst = |x: f64, y: f64| if y.is_nan() || y > x { y } else { x };
+        for (model, [least, most]) in all {
+            let gained = all.iter().map(|(_, [low, high])| (low / most).max(least / high) - 1.0);
+            let gained = if least.is_nan() || most.is_nan() { f64::NAN } else { gained.fold(0.0, worst) };
+            compared[*model].push(Deviation::new(cost.label(), gained, GAINED));
+        }
+    }
+    let logs: Vec<f64> = slower.values().flatten().map(|(_, [_, most])| most.ln()).collect();
+    mean(&logs).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn farthest(all: &[Deviation]) -> f64 {
+        crate::referee::farthest(all).map_or(f64::NAN, Deviation::share)
+    }
+
+    fn of(cost: MeasuredCost, value: f64, around: f64) -> Costs {
+        vec![(cost, CostInterval { value, low: value * (1.0 - around), high: value * (1.0 + around) })]
+    }
+
+    fn raced(then: [f64; 2], now: [f64; 2], around: f64) -> ([f64; 2], f64) {
+        let of = |x: f64| of(MeasuredCost::Number(Metric::PrefillSeconds), x, around);
+        let mut compared = vec![Vec::new(); 2];
+        let slower = race(&then.map(of), &now.map(of), &mut compared);
+        ([farthest(&compared[0]), farthest(&compared[1])], slower)
+    }
+
+    #[test]
+    fn a_slower_machine_is_no_gain_of_one_model() {
+        let ([a, b], slower) = raced([1.0, 2.0], [3.0, 6.0], 0.0);
+        assert!(a < 1e-12 && b < 1e-12 && (slower - 3.0).abs() < 1e-12);
+        let ([a, b], _) = raced([1.0, 2.0], [1.1, 2.0], 0.0);
+        assert!(a < 1.0 && b < 1.0);
+        // One was measured with half of its work.
+        let ([a, b], _) = raced([1.0, 0.7], [1.0, 1.4], 0.05);
+        assert!(a > 1.0 && b > 1.0);
+        // Among so much other work nobody can say.
+        let ([a, b], _) = raced([1.0, 0.7], [1.0, 1.4], 0.4);
+        assert!(a < 1.0 && b < 1.0);
+        let ([a, b], _) = raced([1.0, f64::NAN], [1.0, 2.0], 0.0);
+        assert!(a.is_nan() && b.is_nan());
+    }
+
+    #[test]
+    fn memory_is_the_same_again_and_nothing_is_lacking() {
+        let of = |bytes: f64| of(MeasuredCost::Number(Metric::PeakBytes), bytes, 0.0);
+        assert!(farthest(&beside_costs(&of(1e6), &of(1.01e6))) < 1.0);
+        assert!(farthest(&beside_costs(&of(1e6), &of(1.1e6))) > 1.0);
+        assert!(farthest(&beside_costs(&of(f64::NAN), &of(1e6))).is_nan());
+        assert!(farthest(&beside_costs(&of(1e6), &[])) > 1.0);
+        assert!(farthest(&beside_costs(&[], &of(1e6))) > 1.0);
+    }
+}
