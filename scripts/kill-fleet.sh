@@ -121,7 +121,7 @@ while [ "$(wc -l <"$folder/struck")" -lt "$wanted" ]; do
   python3 - "$folder" <<'PY'
 import glob, json, sys
 
-TIMES = {"train_seconds", "train_tokens_per_second"}
+TIMES = {"train_seconds", "train_tokens_per_second", "audit_costs"}
 
 def read(folder):
     found = {}
@@ -141,7 +141,7 @@ def findings(folder):
     report = json.load(open(f"{folder}/report.json"))
     rows = report["findings"]
     times = ("efficiency", "positioning", "practical thresholds", "decisions", "V5 gate", "long context")
-    measured = ("efficiency-of-its-parts", "training-memory-alike", "latency-is-inverse-speed", "hours-alike")
+    measured = ("efficiency-of-its-parts", "training-memory-alike", "latency-is-inverse-speed", "hours-alike", "audit-costs")
     kept = (f for f in rows if f["group"] not in times and f["criterion"] not in measured)
     return {(f["criterion"], f["scale"]): f["status"] for f in kept}
 

@@ -180,7 +180,7 @@ fn a_number_of_a_probe_that_does_not_measure_it_is_seen() {
     let ledger = Ledger::open(&path).unwrap();
     let any = ledger.measurements().find(|m| m.metric() == Metric::ValidationLoss).unwrap();
     let foreign = |probe: &str| {
-        let source = v5gate::evidence::Provenance { probe: probe.to_owned(), ..any.provenance().clone() };
+        let source = Provenance { probe: probe.to_owned(), ..any.provenance().clone() };
         Line::Measurement(Measurement::new(
             any.subject().clone(),
             Metric::WikitextLoss,
