@@ -139,7 +139,7 @@ impl<'e> Plots<'e> {
         if left_out > 0 {
             note += &format!("; left out: {left_out} measured twice, differently");
         }
-        let time = kind == CurveKind::TimeByContext;
+        let time = matches!(kind, CurveKind::PrefillByContext | CurveKind::TimeByContext);
         let title = kind.doc().trim_end_matches('.').to_owned();
         let (legend, svg) = layers.svg(x, y)?;
         Some(Figure { scale: Some(scale.to_owned()), title, note, legend, svg, time })

@@ -196,6 +196,7 @@ fn the_page_with_plots() {
     let (before, time) = page.split_once("id=\"time\"").unwrap();
     assert!(time.contains("Time per token against context"));
     assert!(!before.contains("Time per token against context"));
+    assert!(time.contains("Time of a prefill against context"));
     assert!(page.len() < 1_500_000, "{} bytes", page.len());
 }
 
