@@ -67,6 +67,8 @@ pub struct Depth<'a> {
     pub whole: bool,
     /// Folders in which other programs left the logs of their trainings, as they are with whoever ran those.
     pub exchanges: &'a [PathBuf],
+    /// Tables of ratings, as raters have them.
+    pub tables: &'a [PathBuf],
 }
 
 /// Audits every trained trial of a protocol, adds to the ledger what it lacks, and tells what was found.

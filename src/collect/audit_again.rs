@@ -115,7 +115,7 @@ impl Collector<'_> {
         depth: Depth<'_>,
         report: &mut AuditReport,
     ) -> Result<(), CollectError> {
-        let Depth { whole, exchanges } = depth;
+        let Depth { whole, exchanges, tables } = depth;
         let data = self.protocol.eval_data(self.options.data);
         let of_trial = |m: &Measurement| {
             m.subject().seed == trained.trial.seed && m.subject().scale == trained.trial.scale.name
@@ -139,15 +139,22 @@ impl Collector<'_> {
             report.not_covered.push("probes: the ledger has no answers of these weights".to_owned());
             return Ok(());
         }
+        let answered = |probe: &&Probe| told.iter().any(|m| m.provenance().probe == probe.id);
+        let expected = |probe: &&Probe| probe.concerns(trained.trial.spec.name) && probe.is_available(&data);
+        let silent = PROBES.iter().filter(expected).filter(|probe| !answered(probe));
+        let silent: Vec<Deviation> = silent
+            .map(|probe| Deviation::fact(format!("probe {}: no answer on record", probe.id), false))
+            .collect();
         let drawn = if whole { all } else { self.draw(all) };
         let (model, untrained) = (trained.model()?, trained.untrained()?);
         let subject = self.subject(trained, model.as_ref(), untrained.as_ref());
         let own = || told.iter().filter(|m| m.provenance().revision == trained.source.revision);
         let mut compared: Vec<Deviation> = own().filter_map(misnamed).collect();
+        compared.extend(silent);
         compared.extend(own().filter_map(|m| self.not_asked(m)));
         compared.extend(drawn_before.iter().filter_map(drawn_by_nobody));
         again_from_log(trained, (&told, &drawn_before), exchanges, &mut compared, report);
-        self.ratings_again(&told, &mut compared, report);
+        self.ratings_again(&told, tables, &mut compared, report);
         let elsewhere: BTreeSet<&str> = own().filter_map(|m| without_data(m, &data)).collect();
         let note = |probe| format!("probe {probe}: its data are not here");
         report.not_covered.extend(elsewhere.into_iter().map(note));
@@ -209,7 +216,7 @@ fn again_from_log(
         }
     }
     let of_trial = |folder: &PathBuf| beside_exchange(&trained.trial, &sources, folder);
-    compared.extend(exchanges.iter().filter_map(of_trial));
+    compared.extend(exchanges.iter().flat_map(of_trial));
     for source in sources {
         match reference_again(trained, source) {
             Ok((lines, followed)) => {

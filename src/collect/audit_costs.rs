@@ -29,7 +29,7 @@ const QUICKER: f64 = 0.6;
 /// Sums and quotients in float64.
 const ROUNDING: f64 = 1e-9;
 /// How often a training's memory is measured again before it is another amount.
-const TRIES: usize = 8;
+const TRIES: usize = 3;
 /// Of the rounds of a measurement one in so many is run again, and at least so many.
 const ROUNDS: (usize, usize) = (10, 6);
 

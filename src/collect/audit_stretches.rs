@@ -11,7 +11,7 @@ use super::trial::Trained;
 use crate::evidence::Metric;
 use crate::referee::Deviation;
 use crate::scale::{Scale, Tier};
-use crate::train::{TrainError, audited, before_last_tenth, kept_state, load_model, steps_again};
+use crate::train::{Ending, TrainError, audited, before_last_tenth, kept_state, load_model, steps_again};
 
 /// Of a training's steps one in so many is made again after each kept state, and at least so many.
 const SHARE: u64 = 100;
@@ -37,6 +37,11 @@ impl Collector<'_> {
             .collect();
         let (mut compared, mut made) = (Vec::new(), 0);
         let far = self.drawn_step(trained);
+        compared.extend(counted(trained));
+        match from_its_seed(trained) {
+            Ok(fact) => compared.push(fact),
+            Err(error) => report.not_covered.push(format!("weights before the first step: {error}")),
+        }
         // A training that diverged has not come to all of them.
         if !kept.is_empty() && trained.run.curve.len() as u64 == steps {
             let what = format!("states are kept after {expected:?} steps");
@@ -104,6 +109,27 @@ fn stretch_again(
         compared.push(Deviation::fact(what, same_bits(&again.state, &kept)?));
     }
     Ok((again.steps.len(), compared))
+}
+
+/// What the record counts beside its own steps.
+fn counted(trained: &Trained<'_>) -> [Deviation; 2] {
+    let (run, batch_size) = (&trained.run, trained.job.recipe.batch_size as u64);
+    let made = run.curve.len() as u64;
+    // A step that diverged has read its batch.
+    let read = made + u64::from(matches!(run.ending, Ending::Diverged(_)));
+    [
+        Deviation::fact("windows that were read", run.position == read * batch_size),
+        Deviation::fact("steps of the optimizer", run.optimizer_steps == made),
+    ]
+}
+
+/// Whether the training began with the very weights of its seed: a last digit makes another training.
+fn from_its_seed(trained: &Trained<'_>) -> Result<Deviation, TrainError> {
+    let own = trained.job.config.init(trained.trial.seed)?;
+    let kept = kept_state(&trained.job, &trained.folder.0, 0)?;
+    let weights = own.params().flat();
+    let kept = kept.narrow(0, 0, weights.elem_count().min(kept.elem_count()))?;
+    Ok(Deviation::fact("weights before the first step, of the seed bit for bit", same_bits(&kept, weights)?))
 }
 
 /// Whether the model from which a plateau is read is the one that is trained, with the weights of the state that was

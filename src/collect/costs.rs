@@ -9,8 +9,8 @@ use crate::statistics::mean;
 /// By how much more than before one model may be slower than the other, beyond the intervals of their medians: on a machine
 /// that others use too up to 23 % were seen; a pass that is computed twice makes 100 %.
 const GAINED: f64 = 0.5;
-/// By how much the memory may differ, as a share: on one machine not by a byte, with more threads by their buffers.
-pub(super) const MEMORY: f64 = 0.02;
+/// By how much the memory may differ, as a share: on one machine by what a vector's growth leaves.
+pub(super) const MEMORY: f64 = 0.002;
 
 /// What was measured.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,7 +101,10 @@ pub(super) fn beside_costs(
         };
         if cost.is_memory() {
             all.push(Deviation::new(cost.label(), memory_apart(recorded, again), MEMORY));
-        } else if cost == MeasuredCost::Number(Metric::ConversationRead) {
+        } else if cost.is_time() {
+            let inside = recorded.low <= recorded.value && recorded.value <= recorded.high;
+            all.push(Deviation::fact(format!("{} lies in its interval", cost.label()), inside));
+        } else if let MeasuredCost::Number(Metric::ConversationRead | Metric::TimedTokens) = cost {
             all.push(Deviation::fact(cost.label(), recorded.value == again.value));
         }
     }

@@ -23,6 +23,9 @@ use crate::statistics::{compute_efficiency, compute_efficiency_as_written};
 /// Who asked, in provenances.
 pub const TIMES: &str = "efficiency";
 
+/// How often the memory of a training is measured.
+const TRIES: usize = 3;
+
 /// A model that is measured beside others.
 pub struct Candidate<'a> {
     /// Who it is.
@@ -159,7 +162,14 @@ impl Collector<'_> {
             subject: trained.trial.label(),
             error: Box::new(error),
         };
-        training_peak(self.place(trained.trial)?.0).map_err(failed)
+        // Whether two threads need their memory at once is chance: the least of some tries is what is needed.
+        let peak = || training_peak(self.place(trained.trial)?.0).map_err(failed);
+        let mut least = peak()?;
+        for _ in 1..TRIES {
+            let next = peak()?;
+            least = if next.value < least.value { next } else { least };
+        }
+        Ok(least)
     }
 
     fn go_on(&self) -> Result<(), CollectError> {

@@ -30,6 +30,7 @@ pub use item_file::ItemFile;
 pub(crate) use measure::to_measurement;
 pub use measure::{ProbeAnswers, question};
 pub use raters::keep_ratings;
+pub(crate) use raters::sides;
 pub use reference::{
     ReferenceComparison, ReferenceHeader, ReferenceStep, ReferenceTask, export_reference, import_reference,
 };

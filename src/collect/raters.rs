@@ -8,12 +8,30 @@ use super::audit::AuditReport;
 use super::collector::Collector;
 use super::error::CollectError;
 use super::measure::to_measurement;
-use crate::evidence::{Key, Line, Measurement, Metric, Tally, read_ratings};
-use crate::files::write_atomically;
+use crate::evidence::{Compared, Key, Line, Measurement, Metric, Tally, read_ratings};
+use crate::files::{sha256, write_atomically};
 use crate::models::MODELS;
 use crate::probes::Reading;
+use crate::random::Random;
 use crate::referee::Deviation;
 use crate::train::CheckpointError;
+
+/// A stream of chance; that of the dialogues is another.
+const SIDES: u64 = 1;
+
+/// A number of both models: whoever knows the sides of one page knows those of no other.
+fn of_both(a: &Compared, b: &Compared) -> u64 {
+    let mut both = [a.weights.as_str(), b.weights.as_str()];
+    both.sort_unstable();
+    let digest = sha256(both.concat().as_bytes());
+    digest.bytes().fold(0, |sum, digit| sum.rotate_left(5) ^ u64::from(digit))
+}
+
+/// Of every pair of a page, whether A's reply is on the left.
+pub(crate) fn sides(seed: u64, [a, b]: [&Compared; 2], pairs: usize) -> Vec<bool> {
+    let mut random = Random::new(seed ^ of_both(a, b), SIDES);
+    (0..pairs).map(|_| random.chance(50)).collect()
+}
 
 /// What opens the blinding.
 const KEY: &str = "key.json";
@@ -63,11 +81,26 @@ fn kept(out: &Path, page: &str) -> Result<(Key, Tally), String> {
     Ok((key, tally))
 }
 
+/// A rater's own table beside those that were kept of its page; nothing of another page.
+fn beside_kept(out: &Path, key: &Key, path: &Path) -> Option<Deviation> {
+    let own = fs::read_to_string(path).unwrap_or_default();
+    // A table that cannot be read, or says of no page to be of it, is of every page.
+    let of_another = own.lines().nth(1).is_some_and(|row| !row.contains(&key.page));
+    if of_another {
+        return None;
+    }
+    let kept = fs::read_dir(folder(out, &key.page)).into_iter().flatten().flatten();
+    let mut kept = kept.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "csv"));
+    let same = kept.any(|entry| fs::read_to_string(entry.path()).is_ok_and(|kept| kept == own));
+    Some(Deviation::fact(format!("the ratings that were counted are those of {}", path.display()), same))
+}
+
 impl Collector<'_> {
     /// People's preferences on record beside what they wrote.
     pub(super) fn ratings_again(
         &self,
         told: &[Measurement],
+        tables: &[PathBuf],
         compared: &mut Vec<Deviation>,
         report: &mut AuditReport,
     ) {
@@ -80,6 +113,10 @@ impl Collector<'_> {
                     let again = to_measurement(m.subject().clone(), reading, m.provenance().clone());
                     let same = matches!(&again, Line::Measurement(again) if m.agrees(again));
                     compared.push(Deviation::fact("human_preference beside the ratings", same));
+                    let drawn = sides(key.seed, [&key.a, &key.b], key.a_is_left.len());
+                    compared.push(Deviation::fact("sides of the page, drawn again", drawn == key.a_is_left));
+                    compared
+                        .extend(tables.iter().filter_map(|path| beside_kept(self.options.out, &key, path)));
                 }
                 Err(problem) => report.not_covered.push(format!("people's ratings: {problem}")),
             }

@@ -20,7 +20,7 @@ use crate::protocol::Protocol;
 use crate::referee::Deviation;
 use crate::scale::Scale;
 use crate::statistics::mean;
-use crate::train::{CheckpointError, Ending, Recipe, StepRecord, TrainJob, save_model};
+use crate::train::{CheckpointError, Ending, Recipe, StepRecord, TrainJob, load_model, save_model};
 
 /// What the numbers of an import are known by.
 pub(crate) const REFERENCE: &str = "reference";
@@ -342,19 +342,29 @@ fn record(
     collector.append(&lines(trained, found, steps, &source)?)
 }
 
-/// The log in an exchange's folder beside those that are on record of the trial that the folder is about; none where it
-/// is about another.
-pub(super) fn beside_exchange(trial: &Trial, recorded: &[&Provenance], folder: &Path) -> Option<Deviation> {
+/// The log in an exchange's folder beside those that are on record of the trial that the folder is about, and what the
+/// other program was given beside the task; nothing where it is about another trial.
+pub(super) fn beside_exchange(trial: &Trial, recorded: &[&Provenance], folder: &Path) -> Vec<Deviation> {
     let task = fs::read(folder.join(TASK)).ok();
     let task: Option<ReferenceTask> = task.and_then(|text| serde_json::from_slice(&text).ok());
-    let is_about = |task: ReferenceTask| task.scale == trial.scale.name && task.seed == trial.seed;
-    if trial.spec.name != MODELS[0].name || task.is_some_and(|task| !is_about(task)) {
-        return None;
+    let is_about = |task: &ReferenceTask| task.scale == trial.scale.name && task.seed == trial.seed;
+    if trial.spec.name != MODELS[0].name || task.as_ref().is_some_and(|task| !is_about(task)) {
+        return Vec::new();
     }
+    // What the other program was given is what the task says that it was given.
+    let initial = load_model(&folder.join("initial")).ok().and_then(|model| model.params().digest().ok());
+    let batches = fs::read(folder.join(BATCHES)).map(|array| sha256(&array)).ok();
+    let given = task.map(|task| (Some(task.weights), Some(task.batches)));
     let path = folder.join(LOG);
     let log = fs::read(&path).map(|log| sha256(&log)).unwrap_or_default();
     let same = !recorded.is_empty() && recorded.iter().all(|source| source.validation == log);
-    Some(Deviation::fact(format!("the log that was imported is {}", path.display()), same))
+    vec![
+        Deviation::fact(format!("the log that was imported is {}", path.display()), same),
+        Deviation::fact(
+            format!("weights and batches of the task are in {}", folder.display()),
+            given == Some((initial, batches)),
+        ),
+    ]
 }
 
 /// The numbers, and the curves of the other program's training.

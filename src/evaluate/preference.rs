@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use super::checkpoint::Checkpoint;
-use crate::collect::{CollectError, to_measurement};
+use crate::collect::{CollectError, sides, to_measurement};
 use crate::data::corpora::TextFile;
 use crate::data::published::benchmarks::BenchmarkError;
 use crate::data::published::dialogues::{Dialogue, dialogues};
@@ -18,17 +18,8 @@ use crate::probes::{Decoding, ModelScorer, Nucleus, ProbeError, Reading, Scorer,
 use crate::progress::Screen;
 use crate::random::Random;
 
-/// Streams of chance.
+/// A stream of chance; that of the sides is another.
 const DIALOGUES: u64 = 0;
-const SIDES: u64 = 1;
-
-/// A number of both models: whoever knows the sides of one page knows those of no other.
-fn of_both(a: &Compared, b: &Compared) -> u64 {
-    let mut both = [a.weights.as_str(), b.weights.as_str()];
-    both.sort_unstable();
-    let digest = sha256(both.concat().as_bytes());
-    digest.bytes().fold(0, |sum, digit| sum.rotate_left(5) ^ u64::from(digit))
-}
 
 /// What to compare on what.
 pub struct ReplyComparison<'a> {
@@ -77,14 +68,13 @@ impl ReplyComparison<'_> {
         let shorter = a.own_window().min(b.own_window());
         let (replies_a, a) = self.replies(&a, &asked, shorter)?;
         let (replies_b, b) = self.replies(&b, &asked, shorter)?;
-        let mut random = Random::new(self.seed ^ of_both(&a, &b), SIDES);
-        let (mut pairs, mut a_is_left) = (Vec::new(), Vec::new());
-        for (((dialogue, place), a), b) in asked.iter().zip(replies_a).zip(replies_b) {
-            let first = random.chance(50);
-            let (left, right) = if first { (a, b) } else { (b, a) };
+        let a_is_left = sides(self.seed, [&a, &b], asked.len());
+        let mut pairs = Vec::new();
+        for ((((dialogue, place), a), b), first) in asked.iter().zip(replies_a).zip(replies_b).zip(&a_is_left)
+        {
+            let (left, right) = if *first { (a, b) } else { (b, a) };
             let (opening, turns) = (dialogue.opening.clone(), dialogue.turns[..*place].to_vec());
             pairs.push(Pair { opening, turns, left, right });
-            a_is_left.push(first);
         }
         // Texts alone: serialising them cannot fail.
         let page = sha256(serde_json::to_string(&pairs).unwrap_or_default().as_bytes());

@@ -273,6 +273,7 @@ metrics! {
     CostTimeGrowth, "cost_time_growth", "ratio", Lower, "Time per token at 8K of context divided by that at 2K.";
     CostMemoryGrowth, "cost_memory_growth", "ratio", Lower, "Memory per conversation at 8K of context divided by that at 2K.";
     ConversationRead, "conversation_read", "share", Higher, "Tokens that the state of a conversation holds whose cost is measured, over those that its context asks for: the least of all contexts.";
+    TimedTokens, "timed_tokens", "tokens", Neither, "Tokens that a model has read in one turn of everything that is timed.";
 
     PrefillSeconds, "prefill_seconds", "s", Lower, "Time to process 1,024 tokens, batch 1, median of 100.";
     GenerationTokensPerSecond, "generation_tokens_per_second", "tokens/s", Higher, "Tokens per second while generating 256, batch 1, median of 10.";

@@ -13,6 +13,7 @@
 use std::time::Instant;
 
 use super::probe::{ProbeError, Reading, Result};
+use super::witness::Witness;
 use crate::device::Compute;
 use crate::evidence::{CurveKind, Metric as M};
 use crate::models::{LanguageModel, State};
@@ -30,6 +31,7 @@ pub const EFFICIENCY: &[M] = &[
     M::CostTimeGrowth,
     M::CostMemoryGrowth,
     M::ConversationRead,
+    M::TimedTokens,
     M::TrainPeakBytes,
     M::ComputeEfficiency,
     M::ComputeEfficiencyAsWritten,
@@ -80,11 +82,21 @@ pub fn compare(
 ) -> Result<Vec<Vec<Reading>>> {
     let mut readings = candidates.iter().map(|c| Ok(vec![peak(on, c)?])).collect::<Result<Vec<_>>>()?;
     let models = candidates.iter().map(|c| (c.load)(POSITIONS)).collect::<Result<Vec<_>>>()?;
+    // Of no sequence more than that there was one: what is counted are tokens.
+    let models: Vec<Witness<'_>> = models.iter().map(|model| Witness::of(model.as_ref(), 0)).collect();
     let mut tell = |all: Vec<Vec<Reading>>| readings.iter_mut().zip(all).for_each(|(r, new)| r.extend(new));
     tell(prefill(on, &models, drive)?);
     tell(generation(on, &models, drive)?);
     tell(conversations(on, &models, drive)?);
+    readings.iter_mut().for_each(sum_of_tokens);
     Ok(readings)
+}
+
+/// The tokens of every measurement as one number.
+fn sum_of_tokens(readings: &mut Vec<Reading>) {
+    let tokens: f64 = readings.iter().filter(|r| r.metric == M::TimedTokens).map(|r| r.value).sum();
+    readings.retain(|r| r.metric != M::TimedTokens);
+    readings.push(Reading::new(M::TimedTokens, tokens));
 }
 
 /// Pseudo-random token ids below 256, which every vocabulary has: time does not depend on them.
@@ -96,28 +108,31 @@ fn tokens(n: usize) -> Vec<u32> {
 /// What a candidate does, by its place among them.
 type Work<'w> = dyn Fn(usize, &dyn LanguageModel) -> Result<()> + 'w;
 
-/// The samples of each candidate, in seconds; each does its work once per round, after one round that is
+/// What each candidate took, and read; each does its work once per round, after one round that is
 /// not counted. Before every turn it settles, uncounted: otherwise it would pay for what the one before it has
 /// put into the processor's caches.
 fn take_turns(
     name: &str,
     times: usize,
     (on, drive): (&Compute, &mut Driver<'_>),
-    models: &[Box<dyn LanguageModel>],
+    models: &[Witness<'_>],
     settle: &Work<'_>,
     work: &Work<'_>,
-) -> Result<Vec<Vec<f64>>> {
+) -> Result<Vec<Turns>> {
     let mut failed = None;
-    let mut samples = vec![Vec::new(); models.len()];
+    let mut turns = vec![Turns::default(); models.len()];
     let mut round = |count: bool| {
-        for (i, model) in models.iter().enumerate() {
+        for (turns, (i, model)) in turns.iter_mut().zip(models.iter().enumerate()) {
             let finished = || Ok(on.finish()?);
-            let settled = settle(i, model.as_ref()).and_then(|()| finished());
-            let start = Instant::now();
-            let done = work(i, model.as_ref()).and_then(|()| finished());
+            let settled = settle(i, model).and_then(|()| finished());
+            let (before, start) = (model.tokens(), Instant::now());
+            let done = work(i, model).and_then(|()| finished());
             let seconds = start.elapsed().as_secs_f64();
             match settled.and(done) {
-                Ok(()) if count => samples[i].push(seconds),
+                Ok(()) if count => {
+                    turns.seconds.push(seconds);
+                    turns.tokens += model.tokens() - before;
+                }
                 Ok(()) => {}
                 Err(error) => failed = Some(error),
             }
@@ -125,7 +140,23 @@ fn take_turns(
     };
     round(false);
     drive(name, times, &mut || round(true));
-    failed.map_or(Ok(samples), Err)
+    failed.map_or(Ok(turns), Err)
+}
+
+/// What a model did in its turns.
+#[derive(Clone, Default)]
+struct Turns {
+    /// What each took.
+    seconds: Vec<f64>,
+    /// Tokens that it read in all of them.
+    tokens: u64,
+}
+
+impl Turns {
+    /// Tokens of one turn.
+    fn read(&self) -> Reading {
+        Reading::new(M::TimedTokens, self.tokens as f64 / self.seconds.len() as f64)
+    }
 }
 
 fn timed(metric: M, samples: &[f64]) -> Reading {
@@ -161,25 +192,21 @@ fn settle(_: usize, model: &dyn LanguageModel) -> Result<()> {
     read(model, SETTLING)
 }
 
-fn prefill(
-    on: &Compute,
-    models: &[Box<dyn LanguageModel>],
-    drive: &mut Driver<'_>,
-) -> Result<Vec<Vec<Reading>>> {
+fn prefill(on: &Compute, models: &[Witness<'_>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
     let (context, times) = PREFILL;
-    let samples =
-        take_turns("prefill", times, (on, drive), models, &settle, &|_, model| read(model, context))?;
-    let mut readings: Vec<Vec<Reading>> =
-        samples.iter().map(|samples| vec![timed(M::PrefillSeconds, samples)]).collect();
+    let turns = take_turns("prefill", times, (on, drive), models, &settle, &|_, model| read(model, context))?;
+    let of = |turns: &Turns| vec![timed(M::PrefillSeconds, &turns.seconds), turns.read()];
+    let mut readings: Vec<Vec<Reading>> = turns.iter().map(of).collect();
     let mut growth = vec![Vec::new(); models.len()];
     for context in SCALING.0 {
         let name = format!("prefill of {context}");
-        let samples =
+        let turns =
             take_turns(&name, SCALING.1, (on, drive), models, &settle, &|_, model| read(model, context))?;
-        for ((points, readings), samples) in growth.iter_mut().zip(&mut readings).zip(samples) {
-            points.push((context as f64, median(&samples)));
+        for ((points, readings), turns) in growth.iter_mut().zip(&mut readings).zip(turns) {
+            points.push((context as f64, median(&turns.seconds)));
+            readings.push(turns.read());
             let place = Some((CurveKind::PrefillByContext, context as u64));
-            readings.push(Reading { place, ..timed(M::TimeExponent, &samples) });
+            readings.push(Reading { place, ..timed(M::TimeExponent, &turns.seconds) });
         }
     }
     for (readings, points) in readings.iter_mut().zip(growth) {
@@ -188,23 +215,19 @@ fn prefill(
     Ok(readings)
 }
 
-fn generation(
-    on: &Compute,
-    models: &[Box<dyn LanguageModel>],
-    drive: &mut Driver<'_>,
-) -> Result<Vec<Vec<Reading>>> {
+fn generation(on: &Compute, models: &[Witness<'_>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
     let (prompt, new, times) = GENERATION;
     let prompt = tokens(prompt);
-    let samples = take_turns("generation", times, (on, drive), models, &settle, &|_, model| {
+    let turns = take_turns("generation", times, (on, drive), models, &settle, &|_, model| {
         let got = model.continue_greedily(&prompt, new, None)?.len();
         if got == new { Ok(()) } else { Err(ProbeError::Answers { expected: new, got }) }
     })?;
-    let both = |samples: &Vec<f64>| {
-        let seconds = timed(M::TokenLatency, samples);
+    let both = |turns: &Turns| {
+        let seconds = timed(M::TokenLatency, &turns.seconds);
         let speed = through(seconds.clone(), M::GenerationTokensPerSecond, |s| new as f64 / s);
-        vec![speed, through(seconds, M::TokenLatency, |s| s / new as f64)]
+        vec![speed, through(seconds, M::TokenLatency, |s| s / new as f64), turns.read()]
     };
-    Ok(samples.iter().map(both).collect())
+    Ok(turns.iter().map(both).collect())
 }
 
 /// A conversation that goes on: what it holds, and what the next tokens cost.
@@ -248,34 +271,31 @@ impl<'c> TimedConversation<'c> {
 }
 
 /// Time per token and memory per conversation against context.
-fn conversations(
-    on: &Compute,
-    models: &[Box<dyn LanguageModel>],
-    drive: &mut Driver<'_>,
-) -> Result<Vec<Vec<Reading>>> {
+fn conversations(on: &Compute, models: &[Witness<'_>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
     let mut open = Vec::with_capacity(models.len());
     for model in models {
         // What a first conversation leaves behind for the next ones is nobody's.
-        let mut first = TimedConversation::begin(on, model.as_ref())?;
-        first.read_to(model.as_ref(), CHUNK)?;
-        first.go_on(model.as_ref(), GOING_ON.0)?;
+        let mut first = TimedConversation::begin(on, model)?;
+        first.read_to(model, CHUNK)?;
+        first.go_on(model, GOING_ON.0)?;
         drop(first);
-        open.push(TimedConversation::begin(on, model.as_ref())?);
+        open.push(TimedConversation::begin(on, model)?);
     }
     let mut readings = vec![Vec::new(); models.len()];
     let mut held = vec![f64::INFINITY; models.len()];
     for context in CONVERSATION {
         for ((conversation, model), held) in open.iter_mut().zip(models).zip(&mut held) {
-            conversation.read_to(model.as_ref(), context)?;
+            conversation.read_to(model, context)?;
             *held = held.min(conversation.state.position() as f64 / context as f64);
         }
         let name = format!("next token after {context}");
         let settle = |i: usize, model: &dyn LanguageModel| open[i].go_on(model, SETTLING);
         let work = |i: usize, model: &dyn LanguageModel| open[i].go_on(model, GOING_ON.0);
-        let samples = take_turns(&name, GOING_ON.1, (on, drive), models, &settle, &work)?;
-        for ((readings, conversation), samples) in readings.iter_mut().zip(&open).zip(samples) {
+        let turns = take_turns(&name, GOING_ON.1, (on, drive), models, &settle, &work)?;
+        for ((readings, conversation), turns) in readings.iter_mut().zip(&open).zip(turns) {
             let place = |kind| Some((kind, context as u64));
-            let time = timed(M::CostTimeGrowth, &samples);
+            readings.push(turns.read());
+            let time = timed(M::CostTimeGrowth, &turns.seconds);
             let time = through(time, M::CostTimeGrowth, |s| s / GOING_ON.0 as f64);
             readings.push(Reading { place: place(CurveKind::TimeByContext), ..time });
             let memory = Reading::new(M::CostMemoryGrowth, conversation.bytes as f64);

@@ -571,9 +571,8 @@ fn items_in_another_order_are_seen() {
     assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
 }
 
-/// Whoever imports ratings reads every pair by the next one's side.
-#[test]
-fn ratings_that_were_counted_otherwise_are_seen() {
+/// A page of four pairs with a table of ratings; `sides` changes which reply was on the left.
+fn page_of_ratings(sides: impl Fn(bool) -> bool) -> (Key, [(String, String); 1]) {
     let compared = |model: &str| Compared {
         checkpoint: model.to_owned(),
         model: model.to_owned(),
@@ -589,31 +588,92 @@ fn ratings_that_were_counted_otherwise_are_seen() {
         top_p: 0.9,
         a: compared("another"),
         b: compared("gpt2"),
-        a_is_left: vec![true, false, true, true],
+        // As seed 1 draws them for two models without weights.
+        a_is_left: SIDES.map(sides).to_vec(),
     };
-    let rows = "page,rater,pair,choice\nPAGE,x,1,left\nPAGE,x,2,right\nPAGE,x,3,left\nPAGE,x,4,right\n";
-    let tables = [("x.csv".to_owned(), rows.replace("PAGE", page))];
-    let shifted = Key { a_is_left: vec![false, true, true, true], ..key.clone() };
+    let rows = "page,rater,pair,choice\nPAGE,x,1,left\nPAGE,x,2,left\nPAGE,x,3,left\nPAGE,x,4,right\n";
+    (key, [("x.csv".to_owned(), rows.replace("PAGE", page))])
+}
+const SIDES: [bool; 4] = [true, false, true, true];
+
+/// What ratings amount to for A, as evidence about whoever a measurement is about.
+fn preference(about: &Measurement, key: &Key, read_by: &Key, tables: &[(String, String)]) -> Line {
+    let (probe, validation) = ("human".to_owned(), key.page.clone());
+    let source = Provenance { probe, validation, ..about.provenance().clone() };
+    let ratings = read_ratings(read_by, tables).unwrap();
+    let (value, interval) = Tally::of(read_by, &ratings).preferred(true);
+    let (of, n) = (about.subject().clone(), Some(ratings.len() as u64));
+    Line::Measurement(Measurement::new(of, Metric::HumanPreference, value, n, interval, source))
+}
+
+/// Whoever imports ratings reads every pair by the other side.
+#[test]
+fn ratings_that_were_counted_otherwise_are_seen() {
+    let (key, tables) = page_of_ratings(|left| left);
+    let page = key.page.as_str();
+    let shifted = Key { a_is_left: key.a_is_left.iter().map(|left| !left).collect(), ..key.clone() };
     for (read_by, expected) in [(&key, Some(0)), (&shifted, Some(10))] {
         let (_folder, out) = copied();
-        let path = out.join("ledger.jsonl");
-        let mut ledger = Ledger::open(&path).unwrap();
+        let mut ledger = Ledger::open(out.join("ledger.jsonl")).unwrap();
         let loss = ledger.measurements().find(|m| m.metric() == Metric::ValidationLoss).unwrap();
-        let source = Provenance {
-            probe: "human".to_owned(),
-            validation: page.to_owned(),
-            ..loss.provenance().clone()
-        };
-        let ratings = read_ratings(read_by, &tables).unwrap();
-        let (value, interval) = Tally::of(read_by, &ratings).preferred(true);
-        let (of, n) = (loss.subject().clone(), Some(ratings.len() as u64));
-        let told = Measurement::new(of, Metric::HumanPreference, value, n, interval, source);
-        ledger.append(&[Line::Measurement(told)]).unwrap();
+        ledger.append(&[preference(loss, &key, read_by, &tables)]).unwrap();
         let (code, said) = audited(&out, &[]);
         assert_eq!(code, Some(11), "without what people wrote nothing can be said: {said}");
         assert!(said.contains("people's ratings"), "{said}");
         keep_ratings(&out, page, &serde_json::to_string(&key).unwrap(), &tables).unwrap();
         let (code, said) = audited(&out, &[]);
         assert_eq!(code, expected, "{said}");
+        // A rater's own table, and one of whom somebody left out a row.
+        let own = out.join("x.csv");
+        fs::write(&own, &tables[0].1).unwrap();
+        let (code, said) = audited(&out, &["--ratings", text(&own)]);
+        assert_eq!(code, expected, "{said}");
+        fs::write(&own, format!("{}{page},y,1,right\n", tables[0].1)).unwrap();
+        let (code, said) = audited(&out, &["--ratings", text(&own)]);
+        assert_eq!(code, Some(10), "{said}");
     }
+}
+
+/// Of every pair A's reply is on the left.
+#[test]
+fn sides_that_were_not_drawn_are_seen() {
+    let (_folder, out) = copied();
+    let path = out.join("ledger.jsonl");
+    let mut ledger = Ledger::open(&path).unwrap();
+    let (key, tables) = page_of_ratings(|_| true);
+    let loss = ledger.measurements().find(|m| m.metric() == Metric::ValidationLoss).unwrap();
+    ledger.append(&[preference(loss, &key, &key, &tables)]).unwrap();
+    keep_ratings(&out, &key.page, &serde_json::to_string(&key).unwrap(), &tables).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("sides of the page"), "{said}");
+}
+
+/// A probe whose answers somebody did not like.
+#[test]
+fn a_probe_without_an_answer_is_seen() {
+    let (_folder, out) = copied();
+    let path = out.join("ledger.jsonl");
+    let kept: Vec<Line> = (Ledger::open(&path).unwrap().lines().iter())
+        .filter(|line| !matches!(line, Line::Measurement(m) if m.provenance().probe == "overlap"))
+        .cloned()
+        .collect();
+    fs::remove_file(&path).unwrap();
+    Ledger::open_or_empty(&path).unwrap().append(&kept).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("probe overlap: no answer on record"), "{said}");
+}
+
+/// The record counts twice as many windows as its steps have read.
+#[test]
+fn a_count_that_does_not_follow_from_the_steps_is_seen() {
+    let (_folder, out) = copied();
+    let path = run_of(&out).join("run.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    record["position"] = serde_json::json!(2 * record["position"].as_u64().unwrap());
+    fs::write(&path, record.to_string()).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("windows that were read"), "{said}");
 }

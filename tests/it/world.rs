@@ -318,6 +318,7 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::ReferenceDeparture => 0.001 + 1e-5 * jitter,
         M::ReferenceIdentical => 0.0,
         M::ConversationRead => 1.0,
+        M::TimedTokens => 6_000.0,
         M::LossFell => 0.4,
         M::GradientNorm | M::GradientNormMedian | M::BranchGradientRatio => 0.8 + jitter,
         M::LossSlope => -0.9 - jitter,

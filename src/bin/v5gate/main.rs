@@ -78,6 +78,9 @@ enum Command {
         /// Where another program left the log of its training, of each trial that has one: that it was imported as it is.
         #[arg(long, value_name = "FOLDER")]
         reference: Vec<PathBuf>,
+        /// A rater's own table: that it was counted as it is.
+        #[arg(long, value_name = "CSV")]
+        ratings: Vec<PathBuf>,
         /// One JSON document on stdout instead of the tables: every comparison with difference and tolerance.
         #[arg(long)]
         json: bool,
@@ -251,11 +254,11 @@ fn run(command: Command) -> Result<u8> {
         }
         Command::Fleet(arguments) => fleet::run(&arguments),
         Command::Collect(c) => gather(&c).map(|_| 0),
-        Command::Audit { evidence, collect, whole, reference, json } => {
+        Command::Audit { evidence, collect, whole, reference, ratings, json } => {
             // The ledger's path stands for the folder that it lies in.
             let folder = |path: PathBuf| if path.is_dir() { path } else { path.with_file_name("") };
             let collect = Collect { out: evidence.map(folder).or(collect.out), ..collect };
-            let depth = Depth { whole, exchanges: &reference };
+            let depth = Depth { whole, exchanges: &reference, tables: &ratings };
             with_options(&collect, |protocol, options| audit::run(protocol, options, depth, json))
         }
         Command::Judge { ledger, json } => judge_only(&open(&ledger)?, json, false),

@@ -65,6 +65,17 @@ pub(super) const ROWS: &[Criterion] = &[
         ..LONG
     },
     Criterion {
+        id: "same-work-timed",
+        claim: "Both models have read as many tokens while they were timed",
+        why: "Half of a text takes half of the time. Counted by who stands between the clock and the model.",
+        source: &[R(20), R(22)],
+        required: GATE,
+        informs: SMALLER,
+        metrics: &[M::TimedTokens],
+        rule: Rule::matched(0.0),
+        ..LONG
+    },
+    Criterion {
         id: "gpt2-cost-grows",
         claim: "GPT-2's time or memory grows from 2K to 8K",
         why: "Otherwise being flat is no advantage.",
