@@ -29,8 +29,7 @@ pub use error::CollectError;
 pub use item_file::ItemFile;
 pub(crate) use measure::to_measurement;
 pub use measure::{ProbeAnswers, question};
-pub use raters::keep_ratings;
-pub(crate) use raters::sides;
+pub use raters::{keep_ratings, sides};
 pub use reference::{
     ReferenceComparison, ReferenceHeader, ReferenceStep, ReferenceTask, export_reference, import_reference,
 };

@@ -28,7 +28,7 @@ fn of_both(a: &Compared, b: &Compared) -> u64 {
 }
 
 /// Of every pair of a page, whether A's reply is on the left.
-pub(crate) fn sides(seed: u64, [a, b]: [&Compared; 2], pairs: usize) -> Vec<bool> {
+pub fn sides(seed: u64, [a, b]: [&Compared; 2], pairs: usize) -> Vec<bool> {
     let mut random = Random::new(seed ^ of_both(a, b), SIDES);
     (0..pairs).map(|_| random.chance(50)).collect()
 }

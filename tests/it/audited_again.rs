@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use v5gate::collect::{ItemFile, keep_ratings};
+use v5gate::collect::{ItemFile, keep_ratings, sides};
 use v5gate::data::cache::TokenFile;
 use v5gate::evidence::{
     Compared, CurveKind, Key, Ledger, Line, Manifest, Measurement, Metric, Provenance, Tally, read_ratings,
@@ -571,30 +571,29 @@ fn items_in_another_order_are_seen() {
     assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
 }
 
-/// A page of four pairs with a table of ratings; `sides` changes which reply was on the left.
-fn page_of_ratings(sides: impl Fn(bool) -> bool) -> (Key, [(String, String); 1]) {
+/// A page of four pairs with a table of ratings; `change` says otherwise which reply was on the left.
+fn page_of_ratings(change: impl Fn(bool) -> bool) -> (Key, [(String, String); 1]) {
     let compared = |model: &str| Compared {
         checkpoint: model.to_owned(),
         model: model.to_owned(),
         weights: String::new(),
         tokenizer: String::new(),
     };
-    let page = "0123456789abcdef-page";
+    let [a, b] = ["another", "gpt2"].map(compared);
+    let (page, drawn) = ("0123456789abcdef-page", sides(1, [&a, &b], 4));
     let key = Key {
         page: page.to_owned(),
         task: "dailydialog".to_owned(),
         data: String::new(),
         seed: 1,
         top_p: 0.9,
-        a: compared("another"),
-        b: compared("gpt2"),
-        // As seed 1 draws them for two models without weights.
-        a_is_left: SIDES.map(sides).to_vec(),
+        a_is_left: drawn.into_iter().map(change).collect(),
+        a,
+        b,
     };
     let rows = "page,rater,pair,choice\nPAGE,x,1,left\nPAGE,x,2,left\nPAGE,x,3,left\nPAGE,x,4,right\n";
     (key, [("x.csv".to_owned(), rows.replace("PAGE", page))])
 }
-const SIDES: [bool; 4] = [true, false, true, true];
 
 /// What ratings amount to for A, as evidence about whoever a measurement is about.
 fn preference(about: &Measurement, key: &Key, read_by: &Key, tables: &[(String, String)]) -> Line {
