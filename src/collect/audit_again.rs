@@ -139,18 +139,12 @@ impl Collector<'_> {
             report.not_covered.push("probes: the ledger has no answers of these weights".to_owned());
             return Ok(());
         }
-        let answered = |probe: &&Probe| told.iter().any(|m| m.provenance().probe == probe.id);
-        let expected = |probe: &&Probe| probe.concerns(trained.trial.spec.name) && probe.is_available(&data);
-        let silent = PROBES.iter().filter(expected).filter(|probe| !answered(probe));
-        let silent: Vec<Deviation> = silent
-            .map(|probe| Deviation::fact(format!("probe {}: no answer on record", probe.id), false))
-            .collect();
         let drawn = if whole { all } else { self.draw(all) };
         let (model, untrained) = (trained.model()?, trained.untrained()?);
         let subject = self.subject(trained, model.as_ref(), untrained.as_ref());
         let own = || told.iter().filter(|m| m.provenance().revision == trained.source.revision);
         let mut compared: Vec<Deviation> = own().filter_map(misnamed).collect();
-        compared.extend(silent);
+        compared.extend(silent(trained, &told, &data));
         compared.extend(own().filter_map(|m| self.not_asked(m)));
         compared.extend(drawn_before.iter().filter_map(drawn_by_nobody));
         again_from_log(trained, (&told, &drawn_before), exchanges, &mut compared, report);
@@ -236,6 +230,14 @@ fn misnamed(m: &Measurement) -> Option<Deviation> {
     let said = m.provenance().probe.as_str();
     let what = || format!("{} of probe {producer}, not {said:?}", m.metric().id());
     (producer != said).then(|| Deviation::fact(what(), false))
+}
+
+/// Every probe that could be put to a trial and of which nothing is on record.
+fn silent(trained: &Trained<'_>, told: &[Measurement], data: &EvalData) -> Vec<Deviation> {
+    let answered = |probe: &&Probe| told.iter().any(|m| m.provenance().probe == probe.id);
+    let expected = |probe: &&Probe| probe.concerns(trained.trial.spec.name) && probe.is_available(data);
+    let silent = PROBES.iter().filter(expected).filter(|probe| !answered(probe));
+    silent.map(|probe| Deviation::fact(format!("probe {}: no answer on record", probe.id), false)).collect()
 }
 
 /// The probe that a measurement comes from, where its data are not at hand. That the evidence was collected with them
