@@ -244,17 +244,23 @@ fn the_pair_of_the_comparison_is_measured_in_full() {
     }
 }
 
+/// One trial of so many steps.
+fn of_steps(steps: u64) -> Protocol {
+    let mut protocol = Protocol::load("smoke").unwrap();
+    protocol.seeds = vec![1];
+    protocol.recipe.token_count = steps * protocol.recipe.tokens_per_step();
+    protocol.recipe.warmup_steps = 1;
+    protocol.data =
+        DataSpec::Conversations { seed: 1, train_tokens: 60_000, valid_documents: 8, vocab_size: 1024 };
+    protocol
+}
+
 /// A protocol's trials are measured once, with the peak of their training.
 #[test]
 fn what_is_known_is_not_measured_again() {
     let _alone = alone();
     let out = tempfile::tempdir().unwrap();
-    let mut protocol = Protocol::load("smoke").unwrap();
-    protocol.seeds = vec![1];
-    protocol.recipe.token_count = 4 * protocol.recipe.tokens_per_step();
-    protocol.recipe.warmup_steps = 1;
-    protocol.data =
-        DataSpec::Conversations { seed: 1, train_tokens: 60_000, valid_documents: 8, vocab_size: 1024 };
+    let protocol = of_steps(4);
     let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
     let options = Options {
         out: out.path(),
@@ -305,12 +311,7 @@ fn what_is_known_is_not_measured_again() {
 fn a_race_with_swapped_names_is_seen() {
     let _alone = alone();
     let out = tempfile::tempdir().unwrap();
-    let mut protocol = Protocol::load("smoke").unwrap();
-    protocol.seeds = vec![1];
-    protocol.recipe.token_count = 12 * protocol.recipe.tokens_per_step();
-    protocol.recipe.warmup_steps = 1;
-    protocol.data =
-        DataSpec::Conversations { seed: 1, train_tokens: 60_000, valid_documents: 8, vocab_size: 1024 };
+    let protocol = of_steps(12);
     let (screen, stop) = (Screen::quiet(), AtomicBool::new(false));
     let options = Options {
         out: out.path(),

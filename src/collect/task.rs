@@ -99,9 +99,7 @@ pub fn run_task(
             let folder = options.out.join(RUNS).join(times_folder(scale, seed));
             let collector = collector.with_own_ledger(folder.join(LEDGER))?;
             let _held = collector.exclusively(&folder.join(ASKING))?;
-            let specs = protocol.models.iter().filter_map(|name| models::find(name));
-            let trained = specs.map(|spec| collector.trained(Trial { spec, scale, seed }));
-            collector.times(&trained.collect::<Result<Vec<_>, _>>()?, drive)?;
+            collector.times(&collector.models_of(scale, seed)?, drive)?;
             match options.stop.load(Ordering::Relaxed) {
                 true => Err(CollectError::Interrupted),
                 false => Ok(folder.join(LEDGER)),

@@ -676,3 +676,19 @@ fn a_count_that_does_not_follow_from_the_steps_is_seen() {
     assert_eq!(code, Some(10), "{said}");
     assert!(said.contains("windows that were read"), "{said}");
 }
+
+/// States that were deleted are no steps that agree.
+#[test]
+fn without_kept_states_nothing_is_said_of_steps() {
+    let (_folder, out) = copied();
+    let told = values(&out, Metric::AuditStretches).len();
+    for entry in fs::read_dir(run_of(&out)).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.file_name().unwrap().to_string_lossy().starts_with("audit-") {
+            fs::remove_dir_all(entry).unwrap();
+        }
+    }
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(11), "{said}");
+    assert!(said.contains("none is kept"), "{said}");
+    assert_eq!(values(&out, Metric::AuditStretches).len(), told, "{said}");
+}
