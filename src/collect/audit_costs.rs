@@ -14,18 +14,25 @@ use super::costs::{
 use super::disturbance::disturbed;
 use super::efficiency::{TIMES, measured_by_us, ratios, whose};
 use super::error::CollectError;
+use super::item_file::ItemFile;
+use super::measure::ProbeAnswers;
 use super::trial::{Trained, Trial};
-use crate::evidence::{Condition, CurveKind, Line, Metric, Provenance};
+use crate::evidence::{Condition, CurveKind, ItemValues, Line, Measurement, Metric, Provenance, Value};
 use crate::models;
 use crate::probes::Reading;
-use crate::probes::efficiency::{GROWTH, quickest_step};
+use crate::probes::efficiency::{GROWTH, SAMPLED, quickest_step};
 use crate::progress::ProgressTask;
 use crate::referee::Deviation;
 use crate::scale::Scale;
-use crate::statistics::growth_exponent;
+use crate::statistics::{growth_exponent, median, median_interval};
+use crate::train::Run;
 
 /// By how much quicker than its quickest steps a training may have been: up to 44 % were seen of trainings of seconds.
 const QUICKER: f64 = 0.6;
+/// By how much a stopwatch and the machine's clock may differ, as a share.
+const CLOCKS: f64 = 0.02;
+/// And in seconds for every start, which writes before it looks at the clock.
+const START: f64 = 0.1;
 /// Sums and quotients in float64.
 const ROUNDING: f64 = 1e-9;
 /// How often a training's memory is measured again before it is another amount.
@@ -90,6 +97,8 @@ impl Collector<'_> {
             recorded.iter().zip(&again).map(|(then, now)| beside_costs(then, now)).collect();
         for ((all, then), trained) in compared.iter_mut().zip(&recorded).zip(trained) {
             all.extend(self.follow(trained, then));
+            all.extend(self.samples_again(trained));
+            all.push(stopwatch_beside_clock(&trained.run));
         }
         if let Some(share) = disturbed {
             let what = "times: other work took";
@@ -154,21 +163,20 @@ impl Collector<'_> {
         task: &ProgressTask,
     ) -> Result<Vec<Costs>, CollectError> {
         let mut done = 0;
-        let lines = self.measure(trained, &mut |name, times, round| {
+        let answers = self.measure(trained, &mut |name, times, round| {
             task.at(done, || name.to_owned());
             done += 1;
             (0..(times / ROUNDS.0).max(ROUNDS.1)).for_each(|_| round());
         })?;
-        let of = |t: &Trained<'_>| {
-            let of = t.trial.of(Condition::Trained);
-            let costs = lines.iter().flat_map(|line| match line {
-                Line::Measurement(m) if *m.subject() == of => vec![of_measurement(m)],
-                Line::Curve(c) if *c.subject() == of => of_curve(c),
-                _ => Vec::new(),
+        let of = |answers: &ProbeAnswers| {
+            let costs = answers.lines.iter().flat_map(|line| match line {
+                Line::Measurement(m) => vec![of_measurement(m)],
+                Line::Curve(c) => of_curve(c),
+                Line::Manifest(_) | Line::Iteration(_) => Vec::new(),
             });
             costs.collect()
         };
-        Ok(trained.iter().map(of).collect())
+        Ok(answers.iter().map(of).collect())
     }
 
     /// What is computed from other numbers on record.
@@ -188,6 +196,8 @@ impl Collector<'_> {
             let at = |context: usize| found(MeasuredCost::Point(kind, context as u64));
             expected.push((metric, at(GROWTH[1]) / at(GROWTH[0])));
         }
+        let latency = found(MeasuredCost::Number(Metric::TokenLatency));
+        expected.push((Metric::GenerationTokensPerSecond, 1.0 / latency));
         let prefill = found(MeasuredCost::Number(Metric::PrefillSeconds));
         if let Some(perplexity) = self.perplexity(trained) {
             let ratios = ratios(&[Reading::new(Metric::PrefillSeconds, prefill)], perplexity);
@@ -201,6 +211,24 @@ impl Collector<'_> {
             )
         };
         expected.into_iter().map(beside).collect()
+    }
+
+    /// Medians and intervals again from the samples that are kept.
+    fn samples_again(&self, trained: &Trained<'_>) -> Vec<Deviation> {
+        let (of, source) = (trained.trial.of(Condition::Trained), measured_by_us(&trained.source));
+        let is_one = |m: &Measurement| {
+            SAMPLED.contains(&m.metric()) && *m.subject() == of && *m.provenance() == source
+        };
+        let beside = |m: &Measurement| {
+            let what = m.metric().id();
+            let digest = m.items().ok_or_else(|| format!("{what}: no samples on record"))?;
+            let file = ItemFile::read(&trained.folder.0, TIMES, digest).map_err(|e| e.to_string())?;
+            let samples = file.of(m.metric(), of.condition);
+            let samples = samples.ok_or_else(|| format!("{what}: not among the samples"))?;
+            Ok(beside_samples(m, samples))
+        };
+        let problem = |problem: String| vec![Deviation::fact(problem, false)];
+        self.all_told(is_one).iter().flat_map(|m| beside(m).unwrap_or_else(problem)).collect()
     }
 
     /// The least seconds that a token takes in some steps of this training, on one thread and on all: as a task of its
@@ -223,6 +251,36 @@ impl Collector<'_> {
     }
 }
 
+/// A number of the record beside what its samples say.
+fn beside_samples(m: &Measurement, samples: &ItemValues) -> Vec<Deviation> {
+    let what = |of: &str| format!("{} of its samples ({of})", m.metric().id());
+    let values: Vec<f64> = samples.values.iter().map(|value| value.raw()).collect();
+    let apart = |recorded: f64, expected: f64| (recorded / expected - 1.0).abs();
+    let recorded = m.interval().map(|ends| ends.map(Value::raw));
+    let interval = match (recorded, median_interval(&values)) {
+        (Some(recorded), Some(expected)) => {
+            let ends = [0, 1].map(|i| apart(recorded[i], expected[i]));
+            Deviation::new(what("interval"), ends[0].max(ends[1]), ROUNDING)
+        }
+        (recorded, expected) => Deviation::fact(what("interval"), recorded.is_none() && expected.is_none()),
+    };
+    vec![
+        Deviation::new(what("median"), apart(m.value().raw(), median(&values)), ROUNDING),
+        interval,
+        Deviation::fact(what("number"), m.n() == Some(samples.count())),
+    ]
+}
+
+/// How long a training took by its stopwatch beside the machine's clock at its starts and ends.
+fn stopwatch_beside_clock(run: &Run) -> Deviation {
+    let what = "seconds of training beside the clock";
+    if run.starts.is_empty() {
+        return Deviation::fact(format!("{what}: no starts on record"), false);
+    }
+    let clock: f64 = run.starts.iter().map(|start| start.to - start.from).sum();
+    Deviation::new(what, (run.seconds - clock).abs(), CLOCKS * clock.abs() + START * run.starts.len() as f64)
+}
+
 /// The training beside its own steps, on a machine that is so many times slower now.
 fn quicker_than_its_steps(trained: &Trained<'_>, quickest: f64, slower: f64) -> Option<Deviation> {
     let tokens = trained.run.curve.last()?.tokens as f64;
@@ -230,4 +288,26 @@ fn quicker_than_its_steps(trained: &Trained<'_>, quickest: f64, slower: f64) -> 
     // Slower it may have been: there was other work.
     let quicker = if quicker < 0.0 { 0.0 } else { quicker };
     Some(Deviation::new("quicker training than its steps are", quicker, QUICKER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The stopwatch of a training stood still for some of its steps.
+    #[test]
+    fn a_clock_that_stops_is_seen() {
+        let start = |from: f64, to: f64| format!(r#"{{"from":{from},"to":{to}}}"#);
+        let share = |seconds: f64, starts: &[String]| {
+            let text = format!(
+                r#"{{"identity":"","ending":"completed","curve":[],"fed":"","position":0,"optimizer_steps":0,
+                "seconds":{seconds},"starts":[{}],"weights":""}}"#,
+                starts.join(",")
+            );
+            stopwatch_beside_clock(&serde_json::from_str(&text).unwrap()).share()
+        };
+        let two = [start(1000.0, 1002.0), start(5000.0, 5001.0)];
+        assert!(share(3.0, &two) < 0.1 && share(2.9, &two) < 1.0 && share(2.0, &two) > 1.0);
+        assert!(share(4.0, &two) > 1.0 && share(3.0, &[]) > 1.0);
+    }
 }

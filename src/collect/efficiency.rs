@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::collector::{Collector, LOCK, lock};
 use super::disturbance::disturbed;
 use super::error::CollectError;
-use super::measure::to_lines;
+use super::measure::{ProbeAnswers, items_of, to_lines};
 use super::trial::{Trained, Trial};
 use crate::device::Compute;
 use crate::evidence::{Condition, Ledger, Line, Measurement, Metric, Provenance, Subject};
@@ -38,12 +38,12 @@ pub struct Candidate<'a> {
     pub perplexity: Option<f64>,
 }
 
-/// Measures models in turns and stamps the numbers with their source.
+/// Measures models in turns and stamps the numbers of each with their source; the items are samples of times.
 pub fn measure_interleaved(
     compute: &Compute,
     candidates: &[Candidate<'_>],
     drive: &mut Driver<'_>,
-) -> Result<Vec<Line>, CollectError> {
+) -> Result<Vec<ProbeAnswers>, CollectError> {
     let failed = |error| CollectError::Probe {
         probe: TIMES,
         subject: candidates.iter().map(|e| e.of.model.clone()).collect::<Vec<_>>().join(" and "),
@@ -55,13 +55,12 @@ pub fn measure_interleaved(
         .collect();
     let measured: Vec<_> = loads.iter().map(|load| TimedModel { load }).collect();
     let all = compare(compute, &measured, drive).map_err(failed)?;
-    let mut told = Vec::new();
-    for (candidate, mut readings) in candidates.iter().zip(all) {
+    let tell = |(candidate, mut readings): (&Candidate<'_>, Vec<Reading>)| {
         let ratios = candidate.perplexity.map(|perplexity| ratios(&readings, perplexity));
         readings.extend(ratios.into_iter().flatten());
-        told.extend(stamped(&readings, &candidate.of, candidate.source)?);
-    }
-    Ok(told)
+        stamped(&readings, &candidate.of, candidate.source)
+    };
+    candidates.iter().zip(all).map(tell).collect()
 }
 
 /// The compute-efficiency ratio and, for traceability, the document's (ruling R10).
@@ -79,10 +78,11 @@ pub(super) fn ratios(readings: &[Reading], perplexity: f64) -> Vec<Reading> {
     both.into_iter().flatten().collect()
 }
 
-fn stamped(readings: &[Reading], of: &Subject, source: &Provenance) -> Result<Vec<Line>, CollectError> {
+fn stamped(readings: &[Reading], of: &Subject, source: &Provenance) -> Result<ProbeAnswers, CollectError> {
     let source = measured_by_us(source);
     let of = |condition| Subject { condition, ..of.clone() };
-    to_lines(readings, of, |_| source.clone())
+    let lines = to_lines(readings, of, |_| source.clone())?;
+    Ok(ProbeAnswers { lines, items: items_of(readings) })
 }
 
 pub(super) fn measured_by_us(source: &Provenance) -> Provenance {
@@ -108,7 +108,7 @@ impl Collector<'_> {
     pub(super) fn times(&self, trained: &[Trained<'_>], drive: &mut Driver<'_>) -> Result<(), CollectError> {
         let known = trained.iter().filter(|t| self.has_times(t)).count();
         if known == 0 {
-            let (lines, disturbed) = disturbed(|| self.measure(trained, drive));
+            let (answers, disturbed) = disturbed(|| self.measure(trained, drive));
             if let Some(share) = disturbed {
                 let screen = self.options.screen;
                 screen.say(&format!(
@@ -116,7 +116,12 @@ impl Collector<'_> {
                     100.0 * share
                 ));
             }
-            self.append(&lines?)?;
+            let mut lines = Vec::new();
+            for (t, answers) in trained.iter().zip(answers?) {
+                answers.items.write(&t.folder.0, TIMES).map_err(CollectError::Items)?;
+                lines.extend(answers.lines);
+            }
+            self.append(&lines)?;
         } else if known < trained.len() {
             // Measuring the others again would contradict what is there; alone, they take no turns.
             let what = "expected times of all models of a trial or of none; V5_FRESH=1 measures anew";
@@ -126,16 +131,17 @@ impl Collector<'_> {
         self.audit_costs(trained)
     }
 
+    /// Of every model of a trial what is told of it.
     pub(super) fn measure(
         &self,
         trained: &[Trained<'_>],
         drive: &mut Driver<'_>,
-    ) -> Result<Vec<Line>, CollectError> {
-        let mut told = Vec::new();
+    ) -> Result<Vec<ProbeAnswers>, CollectError> {
+        let mut peaks = Vec::new();
         for t in trained {
             self.go_on()?;
             let peak = self.training_memory(t)?;
-            told.extend(stamped(&[peak], &t.trial.of(Condition::Trained), &t.source)?);
+            peaks.push(stamped(&[peak], &t.trial.of(Condition::Trained), &t.source)?.lines);
         }
         let models = trained.iter().map(Trained::model).collect::<Result<Vec<_>, _>>()?;
         let candidates = trained.iter().zip(&models).map(|(t, model)| Candidate {
@@ -150,9 +156,10 @@ impl Collector<'_> {
                 drive(&format!("{name}, {}", trained.first().map_or_else(String::new, whose)), times, round);
             }
         };
-        told.extend(measure_interleaved(self.options.compute, &candidates, &mut interruptible)?);
+        let mut answers = measure_interleaved(self.options.compute, &candidates, &mut interruptible)?;
+        answers.iter_mut().zip(peaks).for_each(|(answers, peak)| answers.lines.extend(peak));
         self.go_on()?;
-        Ok(told)
+        Ok(answers)
     }
 
     /// The most memory that a step of a trial's training needs.

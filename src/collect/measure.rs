@@ -18,7 +18,7 @@ pub(super) fn source_for(probe: &Probe, source: &Provenance, data_digest: Option
     Provenance { probe: probe.id.to_owned(), validation, ..source.clone() }
 }
 
-/// What a probe found out about a trial.
+/// What was found out about a trial.
 pub struct ProbeAnswers {
     /// For the ledger.
     pub lines: Vec<Line>,
@@ -61,7 +61,7 @@ pub fn question(
 }
 
 /// The items behind readings.
-fn items_of(readings: &[Reading]) -> ItemFile {
+pub(super) fn items_of(readings: &[Reading]) -> ItemFile {
     let of = |r: &Reading| {
         let items = r.items.as_ref()?.as_ref().clone();
         Some(MeasuredItems { metric: r.metric, condition: r.condition, items })

@@ -15,7 +15,7 @@ use std::time::Instant;
 use super::probe::{ProbeError, Reading, Result};
 use super::witness::Witness;
 use crate::device::Compute;
-use crate::evidence::{CurveKind, Metric as M};
+use crate::evidence::{CurveKind, ItemValues, Metric as M};
 use crate::models::{LanguageModel, State};
 use crate::ops::{likeliest, on_two_workers};
 use crate::statistics::{growth_exponent, mean, median, median_interval};
@@ -36,6 +36,9 @@ pub const EFFICIENCY: &[M] = &[
     M::ComputeEfficiency,
     M::ComputeEfficiencyAsWritten,
 ];
+
+/// Of these, the times whose samples are kept.
+pub const SAMPLED: &[M] = &[M::PrefillSeconds, M::TokenLatency];
 
 /// Tokens of a prefill, and how often it is repeated.
 const PREFILL: (usize, usize) = (1024, 100);
@@ -164,6 +167,11 @@ fn timed(metric: M, samples: &[f64]) -> Reading {
     Reading { n: Some(samples.len() as u64), interval, ..Reading::new(metric, median(samples)) }
 }
 
+/// The same with its samples, each in the unit of the metric.
+fn sampled(metric: M, samples: &[f64]) -> Reading {
+    timed(metric, samples).of(ItemValues::independent(1, samples))
+}
+
 /// The same with another unit; a falling function turns the interval round.
 fn through(reading: Reading, metric: M, f: impl Fn(f64) -> f64) -> Reading {
     let interval = reading.interval.map(|[low, high]| {
@@ -195,7 +203,7 @@ fn settle(_: usize, model: &dyn LanguageModel) -> Result<()> {
 fn prefill(on: &Compute, models: &[Witness<'_>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
     let (context, times) = PREFILL;
     let turns = take_turns("prefill", times, (on, drive), models, &settle, &|_, model| read(model, context))?;
-    let of = |turns: &Turns| vec![timed(M::PrefillSeconds, &turns.seconds), turns.read()];
+    let of = |turns: &Turns| vec![sampled(M::PrefillSeconds, &turns.seconds), turns.read()];
     let mut readings: Vec<Vec<Reading>> = turns.iter().map(of).collect();
     let mut growth = vec![Vec::new(); models.len()];
     for context in SCALING.0 {
@@ -224,8 +232,9 @@ fn generation(on: &Compute, models: &[Witness<'_>], drive: &mut Driver<'_>) -> R
     })?;
     let both = |turns: &Turns| {
         let seconds = timed(M::TokenLatency, &turns.seconds);
-        let speed = through(seconds.clone(), M::GenerationTokensPerSecond, |s| new as f64 / s);
-        vec![speed, through(seconds, M::TokenLatency, |s| s / new as f64), turns.read()]
+        let speed = through(seconds, M::GenerationTokensPerSecond, |s| new as f64 / s);
+        let latencies: Vec<f64> = turns.seconds.iter().map(|s| s / new as f64).collect();
+        vec![speed, sampled(M::TokenLatency, &latencies), turns.read()]
     };
     Ok(turns.iter().map(both).collect())
 }

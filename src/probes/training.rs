@@ -170,6 +170,7 @@ mod tests {
             position,
             optimizer_steps: 2,
             seconds: 1.0,
+            starts: Vec::new(),
             weights: String::new(),
             observed: Observed::default(),
         };

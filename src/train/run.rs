@@ -1,6 +1,7 @@
 //! What a training records of itself; the same whether it was interrupted or not, but for the seconds.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,33 @@ pub enum Ending {
     Interrupted,
 }
 
+/// One start of a training until it ended or was interrupted, or the last checkpoint that it left, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    /// Before its first step.
+    pub from: f64,
+    /// After its last.
+    pub to: f64,
+}
+
+impl Start {
+    /// One that begins now.
+    pub(super) fn now() -> Self {
+        let from = seconds_since_1970();
+        Self { from, to: from }
+    }
+
+    /// It goes on until now.
+    pub(super) fn go_on(&mut self) {
+        self.to = seconds_since_1970();
+    }
+}
+
+/// None of a clock that stands before it.
+fn seconds_since_1970() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
 /// A training that has ended, or stands where it was interrupted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -83,6 +111,9 @@ pub struct Run {
     pub optimizer_steps: u64,
     /// Time spent, over all starts.
     pub seconds: f64,
+    /// The starts, by the machine's clock.
+    #[serde(default)]
+    pub starts: Vec<Start>,
     /// Digest of the final weights.
     pub weights: String,
     /// What was seen where it was used.

@@ -13,7 +13,7 @@ use std::time::Instant;
 use candle_core::Tensor;
 
 use super::checkpoint::{CheckpointError, read_json, save_model, write_json, write_tensors};
-use super::run::{Ending, Run};
+use super::run::{Ending, Run, Start};
 use super::trainer::{TrainError, TrainJob, Trainer};
 use crate::files::{FileLock, WRITING, sweep};
 use crate::models::Entry;
@@ -176,6 +176,11 @@ impl RunDir {
         let audited = audited(steps, &trainer.run.identity);
         let first = trainer.run.curve.len() as u64;
         let (start, before) = (Instant::now(), trainer.run.seconds);
+        trainer.run.starts.push(Start::now());
+        let look_at_clocks = |run: &mut Run| {
+            run.seconds = before + start.elapsed().as_secs_f64();
+            run.starts.last_mut().into_iter().for_each(Start::go_on);
+        };
         while !trainer.done() && !stop(trainer.steps()) {
             trainer.enqueue()?;
             let step = trainer.steps();
@@ -190,7 +195,7 @@ impl RunDir {
                 break;
             }
             let Some(record) = trainer.run.curve.last().cloned() else { break };
-            trainer.run.seconds = before + start.elapsed().as_secs_f64();
+            look_at_clocks(&mut trainer.run);
             task.at(record.step, || {
                 let speed = (record.step - first) as f64 * per_step as f64 / start.elapsed().as_secs_f64();
                 format!("loss {:.3}  {speed:.0} tokens/s ", record.loss)
@@ -210,7 +215,7 @@ impl RunDir {
             }
         }
         trainer.sync()?;
-        trainer.run.seconds = before + start.elapsed().as_secs_f64();
+        look_at_clocks(&mut trainer.run);
         if trainer.done() && trainer.run.ending == Ending::Interrupted {
             trainer.run.ending = Ending::Completed;
         }

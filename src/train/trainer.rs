@@ -158,6 +158,7 @@ impl<'a, 'b> Trainer<'a, 'b> {
             position: 0,
             optimizer_steps: 0,
             seconds: 0.0,
+            starts: Vec::new(),
             weights: String::new(),
             observed: Observed::new(model.params().digest()?),
         };

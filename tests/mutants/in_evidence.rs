@@ -94,12 +94,9 @@ pub fn slower_twin(lab: &Lab) -> Result<Case, Failed> {
         };
         let mut few = |_: &str, _: usize, round: &mut dyn FnMut()| (0..3).for_each(|_| round());
         let mut against = |twin| {
-            measure_interleaved(
-                v5gate::device::current(),
-                &[entrant("gpt2", sound_run.model.as_ref()), entrant("groundthink", twin)],
-                &mut few,
-            )
-            .map_err(fail)
+            let entrants = [entrant("gpt2", sound_run.model.as_ref()), entrant("groundthink", twin)];
+            let measured = measure_interleaved(v5gate::device::current(), &entrants, &mut few);
+            Ok::<_, Failed>(measured.map_err(fail)?.into_iter().flat_map(|answers| answers.lines))
         };
         sound.extend(against(sound_run.model.as_ref())?);
         broken.extend(against(slow.as_ref())?);
