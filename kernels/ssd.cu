@@ -47,7 +47,7 @@
 // |---|---|
 // | states, ends | k(64(n+p)|T| + 1536) + Nt·p|T|; k = 3 (bf16), 2 (float) |
 // | output | 64n|T| + e + max(e, 64n|T|), where e = (64+Nt)p|T| + 1536 |
-// | gradients | (128n + 64q + k(128+2Nt)p)|T| + o; k = 2, o = 8992 (bf16), k = 1, o = 10528 (float) |
+// | gradients | (128n + 64q + k(128+2Nt)p)|T| + o; k = 2 (1 for 128 x 32), o = 8992 (bf16), k = 1, o = 10528 (float) |
 // | recur | 2048 |
 // | convolved | 2048 + (32 + 2N)·e |
 #include "tile.cuh"
@@ -505,7 +505,9 @@ __device__ void gradients(const T *dy, const T *x, const T *maps_in, const T *ma
                           const T *starts, const T *ends, const float *a_log, const float *d, T *dx, T *ddt,
                           float *db, float *dc, float *parameters, unsigned time, unsigned heads, unsigned groups,
                           unsigned size, unsigned state, unsigned splits) {
-  constexpr unsigned NS = PITCH<T, NT>, PS = PITCH<T, PT>, LS = PITCH<T, L>, STAGES = sizeof(T) == 2 ? 2 : 1;
+  constexpr unsigned NS = PITCH<T, NT>, PS = PITCH<T, PT>, LS = PITCH<T, L>;
+  // With few channels of a large state, one: it is for cards that have no room for two.
+  constexpr unsigned STAGES = sizeof(T) == 2 && (NT < 128 || PT > 32) ? 2 : 1;
   constexpr unsigned STAGE = (2 * L + 2 * NT) * PS, J = NT / 32, JX = PT / 32;
   SHARED(raw);
   T *b = reinterpret_cast<T *>(raw), *c = b + L * NS, *m = c + L * NS, *stages = m + L * LS;

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::collector::Collector;
 use super::costs::{
-    CostInterval, Costs, MEMORY, MeasuredCost, beside_costs, find, memory_apart, of_curve, of_measurement,
-    race,
+    CostInterval, Costs, MEMORY, MeasuredCost, beside_costs, find, is_time, memory_apart, of_curve,
+    of_measurement, race,
 };
 use super::disturbance::disturbed;
 use super::efficiency::{TIMES, measured_by_us, ratios, whose};
@@ -17,7 +17,9 @@ use super::error::CollectError;
 use super::item_file::ItemFile;
 use super::measure::ProbeAnswers;
 use super::trial::{Trained, Trial};
-use crate::evidence::{Condition, CurveKind, ItemValues, Line, Measurement, Metric, Provenance, Value};
+use crate::evidence::{
+    Condition, CurveKind, ItemValues, Line, Measurement, Metric, Provenance, Subject, Value,
+};
 use crate::models;
 use crate::probes::Reading;
 use crate::probes::efficiency::{GROWTH, SAMPLED, quickest_step};
@@ -74,6 +76,10 @@ impl Collector<'_> {
         trained: &[Trained<'_>],
     ) -> Result<Option<Vec<CostsAgain>>, CollectError> {
         let recorded: Vec<Costs> = trained.iter().map(|t| self.costs_of(t)).collect();
+        let foreign: Vec<Vec<Deviation>> = trained.iter().map(|t| self.of_another_source(t)).collect();
+        if foreign.iter().any(|all| !all.is_empty()) {
+            return Ok(Some(foreign.into_iter().map(|all| (all, None)).collect()));
+        }
         if recorded.iter().any(Vec::is_empty) {
             let elsewhere = trained.iter().map(|t| self.device_of_costs(t)).collect::<Vec<_>>();
             if elsewhere.iter().all(Option::is_none) {
@@ -147,6 +153,23 @@ impl Collector<'_> {
         numbers.iter().map(of_measurement).chain(curves.iter().flat_map(of_curve)).collect()
     }
 
+    /// Times and memory by this very program that are of another source than the trial, but for the device: nobody would
+    /// measure them again.
+    fn of_another_source(&self, trained: &Trained<'_>) -> Vec<Deviation> {
+        let (of, own) = (trained.trial.of(Condition::Trained), measured_by_us(&trained.source));
+        let is_foreign = |of_one: &Subject, source: &Provenance| {
+            let expected = Provenance { device: source.device.clone(), ..own.clone() };
+            let of_ours = source.probe == TIMES && source.revision == own.revision;
+            *of_one == of && of_ours && *source != expected
+        };
+        let numbers = self.all_told(|m| is_foreign(m.subject(), m.provenance()));
+        let curves = self.all_curves(|c| is_foreign(c.subject(), c.provenance()));
+        let names = numbers.iter().map(|m| m.metric().id()).chain(curves.iter().map(|c| c.kind().y_axis()));
+        names
+            .map(|name| Deviation::fact(format!("{name}: of another source than the trial"), false))
+            .collect()
+    }
+
     /// On what times and memory of these weights were measured, if not here.
     fn device_of_costs(&self, trained: &Trained<'_>) -> Option<String> {
         let of = trained.trial.of(Condition::Trained);
@@ -213,22 +236,43 @@ impl Collector<'_> {
         expected.into_iter().map(beside).collect()
     }
 
-    /// Medians and intervals again from the samples that are kept.
+    /// Medians and intervals again from the samples that are kept, which no other trial has.
     fn samples_again(&self, trained: &Trained<'_>) -> Vec<Deviation> {
         let (of, source) = (trained.trial.of(Condition::Trained), measured_by_us(&trained.source));
-        let is_one = |m: &Measurement| {
-            SAMPLED.contains(&m.metric()) && *m.subject() == of && *m.provenance() == source
-        };
-        let beside = |m: &Measurement| {
-            let what = m.metric().id();
-            let digest = m.items().ok_or_else(|| format!("{what}: no samples on record"))?;
-            let file = ItemFile::read(&trained.folder.0, TIMES, digest).map_err(|e| e.to_string())?;
-            let samples = file.of(m.metric(), of.condition);
-            let samples = samples.ok_or_else(|| format!("{what}: not among the samples"))?;
-            Ok(beside_samples(m, samples))
-        };
-        let problem = |problem: String| vec![Deviation::fact(problem, false)];
-        self.all_told(is_one).iter().flat_map(|m| beside(m).unwrap_or_else(problem)).collect()
+        let numbers = self
+            .all_told(|m| SAMPLED.contains(&m.metric()) && *m.subject() == of && *m.provenance() == source);
+        let curves = self.all_curves(|c| *c.subject() == of && *c.provenance() == source);
+        let mut compared = Vec::new();
+        let mut files = BTreeMap::<&str, ItemFile>::new();
+        for m in &numbers {
+            let others =
+                |o: &Measurement| o.metric() == m.metric() && *o.subject() != of && o.value() == m.value();
+            let what = format!("{}: not that of another trial", m.metric().id());
+            compared.push(Deviation::fact(what, self.all_told(others).is_empty()));
+            let Some(digest) = m.items() else {
+                compared.push(Deviation::fact(format!("{}: no samples on record", m.metric().id()), false));
+                continue;
+            };
+            match ItemFile::read(&trained.folder.0, TIMES, digest) {
+                Ok(file) => {
+                    let recorded = Sampled { value: m.value(), interval: m.interval(), n: m.n() };
+                    let samples = file.of(m.metric(), of.condition);
+                    compared.extend(recorded.beside(m.metric().id(), samples));
+                    files.insert(digest, file);
+                }
+                Err(error) => compared.push(Deviation::fact(error.to_string(), false)),
+            }
+        }
+        for curve in curves.iter().filter(|curve| is_time(curve.kind())) {
+            for (i, (x, value)) in curve.points().enumerate() {
+                let place = (curve.kind(), x);
+                let samples = files.values().find_map(|file| file.at(place, of.condition));
+                let recorded = Sampled { value, interval: curve.intervals().get(i).copied(), n: None };
+                let what = format!("{} of {x}", curve.kind().y_axis());
+                compared.extend(recorded.beside(&what, samples));
+            }
+        }
+        compared
     }
 
     /// The least seconds that a token takes in some steps of this training, on one thread and on all: as a task of its
@@ -251,24 +295,38 @@ impl Collector<'_> {
     }
 }
 
-/// A number of the record beside what its samples say.
-fn beside_samples(m: &Measurement, samples: &ItemValues) -> Vec<Deviation> {
-    let what = |of: &str| format!("{} of its samples ({of})", m.metric().id());
-    let values: Vec<f64> = samples.values.iter().map(|value| value.raw()).collect();
-    let apart = |recorded: f64, expected: f64| (recorded / expected - 1.0).abs();
-    let recorded = m.interval().map(|ends| ends.map(Value::raw));
-    let interval = match (recorded, median_interval(&values)) {
-        (Some(recorded), Some(expected)) => {
-            let ends = [0, 1].map(|i| apart(recorded[i], expected[i]));
-            Deviation::new(what("interval"), ends[0].max(ends[1]), ROUNDING)
-        }
-        (recorded, expected) => Deviation::fact(what("interval"), recorded.is_none() && expected.is_none()),
-    };
-    vec![
-        Deviation::new(what("median"), apart(m.value().raw(), median(&values)), ROUNDING),
-        interval,
-        Deviation::fact(what("number"), m.n() == Some(samples.count())),
-    ]
+/// A time of the record.
+struct Sampled {
+    value: Value,
+    interval: Option<[Value; 2]>,
+    n: Option<u64>,
+}
+
+impl Sampled {
+    /// Beside what its samples say.
+    fn beside(&self, name: &str, samples: Option<&ItemValues>) -> Vec<Deviation> {
+        let Some(samples) = samples else {
+            return vec![Deviation::fact(format!("{name}: not among the samples"), false)];
+        };
+        let what = |of: &str| format!("{name} of its samples ({of})");
+        let values: Vec<f64> = samples.values.iter().map(|value| value.raw()).collect();
+        let apart = |recorded: Value, expected: f64| (recorded.raw() / expected - 1.0).abs();
+        let interval = match (self.interval, median_interval(&values)) {
+            (Some(recorded), Some(expected)) => {
+                let ends = [0, 1].map(|i| apart(recorded[i], expected[i]));
+                Deviation::new(what("interval"), ends[0].max(ends[1]), ROUNDING)
+            }
+            (recorded, expected) => {
+                Deviation::fact(what("interval"), recorded.is_none() && expected.is_none())
+            }
+        };
+        let counted = self.n.is_none_or(|n| n == samples.count());
+        vec![
+            Deviation::new(what("median"), apart(self.value, median(&values)), ROUNDING),
+            interval,
+            Deviation::fact(what("number"), counted),
+        ]
+    }
 }
 
 /// How long a training took by its stopwatch beside the machine's clock at its starts and ends.

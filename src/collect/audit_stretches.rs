@@ -115,12 +115,19 @@ fn stretch_again(
 }
 
 /// What the record counts beside its own steps.
-fn counted(trained: &Trained<'_>) -> [Deviation; 2] {
+fn counted(trained: &Trained<'_>) -> [Deviation; 3] {
     let (run, batch_size) = (&trained.run, trained.job.recipe.batch_size as u64);
     let made = run.curve.len() as u64;
     // A step that diverged has read its batch.
     let read = made + u64::from(matches!(run.ending, Ending::Diverged(_)));
+    let steps = trained.job.recipe.steps();
+    let ends = match run.ending {
+        Ending::Completed => made == steps,
+        Ending::Diverged(step) => step == made + 1 && step <= steps,
+        Ending::Interrupted => made < steps,
+    };
     [
+        Deviation::fact("how the training ended", ends),
         Deviation::fact("windows that were read", run.position == read * batch_size),
         Deviation::fact("steps of the optimizer", run.optimizer_steps == made),
     ]

@@ -30,11 +30,8 @@ impl MeasuredCost {
     }
 
     fn is_time(self) -> bool {
-        matches!(
-            self,
-            Self::Number(Metric::PrefillSeconds | Metric::TokenLatency)
-                | Self::Point(CurveKind::TimeByContext | CurveKind::PrefillByContext, _)
-        )
+        matches!(self, Self::Number(Metric::PrefillSeconds | Metric::TokenLatency))
+            || matches!(self, Self::Point(kind, _) if is_time(kind))
     }
 
     fn is_memory(self) -> bool {
@@ -44,6 +41,11 @@ impl MeasuredCost {
                 | Self::Point(CurveKind::MemoryByContext, _)
         )
     }
+}
+
+/// Whether a curve is one of times.
+pub(super) fn is_time(kind: CurveKind) -> bool {
+    matches!(kind, CurveKind::TimeByContext | CurveKind::PrefillByContext)
 }
 
 /// A number with the ends of its interval, which it is itself where it has none.

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
-use crate::evidence::{Condition, ItemValues, MeasuredItems, Measurement, Metric};
+use crate::evidence::{Condition, CurveKind, ItemValues, MeasuredItems, Measurement, Metric};
 use crate::files::{sha256, write_atomically};
 
 /// The folder of the files, in that of the run.
@@ -80,7 +80,14 @@ impl ItemFile {
 
     /// The values of one metric.
     pub fn of(&self, metric: Metric, condition: Condition) -> Option<&ItemValues> {
-        self.0.iter().find(|m| m.metric == metric && m.condition == condition).map(|m| &m.items)
+        let is_it = |m: &&MeasuredItems| m.metric == metric && m.condition == condition && m.place.is_none();
+        self.0.iter().find(is_it).map(|m| &m.items)
+    }
+
+    /// The values of a point of a curve.
+    pub fn at(&self, place: (CurveKind, u64), condition: Condition) -> Option<&ItemValues> {
+        let is_it = |m: &&MeasuredItems| m.place == Some(place) && m.condition == condition;
+        self.0.iter().find(is_it).map(|m| &m.items)
     }
 }
 
@@ -91,7 +98,8 @@ mod tests {
 
     fn file() -> ItemFile {
         let items = ItemValues::new(3, [(1, 0.25), (0, 1.0), (1, 0.75), (0, f64::NAN)]);
-        ItemFile(vec![MeasuredItems { metric: Metric::ValidationLoss, condition: Condition::Trained, items }])
+        let (metric, condition) = (Metric::ValidationLoss, Condition::Trained);
+        ItemFile(vec![MeasuredItems { metric, condition, place: None, items }])
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub fn question(
 pub(super) fn items_of(readings: &[Reading]) -> ItemFile {
     let of = |r: &Reading| {
         let items = r.items.as_ref()?.as_ref().clone();
-        Some(MeasuredItems { metric: r.metric, condition: r.condition, items })
+        Some(MeasuredItems { metric: r.metric, condition: r.condition, place: r.place, items })
     };
     ItemFile(readings.iter().filter_map(of).collect())
 }

@@ -19,11 +19,10 @@ use crate::train::CheckpointError;
 /// A stream of chance; that of the dialogues is another.
 const SIDES: u64 = 1;
 
-/// A number of both models: whoever knows the sides of one page knows those of no other.
+/// A number of both models and of which is A: whoever knows the sides of one page knows those of no other, and a key in
+/// which A and B have changed places tells sides that were not drawn.
 fn of_both(a: &Compared, b: &Compared) -> u64 {
-    let mut both = [a.weights.as_str(), b.weights.as_str()];
-    both.sort_unstable();
-    let digest = sha256(both.concat().as_bytes());
+    let digest = sha256([a.weights.as_str(), b.weights.as_str()].concat().as_bytes());
     digest.bytes().fold(0, |sum, digit| sum.rotate_left(5) ^ u64::from(digit))
 }
 
@@ -63,6 +62,12 @@ pub fn keep_ratings(
     Ok(())
 }
 
+/// The tables of a page that were counted.
+fn counted(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let tables = (1..).map(|number| folder.join(format!("ratings-{number}.csv")));
+    tables.take_while(|path| path.exists())
+}
+
 /// The key and the ratings that were kept of a page.
 fn kept(out: &Path, page: &str) -> Result<(Key, Tally), String> {
     let folder = folder(out, page);
@@ -72,30 +77,43 @@ fn kept(out: &Path, page: &str) -> Result<(Key, Tally), String> {
     if key.page != page {
         return Err(format!("{}: expected the key of page {page}, got of {}", path.display(), key.page));
     }
-    let tables = (1..).map(|number| folder.join(format!("ratings-{number}.csv")));
-    let tables = tables.take_while(|path| path.exists());
-    let tables: Vec<(String, String)> =
-        tables.map(|path| Ok((path.display().to_string(), read(&path)?))).collect::<Result<_, String>>()?;
+    let tables: Vec<(String, String)> = counted(&folder)
+        .map(|path| Ok((path.display().to_string(), read(&path)?)))
+        .collect::<Result<_, String>>()?;
     let ratings = read_ratings(&key, &tables).map_err(|e| e.to_string())?;
     let tally = Tally::of(&key, &ratings);
     Ok((key, tally))
 }
 
-/// A rater's own table beside those that were kept of its page; nothing of another page.
-fn beside_kept(out: &Path, key: &Key, path: &Path) -> Option<Deviation> {
+/// A rater's own table beside those that were counted of its page; nothing of another page.
+fn beside_kept(out: &Path, page: &str, path: &Path) -> Option<Deviation> {
     let own = fs::read_to_string(path).unwrap_or_default();
-    // A table that cannot be read, or says of no page to be of it, is of every page.
-    let of_another = own.lines().nth(1).is_some_and(|row| !row.contains(&key.page));
-    if of_another {
+    if !is_of(&own, page) {
         return None;
     }
-    let kept = fs::read_dir(folder(out, &key.page)).into_iter().flatten().flatten();
-    let mut kept = kept.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "csv"));
-    let same = kept.any(|entry| fs::read_to_string(entry.path()).is_ok_and(|kept| kept == own));
+    let same = counted(&folder(out, page)).any(|path| fs::read_to_string(path).is_ok_and(|kept| kept == own));
     Some(Deviation::fact(format!("the ratings that were counted are those of {}", path.display()), same))
 }
 
+/// Whether a table is of a page: one that cannot be read, or says of no page to be of it, is of every page.
+fn is_of(table: &str, page: &str) -> bool {
+    table.lines().nth(1).is_none_or(|row| row.contains(page))
+}
+
 impl Collector<'_> {
+    /// Whether the weights that a preference is about, and the other's of the same trial, are those that replied.
+    fn are_rated(&self, m: &Measurement, key: &Key) -> bool {
+        let (subject, source) = (m.subject(), m.provenance());
+        let (own, other) = if key.a.model == subject.model { (&key.a, &key.b) } else { (&key.b, &key.a) };
+        let is_other = |o: &Measurement| {
+            let of = o.subject();
+            (&of.model, &of.scale, of.seed) == (&other.model, &subject.scale, subject.seed)
+                && o.provenance().weights == other.weights
+        };
+        (&own.model, &own.weights) == (&subject.model, &source.weights)
+            && self.told(|o| is_other(o).then_some(())).is_some()
+    }
+
     /// People's preferences on record beside what they wrote.
     pub(super) fn ratings_again(
         &self,
@@ -104,6 +122,13 @@ impl Collector<'_> {
         compared: &mut Vec<Deviation>,
         report: &mut AuditReport,
     ) {
+        let on_record = self.all_told(|m| m.metric() == Metric::HumanPreference);
+        for path in tables {
+            let own = fs::read_to_string(path).unwrap_or_default();
+            let known = on_record.iter().any(|m| is_of(&own, &m.provenance().validation));
+            compared
+                .push(Deviation::fact(format!("ratings on record of the page of {}", path.display()), known));
+        }
         for m in told.iter().filter(|m| m.metric() == Metric::HumanPreference) {
             match kept(self.options.out, &m.provenance().validation) {
                 Ok((key, tally)) => {
@@ -115,8 +140,9 @@ impl Collector<'_> {
                     compared.push(Deviation::fact("human_preference beside the ratings", same));
                     let drawn = sides(key.seed, [&key.a, &key.b], key.a_is_left.len());
                     compared.push(Deviation::fact("sides of the page, drawn again", drawn == key.a_is_left));
-                    compared
-                        .extend(tables.iter().filter_map(|path| beside_kept(self.options.out, &key, path)));
+                    compared.push(Deviation::fact("whose replies were rated", self.are_rated(m, &key)));
+                    let beside = |path: &PathBuf| beside_kept(self.options.out, &key.page, path);
+                    compared.extend(tables.iter().filter_map(beside));
                 }
                 Err(problem) => report.not_covered.push(format!("people's ratings: {problem}")),
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, Metric, Value};
+use super::{Condition, CurveKind, Metric, Value};
 use crate::statistics::mean;
 
 /// Values of items, each of a group within which items are not independent.
@@ -27,6 +27,9 @@ pub struct MeasuredItems {
     pub metric: Metric,
     /// In which state of the model.
     pub condition: Condition,
+    /// The point of a curve, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<(CurveKind, u64)>,
     /// The values.
     pub items: ItemValues,
 }

@@ -119,6 +119,15 @@ fn loaded(context: &Arc<CudaContext>) -> Result<MutexGuard<'static, Loaded>> {
     Ok(loaded)
 }
 
+/// Bytes of shared memory that a block can ask for.
+const BLOCK_MEMORY: sys::CUdevice_attribute =
+    sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+
+/// How much of that memory a block of the device can have.
+pub(super) fn block_memory(device: &Device) -> Result<usize> {
+    Ok(cuda(device)?.cuda_stream().context().attribute(BLOCK_MEMORY).w()? as usize)
+}
+
 /// The kernel of that name, for blocks with so many bytes of shared memory.
 fn function(context: &Arc<CudaContext>, name: &str, shared: usize) -> Result<CudaFunction> {
     let mut loaded = loaded(context)?;
@@ -131,8 +140,7 @@ fn function(context: &Arc<CudaContext>, name: &str, shared: usize) -> Result<Cud
     }
     let Some((function, allowed)) = loaded.functions.get_mut(name) else { bail!("no kernel of that name") };
     if shared > *allowed {
-        let most = sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-        enough(shared, context.attribute(most).w()? as usize)?;
+        enough(shared, context.attribute(BLOCK_MEMORY).w()? as usize)?;
         let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         function.set_attribute(attribute, shared as i32).w()?;
         *allowed = shared;

@@ -70,6 +70,22 @@ pub(crate) fn runs_on_kernels(t: &Tensor) -> bool {
     t.device().is_cuda()
 }
 
+/// Bytes of shared memory that a block can have where this tensor lies.
+#[cfg_attr(
+    all(feature = "emulate", not(feature = "cuda")),
+    expect(unused_variables, reason = "the emulator has one card")
+)]
+pub(crate) fn block_memory(t: &Tensor) -> Result<usize> {
+    #[cfg(feature = "cuda")]
+    if t.device().is_cuda() {
+        return cuda::block_memory(t.device());
+    }
+    #[cfg(feature = "emulate")]
+    return Ok(emulator::block_memory());
+    #[cfg(not(feature = "emulate"))]
+    bail!("no kernels for {:?}", t.device())
+}
+
 /// The kernel `name` for elements of type `dtype`: `name_f32` or `name_bf16`.
 pub(crate) fn launch(name: &str, dtype: DType, shape: LaunchShape, args: &mut [Arg<'_>]) -> Result<()> {
     let suffix = match dtype {

@@ -1,5 +1,6 @@
 //! The CPU side of `kernels/emulate.h`: guarded buffers, arguments, and matrix products in place of cuBLAS's.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -11,6 +12,23 @@ use super::races::{self, MESSAGE, Raw, v5_emulate};
 
 /// Bytes of shared memory that a block can have on Hopper and later.
 const SHARED: usize = 227 * 1024;
+
+thread_local! {
+    static BLOCK_MEMORY: Cell<usize> = const { Cell::new(SHARED) };
+}
+
+/// Bytes of shared memory that a block can have, for this thread.
+pub(super) fn block_memory() -> usize {
+    BLOCK_MEMORY.get()
+}
+
+/// What `f` returns on a card whose blocks can have so many bytes of shared memory.
+pub fn with_block_memory<R>(bytes: usize, f: impl FnOnce() -> R) -> R {
+    let before = BLOCK_MEMORY.replace(bytes);
+    let result = f();
+    BLOCK_MEMORY.set(before);
+    result
+}
 
 static ON: AtomicBool = AtomicBool::new(false);
 static SEED: AtomicU32 = AtomicU32::new(1);
@@ -101,7 +119,7 @@ fn pointer_kind(dtype: DType) -> Result<u32> {
 }
 
 pub(super) fn run(name: &str, shape: LaunchShape, args: &mut [Arg<'_>]) -> Result<()> {
-    enough(shape.shared, SHARED)?;
+    enough(shape.shared, block_memory())?;
     let copy = |arg: &Arg<'_>| match arg {
         Arg::In(t) => guarded_copy(t).map(Some),
         _ => Ok(None),

@@ -40,7 +40,9 @@ use candle_core::{DType, Result, Tensor};
 pub(crate) use args::{Arg, LaunchShape, Operand, Out, OutputView, THREADS, args};
 #[cfg(feature = "cuda")]
 pub use cuda::poison_outputs;
-pub(crate) use dispatch::{gemm, launch, runs_on_kernels};
+pub(crate) use dispatch::{block_memory, gemm, launch, runs_on_kernels};
+#[cfg(feature = "emulate")]
+pub use emulator::with_block_memory;
 #[cfg(feature = "emulate")]
 pub use races::{barriers_met, detect_races, without_barrier};
 #[cfg(feature = "emulate")]

@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::column_sums;
-use super::{LaunchShape, Out, THREADS, args, launch, vector};
+use super::{LaunchShape, Out, THREADS, args, block_memory, launch, vector};
 
 /// What is scanned.
 #[derive(Clone, Copy)]
@@ -47,6 +47,8 @@ struct SsdPlan {
     /// Rows of the state, and channels at a time, in shared memory.
     n: usize,
     p: usize,
+    /// Bytes of shared memory that a block can have.
+    most: usize,
 }
 
 impl SsdPlan {
@@ -55,7 +57,7 @@ impl SsdPlan {
             bail!("ssd: a state of {} rows, kernels take up to {MOST}", s.state);
         }
         let (n, p) = tiles(s.state, s.size, x.dtype());
-        Ok(Self { s, dtype: x.dtype(), chunks: s.time.div_ceil(CHUNK), n, p })
+        Ok(Self { s, dtype: x.dtype(), chunks: s.time.div_ceil(CHUNK), n, p, most: block_memory(x)? })
     }
 
     fn launch(&self, kernel: &str, p: usize, shape: LaunchShape, args: &mut [super::Arg<'_>]) -> Result<()> {
@@ -92,15 +94,24 @@ impl SsdPlan {
         Out::new(&[batch * heads, self.chunks, state, size.next_multiple_of(8)], self.dtype, like_device)
     }
 
+    /// The most channels at a time, up to `wanted`, for which a block has the shared memory that `asked` says.
+    fn channels(&self, wanted: usize, asked: impl Fn(usize) -> usize) -> usize {
+        let fits = |p: &usize| asked(*p) <= self.most;
+        // float32 has no kernels for fewer; of what fits nowhere the launch says so.
+        [wanted, 32].into_iter().take(if self.is_half() { 2 } else { 1 }).find(fits).unwrap_or(wanted)
+    }
+
     /// Channels at a time, and the shape, of a scan over the chunks.
     fn scan(&self) -> (usize, LaunchShape) {
         let tasks = self.s.batch * self.s.heads;
         let few = tasks * self.s.size.div_ceil(self.p) < BUSY[2];
-        let p = if few && self.is_half() { 32 } else { self.p };
         let stages = if self.is_half() { 3 } else { 2 };
-        let stage = self.room(CHUNK, self.n) + self.room(CHUNK, p) + Self::STEPS;
-        let shared = stages * stage + self.room(self.n, p);
-        (p, LaunchShape { grid: [tasks, self.s.size.div_ceil(p), 1], threads: THREADS, shared })
+        let shared = |p: usize| {
+            stages * (self.room(CHUNK, self.n) + self.room(CHUNK, p) + Self::STEPS) + self.room(self.n, p)
+        };
+        let p = self.channels(if few && self.is_half() { 32 } else { self.p }, shared);
+        let grid = [tasks, self.s.size.div_ceil(p), 1];
+        (p, LaunchShape { grid, threads: THREADS, shared: shared(p) })
     }
 
     /// The state at every chunk's start, and the last one.
@@ -212,9 +223,13 @@ pub(crate) fn backward(inputs: &[Tensor; 7], dy: &Tensor, state: &Tensor, s: Ssd
     let part = || Out::new(&[splits, rows, maps], DType::F32, x);
     let (mut db_parts, mut dc_parts) = (part()?, part()?);
     let mut parameters = Out::new(&[batch * plan.chunks, 3 * heads], DType::F32, x)?;
-    let (stages, notes) = if plan.is_half() { (2, 8992) } else { (1, 10528) };
-    let stage = plan.room(2 * CHUNK + 2 * plan.n, plan.p);
-    let shared = 2 * plan.room(CHUNK, plan.n) + plan.room(CHUNK, CHUNK) + stages * stage + notes;
+    let shared = |p: usize| {
+        let notes = if plan.is_half() { 8992 } else { 10528 };
+        let stages = if plan.is_half() && (plan.n < MOST || p > 32) { 2 } else { 1 };
+        let stage = plan.room(2 * CHUNK + 2 * plan.n, p);
+        2 * plan.room(CHUNK, plan.n) + plan.room(CHUNK, CHUNK) + stages * stage + notes
+    };
+    let p = plan.channels(plan.p, shared);
     let mut args = args![
         dy,
         x,
@@ -237,12 +252,8 @@ pub(crate) fn backward(inputs: &[Tensor; 7], dy: &Tensor, state: &Tensor, s: Ssd
         n,
         splits
     ];
-    plan.launch(
-        "gradients",
-        plan.p,
-        LaunchShape { grid: plan.grid(splits), threads: THREADS, shared },
-        &mut args,
-    )?;
+    let shape = LaunchShape { grid: plan.grid(splits), threads: THREADS, shared: shared(p) };
+    plan.launch("gradients", p, shape, &mut args)?;
 
     let (mut db, mut dc) = (Out::like(b)?, Out::like(c)?);
     let shape = LaunchShape { grid: [(rows * maps).div_ceil(THREADS), 2, 1], threads: THREADS, shared: 0 };

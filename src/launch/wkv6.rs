@@ -4,9 +4,9 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::elementwise::column_sums;
 use super::row::NormWeights;
-use super::{LaunchShape, Out, THREADS, args, launch, vector};
+use super::{LaunchShape, Out, THREADS, args, block_memory, launch, vector};
 
-/// Steps that `wkv6.cu` takes together as matrix products.
+/// Steps that `wkv6.cuh` takes together as matrix products.
 const PIECE: usize = 16;
 
 /// Up to so many steps go one after the other: fewer launches, and no products with padding.
@@ -36,8 +36,21 @@ impl Wkv6Plan {
         Ok(Self { sizes, padded, pieces, chunks, bytes: dtype.size_in_bytes() })
     }
 
+    /// The same in shorter chunks, where a block has not the shared memory that the gradients take otherwise.
+    fn backward(sizes: [usize; 4], dtype: DType, most: usize) -> Result<Self> {
+        let plan = Self::of(sizes, dtype)?;
+        // The one size of which a short kernel is written: what the gated sizes have.
+        let can = dtype == DType::BF16 && plan.padded == 64;
+        if plan.gradient() <= most || !can {
+            return Ok(plan);
+        }
+        let short = Self { pieces: 2, chunks: sizes[1].div_ceil(2 * PIECE), ..plan };
+        Ok(if short.gradient() <= most { short } else { plan })
+    }
+
     fn name(&self, what: &str) -> String {
-        format!("wkv6_{what}_{}", self.padded)
+        let short = if self.padded == 64 && self.pieces == 2 { "short_" } else { "" };
+        format!("wkv6_{what}_{short}{}", self.padded)
     }
 
     fn steps(&self) -> usize {
@@ -178,7 +191,8 @@ pub(crate) fn backward(
     sizes: [usize; 4],
 ) -> Result<[Tensor; 5]> {
     let [r, k, v, raw, u] = x;
-    let (plan, dtype, [batch, time, heads, size]) = (Wkv6Plan::of(sizes, r.dtype())?, r.dtype(), sizes);
+    let (dtype, [batch, time, heads, size]) = (r.dtype(), sizes);
+    let plan = Wkv6Plan::backward(sizes, dtype, block_memory(r)?)?;
     let (u, state) = (vector(u)?, vector(state)?);
     // S at the start of every chunk, and its gradient at every end.
     let (mut states, mut ends, mut decay) = (plan.states(r)?, plan.states(r)?, plan.decays(r)?);

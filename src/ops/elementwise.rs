@@ -135,18 +135,20 @@ fn along_rows<S: Stored>(
 pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
     let dtype = x.tensor().dtype();
     let on_device = runs_on_kernels(x.tensor());
-    let y = match on_device {
-        true => launch::gelu(x.tensor(), b.tensor())?,
+    let make = move |x: &Tensor, b: &Tensor| match on_device {
+        true => launch::gelu(x, b),
         false => {
-            dispatch_stored!(dtype, S => along_rows::<S>(x.tensor(), b.tensor(), x.tensor(), #[inline(always)] |x, b, _| gelu_of(x + b)))?
+            dispatch_stored!(dtype, S => along_rows::<S>(x, b, x, #[inline(always)] |x, b, _| gelu_of(x + b)))
         }
     };
+    let y = make(x.tensor(), b.tensor())?;
     if !tape.requires_grad(&[x, b]) {
         return Ok(Var::constant(y));
     }
     let (xs, bs) = (x.slot(), b.slot());
     let (x, b) = (x.tensor().clone(), b.tensor().clone());
-    Ok(tape.record_one(y, move |dy, sink| {
+    let again = (x.clone(), b.clone());
+    let y = tape.record_one(y, move |dy, sink| {
         if on_device {
             let (dx, db) = launch::gelu_backward(&x, &b, &dy)?;
             sink.add(bs, db)?;
@@ -158,7 +160,8 @@ pub fn gelu(tape: &Tape, x: &Var, b: &Var) -> Result<Var> {
             sink.add(bs, tensor(db, b.dims())?)?;
             sink.add(xs, dx)
         })
-    }))
+    });
+    Ok(y.made_again_if_brief(move || make(&again.0, &again.1)))
 }
 
 /// Hyperbolic tangent, element by element.

@@ -127,8 +127,9 @@ pub fn linear_onto(
         return Ok(Var::constant(y));
     }
     let (xs, ws, bs, rs) = (x.slot(), w.slot(), b.and_then(Var::slot), residual.and_then(Var::slot));
-    let (x, w) = (x.tensor().clone(), w.tensor().clone());
+    let (x, w) = (x.kept(), w.tensor().clone());
     Ok(tape.record_one(y, move |dy, sink| {
+        let x = x.get()?;
         let (dx, dw, db) = match on_device {
             true => launch::linear::backward(&x, &w, &dy, layout == Layout::OutIn, bs.is_some())?,
             false if brief => in_brief::backward(&x, &w, &dy, layout, bs.is_some())?,

@@ -34,6 +34,7 @@ mod data;
 mod elementwise;
 mod embedding;
 mod fusion;
+mod kept;
 mod linear;
 mod linear_brief;
 mod matmul;

@@ -176,16 +176,18 @@ fn norm(
     let dtype = x.tensor().dtype();
     let on_device =
         launch::runs_on_kernels(x.tensor()).then_some(launch::norm::Norm { cols, groups, centred, eps });
-    let y = match on_device {
-        Some(s) => launch::norm::forward(x.tensor(), w.tensor(), b.map(Var::tensor), s)?,
-        None => dispatch_stored!(dtype, S => forward::<S>(x.tensor(), w.tensor(), b.map(Var::tensor), s))?,
+    let make = move |x: &Tensor, w: &Tensor, b: Option<&Tensor>| match on_device {
+        Some(s) => launch::norm::forward(x, w, b, s),
+        None => dispatch_stored!(dtype, S => forward::<S>(x, w, b, s)),
     };
+    let y = make(x.tensor(), w.tensor(), b.map(Var::tensor))?;
     if !tape.requires_grad(&[x, w]) {
         return Ok(Var::constant(y));
     }
     let (xs, ws, bs) = (x.slot(), w.slot(), b.and_then(Var::slot));
-    let (x, w) = (x.tensor().clone(), w.tensor().clone());
-    Ok(tape.record_one(y, move |dy, sink| {
+    let (x, w, b) = (x.tensor().clone(), w.tensor().clone(), b.map(|b| b.tensor().clone()));
+    let again = (x.clone(), w.clone());
+    let y = tape.record_one(y, move |dy, sink| {
         let [dx, dw, db] = match on_device {
             Some(s) => launch::norm::backward(&x, &w, &dy, s)?,
             None => dispatch_stored!(dtype, S => backward::<S>(&x, &w, &dy, s))?,
@@ -193,7 +195,8 @@ fn norm(
         sink.add(xs, dx)?;
         sink.add(ws, dw)?;
         sink.add(bs, db)
-    }))
+    });
+    Ok(y.made_again_if_brief(move || make(&again.0, &again.1, b.as_ref())))
 }
 
 /// Layer norm of every row: centred, scaled by `w`, shifted by `b`.

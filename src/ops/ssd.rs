@@ -26,6 +26,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::case::like;
 use super::data::{is_brief, tensor, wide};
+use super::kept::all_kept;
 use super::ssd_scan::{SsdShape, backward, forward};
 use super::{Case, Tape, Var, dispatch_dtype};
 use crate::launch;
@@ -104,8 +105,9 @@ pub fn ssd(tape: &Tape, x: &SsdInputs<'_>, state: &Tensor) -> Result<(Var, Tenso
         if !requires_grad {
             return Ok((Var::constant(y), last));
         }
-        let start = state.clone();
+        let (start, kept) = (state.clone(), vars.map(Var::kept));
         let y = tape.record_one(y, move |dy, sink| {
+            let inputs = all_kept(&kept)?;
             let gradients = backward::<T>(s, &inputs, &dy, &start)?;
             slots.into_iter().zip(gradients).try_for_each(|(slot, g)| sink.add(slot, g))
         });

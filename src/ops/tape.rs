@@ -7,7 +7,8 @@ use std::cell::{Cell, RefCell};
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::data::{add_in_place, add_rows, brief, rows_cols, wide};
+use super::data::{add_in_place, add_rows, brief, is_brief, rows_cols, wide};
+use super::kept::{Again, KeptValue};
 use crate::launch;
 
 /// A tensor that a [`Tape`] may be following. Cheap to clone.
@@ -15,6 +16,7 @@ use crate::launch;
 pub struct Var {
     tensor: Tensor,
     slot: Slot,
+    again: Option<Again>,
 }
 
 /// Where a value's gradient is collected, if it is followed at all.
@@ -27,7 +29,7 @@ impl Var {
     /// - `tensor`: any
     /// - result: the same
     pub fn constant(tensor: Tensor) -> Self {
-        Self { tensor, slot: None }
+        Self { tensor, slot: None, again: None }
     }
 
     /// The value.
@@ -44,6 +46,24 @@ impl Var {
         self.slot
     }
 
+    /// The same value, of which those who read it keep how it is made.
+    pub(super) fn made_again(self, make: impl Fn() -> Result<Tensor> + Send + Sync + 'static) -> Self {
+        Self { again: Some(Again::new(make)), ..self }
+    }
+
+    /// The same if it lies in bfloat16 on a CPU.
+    pub(super) fn made_again_if_brief(
+        self,
+        make: impl Fn() -> Result<Tensor> + Send + Sync + 'static,
+    ) -> Self {
+        if is_brief(&self.tensor) { self.made_again(make) } else { self }
+    }
+
+    /// What a backward pass that reads the value keeps of it.
+    pub(super) fn kept(&self) -> KeptValue {
+        KeptValue::of(&self.tensor, self.again.as_ref())
+    }
+
     /// The same value in another shape.
     ///
     /// # Shapes
@@ -51,7 +71,7 @@ impl Var {
     pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
         // Gradients are handed on flat in memory, so a reshape needs no node of its own: readers
         // look at elements, and shapes are restored by the op that owns the slot.
-        Ok(Self { tensor: self.tensor.reshape(shape)?, slot: self.slot })
+        Ok(Self { tensor: self.tensor.reshape(shape)?, slot: self.slot, again: None })
     }
 }
 
@@ -176,7 +196,7 @@ impl Tape {
     /// - `tensor`: any
     /// - result: the same
     pub fn leaf(&self, index: usize, tensor: &Tensor) -> Var {
-        Var { tensor: tensor.clone(), slot: self.is_recording().then_some(index) }
+        Var { tensor: tensor.clone(), slot: self.is_recording().then_some(index), again: None }
     }
 
     /// The ids that have gone into this pass (ruling R22: seen where they are used).
@@ -222,7 +242,7 @@ impl Tape {
         let types = outputs.iter().map(Tensor::dtype).collect();
         nodes.borrow_mut().push(Node { first_output, outputs: types, backward: Box::new(backward) });
         let vars = outputs.into_iter().enumerate();
-        vars.map(|(i, tensor)| Var { tensor, slot: Some(first_output + i) }).collect()
+        vars.map(|(i, tensor)| Var { tensor, slot: Some(first_output + i), again: None }).collect()
     }
 
     /// Records an op with one output.
@@ -241,7 +261,7 @@ impl Tape {
             None => Ok(()),
         });
         nodes.borrow_mut().push(Node { first_output, outputs: vec![output.dtype()], backward });
-        Var { tensor: output, slot: Some(first_output) }
+        Var { tensor: output, slot: Some(first_output), again: None }
     }
 
     /// The same value in float32, through which its gradient comes back in float32; any other than bfloat16 as it is.
@@ -249,9 +269,12 @@ impl Tape {
         if x.tensor.dtype() != DType::BF16 {
             return Ok(x.clone());
         }
-        let (y, slot) = (wide(&x.tensor)?, x.slot);
+        let (y, slot, kept) = (wide(&x.tensor)?, x.slot, x.kept());
         match self.requires_grad(&[x]) {
-            true => Ok(self.record_one(y, move |dy, sink| sink.add(slot, dy))),
+            true => {
+                let y = self.record_one(y, move |dy, sink| sink.add(slot, dy));
+                Ok(y.made_again(move || wide(&kept.get()?)))
+            }
             false => Ok(Var::constant(y)),
         }
     }

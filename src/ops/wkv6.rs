@@ -28,6 +28,7 @@ use rayon::prelude::*;
 
 use super::case::like;
 use super::data::{Data, is_brief, tensor, wide};
+use super::kept::all_kept;
 use super::real::dot;
 use super::scan::{Decay, Scan, ScanOrder, Strip, over_heads, transposed};
 use super::{Case, Real, Tape, Var, dispatch_dtype};
@@ -263,8 +264,9 @@ pub fn wkv6(tape: &Tape, x: &Wkv6Inputs<'_>, state: &Tensor) -> Result<(Var, Ten
     if !requires_grad {
         return Ok((Var::constant(y), last));
     }
-    let start = state.clone();
+    let (start, kept) = (state.clone(), vars.map(Var::kept));
     let y = tape.record_one(y, move |dy, sink| {
+        let inputs = all_kept(&kept)?;
         let gradients = match on_device {
             true => launch::wkv6::backward(&inputs, &dy, &start, sizes)?,
             false => dispatch_dtype!(dtype, T => backward::<T>(s, &inputs, &dy, &start))?,

@@ -32,6 +32,7 @@ pub const EFFICIENCY: &[M] = &[
     M::CostMemoryGrowth,
     M::ConversationRead,
     M::TimedTokens,
+    M::TimedBefore,
     M::TrainPeakBytes,
     M::ComputeEfficiency,
     M::ComputeEfficiencyAsWritten,
@@ -91,15 +92,18 @@ pub fn compare(
     tell(prefill(on, &models, drive)?);
     tell(generation(on, &models, drive)?);
     tell(conversations(on, &models, drive)?);
-    readings.iter_mut().for_each(sum_of_tokens);
+    readings.iter_mut().for_each(as_one);
     Ok(readings)
 }
 
-/// The tokens of every measurement as one number.
-fn sum_of_tokens(readings: &mut Vec<Reading>) {
-    let tokens: f64 = readings.iter().filter(|r| r.metric == M::TimedTokens).map(|r| r.value).sum();
-    readings.retain(|r| r.metric != M::TimedTokens);
-    readings.push(Reading::new(M::TimedTokens, tokens));
+/// What was seen of every measurement as one number: tokens added up, and the most that passed before.
+fn as_one(readings: &mut Vec<Reading>) {
+    let of = |metric| readings.iter().filter(move |r| r.metric == metric).map(|r| r.value);
+    let tokens: f64 = of(M::TimedTokens).sum();
+    // NaN, where there is one, wins.
+    let before = of(M::TimedBefore).fold(0.0, |a: f64, b| if b.is_nan() || b > a { b } else { a });
+    readings.retain(|r| !matches!(r.metric, M::TimedTokens | M::TimedBefore));
+    readings.extend([Reading::new(M::TimedTokens, tokens), Reading::new(M::TimedBefore, before)]);
 }
 
 /// Pseudo-random token ids below 256, which every vocabulary has: time does not depend on them.
@@ -128,13 +132,16 @@ fn take_turns(
         for (turns, (i, model)) in turns.iter_mut().zip(models.iter().enumerate()) {
             let finished = || Ok(on.finish()?);
             let settled = settle(i, model).and_then(|()| finished());
-            let (before, start) = (model.tokens(), Instant::now());
+            model.begin_turn();
+            let start = Instant::now();
             let done = work(i, model).and_then(|()| finished());
             let seconds = start.elapsed().as_secs_f64();
             match settled.and(done) {
                 Ok(()) if count => {
                     turns.seconds.push(seconds);
-                    turns.tokens += model.tokens() - before;
+                    turns.tokens += model.tokens();
+                    let before = model.asked().map_or(f64::NAN, |asked| (asked - start).as_secs_f64());
+                    turns.before.push(before / seconds);
                 }
                 Ok(()) => {}
                 Err(error) => failed = Some(error),
@@ -153,12 +160,15 @@ struct Turns {
     seconds: Vec<f64>,
     /// Tokens that it read in all of them.
     tokens: u64,
+    /// Which share of each passed before it was asked anything.
+    before: Vec<f64>,
 }
 
 impl Turns {
-    /// Tokens of one turn.
-    fn read(&self) -> Reading {
-        Reading::new(M::TimedTokens, self.tokens as f64 / self.seconds.len() as f64)
+    /// What stood between the clock and the model: tokens of one turn, and what passed before.
+    fn seen(&self) -> [Reading; 2] {
+        let tokens = self.tokens as f64 / self.seconds.len() as f64;
+        [Reading::new(M::TimedTokens, tokens), Reading::new(M::TimedBefore, median(&self.before))]
     }
 }
 
@@ -203,7 +213,10 @@ fn settle(_: usize, model: &dyn LanguageModel) -> Result<()> {
 fn prefill(on: &Compute, models: &[Witness<'_>], drive: &mut Driver<'_>) -> Result<Vec<Vec<Reading>>> {
     let (context, times) = PREFILL;
     let turns = take_turns("prefill", times, (on, drive), models, &settle, &|_, model| read(model, context))?;
-    let of = |turns: &Turns| vec![sampled(M::PrefillSeconds, &turns.seconds), turns.read()];
+    let of = |turns: &Turns| {
+        let prefill = sampled(M::PrefillSeconds, &turns.seconds);
+        std::iter::once(prefill).chain(turns.seen()).collect()
+    };
     let mut readings: Vec<Vec<Reading>> = turns.iter().map(of).collect();
     let mut growth = vec![Vec::new(); models.len()];
     for context in SCALING.0 {
@@ -212,9 +225,9 @@ fn prefill(on: &Compute, models: &[Witness<'_>], drive: &mut Driver<'_>) -> Resu
             take_turns(&name, SCALING.1, (on, drive), models, &settle, &|_, model| read(model, context))?;
         for ((points, readings), turns) in growth.iter_mut().zip(&mut readings).zip(turns) {
             points.push((context as f64, median(&turns.seconds)));
-            readings.push(turns.read());
+            readings.extend(turns.seen());
             let place = Some((CurveKind::PrefillByContext, context as u64));
-            readings.push(Reading { place, ..timed(M::TimeExponent, &turns.seconds) });
+            readings.push(Reading { place, ..sampled(M::TimeExponent, &turns.seconds) });
         }
     }
     for (readings, points) in readings.iter_mut().zip(growth) {
@@ -234,7 +247,7 @@ fn generation(on: &Compute, models: &[Witness<'_>], drive: &mut Driver<'_>) -> R
         let seconds = timed(M::TokenLatency, &turns.seconds);
         let speed = through(seconds, M::GenerationTokensPerSecond, |s| new as f64 / s);
         let latencies: Vec<f64> = turns.seconds.iter().map(|s| s / new as f64).collect();
-        vec![speed, sampled(M::TokenLatency, &latencies), turns.read()]
+        [speed, sampled(M::TokenLatency, &latencies)].into_iter().chain(turns.seen()).collect()
     };
     Ok(turns.iter().map(both).collect())
 }
@@ -303,9 +316,9 @@ fn conversations(on: &Compute, models: &[Witness<'_>], drive: &mut Driver<'_>) -
         let turns = take_turns(&name, GOING_ON.1, (on, drive), models, &settle, &work)?;
         for ((readings, conversation), turns) in readings.iter_mut().zip(&open).zip(turns) {
             let place = |kind| Some((kind, context as u64));
-            readings.push(turns.read());
-            let time = timed(M::CostTimeGrowth, &turns.seconds);
-            let time = through(time, M::CostTimeGrowth, |s| s / GOING_ON.0 as f64);
+            readings.extend(turns.seen());
+            let each: Vec<f64> = turns.seconds.iter().map(|s| s / GOING_ON.0 as f64).collect();
+            let time = sampled(M::CostTimeGrowth, &each);
             readings.push(Reading { place: place(CurveKind::TimeByContext), ..time });
             let memory = Reading::new(M::CostMemoryGrowth, conversation.bytes as f64);
             readings.push(Reading { place: place(CurveKind::MemoryByContext), ..memory });

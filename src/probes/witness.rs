@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use candle_core::Tensor;
 use sha2::{Digest, Sha256};
@@ -34,6 +35,8 @@ struct Notes {
     sequences: BTreeMap<[u8; 32], u64>,
     /// Tokens that were read.
     tokens: u64,
+    /// When the model was first asked something in this turn.
+    asked: Option<Instant>,
     /// Digest chained over inputs and targets of every loss.
     taught: Sha256,
     /// Every loss that was given, in nats.
@@ -54,6 +57,7 @@ impl<'a> Witness<'a> {
 
     fn note(&self, tokens: &[u32], batch: usize) {
         let mut notes = self.notes();
+        notes.asked.get_or_insert_with(Instant::now);
         notes.tokens += tokens.len() as u64;
         for row in tokens.chunks((tokens.len() / batch.max(1)).max(1)) {
             let mut hash = Sha256::new();
@@ -74,9 +78,20 @@ impl<'a> Witness<'a> {
         Reading { n: Some(count), ..Reading::new(metric, number(hash)) }
     }
 
-    /// Tokens that were read.
+    /// Begins a turn.
+    pub fn begin_turn(&self) {
+        let mut notes = self.notes();
+        (notes.tokens, notes.asked) = (0, None);
+    }
+
+    /// Tokens that were read, in this turn where there are turns.
     pub fn tokens(&self) -> u64 {
         self.notes().tokens
+    }
+
+    /// When the model was first asked something in this turn.
+    pub fn asked(&self) -> Option<Instant> {
+        self.notes().asked
     }
 
     /// What is to be compared with a probe's account of the validation loss.

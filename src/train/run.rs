@@ -68,14 +68,14 @@ pub enum Ending {
 
 /// One start of a training until it ended or was interrupted, or the last checkpoint that it left, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Start {
+pub struct TrainingStart {
     /// Before its first step.
     pub from: f64,
     /// After its last.
     pub to: f64,
 }
 
-impl Start {
+impl TrainingStart {
     /// One that begins now.
     pub(super) fn now() -> Self {
         let from = seconds_since_1970();
@@ -113,7 +113,7 @@ pub struct Run {
     pub seconds: f64,
     /// The starts, by the machine's clock.
     #[serde(default)]
-    pub starts: Vec<Start>,
+    pub starts: Vec<TrainingStart>,
     /// Digest of the final weights.
     pub weights: String,
     /// What was seen where it was used.

@@ -13,7 +13,7 @@ use std::time::Instant;
 use candle_core::Tensor;
 
 use super::checkpoint::{CheckpointError, read_json, save_model, write_json, write_tensors};
-use super::run::{Ending, Run, Start};
+use super::run::{Ending, Run, TrainingStart};
 use super::trainer::{TrainError, TrainJob, Trainer};
 use crate::files::{FileLock, WRITING, sweep};
 use crate::models::Entry;
@@ -176,10 +176,10 @@ impl RunDir {
         let audited = audited(steps, &trainer.run.identity);
         let first = trainer.run.curve.len() as u64;
         let (start, before) = (Instant::now(), trainer.run.seconds);
-        trainer.run.starts.push(Start::now());
+        trainer.run.starts.push(TrainingStart::now());
         let look_at_clocks = |run: &mut Run| {
             run.seconds = before + start.elapsed().as_secs_f64();
-            run.starts.last_mut().into_iter().for_each(Start::go_on);
+            run.starts.last_mut().into_iter().for_each(TrainingStart::go_on);
         };
         while !trainer.done() && !stop(trainer.steps()) {
             trainer.enqueue()?;

@@ -115,6 +115,7 @@ pub(super) fn differentiate(
     let tape = Tape::recording(model.params().entries().len());
     let mut state = model.new_state(batch.batch_size)?;
     let hidden = model.backbone(&tape, &batch.inputs, &mut state)?;
+    drop(state); // Keys and values would lie beside the head's gradients.
     let head = model.params().scope(&tape, "").get(model.head())?;
     let loss = linear_cross_entropy(&tape, &hidden, &head, &batch.targets)?;
     let value = loss.tensor().clone();

@@ -4,11 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use v5gate::collect::{ItemFile, keep_ratings, sides};
+use v5gate::collect::ItemFile;
 use v5gate::data::cache::TokenFile;
-use v5gate::evidence::{
-    Compared, CurveKind, Key, Ledger, Line, Manifest, Measurement, Metric, Provenance, Tally, read_ratings,
-};
+use v5gate::evidence::{CurveKind, Ledger, Line, Manifest, Measurement, Metric, Provenance};
 
 use crate::program::*;
 
@@ -25,7 +23,7 @@ fn written(folder: &Path) -> PathBuf {
 }
 
 /// Evidence that is sound, collected once; each test spoils a copy.
-fn sound() -> &'static (tempfile::TempDir, PathBuf) {
+pub fn sound() -> &'static (tempfile::TempDir, PathBuf) {
     static SOUND: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     SOUND.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -35,24 +33,24 @@ fn sound() -> &'static (tempfile::TempDir, PathBuf) {
     })
 }
 
-fn copied() -> (tempfile::TempDir, PathBuf) {
+pub fn copied() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     copy(&sound().0.path().join("out"), &out);
     (folder, out)
 }
 
-fn values(out: &Path, metric: Metric) -> Vec<f64> {
+pub fn values(out: &Path, metric: Metric) -> Vec<f64> {
     let ledger = Ledger::open(out.join("ledger.jsonl")).unwrap();
     ledger.measurements().filter(|m| m.metric() == metric).map(|m| m.value().raw()).collect()
 }
 
-fn run_of(out: &Path) -> PathBuf {
+pub fn run_of(out: &Path) -> PathBuf {
     fs::read_dir(out.join("runs")).unwrap().next().unwrap().unwrap().path()
 }
 
 /// The exit code of an audit, and what it says.
-fn audited(out: &Path, more: &[&str]) -> (Option<i32>, String) {
+pub fn audited(out: &Path, more: &[&str]) -> (Option<i32>, String) {
     let protocol = &sound().1;
     let arguments = ["audit", "--protocol", text(protocol), "--out", text(out)];
     let output = run(&[&arguments[..], more].concat());
@@ -420,7 +418,7 @@ fn another_configuration_before_the_last_tenth_is_seen() {
 }
 
 /// The ledger with one of its lines in another form.
-fn changed(out: &Path, change: impl Fn(&mut serde_json::Value)) {
+pub fn changed(out: &Path, change: impl Fn(&mut serde_json::Value)) {
     let path = out.join("ledger.jsonl");
     let ledger = Ledger::open(&path).unwrap();
     let line = |line: &Line| {
@@ -432,81 +430,6 @@ fn changed(out: &Path, change: impl Fn(&mut serde_json::Value)) {
     assert_ne!(lines, ledger.lines());
     fs::remove_file(&path).unwrap();
     Ledger::open_or_empty(path).unwrap().append(&lines).unwrap();
-}
-
-/// A copy with the log of another program, a fifth better than here, as evidence; and the task that was followed.
-fn with_reference() -> (tempfile::TempDir, PathBuf, String) {
-    let (folder, out) = copied();
-    let exchange = folder.path().join("exchange");
-    let protocol = text(&sound().1);
-    let run = run_of(&out);
-    let words = ["--protocol", protocol, "--out", text(&out)];
-    let trial = ["--scale", "smoke", "--seed", "1", text(&exchange)];
-    done(&[&["reference", "export"], &words[..], &trial[..]].concat());
-    let task = v5gate::files::sha256(&fs::read(exchange.join("task.json")).unwrap());
-    let header = serde_json::json!({
-        "task": task, "software": "another", "device": "cpu", "precision": "float32",
-    });
-    let record: serde_json::Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
-    let mut log = format!("{header}\n");
-    for step in record["curve"].as_array().unwrap() {
-        // A fifth better than here.
-        let loss = step["loss"].as_f64().unwrap() * 0.8;
-        let (number, norm, rate) = (&step["step"], &step["grad_norm"], &step["lr"]);
-        let line = serde_json::json!({"step": number, "loss": loss, "grad_norm": norm, "lr": rate});
-        log += &format!("{line}\n");
-    }
-    fs::write(exchange.join("log.jsonl"), log).unwrap();
-    done(&[&["reference", "import"], &words[..], &[text(&exchange)]].concat());
-    (folder, out, task)
-}
-
-/// Another program's training is believed only as far as its log goes, which is kept.
-#[test]
-fn a_reference_that_its_log_does_not_give_is_seen() {
-    let (folder, out, _) = with_reference();
-    assert!((values(&out, Metric::ReferenceLossRatio)[0] - 1.25).abs() < 1e-9);
-    let exchange = folder.path().join("exchange");
-    let beside = ["--reference", text(&exchange)];
-    let (code, said) = audited(&out, &beside);
-    assert_eq!(code, Some(0), "{said}");
-    // Whoever ran the other program has another log than the one that was imported.
-    let log = fs::read_to_string(exchange.join("log.jsonl")).unwrap();
-    fs::write(exchange.join("log.jsonl"), format!("{log}\n")).unwrap();
-    let (code, said) = audited(&out, &beside);
-    assert_eq!(code, Some(10), "{said}");
-
-    changed(&out, |line| {
-        if line["measurement"]["metric"] == "reference_loss_ratio" {
-            line["measurement"]["value"] = serde_json::json!(1.02);
-        }
-    });
-    let (code, said) = audited(&out, &[]);
-    assert_eq!(code, Some(10), "{said}");
-    assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
-}
-
-/// A training by another recipe is no reference, even where its log is whole and says what is on record.
-#[test]
-fn a_reference_of_another_task_is_seen() {
-    let (_folder, out, task) = with_reference();
-    let files = fs::read_dir(run_of(&out)).unwrap().map(|entry| entry.unwrap().path());
-    let is_log = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("reference-");
-    let log = files.into_iter().find(is_log).unwrap();
-    let told = fs::read_to_string(&log).unwrap();
-    let other = told.replace(&task, &"0".repeat(64));
-    let [before, after] = [&told, &other].map(|text| v5gate::files::sha256(text.as_bytes()));
-    fs::write(log.with_file_name(format!("reference-{}.jsonl", &after[..16])), other).unwrap();
-    changed(&out, |line| {
-        for kind in ["measurement", "curve"] {
-            if line[kind]["provenance"]["validation"] == before.as_str() {
-                line[kind]["provenance"]["validation"] = after.as_str().into();
-            }
-        }
-    });
-    let (code, said) = audited(&out, &[]);
-    assert_eq!(code, Some(10), "{said}");
-    assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
 }
 
 /// Nobody draws the curve of a model that was published, or of a part of no mixture.
@@ -569,83 +492,6 @@ fn items_in_another_order_are_seen() {
     let (code, said) = audited(&out, &["--whole"]);
     assert_eq!(code, Some(10), "{said}");
     assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
-}
-
-/// A page of four pairs with a table of ratings; `change` says otherwise which reply was on the left.
-fn page_of_ratings(change: impl Fn(bool) -> bool) -> (Key, [(String, String); 1]) {
-    let compared = |model: &str| Compared {
-        checkpoint: model.to_owned(),
-        model: model.to_owned(),
-        weights: String::new(),
-        tokenizer: String::new(),
-    };
-    let [a, b] = ["another", "gpt2"].map(compared);
-    let (page, drawn) = ("0123456789abcdef-page", sides(1, [&a, &b], 4));
-    let key = Key {
-        page: page.to_owned(),
-        task: "dailydialog".to_owned(),
-        data: String::new(),
-        seed: 1,
-        top_p: 0.9,
-        a_is_left: drawn.into_iter().map(change).collect(),
-        a,
-        b,
-    };
-    let rows = "page,rater,pair,choice\nPAGE,x,1,left\nPAGE,x,2,left\nPAGE,x,3,left\nPAGE,x,4,right\n";
-    (key, [("x.csv".to_owned(), rows.replace("PAGE", page))])
-}
-
-/// What ratings amount to for A, as evidence about whoever a measurement is about.
-fn preference(about: &Measurement, key: &Key, read_by: &Key, tables: &[(String, String)]) -> Line {
-    let (probe, validation) = ("human".to_owned(), key.page.clone());
-    let source = Provenance { probe, validation, ..about.provenance().clone() };
-    let ratings = read_ratings(read_by, tables).unwrap();
-    let (value, interval) = Tally::of(read_by, &ratings).preferred(true);
-    let (of, n) = (about.subject().clone(), Some(ratings.len() as u64));
-    Line::Measurement(Measurement::new(of, Metric::HumanPreference, value, n, interval, source))
-}
-
-/// Whoever imports ratings reads every pair by the other side.
-#[test]
-fn ratings_that_were_counted_otherwise_are_seen() {
-    let (key, tables) = page_of_ratings(|left| left);
-    let page = key.page.as_str();
-    let shifted = Key { a_is_left: key.a_is_left.iter().map(|left| !left).collect(), ..key.clone() };
-    for (read_by, expected) in [(&key, Some(0)), (&shifted, Some(10))] {
-        let (_folder, out) = copied();
-        let mut ledger = Ledger::open(out.join("ledger.jsonl")).unwrap();
-        let loss = ledger.measurements().find(|m| m.metric() == Metric::ValidationLoss).unwrap();
-        ledger.append(&[preference(loss, &key, read_by, &tables)]).unwrap();
-        let (code, said) = audited(&out, &[]);
-        assert_eq!(code, Some(11), "without what people wrote nothing can be said: {said}");
-        assert!(said.contains("people's ratings"), "{said}");
-        keep_ratings(&out, page, &serde_json::to_string(&key).unwrap(), &tables).unwrap();
-        let (code, said) = audited(&out, &[]);
-        assert_eq!(code, expected, "{said}");
-        // A rater's own table, and one of whom somebody left out a row.
-        let own = out.join("x.csv");
-        fs::write(&own, &tables[0].1).unwrap();
-        let (code, said) = audited(&out, &["--ratings", text(&own)]);
-        assert_eq!(code, expected, "{said}");
-        fs::write(&own, format!("{}{page},y,1,right\n", tables[0].1)).unwrap();
-        let (code, said) = audited(&out, &["--ratings", text(&own)]);
-        assert_eq!(code, Some(10), "{said}");
-    }
-}
-
-/// Of every pair A's reply is on the left.
-#[test]
-fn sides_that_were_not_drawn_are_seen() {
-    let (_folder, out) = copied();
-    let path = out.join("ledger.jsonl");
-    let mut ledger = Ledger::open(&path).unwrap();
-    let (key, tables) = page_of_ratings(|_| true);
-    let loss = ledger.measurements().find(|m| m.metric() == Metric::ValidationLoss).unwrap();
-    ledger.append(&[preference(loss, &key, &key, &tables)]).unwrap();
-    keep_ratings(&out, &key.page, &serde_json::to_string(&key).unwrap(), &tables).unwrap();
-    let (code, said) = audited(&out, &[]);
-    assert_eq!(code, Some(10), "{said}");
-    assert!(said.contains("sides of the page"), "{said}");
 }
 
 /// A probe whose answers somebody did not like.

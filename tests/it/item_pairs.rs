@@ -22,7 +22,12 @@ fn with_items(folder: &Path) {
             let gain = |i: usize| if of.model == GROUNDTHINK { 0.1 + 0.01 * (i % 2) as f64 } else { 0.0 };
             let values: Vec<f64> = (0..8).map(|i| 2.0 + i as f64 - gain(i)).collect();
             let items = ItemValues::independent(32, &values);
-            let file = ItemFile(vec![MeasuredItems { metric: m.metric(), condition: of.condition, items }]);
+            let file = ItemFile(vec![MeasuredItems {
+                metric: m.metric(),
+                condition: of.condition,
+                place: None,
+                items,
+            }]);
             let run = folder.join(format!("runs/{}-{}-seed-{}-01234567", of.scale, of.model, of.seed));
             fs::create_dir_all(run.join("items")).unwrap();
             file.write(&run, "synthetic").unwrap();

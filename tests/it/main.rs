@@ -4,6 +4,7 @@ mod audit;
 mod audited_again;
 mod audited_answers;
 mod audited_benchmarks;
+mod audited_outside;
 mod benchmarks;
 mod bleu;
 mod bos;

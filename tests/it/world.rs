@@ -319,6 +319,7 @@ fn trained(is_candidate: bool, metric: Metric, jitter: f64) -> Option<f64> {
         M::ReferenceIdentical => 0.0,
         M::ConversationRead => 1.0,
         M::TimedTokens => 6_000.0,
+        M::TimedBefore => 0.002 + 1e-4 * jitter,
         M::LossFell => 0.4,
         M::GradientNorm | M::GradientNormMedian | M::BranchGradientRatio => 0.8 + jitter,
         M::LossSlope => -0.9 - jitter,

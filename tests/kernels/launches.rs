@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use libtest_mimic::{Failed, Trial};
-use v5gate::launch::{DeviceWork, planned};
+use v5gate::launch::{DeviceWork, asked_for, planned, with_block_memory};
 use v5gate::models::{self, LanguageModel};
 use v5gate::ops::{Tape, linear_cross_entropy};
 use v5gate::scale::{Scale, Tier};
+
+use crate::compare::{self, BlockMemory};
 
 /// Positions fed before the token that is looked at, or the length of a step's sequences.
 const PREFILL: usize = 40;
@@ -79,7 +81,7 @@ fn step(model: &dyn LanguageModel) -> Result<Vec<DeviceWork>, Failed> {
         let hidden = model.backbone(&tape, &tokens, &mut model.new_state(1)?)?;
         let head = model.params().scope(&tape, "").get(model.head())?;
         let loss = linear_cross_entropy(&tape, &hidden, &head, &tokens)?;
-        tape.backward(&loss, Tensor::new(0.5f32, &candle_core::Device::Cpu)?)?;
+        tape.backward(&loss, Tensor::new(0.5f32, &Device::Cpu)?)?;
         Ok(())
     });
     result?;
@@ -142,6 +144,21 @@ fn hardly_more_than_needed() -> Result<(), Failed> {
 const A100: usize = 163 * 1024;
 const WORKSTATION: usize = 99 * 1024;
 
+/// Ops that have smaller tiles for the latter, and a kernel that only those launch.
+pub const SMALLER: [(&str, &str); 2] =
+    [("wkv6", "wkv6_gradient_short_64_bf16"), ("ssd", "ssd_gradients_128_32_bf16")];
+
+/// An op in bfloat16 against its reference, with what a workstation's card has.
+pub fn on_a_workstation(op: &'static str, kernel: &str) -> Result<(), Failed> {
+    let check = || compare::check(op, DType::BF16, &Device::Cpu, BlockMemory::Little);
+    let (checked, asked) = with_block_memory(WORKSTATION, || asked_for(check));
+    let is_it = |work: &DeviceWork| matches!(work, DeviceWork::Kernel { name, .. } if name == kernel);
+    match asked.iter().any(is_it) {
+        true => checked,
+        false => Err(format!("{op}: {kernel} was not launched").into()),
+    }
+}
+
 /// Which cards can train the gated sizes, as docs/gpu.md says: what a step asks for at most.
 fn cards_that_can() -> Result<(), Failed> {
     use v5gate::train::Precision::{Bfloat16, Float32};
@@ -150,7 +167,7 @@ fn cards_that_can() -> Result<(), Failed> {
     let expected = [
         ("gpt2", Bfloat16, WORKSTATION),
         ("gpt2", Float32, A100),
-        ("groundthink", Bfloat16, A100),
+        ("groundthink", Bfloat16, WORKSTATION),
         ("groundthink", Float32, usize::MAX),
     ];
     for (name, precision, most) in expected {
@@ -159,11 +176,15 @@ fn cards_that_can() -> Result<(), Failed> {
         let model = model.to_device(v5gate::device::current(), precision)?;
         let shared =
             |work: &DeviceWork| if let DeviceWork::Kernel { shared, .. } = work { *shared } else { 0 };
-        let asked = step(model.as_ref())?.iter().map(shared).max().unwrap_or(0);
-        let least = [WORKSTATION, A100].into_iter().find(|card| asked <= *card).unwrap_or(usize::MAX);
-        eprintln!("{name:12} {precision:?}: {asked} bytes of shared memory");
+        let mut least = usize::MAX;
+        for card in [A100, WORKSTATION] {
+            let asked = with_block_memory(card, || step(model.as_ref()))?.iter().map(shared).max();
+            let asked = asked.unwrap_or(0);
+            eprintln!("{name:12} {precision:?}: {asked} bytes of shared memory where there are {card}");
+            least = if asked <= card { card } else { least };
+        }
         if least != most {
-            return Err(format!("{name} in {precision:?}: {asked} bytes, expected at most {most}").into());
+            return Err(format!("{name} in {precision:?}: {least} bytes, expected {most}").into());
         }
     }
     Ok(())
@@ -186,10 +207,15 @@ fn of_a_step() -> Result<(), Failed> {
 }
 
 pub fn trials() -> Vec<Trial> {
-    vec![
+    let mut all = vec![
         Trial::test("launches::of_a_token", of_a_token),
         Trial::test("launches::hardly_more_than_needed", hardly_more_than_needed),
         Trial::test("launches::of_a_step", of_a_step),
         Trial::test("launches::cards_that_can", cards_that_can),
-    ]
+    ];
+    let smaller = |(op, kernel)| {
+        Trial::test(format!("launches::on_a_workstation::{op}"), move || on_a_workstation(op, kernel))
+    };
+    all.extend(SMALLER.map(smaller));
+    all
 }

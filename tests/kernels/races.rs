@@ -11,7 +11,8 @@ use v5gate::models::{Config, Gpt2Config};
 use v5gate::ops::{Gradients, OPS};
 use v5gate::train::{AdamW, Optimizer, Precision, Recipe, Schedule};
 
-use crate::compare;
+use crate::compare::{self, BlockMemory};
+use crate::launches;
 
 /// Barriers whose absence nothing shows, and why they stay: file, the line's text, and the reason.
 const REDUNDANT: &[(&str, &str, &str)] = &[];
@@ -198,9 +199,14 @@ pub fn trials() -> Vec<Trial> {
     for dtype in [DType::F32, DType::BF16] {
         for op in OPS.iter().map(|spec| spec.name).chain(["likeliest"]) {
             let title = format!("races::{op}::{}", compare::name(dtype));
-            let run = move || detect_races(|| compare::check(op, dtype, &Device::Cpu));
+            let run = move || detect_races(|| compare::check(op, dtype, &Device::Cpu, BlockMemory::Enough));
             all.push(Trial::test(title, run));
         }
     }
+    let smaller = |(op, kernel)| {
+        let run = move || detect_races(|| launches::on_a_workstation(op, kernel));
+        Trial::test(format!("races::on_a_workstation::{op}"), run)
+    };
+    all.extend(launches::SMALLER.map(smaller));
     all
 }
