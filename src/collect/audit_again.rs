@@ -193,6 +193,12 @@ fn beside_ledger(again: &Line, told: &[Measurement]) -> Option<Deviation> {
     Some(Deviation::fact(what, there && recorded.all(same)))
 }
 
+/// Whether any log of a reference lies beside a run.
+fn keeps_a_log(trained: &Trained<'_>) -> bool {
+    let entries = std::fs::read_dir(&trained.folder.0).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("reference-"))
+}
+
 /// What a reference's log says, beside what is on record of it.
 fn again_from_log(
     trained: &Trained<'_>,
@@ -218,6 +224,10 @@ fn again_from_log(
                 let of_log: Vec<Curve> = drawn.iter().filter(|c| c.provenance() == source).cloned().collect();
                 compared.extend(lines.iter().filter_map(|line| beside_ledger(line, told)));
                 compared.extend(lines.iter().filter_map(|line| beside_curves(line, &of_log)));
+            }
+            // Another log than the one that is on record.
+            Err(error) if keeps_a_log(trained) => {
+                compared.push(Deviation::fact(format!("reference: {error}"), false));
             }
             Err(error) => report.not_covered.push(format!("reference: {error}")),
         }

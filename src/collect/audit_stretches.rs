@@ -1,6 +1,7 @@
 //! Stretches of a training, made again from kept states by the trainer.
 
 use std::fs;
+use std::time::UNIX_EPOCH;
 
 use candle_core::Tensor;
 
@@ -40,9 +41,10 @@ impl Collector<'_> {
         // Where no state was kept nothing is looked at, and these alone would say that all is well.
         if !kept.is_empty() {
             compared.extend(counted(trained));
+            compared.push(kept_meanwhile(trained, &kept));
             match from_its_seed(trained) {
                 Ok(fact) => compared.push(fact),
-                Err(error) => report.not_covered.push(format!("weights before the first step: {error}")),
+                Err(error) => failed("weights before the first step", &error, &mut compared, report),
             }
         }
         // A training that diverged has not come to all of them.
@@ -51,7 +53,7 @@ impl Collector<'_> {
             compared.push(Deviation::fact(what, kept == expected));
             match same_before_last_tenth(trained) {
                 Ok(facts) => compared.extend(facts),
-                Err(error) => report.not_covered.push(format!("weights before the last tenth: {error}")),
+                Err(error) => failed("weights before the last tenth", &error, &mut compared, report),
             }
         }
         for (i, &from) in starts.iter().enumerate() {
@@ -67,7 +69,7 @@ impl Collector<'_> {
                     made += steps;
                     compared.extend(facts);
                 }
-                Err(error) => report.not_covered.push(format!("steps after {from}: {error}")),
+                Err(error) => failed(&format!("steps after {from}"), &error, &mut compared, report),
             }
         }
         match compared.is_empty() {
@@ -112,6 +114,32 @@ fn stretch_again(
         compared.push(Deviation::fact(what, same_bits(&again.state, &kept)?));
     }
     Ok((again.steps.len(), compared))
+}
+
+/// What is kept of a run and cannot be read differs: all of it may be deleted, but not a part. Whatever else fails is no
+/// answer.
+fn failed(what: &str, error: &TrainError, compared: &mut Vec<Deviation>, report: &mut AuditReport) {
+    let problem = format!("{what}: {error}");
+    match error {
+        TrainError::Checkpoint(_) => compared.push(Deviation::fact(problem, false)),
+        _ => report.not_covered.push(problem),
+    }
+}
+
+/// By how much clocks of a machine and of its disk may differ, in seconds.
+const CLOCK: f64 = 2.0;
+
+/// Whether states were kept after the training began, by the machine's clock; a copy of a file is never older.
+fn kept_meanwhile(trained: &Trained<'_>, kept: &[u64]) -> Deviation {
+    let written = |steps: &u64| {
+        let path = trained.folder.0.join(format!("audit-{steps:08}/weights.safetensors"));
+        let since = fs::metadata(path).ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(since.as_secs_f64())
+    };
+    let begun = trained.run.starts.first().map_or(f64::INFINITY, |start| start.from);
+    let before = |seconds: f64| seconds < begun - CLOCK;
+    let early = kept.iter().filter(|steps| **steps > 0).filter_map(written).any(before);
+    Deviation::fact("the training began before it kept states", !early)
 }
 
 /// What the record counts beside its own steps.

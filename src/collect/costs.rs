@@ -9,6 +9,8 @@ use crate::statistics::mean;
 /// By how much more than before one model may be slower than the other, beyond the intervals of their medians: on a machine
 /// that others use too up to 23 % were seen; a pass that is computed twice makes 100 %.
 const GAINED: f64 = 0.5;
+/// How wide the interval of a time may be over its median: a wider one agrees with times that are half of it.
+const WIDTH: f64 = 0.7;
 /// By how much the memory may differ, as a share: on one machine by what a vector's growth leaves.
 pub(super) const MEMORY: f64 = 0.002;
 
@@ -106,6 +108,8 @@ pub(super) fn beside_costs(
         } else if cost.is_time() {
             let inside = recorded.low <= recorded.value && recorded.value <= recorded.high;
             all.push(Deviation::fact(format!("{} lies in its interval", cost.label()), inside));
+            let width = (recorded.high - recorded.low) / recorded.value;
+            all.push(Deviation::new(format!("{}: width of its interval", cost.label()), width, WIDTH));
         } else if let MeasuredCost::Number(Metric::ConversationRead | Metric::TimedTokens) = cost {
             all.push(Deviation::fact(cost.label(), recorded.value == again.value));
         }

@@ -26,10 +26,13 @@ fn of_both(a: &Compared, b: &Compared) -> u64 {
     digest.bytes().fold(0, |sum, digit| sum.rotate_left(5) ^ u64::from(digit))
 }
 
-/// Of every pair of a page, whether A's reply is on the left.
+/// Of every pair of a page, whether A's reply is on the left: of half of them, so that no seed favours a model.
 pub fn sides(seed: u64, [a, b]: [&Compared; 2], pairs: usize) -> Vec<bool> {
     let mut random = Random::new(seed ^ of_both(a, b), SIDES);
-    (0..pairs).map(|_| random.chance(50)).collect()
+    let first = random.chance(50);
+    let mut all: Vec<bool> = (0..pairs).map(|i| (i % 2 == 0) == first).collect();
+    random.shuffle(&mut all);
+    all
 }
 
 /// What opens the blinding.
@@ -143,6 +146,10 @@ impl Collector<'_> {
                     compared.push(Deviation::fact("whose replies were rated", self.are_rated(m, &key)));
                     let beside = |path: &PathBuf| beside_kept(self.options.out, &key.page, path);
                     compared.extend(tables.iter().filter_map(beside));
+                }
+                // What is there and cannot be counted again was not counted.
+                Err(problem) if folder(self.options.out, &m.provenance().validation).exists() => {
+                    compared.push(Deviation::fact(format!("people's ratings: {problem}"), false));
                 }
                 Err(problem) => report.not_covered.push(format!("people's ratings: {problem}")),
             }

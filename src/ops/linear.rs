@@ -1,13 +1,13 @@
 //! Matrix products: `y = x W (+ b)`, for weights stored either way round.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::data::{Data, ROWS, column_sums, is_brief, rows_cols, tensor};
 use super::linear_brief as in_brief;
 use super::matmul::product;
 use super::stored::Stored;
-use super::weights::{Layout, oriented, row_product};
+use super::weights::{Layout, fit, oriented, row_product};
 use super::{Case, Real, Tape, Var, dispatch_dtype, simd};
 use crate::launch;
 use crate::products::Mat;
@@ -46,17 +46,11 @@ fn forward<T: Real + Stored<Real = T>>(
     let (w_rows, w_cols) = w.dims2()?;
     let (xd, wd) = (Data::of(x)?, Data::of(w)?);
     let weight = oriented(Mat::new(wd.get::<T>()?, w_rows, w_cols), layout);
-    if weight.rows != inner {
-        bail!("linear: input has {inner} columns, weight {:?} takes {}", w.dims(), weight.rows);
-    }
     let outer = weight.cols;
     let (bd, rd) = (b.map(Data::of).transpose()?, residual.map(Data::of).transpose()?);
     let b = bd.as_ref().map(|b| b.get::<T>()).transpose()?;
     let residual = rd.as_ref().map(|r| r.get::<T>()).transpose()?;
-    if b.is_some_and(|b| b.len() != outer) || residual.is_some_and(|r| r.len() != rows * outer) {
-        let lens = (b.map(<[T]>::len), residual.map(<[T]>::len));
-        bail!("linear: [{rows}, {outer}] out, bias and residual of {lens:?} elements");
-    }
+    fit([rows, inner], (&weight, w.dims()), [b.map(<[T]>::len), residual.map(<[T]>::len)])?;
     let x = xd.get::<T>()?;
     let mut y = match rows {
         1 => row_product(x, weight),

@@ -1,10 +1,10 @@
 //! `linear` in bfloat16 on a CPU: products in `products`, each sum rounded once, with what is added to it (ruling R28).
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use half::bf16;
 
 use super::data::{Data, column_sums, rows_cols, tensor, wide};
-use super::weights::{Layout, oriented, row_product};
+use super::weights::{Layout, fit, oriented, row_product};
 use crate::products::{
     Added, Columns, Mat, Rows, Threads, matmul_brief, matmul_wide, rounded, widen, widened, zeros,
 };
@@ -20,18 +20,12 @@ pub(super) fn forward(
     let (w_rows, w_cols) = w.dims2()?;
     let (xd, wd) = (Data::of(x)?, Data::of(w)?);
     let weight = oriented(Mat::new(wd.get::<bf16>()?, w_rows, w_cols), layout);
-    if weight.rows != inner {
-        bail!("linear: input has {inner} columns, weight {:?} takes {}", w.dims(), weight.rows);
-    }
     let outer = weight.cols;
     let b = b.map(wide).transpose()?;
     let (bd, rd) = (b.as_ref().map(Data::of).transpose()?, residual.map(Data::of).transpose()?);
     let b = bd.as_ref().map(|b| b.get::<f32>()).transpose()?;
     let residual = rd.as_ref().map(|r| r.get::<bf16>()).transpose()?;
-    if b.is_some_and(|b| b.len() != outer) || residual.is_some_and(|r| r.len() != rows * outer) {
-        let lens = (b.map(<[f32]>::len), residual.map(<[bf16]>::len));
-        bail!("linear: [{rows}, {outer}] out, bias and residual of {lens:?} elements");
-    }
+    fit([rows, inner], (&weight, w.dims()), [b.map(<[f32]>::len), residual.map(<[bf16]>::len)])?;
     let x = xd.get::<bf16>()?;
     if rows != 1 {
         return tensor(

@@ -1,5 +1,6 @@
 //! Weight matrices as checkpoints store them, and their product with a single row.
 
+use candle_core::{Result, bail};
 use num_traits::Float;
 use rayon::prelude::*;
 
@@ -22,6 +23,23 @@ pub(super) fn oriented<T>(w: Mat<'_, T>, layout: Layout) -> Mat<'_, T> {
         Layout::OutIn => w.t(),
         Layout::InOut => w,
     }
+}
+
+/// Whether a linear layer's inputs fit each other: `x` of so many columns, the weight as it is `oriented` and stored, and
+/// as many elements of bias and residual as there are.
+pub(super) fn fit<T>(
+    [rows, inner]: [usize; 2],
+    (weight, stored): (&Mat<'_, T>, &[usize]),
+    [bias, residual]: [Option<usize>; 2],
+) -> Result<()> {
+    if weight.rows != inner {
+        bail!("linear: input has {inner} columns, weight {stored:?} takes {}", weight.rows);
+    }
+    let outer = weight.cols;
+    if bias.is_some_and(|n| n != outer) || residual.is_some_and(|n| n != rows * outer) {
+        bail!("linear: [{rows}, {outer}] out, bias and residual of {:?} elements", (bias, residual));
+    }
+    Ok(())
 }
 
 /// Weights that a task of [`row_product`] reads, unless that makes more than [`TASKS`]. Both are fixed,

@@ -105,10 +105,10 @@ fn with_another(out: &Path) -> (Ledger, Measurement, [Compared; 2]) {
     (ledger, loss, both)
 }
 
-/// A page of four pairs with a table of ratings; `change` says otherwise which reply was on the left.
+/// A page of twelve pairs with a table of ratings; `change` says otherwise which reply was on the left.
 fn page_of_ratings([a, b]: &[Compared; 2], change: impl Fn(bool) -> bool) -> (Key, [(String, String); 1]) {
     let (a, b) = (a.clone(), b.clone());
-    let (page, drawn) = ("0123456789abcdef-page", sides(1, [&a, &b], 4));
+    let (page, drawn) = ("0123456789abcdef-page", sides(1, [&a, &b], 12));
     let key = Key {
         page: page.to_owned(),
         task: "dailydialog".to_owned(),
