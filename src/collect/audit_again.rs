@@ -24,7 +24,7 @@ use crate::referee::{Deviation, PlannedSize, beside_size};
 /// Probes that train anew take longest: they are asked again only where all are.
 const LONGEST: &[&str] = &["mqar", "overfit"];
 /// So many of the others are asked again of each trial.
-const DRAWN: usize = 2;
+const DRAWN: usize = 3;
 
 impl Collector<'_> {
     /// The configuration that was trained beside the one of its scale.
