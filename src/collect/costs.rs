@@ -6,9 +6,9 @@ use crate::evidence::{Curve, CurveKind, Measurement, Metric, Value};
 use crate::referee::Deviation;
 use crate::statistics::mean;
 
-/// By how much more than before one model may be slower than the other, beyond the intervals of their medians: on a machine
-/// that others use too up to 23 % were seen; a pass that is computed twice makes 100 %.
-const GAINED: f64 = 0.5;
+/// By how much more than before one model may be slower than the other, beyond the intervals of their medians, in the best
+/// of some tries: on a quiet machine 0 was seen, on one that others use too up to 23 % in a single try.
+const GAINED: f64 = 0.25;
 /// How wide the interval of a time may be over its median: a wider one agrees with times that are half of it.
 const WIDTH: f64 = 0.7;
 /// By how much the memory may differ, as a share: on one machine by what a vector's growth leaves.
@@ -117,9 +117,9 @@ pub(super) fn beside_costs(
     all
 }
 
-/// By how much every model gained on the others since, at least, for every time; returns how many times slower everything
-/// is now, at most.
-pub(super) fn race(then: &[Costs], now: &[Costs], compared: &mut [Vec<Deviation>]) -> f64 {
+/// By how much every model gained on the others since, at least, for every time; and how many times slower everything is
+/// now, at most.
+pub(super) fn race(then: &[Costs], now: &[Costs]) -> (Vec<Vec<Deviation>>, f64) {
     // How many times slower each model is now, at least and at most.
     let mut slower: BTreeMap<MeasuredCost, Vec<(usize, [f64; 2])>> = BTreeMap::new();
     for (model, (then, now)) in then.iter().zip(now).enumerate() {
@@ -130,17 +130,29 @@ pub(super) fn race(then: &[Costs], now: &[Costs], compared: &mut [Vec<Deviation>
             }
         }
     }
+    let mut raced = vec![Vec::new(); then.len()];
     for (cost, all) in &slower {
         // NaN, where there is one, wins.
         let worst = |x: f64, y: f64| if y.is_nan() || y > x { y } else { x };
         for (model, [least, most]) in all {
             let gained = all.iter().map(|(_, [low, high])| (low / most).max(least / high) - 1.0);
             let gained = if least.is_nan() || most.is_nan() { f64::NAN } else { gained.fold(0.0, worst) };
-            compared[*model].push(Deviation::new(cost.label(), gained, GAINED));
+            raced[*model].push(Deviation::new(cost.label(), gained, GAINED));
         }
     }
     let logs: Vec<f64> = slower.values().flatten().map(|(_, [_, most])| most.ln()).collect();
-    mean(&logs).exp()
+    (raced, mean(&logs).exp())
+}
+
+/// Whether nobody gained more than may be.
+pub(super) fn agree(raced: &[Vec<Deviation>]) -> bool {
+    raced.iter().flatten().all(|gained| gained.share() <= 1.0)
+}
+
+/// Of two tries the better, for every time.
+pub(super) fn better(first: Vec<Vec<Deviation>>, second: Vec<Vec<Deviation>>) -> Vec<Vec<Deviation>> {
+    let of = |(a, b): (Deviation, Deviation)| if b.share() < a.share() { b } else { a };
+    first.into_iter().zip(second).map(|(a, b)| a.into_iter().zip(b).map(of).collect()).collect()
 }
 
 #[cfg(test)]
@@ -157,9 +169,8 @@ mod tests {
 
     fn raced(then: [f64; 2], now: [f64; 2], around: f64) -> ([f64; 2], f64) {
         let of = |x: f64| of(MeasuredCost::Number(Metric::PrefillSeconds), x, around);
-        let mut compared = vec![Vec::new(); 2];
-        let slower = race(&then.map(of), &now.map(of), &mut compared);
-        ([farthest(&compared[0]), farthest(&compared[1])], slower)
+        let (raced, slower) = race(&then.map(of), &now.map(of));
+        ([farthest(&raced[0]), farthest(&raced[1])], slower)
     }
 
     #[test]
