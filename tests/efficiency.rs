@@ -332,8 +332,10 @@ fn a_race_with_swapped_names_is_seen() {
     };
     // Times themselves may be those of a busy machine.
     let sound = of(&["bytes", "samples", "clock"]);
-    // Median, interval and number of two times and the clock of each training, at least.
-    assert!(sound.len() > 14 && sound.iter().all(|(_, share)| *share <= 1.0), "{sound:?}");
+    // On a busy machine only what differs is told; else median, interval and number of two times and the clock of each
+    // training, at least.
+    let told = sound.is_empty() || sound.len() > 14;
+    assert!(told && sound.iter().all(|(_, share)| *share <= 1.0), "{sound:?}");
     let path = out.path().join("ledger.jsonl");
     let lines = Ledger::open(&path).unwrap().lines().to_vec();
     let of_times = |m: &Measurement| m.provenance().probe == TIMES;
