@@ -352,7 +352,7 @@ fn an_unknown_model_or_scale_is_named() {
 /// What a run has become, without the time it took.
 fn outcome(run: &Path) -> (Value, Vec<u8>) {
     let mut record: Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
-    record["seconds"] = Value::Null;
+    (record["seconds"], record["starts"]) = (Value::Null, Value::Null);
     (record, fs::read(run.join("final/model.safetensors")).unwrap())
 }
 

@@ -216,16 +216,24 @@ fn a_page_is_blinded_and_drawn_from_its_seed() {
     };
     let (pairs, key) = made(&a, &b, "dailydialog", 12, 5).unwrap();
     assert_eq!((pairs.len(), key.a_is_left.len()), (12, 12));
-    assert!(key.a_is_left.contains(&true) && key.a_is_left.contains(&false));
+    // No seed favours a model.
+    assert_eq!(key.a_is_left.iter().filter(|left| **left).count(), 6);
     let again = made(&a, &b, "dailydialog", 12, 5).unwrap();
     assert_eq!((&again.0, &again.1), (&pairs, &key));
     assert_ne!(made(&a, &b, "dailydialog", 12, 6).unwrap().1.page, key.page);
-    // Whoever is A says the same: the sides are drawn, the replies are not.
+    // Whoever is A says the same: the sides are drawn, the replies are not. Those of B and A are not those of A and B.
     let (turned, other) = made(&b, &a, "dailydialog", 12, 5).unwrap();
-    for ((one, two), left) in pairs.iter().zip(&turned).zip(&key.a_is_left) {
-        assert_eq!((&one.left, &one.right), (&two.right, &two.left), "{left}");
-    }
+    let replies = |pairs: &[Pair], key: &Key| -> Vec<[String; 2]> {
+        let of = |(pair, a_is_left): (&Pair, &bool)| match a_is_left {
+            true => [pair.left.clone(), pair.right.clone()],
+            false => [pair.right.clone(), pair.left.clone()],
+        };
+        pairs.iter().zip(&key.a_is_left).map(of).collect()
+    };
+    let of_others = replies(&turned, &other).into_iter().map(|[b, a]| [a, b]);
+    assert_eq!(replies(&pairs, &key), of_others.collect::<Vec<_>>());
     assert_eq!((&other.a, &other.b), (&key.b, &key.a));
+    assert_ne!(other.a_is_left, key.a_is_left);
     // Nothing in the source tells who is who.
     let page = rating_page(&key.page, &pairs);
     for secret in [&key.a, &key.b].iter().flat_map(|c| [&c.checkpoint, &c.model, &c.weights]) {
