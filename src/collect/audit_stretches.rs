@@ -126,8 +126,9 @@ fn failed(what: &str, error: &TrainError, compared: &mut Vec<Deviation>, report:
     }
 }
 
-/// By how much clocks of a machine and of its disk may differ, in seconds.
-const CLOCK: f64 = 2.0;
+/// By how much clocks of a machine and of its disk may differ: in seconds, and of a training so short that this would be
+/// much, as a share of it.
+const CLOCK: (f64, f64) = (2.0, 0.05);
 
 /// Whether states were kept after the training began, by the machine's clock; a copy of a file is never older.
 fn kept_meanwhile(trained: &Trained<'_>, kept: &[u64]) -> Deviation {
@@ -137,7 +138,7 @@ fn kept_meanwhile(trained: &Trained<'_>, kept: &[u64]) -> Deviation {
         Some(since.as_secs_f64())
     };
     let begun = trained.run.starts.first().map_or(f64::INFINITY, |start| start.from);
-    let before = |seconds: f64| seconds < begun - CLOCK;
+    let before = |seconds: f64| seconds < begun - CLOCK.0.min(CLOCK.1 * trained.run.seconds);
     let early = kept.iter().filter(|steps| **steps > 0).filter_map(written).any(before);
     Deviation::fact("the training began before it kept states", !early)
 }
