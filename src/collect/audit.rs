@@ -1,6 +1,6 @@
 //! What the referee finds about a trial, as evidence (ruling R23).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use super::collector::{Collector, Options, lock};
 use super::error::CollectError;
 use super::measure::to_lines;
 use super::trial::{Trained, Trial, trials};
-use crate::evidence::{Condition, Measurement, Metric, Provenance};
+use crate::evidence::{Condition, Key, Measurement, Metric, Provenance};
 use crate::probes::Reading;
 use crate::protocol::Protocol;
 use crate::referee::{
@@ -67,9 +67,14 @@ pub struct Depth<'a> {
     pub whole: bool,
     /// Folders in which other programs left the logs of their trainings, as they are with whoever ran those.
     pub exchanges: &'a [PathBuf],
-    /// Tables of ratings, as raters have them.
+    /// Tables of ratings, as raters have them: of a page all or none.
     pub tables: &'a [PathBuf],
+    /// How a page of replies is made again, where every probe is put again.
+    pub page: Option<PageAgain>,
 }
+
+/// Makes the page of a key again, from the checkpoints in the folders of its two models.
+pub type PageAgain = fn(&Key, [&Path; 2], &Options<'_>) -> Result<Key, CollectError>;
 
 /// Audits every trained trial of a protocol, adds to the ledger what it lacks, and tells what was found.
 ///

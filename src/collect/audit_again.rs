@@ -115,7 +115,7 @@ impl Collector<'_> {
         depth: Depth<'_>,
         report: &mut AuditReport,
     ) -> Result<(), CollectError> {
-        let Depth { whole, exchanges, tables } = depth;
+        let Depth { whole, exchanges, .. } = depth;
         let data = self.protocol.eval_data(self.options.data);
         let of_trial = |m: &Measurement| {
             m.subject().seed == trained.trial.seed && m.subject().scale == trained.trial.scale.name
@@ -148,7 +148,7 @@ impl Collector<'_> {
         compared.extend(own().filter_map(|m| self.not_asked(m)));
         compared.extend(drawn_before.iter().filter_map(drawn_by_nobody));
         again_from_log(trained, (&told, &drawn_before), exchanges, &mut compared, report);
-        self.ratings_again(&told, tables, &mut compared, report);
+        self.ratings_again(trained, &told, depth, &mut compared, report);
         let elsewhere: BTreeSet<&str> = own().filter_map(|m| without_data(m, &data)).collect();
         let note = |probe| format!("probe {probe}: its data are not here");
         report.not_covered.extend(elsewhere.into_iter().map(note));
@@ -215,7 +215,7 @@ fn again_from_log(
             sources.push(source);
         }
     }
-    let of_trial = |folder: &PathBuf| beside_exchange(&trained.trial, &sources, folder);
+    let of_trial = |folder: &PathBuf| beside_exchange(trained, &sources, folder);
     compared.extend(exchanges.iter().flat_map(of_trial));
     for source in sources {
         match reference_again(trained, source) {

@@ -16,17 +16,16 @@ use super::efficiency::{TIMES, measured_by_us, ratios, whose};
 use super::error::CollectError;
 use super::item_file::ItemFile;
 use super::measure::ProbeAnswers;
+use super::recorded::RecordedNumber;
 use super::trial::{Trained, Trial};
-use crate::evidence::{
-    Condition, CurveKind, ItemValues, Line, Measurement, Metric, Provenance, Subject, Value,
-};
+use crate::evidence::{Condition, CurveKind, ItemValues, Line, Measurement, Metric, Provenance, Subject};
 use crate::models;
 use crate::probes::Reading;
 use crate::probes::efficiency::{GROWTH, SAMPLED, quickest_step};
 use crate::progress::ProgressTask;
 use crate::referee::Deviation;
 use crate::scale::Scale;
-use crate::statistics::{growth_exponent, median, median_interval};
+use crate::statistics::growth_exponent;
 use crate::train::Run;
 
 /// By how much quicker than its quickest steps a training may have been: up to 44 % were seen of trainings of seconds.
@@ -35,8 +34,6 @@ const QUICKER: f64 = 0.6;
 const CLOCKS: f64 = 0.02;
 /// And in seconds for every start, which writes before it looks at the clock.
 const START: f64 = 0.1;
-/// Sums and quotients in float64.
-const ROUNDING: f64 = 1e-9;
 /// How often times, and a training's memory, are measured again before they are others.
 const TRIES: usize = 3;
 /// Of the rounds of a measurement one in so many is run again, and at least so many.
@@ -211,6 +208,12 @@ impl Collector<'_> {
 
     /// What is computed from other numbers on record.
     fn follow(&self, trained: &Trained<'_>, then: &[(MeasuredCost, CostInterval)]) -> Vec<Deviation> {
+        let (of, source) = (trained.trial.of(Condition::Trained), measured_by_us(&trained.source));
+        let told = |metric| {
+            self.told(|m| {
+                (m.metric() == metric && *m.subject() == of && *m.provenance() == source).then(|| m.clone())
+            })
+        };
         let found = |cost| find(then, cost).map_or(f64::NAN, |measured| measured.value);
         let prefills: Vec<(f64, f64)> = (then.iter())
             .filter_map(|(cost, measured)| match cost {
@@ -218,29 +221,30 @@ impl Collector<'_> {
                 _ => None,
             })
             .collect();
-        let mut expected = vec![(Metric::TimeExponent, growth_exponent(&prefills))];
+        let mut expected = vec![Reading::new(Metric::TimeExponent, growth_exponent(&prefills))];
         for (metric, kind) in [
             (Metric::CostTimeGrowth, CurveKind::TimeByContext),
             (Metric::CostMemoryGrowth, CurveKind::MemoryByContext),
         ] {
             let at = |context: usize| found(MeasuredCost::Point(kind, context as u64));
-            expected.push((metric, at(GROWTH[1]) / at(GROWTH[0])));
+            expected.push(Reading::new(metric, at(GROWTH[1]) / at(GROWTH[0])));
         }
-        let latency = found(MeasuredCost::Number(Metric::TokenLatency));
-        expected.push((Metric::GenerationTokensPerSecond, 1.0 / latency));
+        expected.extend(told(Metric::TokenLatency).map(|latency| speed(&latency)));
         let prefill = found(MeasuredCost::Number(Metric::PrefillSeconds));
         if let Some(perplexity) = self.perplexity(trained) {
-            let ratios = ratios(&[Reading::new(Metric::PrefillSeconds, prefill)], perplexity);
-            expected.extend(ratios.iter().map(|reading| (reading.metric, reading.value)));
+            expected.extend(ratios(&[Reading::new(Metric::PrefillSeconds, prefill)], perplexity));
         }
-        let beside = |(metric, expected): (Metric, f64)| {
-            Deviation::new(
-                metric.id(),
-                (found(MeasuredCost::Number(metric)) / expected - 1.0).abs(),
-                ROUNDING,
-            )
+        let whole = [Metric::TimedTokens, Metric::TimedBefore, Metric::ConversationRead, Metric::PeakBytes];
+        let counted = whole.map(|metric| {
+            let alone = told(metric).is_none_or(|m| m.n().is_none() && m.interval().is_none());
+            Deviation::fact(format!("{}: one number", metric.id()), alone)
+        });
+        let beside = |reading: &Reading| match told(reading.metric) {
+            Some(recorded) => RecordedNumber::of(&recorded)
+                .beside(reading.metric.id(), (reading.value, reading.interval, reading.n)),
+            None => vec![Deviation::fact(format!("{}: not on record", reading.metric.id()), false)],
         };
-        expected.into_iter().map(beside).collect()
+        expected.iter().flat_map(beside).chain(counted).collect()
     }
 
     /// Medians and intervals again from the samples that are kept, which no other trial has.
@@ -262,9 +266,8 @@ impl Collector<'_> {
             };
             match ItemFile::read(&trained.folder.0, TIMES, digest) {
                 Ok(file) => {
-                    let recorded = Sampled { value: m.value(), interval: m.interval(), n: m.n() };
                     let samples = file.of(m.metric(), of.condition);
-                    compared.extend(recorded.beside(m.metric().id(), samples));
+                    compared.extend(RecordedNumber::of(m).beside_samples(m.metric().id(), samples));
                     files.insert(digest, file);
                 }
                 Err(error) => compared.push(Deviation::fact(error.to_string(), false)),
@@ -274,9 +277,10 @@ impl Collector<'_> {
             for (i, (x, value)) in curve.points().enumerate() {
                 let place = (curve.kind(), x);
                 let samples = files.values().find_map(|file| file.at(place, of.condition));
-                let recorded = Sampled { value, interval: curve.intervals().get(i).copied(), n: None };
+                let interval = curve.intervals().get(i).copied();
+                let recorded = RecordedNumber { value, interval, n: samples.map(ItemValues::count) };
                 let what = format!("{} of {x}", curve.kind().y_axis());
-                compared.extend(recorded.beside(&what, samples));
+                compared.extend(recorded.beside_samples(&what, samples));
             }
         }
         compared
@@ -302,38 +306,11 @@ impl Collector<'_> {
     }
 }
 
-/// A time of the record.
-struct Sampled {
-    value: Value,
-    interval: Option<[Value; 2]>,
-    n: Option<u64>,
-}
-
-impl Sampled {
-    /// Beside what its samples say.
-    fn beside(&self, name: &str, samples: Option<&ItemValues>) -> Vec<Deviation> {
-        let Some(samples) = samples else {
-            return vec![Deviation::fact(format!("{name}: not among the samples"), false)];
-        };
-        let what = |of: &str| format!("{name} of its samples ({of})");
-        let values: Vec<f64> = samples.values.iter().map(|value| value.raw()).collect();
-        let apart = |recorded: Value, expected: f64| (recorded.raw() / expected - 1.0).abs();
-        let interval = match (self.interval, median_interval(&values)) {
-            (Some(recorded), Some(expected)) => {
-                let ends = [0, 1].map(|i| apart(recorded[i], expected[i]));
-                Deviation::new(what("interval"), ends[0].max(ends[1]), ROUNDING)
-            }
-            (recorded, expected) => {
-                Deviation::fact(what("interval"), recorded.is_none() && expected.is_none())
-            }
-        };
-        let counted = self.n.is_none_or(|n| n == samples.count());
-        vec![
-            Deviation::new(what("median"), apart(self.value, median(&values)), ROUNDING),
-            interval,
-            Deviation::fact(what("number"), counted),
-        ]
-    }
+/// Tokens per second, by the seconds that a token takes.
+fn speed(latency: &Measurement) -> Reading {
+    let interval = latency.interval().map(|[low, high]| [high, low].map(|seconds| 1.0 / seconds.raw()));
+    let value = 1.0 / latency.value().raw();
+    Reading { n: latency.n(), interval, ..Reading::new(Metric::GenerationTokensPerSecond, value) }
 }
 
 /// How long a training took by its stopwatch beside the machine's clock at its starts and ends.

@@ -41,7 +41,7 @@ impl Collector<'_> {
         // Where no state was kept nothing is looked at, and these alone would say that all is well.
         if !kept.is_empty() {
             compared.extend(counted(trained));
-            compared.push(kept_meanwhile(trained, &kept));
+            compared.extend(kept_meanwhile(trained, &kept));
             match from_its_seed(trained) {
                 Ok(fact) => compared.push(fact),
                 Err(error) => failed("weights before the first step", &error, &mut compared, report),
@@ -130,17 +130,26 @@ fn failed(what: &str, error: &TrainError, compared: &mut Vec<Deviation>, report:
 /// much, as a share of it.
 const CLOCK: (f64, f64) = (2.0, 0.05);
 
-/// Whether states were kept after the training began, by the machine's clock; a copy of a file is never older.
-fn kept_meanwhile(trained: &Trained<'_>, kept: &[u64]) -> Deviation {
+/// Whether states were kept between the training's first start and its last end, by the machine's clock. A copy of a file
+/// is never older; where all are younger than the end, they are copies.
+fn kept_meanwhile(trained: &Trained<'_>, kept: &[u64]) -> [Deviation; 2] {
     let written = |steps: &u64| {
         let path = trained.folder.0.join(format!("audit-{steps:08}/weights.safetensors"));
         let since = fs::metadata(path).ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(since.as_secs_f64())
     };
-    let begun = trained.run.starts.first().map_or(f64::INFINITY, |start| start.from);
-    let before = |seconds: f64| seconds < begun - CLOCK.0.min(CLOCK.1 * trained.run.seconds);
-    let early = kept.iter().filter(|steps| **steps > 0).filter_map(written).any(before);
-    Deviation::fact("the training began before it kept states", !early)
+    let times: Vec<f64> = kept.iter().filter(|steps| **steps > 0).filter_map(written).collect();
+    let room = CLOCK.0.min(CLOCK.1 * trained.run.seconds);
+    let begun = trained.run.starts.first().map_or(f64::INFINITY, |start| start.from - room);
+    let ended = trained.run.starts.last().map_or(f64::NEG_INFINITY, |start| start.to + room);
+    let are_copies = times.iter().all(|seconds| *seconds > ended);
+    [
+        Deviation::fact("the training began before it kept states", times.iter().all(|t| *t >= begun)),
+        Deviation::fact(
+            "the training kept states before it ended",
+            are_copies || times.iter().all(|t| *t <= ended),
+        ),
+    ]
 }
 
 /// What the record counts beside its own steps.

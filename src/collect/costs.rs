@@ -1,14 +1,13 @@
 //! Times and memory beside those of another measuring: times as a race, memory as it is.
 
-use std::collections::BTreeMap;
-
 use crate::evidence::{Curve, CurveKind, Measurement, Metric, Value};
 use crate::referee::Deviation;
-use crate::statistics::mean;
+use crate::statistics::{mean, median};
 
-/// By how much more than before one model may be slower than the other, beyond the intervals of their medians, in the best
-/// of some tries: on a quiet machine 0 was seen, on one that others use too up to 23 % in a single try.
-const GAINED: f64 = 0.25;
+/// By how much a time may have changed beside others, beyond the intervals of their medians, in the best of some tries.
+const CHANGED: f64 = 0.1;
+/// So much of an interval on record counts, as a share of its time on either side.
+const SLACK: f64 = 0.1;
 /// How wide the interval of a time may be over its median: a wider one agrees with times that are half of it.
 const WIDTH: f64 = 0.7;
 /// By how much the memory may differ, as a share: on one machine by what a vector's growth leaves.
@@ -62,6 +61,11 @@ impl CostInterval {
     pub(super) fn new(value: f64, interval: Option<[Value; 2]>) -> Self {
         let [low, high] = interval.map_or([value; 2], |ends| ends.map(Value::raw));
         Self { value, low, high }
+    }
+
+    /// Half of the interval as a share of the value.
+    fn slack(self) -> f64 {
+        (self.high - self.low) / (2.0 * self.value)
     }
 }
 
@@ -117,36 +121,47 @@ pub(super) fn beside_costs(
     all
 }
 
-/// By how much every model gained on the others since, at least, for every time; and how many times slower everything is
-/// now, at most.
+/// A time of a model, then and now.
+struct Lap {
+    model: usize,
+    cost: MeasuredCost,
+    /// The logarithm of how many times slower it is now.
+    slower: f64,
+    /// By how much that may be otherwise, as both intervals say.
+    slack: f64,
+}
+
+/// By how much every time changed since beside the same time of the others, and beside most times: a machine that is
+/// slower now is slower at everything. And how many times slower everything is now, at most.
 pub(super) fn race(then: &[Costs], now: &[Costs]) -> (Vec<Vec<Deviation>>, f64) {
-    // How many times slower each model is now, at least and at most.
-    let mut slower: BTreeMap<MeasuredCost, Vec<(usize, [f64; 2])>> = BTreeMap::new();
+    let mut laps = Vec::new();
     for (model, (then, now)) in then.iter().zip(now).enumerate() {
         for &(cost, recorded) in then.iter().filter(|(cost, _)| cost.is_time()) {
             if let Some(again) = find(now, cost) {
-                let factor = [again.low / recorded.high, again.high / recorded.low];
-                slower.entry(cost).or_default().push((model, factor));
+                let slower = (again.value / recorded.value).ln();
+                // A wide interval on record is no excuse.
+                laps.push(Lap { model, cost, slower, slack: recorded.slack().min(SLACK) + again.slack() });
             }
         }
     }
+    let usual = median(&laps.iter().map(|lap| lap.slower).collect::<Vec<_>>());
+    // NaN, where there is one, wins.
+    let worst = |x: f64, y: f64| if y.is_nan() || y > x { y } else { x };
     let mut raced = vec![Vec::new(); then.len()];
-    for (cost, all) in &slower {
-        // NaN, where there is one, wins.
-        let worst = |x: f64, y: f64| if y.is_nan() || y > x { y } else { x };
-        for (model, [least, most]) in all {
-            let gained = all.iter().map(|(_, [low, high])| (low / most).max(least / high) - 1.0);
-            let gained = if least.is_nan() || most.is_nan() { f64::NAN } else { gained.fold(0.0, worst) };
-            raced[*model].push(Deviation::new(cost.label(), gained, GAINED));
-        }
+    for lap in &laps {
+        let others = laps.iter().filter(|other| other.cost == lap.cost && other.model != lap.model);
+        let beside = others.map(|other| (lap.slower - other.slower).abs() - lap.slack - other.slack);
+        let apart = beside.fold((lap.slower - usual).abs() - lap.slack, worst);
+        let changed = if apart < 0.0 { 0.0 } else { apart.exp_m1() };
+        raced[lap.model].push(Deviation::new(lap.cost.label(), changed, CHANGED));
     }
-    let logs: Vec<f64> = slower.values().flatten().map(|(_, [_, most])| most.ln()).collect();
-    (raced, mean(&logs).exp())
+    let most: Vec<f64> = laps.iter().map(|lap| lap.slower + lap.slack).collect();
+    (raced, mean(&most).exp())
 }
 
-/// Whether nobody gained more than may be.
+/// Whether nothing changed more than may be.
 pub(super) fn agree(raced: &[Vec<Deviation>]) -> bool {
-    raced.iter().flatten().all(|gained| gained.share() <= 1.0)
+    raced.iter().flatten().all(|changed| changed.share() <= 1.0)
 }
 
 /// Of two tries the better, for every time.
@@ -177,7 +192,7 @@ mod tests {
     fn a_slower_machine_is_no_gain_of_one_model() {
         let ([a, b], slower) = raced([1.0, 2.0], [3.0, 6.0], 0.0);
         assert!(a < 1e-12 && b < 1e-12 && (slower - 3.0).abs() < 1e-12);
-        let ([a, b], _) = raced([1.0, 2.0], [1.1, 2.0], 0.0);
+        let ([a, b], _) = raced([1.0, 2.0], [1.05, 2.0], 0.0);
         assert!(a < 1.0 && b < 1.0);
         // One was measured with half of its work.
         let ([a, b], _) = raced([1.0, 0.7], [1.0, 1.4], 0.05);
@@ -187,6 +202,25 @@ mod tests {
         assert!(a < 1.0 && b < 1.0);
         let ([a, b], _) = raced([1.0, f64::NAN], [1.0, 2.0], 0.0);
         assert!(a.is_nan() && b.is_nan());
+    }
+
+    /// What both models have in common is seen beside other times; a wide interval hides nothing.
+    #[test]
+    fn a_time_that_changed_for_both_is_seen() {
+        let times = |points: f64, around: f64| {
+            let at = |context| MeasuredCost::Point(CurveKind::TimeByContext, context);
+            let other = |metric| of(MeasuredCost::Number(metric), 1.0, 0.0);
+            let all = [other(Metric::PrefillSeconds), other(Metric::TokenLatency), of(at(256), 1.0, 0.0)];
+            let mut all = all.concat();
+            all.extend(of(at(8192), points, around));
+            all
+        };
+        let share = |points: f64, around: f64| {
+            let (then, now) = (times(points, around), times(1.0, 0.01));
+            let (raced, _) = race(&[then.clone(), then], &[now.clone(), now]);
+            raced.iter().map(|all| farthest(all)).fold(0.0, f64::max)
+        };
+        assert!(share(1.02, 0.0) < 0.1 && share(1.15, 0.0) > 1.0 && share(1.6, 0.34) > 1.0);
     }
 
     #[test]

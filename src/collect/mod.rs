@@ -18,11 +18,12 @@ mod item_file;
 mod lots;
 mod measure;
 mod raters;
+mod recorded;
 mod reference;
 mod task;
 mod trial;
 
-pub use audit::{AUDIT, AuditReport, Depth, audit};
+pub use audit::{AUDIT, AuditReport, Depth, PageAgain, audit};
 pub use collector::{Collector, Options, collect};
 pub use efficiency::{Candidate, TIMES, archive_timings, measure_interleaved};
 pub use error::CollectError;

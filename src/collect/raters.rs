@@ -4,13 +4,14 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::audit::AuditReport;
+use super::audit::{AuditReport, Depth, PageAgain};
 use super::collector::Collector;
 use super::error::CollectError;
 use super::measure::to_measurement;
+use super::trial::{Trained, Trial};
 use crate::evidence::{Compared, Key, Line, Measurement, Metric, Tally, read_ratings};
 use crate::files::{sha256, write_atomically};
-use crate::models::MODELS;
+use crate::models::{self, MODELS};
 use crate::probes::Reading;
 use crate::random::Random;
 use crate::referee::Deviation;
@@ -88,14 +89,23 @@ fn kept(out: &Path, page: &str) -> Result<(Key, Tally), String> {
     Ok((key, tally))
 }
 
-/// A rater's own table beside those that were counted of its page; nothing of another page.
-fn beside_kept(out: &Path, page: &str, path: &Path) -> Option<Deviation> {
-    let own = fs::read_to_string(path).unwrap_or_default();
-    if !is_of(&own, page) {
-        return None;
-    }
-    let same = counted(&folder(out, page)).any(|path| fs::read_to_string(path).is_ok_and(|kept| kept == own));
-    Some(Deviation::fact(format!("the ratings that were counted are those of {}", path.display()), same))
+/// Raters' own tables of a page beside those that were counted: every table is both, where there are any.
+fn beside_kept(out: &Path, page: &str, tables: &[PathBuf]) -> Vec<Deviation> {
+    let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
+    let own: Vec<(&PathBuf, String)> =
+        tables.iter().map(|path| (path, read(path))).filter(|(_, text)| is_of(text, page)).collect();
+    let counted: Vec<(PathBuf, String)> =
+        counted(&folder(out, page)).map(|p| (p.clone(), read(&p))).collect();
+    let was_counted = |(path, text): &(&PathBuf, String)| {
+        let same = counted.iter().any(|(_, kept)| kept == text);
+        Deviation::fact(format!("the ratings that were counted are those of {}", path.display()), same)
+    };
+    let was_shown = |(path, text): &(PathBuf, String)| {
+        let same = own.iter().any(|(_, shown)| shown == text);
+        Deviation::fact(format!("a rater has the table that was counted as {}", path.display()), same)
+    };
+    let shown = counted.iter().filter(|_| !own.is_empty()).map(was_shown);
+    own.iter().map(was_counted).chain(shown).collect()
 }
 
 /// Whether a table is of a page: one that cannot be read, or says of no page to be of it, is of every page.
@@ -117,16 +127,33 @@ impl Collector<'_> {
             && self.told(|o| is_other(o).then_some(())).is_some()
     }
 
+    /// Whether a page shows what its models reply.
+    fn page_again(&self, trained: &Trained<'_>, key: &Key, again: PageAgain) -> Result<bool, String> {
+        let folder = |compared: &Compared| {
+            let name = &compared.model;
+            let spec = models::find(name).ok_or_else(|| format!("expected a model, got {name:?}"))?;
+            let (_, run) = self.place(Trial { spec, ..trained.trial }).map_err(|error| error.to_string())?;
+            Ok::<_, String>(run.checkpoint())
+        };
+        let (a, b) = (folder(&key.a)?, folder(&key.b)?);
+        let made = again(key, [&a, &b], self.options).map_err(|error| error.to_string())?;
+        match made.data == key.data {
+            true => Ok((made.page, made.file) == (key.page.clone(), key.file.clone())),
+            false => Err(format!("expected dialogues of digest {}, got {}", key.data, made.data)),
+        }
+    }
+
     /// People's preferences on record beside what they wrote.
     pub(super) fn ratings_again(
         &self,
+        trained: &Trained<'_>,
         told: &[Measurement],
-        tables: &[PathBuf],
+        depth: Depth<'_>,
         compared: &mut Vec<Deviation>,
         report: &mut AuditReport,
     ) {
         let on_record = self.all_told(|m| m.metric() == Metric::HumanPreference);
-        for path in tables {
+        for path in depth.tables {
             let own = fs::read_to_string(path).unwrap_or_default();
             let known = on_record.iter().any(|m| is_of(&own, &m.provenance().validation));
             compared
@@ -144,8 +171,17 @@ impl Collector<'_> {
                     let drawn = sides(key.seed, [&key.a, &key.b], key.a_is_left.len());
                     compared.push(Deviation::fact("sides of the page, drawn again", drawn == key.a_is_left));
                     compared.push(Deviation::fact("whose replies were rated", self.are_rated(m, &key)));
-                    let beside = |path: &PathBuf| beside_kept(self.options.out, &key.page, path);
-                    compared.extend(tables.iter().filter_map(beside));
+                    compared.extend(beside_kept(self.options.out, &key.page, depth.tables));
+                    match depth.page.filter(|_| depth.whole).map(|page| self.page_again(trained, &key, page))
+                    {
+                        Some(Ok(same)) => {
+                            compared.push(Deviation::fact("replies of the page, made again", same))
+                        }
+                        Some(Err(problem)) => {
+                            report.not_covered.push(format!("replies of the page: {problem}"))
+                        }
+                        None => {}
+                    }
                 }
                 // What is there and cannot be counted again was not counted.
                 Err(problem) if folder(self.options.out, &m.provenance().validation).exists() => {

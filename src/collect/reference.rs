@@ -24,6 +24,8 @@ use crate::train::{CheckpointError, Ending, Recipe, StepRecord, TrainJob, load_m
 
 /// What the numbers of an import are known by.
 pub(crate) const REFERENCE: &str = "reference";
+/// Files of a checkpoint that say how its weights are to be read, the same before a training and after it.
+const CHECKPOINT: [&str; 2] = ["config.json", "tokenizer.json"];
 /// What is to be trained, in a folder of the exchange.
 const TASK: &str = "task.json";
 /// The tokens, in the same folder.
@@ -344,7 +346,12 @@ fn record(
 
 /// The log in an exchange's folder beside those that are on record of the trial that the folder is about, and what the
 /// other program was given beside the task; nothing where it is about another trial.
-pub(super) fn beside_exchange(trial: &Trial, recorded: &[&Provenance], folder: &Path) -> Vec<Deviation> {
+pub(super) fn beside_exchange(
+    trained: &Trained<'_>,
+    recorded: &[&Provenance],
+    folder: &Path,
+) -> Vec<Deviation> {
+    let trial = &trained.trial;
     let task = fs::read(folder.join(TASK)).ok();
     let task: Option<ReferenceTask> = task.and_then(|text| serde_json::from_slice(&text).ok());
     let is_about = |task: &ReferenceTask| task.scale == trial.scale.name && task.seed == trial.seed;
@@ -365,6 +372,15 @@ pub(super) fn beside_exchange(trial: &Trial, recorded: &[&Provenance], folder: &
             given == Some((initial, batches)),
         ),
     ]
+    .into_iter()
+    .chain(CHECKPOINT.map(|name| {
+        // The trained checkpoint was written with the same ones, which other questions are about.
+        let [given, own] =
+            [folder.join("initial"), trained.folder.checkpoint()].map(|of| fs::read(of.join(name)));
+        let same = given.ok().zip(own.ok()).is_some_and(|(given, own)| given == own);
+        Deviation::fact(format!("{name} of {} is the trial's", folder.display()), same)
+    }))
+    .collect()
 }
 
 /// The numbers, and the curves of the other program's training.

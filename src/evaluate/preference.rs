@@ -79,7 +79,9 @@ impl ReplyComparison<'_> {
         // Texts alone: serialising them cannot fail.
         let page = sha256(serde_json::to_string(&pairs).unwrap_or_default().as_bytes());
         let (task, data) = (self.task.id.to_owned(), file.sha256);
-        let key = Key { page, task, data, seed: self.seed, top_p: self.top_p, a, b, a_is_left };
+        let device = self.compute.name().to_owned();
+        let (seed, top_p, file) = (self.seed, self.top_p, String::new());
+        let key = Key { page, file, task, data, seed, top_p, device, a, b, a_is_left };
         Ok((pairs, key))
     }
 

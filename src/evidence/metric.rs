@@ -274,7 +274,7 @@ metrics! {
     CostMemoryGrowth, "cost_memory_growth", "ratio", Lower, "Memory per conversation at 8K of context divided by that at 2K.";
     ConversationRead, "conversation_read", "share", Higher, "Tokens that the state of a conversation holds whose cost is measured, over those that its context asks for: the least of all contexts.";
     TimedTokens, "timed_tokens", "tokens", Neither, "Tokens that a model has read in one turn of everything that is timed.";
-    TimedBefore, "timed_before", "share", Lower, "Of a timed turn the share that passed before the model was asked anything: the median over turns, the most of everything that is timed.";
+    TimedBefore, "timed_before", "share", Lower, "By which share of a timed turn the model was asked later than the clock began, or earlier: the median over turns, the most of everything that is timed.";
 
     PrefillSeconds, "prefill_seconds", "s", Lower, "Time to process 1,024 tokens, batch 1, median of 100.";
     GenerationTokensPerSecond, "generation_tokens_per_second", "tokens/s", Higher, "Tokens per second while generating 256, batch 1, median of 10.";

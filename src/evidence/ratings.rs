@@ -42,6 +42,9 @@ pub struct Compared {
 pub struct Key {
     /// Digest of everything that the page shows.
     pub page: String,
+    /// SHA-256 of the file that raters were given.
+    #[serde(default)]
+    pub file: String,
     /// The benchmark that the dialogues are from.
     pub task: String,
     /// Digest of its file.
@@ -50,6 +53,9 @@ pub struct Key {
     pub seed: u64,
     /// The nucleus of the replies; 0 is greedy.
     pub top_p: f64,
+    /// What computed the replies; elsewhere others may be drawn.
+    #[serde(default)]
+    pub device: String,
     /// One model.
     pub a: Compared,
     /// The other.

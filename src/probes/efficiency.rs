@@ -140,7 +140,9 @@ fn take_turns(
                 Ok(()) if count => {
                     turns.seconds.push(seconds);
                     turns.tokens += model.tokens();
-                    let before = model.asked().map_or(f64::NAN, |asked| (asked - start).as_secs_f64());
+                    // By how much the model was asked later than the clock began, or earlier; one of both is none.
+                    let apart = |asked: Instant| asked.duration_since(start) + start.duration_since(asked);
+                    let before = model.asked().map_or(f64::NAN, |asked| apart(asked).as_secs_f64());
                     turns.before.push(before / seconds);
                 }
                 Ok(()) => {}

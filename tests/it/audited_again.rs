@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::{Duration, UNIX_EPOCH};
 
 use v5gate::collect::ItemFile;
 use v5gate::data::cache::TokenFile;
@@ -537,4 +538,26 @@ fn without_kept_states_nothing_is_said_of_steps() {
     assert_eq!(code, Some(11), "{said}");
     assert!(said.contains("none is kept"), "{said}");
     assert_eq!(values(&out, Metric::AuditStretches).len(), told, "{said}");
+}
+
+/// By a clock that goes half as fast as the machine's a training ends before it has kept its last state.
+#[test]
+fn a_clock_that_goes_slowly_is_seen() {
+    let (_folder, out) = copied();
+    let record = fs::read(run_of(&out).join("run.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let start = record["starts"].as_array().unwrap().last().unwrap();
+    let [from, to] = ["from", "to"].map(|end| start[end].as_f64().unwrap());
+    for (last, expected) in [(to, Some(0)), (to + (to - from), Some(10))] {
+        for folder in fs::read_dir(run_of(&out)).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+            let Some(steps) = name.strip_prefix("audit-") else { continue };
+            let written = if steps == "00000040" { last } else { to };
+            let file = fs::File::options().write(true).open(folder.join("weights.safetensors")).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs_f64(written)).unwrap();
+        }
+        let (code, said) = audited(&out, &[]);
+        assert_eq!(code, expected, "{said}");
+        assert_eq!(said.contains("kept states before it ended"), expected == Some(10), "{said}");
+    }
 }

@@ -9,6 +9,7 @@ use v5gate::evidence::{
 };
 
 use crate::audited_again::{audited, changed, copied, run_of, sound, values};
+use crate::benchmarks::Files;
 use crate::program::*;
 
 /// A copy with the log of another program, a fifth better than here, as evidence; and the task that was followed.
@@ -47,6 +48,14 @@ fn a_reference_that_its_log_does_not_give_is_seen() {
     let beside = ["--reference", text(&exchange)];
     let (code, said) = audited(&out, &beside);
     assert_eq!(code, Some(0), "{said}");
+    // The other program was told to train another model than the trial's.
+    let path = exchange.join("initial/config.json");
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, config.replace("\"n_head\": 2", "\"n_head\": 1")).unwrap();
+    let (code, said) = audited(&out, &beside);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("config.json of"), "{said}");
+    fs::write(&path, config).unwrap();
     // Whoever ran the other program has another log than the one that was imported.
     let log = fs::read_to_string(exchange.join("log.jsonl")).unwrap();
     fs::write(exchange.join("log.jsonl"), format!("{log}\n")).unwrap();
@@ -111,20 +120,27 @@ fn page_of_ratings([a, b]: &[Compared; 2], change: impl Fn(bool) -> bool) -> (Ke
     let (page, drawn) = ("0123456789abcdef-page", sides(1, [&a, &b], 12));
     let key = Key {
         page: page.to_owned(),
+        file: String::new(),
         task: "dailydialog".to_owned(),
         data: String::new(),
         seed: 1,
         top_p: 0.9,
+        device: String::new(),
         a_is_left: drawn.into_iter().map(change).collect(),
         a,
         b,
     };
-    // A's reply is preferred in every pair.
+    let tables = all_for_a(&key);
+    (key, tables)
+}
+
+/// The table of a rater who prefers A's reply in every pair.
+fn all_for_a(key: &Key) -> [(String, String); 1] {
     let chosen = |(i, a_is_left): (usize, &bool)| {
-        format!("{page},x,{},{}\n", i + 1, if *a_is_left { "left" } else { "right" })
+        format!("{},x,{},{}\n", key.page, i + 1, if *a_is_left { "left" } else { "right" })
     };
     let rows: String = key.a_is_left.iter().enumerate().map(chosen).collect();
-    (key, [("x.csv".to_owned(), format!("page,rater,pair,choice\n{rows}"))])
+    [("x.csv".to_owned(), format!("page,rater,pair,choice\n{rows}"))]
 }
 
 /// What ratings amount to for A, as evidence about whoever a measurement is about.
@@ -169,6 +185,27 @@ fn ratings_that_were_counted_otherwise_are_seen() {
     }
 }
 
+/// A table was counted that no rater has.
+#[test]
+fn a_rater_who_is_none_is_seen() {
+    let (_folder, out) = copied();
+    let (mut ledger, loss, both) = with_another(&out);
+    let (key, [own]) = page_of_ratings(&both, |left| left);
+    let made_up = ("y.csv".to_owned(), own.1.replace(",x,", ",y,"));
+    let tables = [own.clone(), made_up.clone()];
+    ledger.append(&[preference(&loss, &key, &key, &tables)]).unwrap();
+    keep_ratings(&out, &key.page, &serde_json::to_string(&key).unwrap(), &tables).unwrap();
+    let [x, y] = [own, made_up].map(|(name, table)| {
+        fs::write(out.join(&name), table).unwrap();
+        out.join(name)
+    });
+    let (code, said) = audited(&out, &["--ratings", text(&x), "--ratings", text(&y)]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = audited(&out, &["--ratings", text(&x)]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("a rater has the table that was counted as"), "{said}");
+}
+
 /// Of every pair A's reply is on the left; A and B have changed places; another trial's weights replied.
 #[test]
 fn a_page_that_was_not_drawn_or_is_of_others_is_seen() {
@@ -189,5 +226,51 @@ fn a_page_that_was_not_drawn_or_is_of_others_is_seen() {
         let (code, said) = audited(&out, &[]);
         assert_eq!(code, Some(if way == 0 { 0 } else { 10 }), "{way}: {said}");
         assert!(problem.is_none_or(|problem| said.contains(problem)), "{way}: {said}");
+    }
+}
+
+/// Raters were shown other replies than those of the models.
+#[test]
+fn a_page_of_other_replies_is_seen() {
+    for shown in [None, Some("0123456789abcdef-other")] {
+        let (_folder, out) = copied();
+        let files = Files::new(20, 31);
+        let (model, page) = (run_of(&out).join("final"), out.join("page.html"));
+        let data = ["--data", text(files.folder())];
+        let export = ["human", "export", "--a", text(&model), "--b", text(&model), "--pairs", "4"];
+        done(&[&export[..], &data, &["--out", text(&page)]].concat());
+        let key = fs::read_to_string(page.with_extension("key.json")).unwrap();
+        let mut key: Key = serde_json::from_str(&key).unwrap();
+        if let Some(page) = shown {
+            key.page = page.to_owned();
+        }
+        let mut ledger = Ledger::open(out.join("ledger.jsonl")).unwrap();
+        let loss = ledger.measurements().find(|m| m.metric() == Metric::ValidationLoss).unwrap().clone();
+        let tables = all_for_a(&key);
+        ledger.append(&[preference(&loss, &key, &key, &tables)]).unwrap();
+        keep_ratings(&out, &key.page, &serde_json::to_string(&key).unwrap(), &tables).unwrap();
+        let (code, said) = audited(&out, &[&["--whole"], &data[..]].concat());
+        assert_eq!(code, Some(if shown.is_none() { 0 } else { 10 }), "{said}");
+        assert_eq!(said.contains("replies of the page"), shown.is_some(), "{said}");
+        // Without the dialogues nothing can be said of the replies.
+        let (code, said) = audited(&out, &["--whole"]);
+        assert!(said.contains("replies of the page: ") && code >= Some(10), "{said}");
+    }
+}
+
+/// Whatever wrote the report told something else than the ledger.
+#[test]
+fn a_report_of_something_else_is_seen() {
+    let (_folder, out) = copied();
+    let page = out.join("report.md");
+    for (forged, expected) in [(false, Some(0)), (true, Some(10))] {
+        run(&["report", text(&out)]);
+        if forged {
+            let told = fs::read_to_string(&page).unwrap();
+            fs::write(&page, told.replace("INCOMPLETE", "PASS")).unwrap();
+        }
+        let (code, said) = audited(&out, &[]);
+        assert_eq!(code, expected, "{said}");
+        assert_eq!(said.contains("report.md: not what this program reports"), forged, "{said}");
     }
 }

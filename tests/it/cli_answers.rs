@@ -127,6 +127,26 @@ fn a_report_writes_every_format_and_tells_github() {
     assert_eq!(written.matches("V5 gate: INCOMPLETE").count(), 2);
 }
 
+/// A report that somebody's own program wrote, or that is older than the ledger, is named.
+#[test]
+fn a_report_that_says_something_else_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, page) = (folder.path().join("ledger.jsonl"), folder.path().join("report.html"));
+    write_ledger(&ledger, &World::good("smoke", &["smoke"], 3));
+    run(&["report", text(&ledger)]);
+    let said = || stderr(&run(&["judge", text(&ledger)]));
+    assert!(!said().contains("report"), "{}", said());
+    let told = fs::read_to_string(&page).unwrap();
+    fs::write(&page, told.replace("INCOMPLETE", "PASS")).unwrap();
+    assert!(said().contains("report.html: not what this program reports"), "{}", said());
+    assert!(!said().contains("report.md"), "{}", said());
+    // Of a ledger that has grown since.
+    let mut more = World::good("smoke", &["smoke"], 3);
+    more.facts.values_mut().take(1).for_each(|fact| fact.value += 1.0);
+    write_ledger(&ledger, &more);
+    assert!(said().contains("written when the ledger was another"), "{}", said());
+}
+
 #[test]
 fn a_full_stdout_is_an_error() {
     let (shared, folder) = (Shared::get(), tempfile::tempdir().unwrap());

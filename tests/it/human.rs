@@ -44,10 +44,12 @@ fn key(a_is_left: &[bool]) -> Key {
     };
     Key {
         page: "p1".to_owned(),
+        file: String::new(),
         task: "dailydialog".to_owned(),
         data: "d".to_owned(),
         seed: 1,
         top_p: 0.9,
+        device: String::new(),
         a: compared("a"),
         b: compared("b"),
         a_is_left: a_is_left.to_vec(),

@@ -1,40 +1,56 @@
 //! `v5gate audit`: what the referee finds when it makes a part of the evidence again.
 
+use std::path::Path;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use v5gate::collect::{AuditReport, Depth, Options, audit};
-use v5gate::evidence::Metric;
+use v5gate::collect::{AuditReport, Depth, Options, REVISION, audit};
+use v5gate::evidence::{Ledger, Metric};
 use v5gate::protocol::Protocol;
 use v5gate::referee::{Deviation, farthest};
 use v5gate::report::{self, Table};
 
 use super::output::{print, print_json};
+use super::verdict::OtherReports;
 
 /// Differences of a question that are told one by one; of the others it is said how many there are.
 const TOLD: usize = 20;
 
+/// What is said of a report that this program would not write.
+const FORGED: &str = "not what this program reports of this ledger";
+
 /// Audits every trial of a folder of evidence. The exit code is 0 where all agree, 10 where something differs and 11
 /// where something could not be looked at.
 pub fn run(protocol: &Protocol, options: &Options<'_>, depth: Depth<'_>, json: bool) -> Result<u8> {
+    let forged = forged_reports(options.out)?;
     let reports = audit(protocol, options, depth)?;
     if json {
         print_json(&Value::Array(reports.iter().map(as_json).collect()))?;
+        forged.iter().for_each(|name| eprintln!("{name}: {FORGED}"));
     } else {
         let screen = report::TerminalStyle::of(&console::Term::stdout());
         let mut tables = vec![comparisons(&reports), coverage(&reports)];
-        tables.extend(differences(&reports));
+        tables.extend(differences(&reports, &forged));
         print(&report::show_tables(&tables, screen))?;
     }
     let differs = reports.iter().flat_map(|r| &r.questions).any(|(_, all)| all.iter().any(differs));
     let lacking = reports.iter().any(|r| !r.not_covered.is_empty());
-    Ok(if differs {
+    Ok(if differs || !forged.is_empty() {
         10
     } else if lacking {
         11
     } else {
         0
     })
+}
+
+/// Reports that say that they are about these lines, of this program's own evidence, and that it would not write.
+fn forged_reports(folder: &Path) -> Result<Vec<String>> {
+    let Ok(ledger) = Ledger::open_below(folder) else { return Ok(Vec::new()) };
+    let is_own = ledger.manifest().is_some_and(|manifest| manifest.revision == REVISION);
+    let others = OtherReports::beside(&ledger, folder)?;
+    Ok(if is_own && others.of_this_ledger { others.names } else { Vec::new() })
 }
 
 /// Whether a comparison is no agreement; one that is no number is none.
@@ -59,8 +75,9 @@ fn as_json(report: &AuditReport) -> Value {
 }
 
 /// Everything that differs; no table where nothing does.
-fn differences(reports: &[AuditReport]) -> Option<Table> {
-    let mut rows = Vec::new();
+fn differences(reports: &[AuditReport], forged: &[String]) -> Option<Table> {
+    let of_report = |name: &String| vec![String::new(), "report".to_owned(), format!("{name}: {FORGED}")];
+    let mut rows: Vec<Vec<String>> = forged.iter().map(of_report).collect();
     for report in reports {
         for (metric, all) in &report.questions {
             let line = |what: String| vec![report.trial.clone(), metric.id().to_owned(), what];

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use v5gate::collect::keep_ratings;
+use v5gate::collect::{CollectError, Options, keep_ratings};
 use v5gate::device::current;
 use v5gate::evaluate::{ReplyComparison, human_preference};
-use v5gate::evidence::{Key, Ledger, Tally, Value, read_ratings};
-use v5gate::files::{folder_of, write_atomically};
+use v5gate::evidence::{Key, Ledger, Line, Tally, Value, read_ratings};
+use v5gate::files::{folder_of, sha256, write_atomically};
 use v5gate::probes::find_task;
 use v5gate::progress::Screen;
 use v5gate::report::rating_page;
@@ -88,9 +88,9 @@ pub fn run(command: &HumanCommand, stop: &AtomicBool) -> Result<String> {
                 screen: &screen,
                 stop,
             };
-            let (pairs, opens) = made.run()?;
+            let (page, opens) = page(&made)?;
             let key = key.clone().unwrap_or_else(|| out.with_extension("key.json"));
-            write(out, &rating_page(&opens.page, &pairs))?;
+            write(out, &page)?;
             write(&key, &(serde_json::to_string_pretty(&opens)? + "\n"))?;
             Ok(format!(
                 "{}: for raters\n{}: which side is whose, not for raters\n",
@@ -102,6 +102,31 @@ pub fn run(command: &HumanCommand, stop: &AtomicBool) -> Result<String> {
     }
 }
 
+/// The page that raters get, and its key.
+fn page(made: &ReplyComparison<'_>) -> Result<(String, Key), CollectError> {
+    let (pairs, key) = made.run()?;
+    let page = rating_page(&key.page, &pairs);
+    let file = sha256(page.as_bytes());
+    Ok((page, Key { file, ..key }))
+}
+
+/// The key of a page that is made again, by the checkpoints in these folders.
+///
+/// # Errors
+/// Where the page was made on another device, or its dialogues or checkpoints are not here.
+pub fn page_again(key: &Key, [a, b]: [&Path; 2], options: &Options<'_>) -> Result<Key, CollectError> {
+    let unfit = |what: String| CollectError::Unfit { path: a.to_owned(), what };
+    let here = options.compute.name();
+    if key.device != here {
+        return Err(unfit(format!("expected a page that was made on {here}, got on {:?}", key.device)));
+    }
+    let task = find_task(&key.task).ok_or_else(|| unfit(format!("expected a task, got {:?}", key.task)))?;
+    let data = options.data.ok_or_else(|| unfit("expected a data folder (--data), got none".to_owned()))?;
+    let Options { compute, screen, stop, .. } = *options;
+    let (pairs, seed, top_p) = (key.a_is_left.len(), key.seed, key.top_p);
+    Ok(page(&ReplyComparison { a, b, task, data, pairs, seed, top_p, compute, screen, stop })?.1)
+}
+
 fn import(path: &Path, ratings: &[PathBuf], ledger: Option<&Path>, as_json: bool) -> Result<String> {
     let read = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
     let opens = read(path)?;
@@ -110,10 +135,16 @@ fn import(path: &Path, ratings: &[PathBuf], ledger: Option<&Path>, as_json: bool
     let files: Vec<(String, String)> =
         ratings.iter().map(|path| Ok((path.display().to_string(), read(path)?))).collect::<Result<_>>()?;
     let tally = Tally::of(&key, &read_ratings(&key, &files)?);
+    let mut added = String::new();
     if let Some(path) = ledger {
         let mut ledger = Ledger::open(path)?;
         let line = human_preference(&ledger, &key, &tally)?;
         keep_ratings(folder_of(path), &key.page, &opens, &files)?;
+        if let Line::Measurement(m) = &line {
+            let (of, value) = (m.subject(), m.value());
+            added =
+                format!("added to {}: {} {} seed {}, {value}\n", path.display(), of.model, of.scale, of.seed);
+        }
         ledger.append(&[line])?;
     }
     if as_json {
@@ -122,7 +153,7 @@ fn import(path: &Path, ratings: &[PathBuf], ledger: Option<&Path>, as_json: bool
         });
         return Ok(serde_json::to_string_pretty(&document)? + "\n");
     }
-    Ok(told(&key, &tally))
+    Ok(told(&key, &tally) + &added)
 }
 
 fn told(key: &Key, tally: &Tally) -> String {

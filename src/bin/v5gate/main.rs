@@ -36,7 +36,7 @@ use v5gate::progress::Screen;
 use v5gate::protocol::Protocol;
 use v5gate::scale::{self, SCALES};
 use v5gate::train::{Ending, RunDir};
-use verdict::{diff, explain, items, judge_and_report, judge_only, open};
+use verdict::{diff, explain, items, judge_and_report, judge_beside, open};
 
 /// Decides whether a language-model architecture may be released: GroundThink against GPT-2, same
 /// data, same order, same recipe.
@@ -78,7 +78,7 @@ enum Command {
         /// Where another program left the log of its training, of each trial that has one: that it was imported as it is.
         #[arg(long, value_name = "FOLDER")]
         reference: Vec<PathBuf>,
-        /// A rater's own table: that it was counted as it is.
+        /// A rater's own table, once for every rater of a page: that all were counted as they are, and no others.
         #[arg(long, value_name = "CSV")]
         ratings: Vec<PathBuf>,
         /// One JSON document on stdout instead of the tables: every comparison with difference and tolerance.
@@ -258,10 +258,11 @@ fn run(command: Command) -> Result<u8> {
             // The ledger's path stands for the folder that it lies in.
             let folder = |path: PathBuf| if path.is_dir() { path } else { path.with_file_name("") };
             let collect = Collect { out: evidence.map(folder).or(collect.out), ..collect };
-            let depth = Depth { whole, exchanges: &reference, tables: &ratings };
+            let depth =
+                Depth { whole, exchanges: &reference, tables: &ratings, page: Some(human::page_again) };
             with_options(&collect, |protocol, options| audit::run(protocol, options, depth, json))
         }
-        Command::Judge { ledger, json } => judge_only(&open(&ledger)?, json, false),
+        Command::Judge { ledger, json } => judge_beside(&ledger, json),
         Command::Report { ledger, out } => {
             let beside = if ledger.is_dir() { Some(ledger.as_path()) } else { ledger.parent() };
             let beside = beside.map(Path::to_owned).unwrap_or_default();

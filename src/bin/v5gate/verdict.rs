@@ -33,7 +33,7 @@ pub fn judged(ledger: &Ledger) -> Judgement {
     judge(ledger).without_runs(ledger.trials_without_runs())
 }
 
-pub fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
+fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
     let judgement = judged(ledger);
     if as_json {
         print_json(&report::json(ledger, &judgement))?;
@@ -45,13 +45,62 @@ pub fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
     Ok(judgement.verdict.exit_code())
 }
 
+/// Judges a ledger, and says which reports beside it say something else.
+pub fn judge_beside(path: &Path, as_json: bool) -> Result<u8> {
+    let ledger = open(path)?;
+    let code = judge_only(&ledger, as_json, false)?;
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+    let others = OtherReports::beside(&ledger, folder)?;
+    if !others.names.is_empty() {
+        let what = if others.of_this_ledger {
+            "not what this program reports of this ledger"
+        } else {
+            "written when the ledger was another"
+        };
+        let (names, path) = (others.names.join(", "), path.display());
+        eprintln!("{names}: {what}; `v5gate report {path}` writes it anew");
+    }
+    Ok(code)
+}
+
+/// Reports beside a ledger that are not what this program writes.
+pub struct OtherReports {
+    /// Their paths.
+    pub names: Vec<String>,
+    /// Whether they say that they are about the very lines that the ledger has.
+    pub of_this_ledger: bool,
+}
+
+impl OtherReports {
+    pub fn beside(ledger: &Ledger, folder: &Path) -> Result<Self> {
+        // One that was written where the runs are tells nothing of their absence.
+        let (here, there) = (reports(ledger, &judged(ledger))?, reports(ledger, &judge(ledger))?);
+        let names = (here.iter().zip(&there))
+            .map(|((name, here), (_, there))| (folder.join(name), [here, there]))
+            .filter(|(path, texts)| fs::read_to_string(path).is_ok_and(|found| !texts.contains(&&found)))
+            .map(|(path, _)| path.display().to_string())
+            .collect();
+        let report = fs::read(folder.join("report.json")).unwrap_or_default();
+        let about = serde_json::from_slice(&report).unwrap_or(serde_json::Value::Null)["ledger"].take();
+        Ok(Self { names, of_this_ledger: about == ledger.digest() })
+    }
+}
+
+/// Every format of a report, by the name of its file.
+fn reports(ledger: &Ledger, judgement: &Judgement) -> Result<[(&'static str, String); 4]> {
+    Ok([
+        ("report.md", report::markdown(ledger, judgement)),
+        ("report.json", serde_json::to_string_pretty(&report::json(ledger, judgement))?),
+        ("report.html", report::html(ledger, judgement)),
+        ("junit.xml", report::junit(judgement)?),
+    ])
+}
+
 pub fn judge_and_report(ledger: &Ledger, out: &Path) -> Result<u8> {
     let judgement = judged(ledger);
-    write(&out.join("report.md"), &report::markdown(ledger, &judgement))?;
-    let document = serde_json::to_string_pretty(&report::json(ledger, &judgement))?;
-    write(&out.join("report.json"), &document)?;
-    write(&out.join("report.html"), &report::html(ledger, &judgement))?;
-    write(&out.join("junit.xml"), &report::junit(&judgement)?)?;
+    for (name, text) in reports(ledger, &judgement)? {
+        write(&out.join(name), &text)?;
+    }
     judge_only(ledger, false, true)?;
     eprintln!(
         "report: {}, and report.md, report.json, junit.xml beside it",
