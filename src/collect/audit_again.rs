@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use super::audit::{AuditReport, Depth};
 use super::audit_curves::{beside_curves, beside_drawn, drawn_by_nobody};
+use super::audit_reference::{beside_exchange, reference_again};
 use super::collector::{Collector, lock};
 use super::error::CollectError;
 use super::lots::{Lots, chance};
 use super::measure::{curves, question};
-use super::reference::{REFERENCE, beside_exchange, reference_again};
+use super::reference::REFERENCE;
 use super::trial::Trained;
 use crate::data::batches::Order;
 use crate::data::dataset::{Dataset, Encoded, windows_in};

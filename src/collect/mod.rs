@@ -8,6 +8,7 @@ mod audit_answers;
 mod audit_benchmarks;
 mod audit_costs;
 mod audit_curves;
+mod audit_reference;
 mod audit_stretches;
 mod collector;
 mod costs;

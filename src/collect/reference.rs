@@ -17,21 +17,18 @@ use crate::files::{hex, sha256, write_atomically};
 use crate::models::{LanguageModel, MODELS};
 use crate::probes::Reading;
 use crate::protocol::Protocol;
-use crate::referee::Deviation;
 use crate::scale::Scale;
 use crate::statistics::mean;
-use crate::train::{CheckpointError, Ending, Recipe, StepRecord, TrainJob, load_model, save_model};
+use crate::train::{CheckpointError, Ending, Recipe, StepRecord, TrainJob, save_model};
 
 /// What the numbers of an import are known by.
 pub(crate) const REFERENCE: &str = "reference";
-/// Files of a checkpoint that say how its weights are to be read, the same before a training and after it.
-const CHECKPOINT: [&str; 2] = ["config.json", "tokenizer.json"];
 /// What is to be trained, in a folder of the exchange.
-const TASK: &str = "task.json";
+pub(super) const TASK: &str = "task.json";
 /// The tokens, in the same folder.
-const BATCHES: &str = "batches.npy";
+pub(super) const BATCHES: &str = "batches.npy";
 /// What the other program writes there.
-const LOG: &str = "log.jsonl";
+pub(super) const LOG: &str = "log.jsonl";
 
 /// What another program is to train, beside the weights and the tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,7 +132,7 @@ pub fn export_reference(
     Ok(task)
 }
 
-fn task(
+pub(super) fn task(
     job: &TrainJob<'_>,
     initial: &dyn LanguageModel,
     scale: &Scale,
@@ -160,7 +157,7 @@ fn task(
     })
 }
 
-fn bytes(task: &ReferenceTask) -> Vec<u8> {
+pub(super) fn bytes(task: &ReferenceTask) -> Vec<u8> {
     // Words and numbers alone: writing them cannot fail.
     let mut text = serde_json::to_vec_pretty(task).unwrap_or_default();
     text.push(b'\n');
@@ -220,7 +217,7 @@ pub fn import_reference(
 ///
 /// # Errors
 /// The number of a line, what it should be, and what it is.
-fn parse(log: &[u8]) -> Result<(ReferenceHeader, Vec<ReferenceStep>), (usize, String, String)> {
+pub(super) fn parse(log: &[u8]) -> Result<(ReferenceHeader, Vec<ReferenceStep>), (usize, String, String)> {
     let text = String::from_utf8_lossy(log);
     let mut lines = text.lines();
     let wrong = |line, expected: &str, got: serde_json::Error| (line, expected.to_owned(), got.to_string());
@@ -231,7 +228,7 @@ fn parse(log: &[u8]) -> Result<(ReferenceHeader, Vec<ReferenceStep>), (usize, St
 }
 
 /// That a log is one of this task from the first step to the last; else the line, what it should say, and what it says.
-fn follows(
+pub(super) fn follows(
     task: &ReferenceTask,
     digest: &str,
     header: &ReferenceHeader,
@@ -263,7 +260,7 @@ fn follows(
 }
 
 /// What the losses say. A training that did not end here compares with nothing: its ratio is no number.
-fn compare(
+pub(super) fn compare(
     trained: &Trained<'_>,
     header: ReferenceHeader,
     there: &[ReferenceStep],
@@ -300,32 +297,8 @@ fn compare(
 }
 
 /// Where a run keeps the log that its reference was read from: as it was written, by its digest.
-fn kept(trained: &Trained<'_>, digest: &str) -> PathBuf {
+pub(super) fn kept(trained: &Trained<'_>, digest: &str) -> PathBuf {
     trained.folder.0.join(format!("reference-{}.jsonl", digest.get(..16).unwrap_or(digest)))
-}
-
-/// What the log of a recorded reference says, read again from the run's folder, and whether it is of the task that this
-/// program gives for the trial.
-///
-/// # Errors
-/// A log that is not there, or another one.
-pub(super) fn reference_again(
-    trained: &Trained<'_>,
-    source: &Provenance,
-) -> Result<(Vec<Line>, bool), CollectError> {
-    let path = kept(trained, &source.validation);
-    let log = fs::read(&path).map_err(CheckpointError::io(&path))?;
-    let unfit = |what: String| CollectError::Unfit { path: path.clone(), what };
-    let got = sha256(&log);
-    if got != source.validation {
-        return Err(unfit(format!("expected the log {}, got {got}", source.validation)));
-    }
-    let (header, steps) =
-        parse(&log).map_err(|(line, e, got)| unfit(format!("line {line}: expected {e}, got {got}")))?;
-    let Trained { job, trial, .. } = trained;
-    let task = task(job, job.config.init(job.seed)?.as_ref(), trial.scale)?;
-    let followed = follows(&task, &sha256(&bytes(&task)), &header, &steps).is_ok();
-    Ok((lines(trained, &compare(trained, header, &steps, &log), &steps, source)?, followed))
 }
 
 /// Keeps the log beside the run, and adds the numbers and the reference's curves to the ledger, unless they are there.
@@ -344,47 +317,8 @@ fn record(
     collector.append(&lines(trained, found, steps, &source)?)
 }
 
-/// The log in an exchange's folder beside those that are on record of the trial that the folder is about, and what the
-/// other program was given beside the task; nothing where it is about another trial.
-pub(super) fn beside_exchange(
-    trained: &Trained<'_>,
-    recorded: &[&Provenance],
-    folder: &Path,
-) -> Vec<Deviation> {
-    let trial = &trained.trial;
-    let task = fs::read(folder.join(TASK)).ok();
-    let task: Option<ReferenceTask> = task.and_then(|text| serde_json::from_slice(&text).ok());
-    let is_about = |task: &ReferenceTask| task.scale == trial.scale.name && task.seed == trial.seed;
-    if trial.spec.name != MODELS[0].name || task.as_ref().is_some_and(|task| !is_about(task)) {
-        return Vec::new();
-    }
-    // What the other program was given is what the task says that it was given.
-    let initial = load_model(&folder.join("initial")).ok().and_then(|model| model.params().digest().ok());
-    let batches = fs::read(folder.join(BATCHES)).map(|array| sha256(&array)).ok();
-    let given = task.map(|task| (Some(task.weights), Some(task.batches)));
-    let path = folder.join(LOG);
-    let log = fs::read(&path).map(|log| sha256(&log)).unwrap_or_default();
-    let same = !recorded.is_empty() && recorded.iter().all(|source| source.validation == log);
-    vec![
-        Deviation::fact(format!("the log that was imported is {}", path.display()), same),
-        Deviation::fact(
-            format!("weights and batches of the task are in {}", folder.display()),
-            given == Some((initial, batches)),
-        ),
-    ]
-    .into_iter()
-    .chain(CHECKPOINT.map(|name| {
-        // The trained checkpoint was written with the same ones, which other questions are about.
-        let [given, own] =
-            [folder.join("initial"), trained.folder.checkpoint()].map(|of| fs::read(of.join(name)));
-        let same = given.ok().zip(own.ok()).is_some_and(|(given, own)| given == own);
-        Deviation::fact(format!("{name} of {} is the trial's", folder.display()), same)
-    }))
-    .collect()
-}
-
 /// The numbers, and the curves of the other program's training.
-fn lines(
+pub(super) fn lines(
     trained: &Trained<'_>,
     found: &ReferenceComparison,
     steps: &[ReferenceStep],

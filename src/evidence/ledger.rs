@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{Breaks, Chain, Link};
 use super::{Curve, Iteration, Manifest, Measurement, SCHEMA};
-use crate::files::sha256;
 
 /// One line of a ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,14 +167,6 @@ impl Ledger {
     /// Every line.
     pub fn lines(&self) -> &[Line] {
         &self.lines
-    }
-
-    /// SHA-256 of every line, in their order.
-    pub fn digest(&self) -> String {
-        // What was read from text, or is to be written as such.
-        sha256(
-            self.lines.iter().filter_map(|line| text_of(line).ok()).collect::<Vec<_>>().join("\n").as_bytes(),
-        )
     }
 
     /// Every manifest.

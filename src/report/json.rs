@@ -15,7 +15,6 @@ pub fn json(ledger: &Ledger, judgement: &Judgement) -> Value {
         "exit_code": judgement.verdict.exit_code(),
         "own_criteria_met": judgement.own_criteria_met(),
         "problems": judgement.problems.iter().map(problem).collect::<Vec<_>>(),
-        "ledger": ledger.digest(),
         "context": ledger.manifest(),
         "attempt": judgement.attempt,
         "attempts": judgement.attempts,

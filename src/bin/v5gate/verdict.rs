@@ -9,6 +9,7 @@ use serde_json::json;
 
 use v5gate::collect::ItemFile;
 use v5gate::evidence::{LEDGER, Ledger, RUNS};
+use v5gate::files::sha256;
 use v5gate::gate::{Judgement, judge};
 use v5gate::probes::produced_by;
 use v5gate::report;
@@ -36,7 +37,7 @@ pub fn judged(ledger: &Ledger) -> Judgement {
 fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
     let judgement = judged(ledger);
     if as_json {
-        print_json(&report::json(ledger, &judgement))?;
+        print_json(&document(ledger, &judgement))?;
     } else {
         let screen = report::TerminalStyle { brief, ..report::TerminalStyle::of(&console::Term::stdout()) };
         print(&report::terminal(ledger, &judgement, screen))?;
@@ -82,15 +83,29 @@ impl OtherReports {
             .collect();
         let report = fs::read(folder.join("report.json")).unwrap_or_default();
         let about = serde_json::from_slice(&report).unwrap_or(serde_json::Value::Null)["ledger"].take();
-        Ok(Self { names, of_this_ledger: about == ledger.digest() })
+        Ok(Self { names, of_this_ledger: about == digest(ledger) })
     }
+}
+
+/// SHA-256 of every line, in their order.
+fn digest(ledger: &Ledger) -> String {
+    // Lines that were read from text, or are to be written as such.
+    let texts = ledger.lines().iter().filter_map(|line| serde_json::to_string(line).ok());
+    sha256(texts.collect::<Vec<_>>().join("\n").as_bytes())
+}
+
+/// The report as JSON, and which lines it is about.
+fn document(ledger: &Ledger, judgement: &Judgement) -> serde_json::Value {
+    let mut document = report::json(ledger, judgement);
+    document["ledger"] = json!(digest(ledger));
+    document
 }
 
 /// Every format of a report, by the name of its file.
 fn reports(ledger: &Ledger, judgement: &Judgement) -> Result<[(&'static str, String); 4]> {
     Ok([
         ("report.md", report::markdown(ledger, judgement)),
-        ("report.json", serde_json::to_string_pretty(&report::json(ledger, judgement))?),
+        ("report.json", serde_json::to_string_pretty(&document(ledger, judgement))?),
         ("report.html", report::html(ledger, judgement)),
         ("junit.xml", report::junit(judgement)?),
     ])
