@@ -114,16 +114,28 @@ pub(crate) fn total<T: Real>(mut lanes: [T; LANES]) -> T {
     lanes[0]
 }
 
-/// Σ a·b, in four times sixteen lanes: four registers, because a sum into one would wait for itself.
+/// Σ a·b.
 #[inline(always)]
 pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    dot_widened(
+        a,
+        b,
+        #[inline(always)]
+        |b| b,
+    )
+}
+
+/// Σ a·b for a `b` that is stored more narrowly, in four times sixteen lanes: four registers, because a sum into one
+/// would wait for itself, and each an array of its own, because one of 64 numbers may come to lie in memory.
+#[inline(always)]
+pub(crate) fn dot_widened<T: Real, S: Copy>(a: &[T], b: &[S], widen: impl Fn(S) -> T) -> T {
     let mut lanes = [[T::zero(); LANES]; 4];
     let (wide_a, wide_b) = (a.chunks_exact(4 * LANES), b.chunks_exact(4 * LANES));
     let (a, b) = (wide_a.remainder().chunks_exact(LANES), wide_b.remainder().chunks_exact(LANES));
     for (a, b) in wide_a.zip(wide_b) {
         for ((lanes, a), b) in lanes.iter_mut().zip(a.chunks_exact(LANES)).zip(b.chunks_exact(LANES)) {
             for l in 0..LANES {
-                lanes[l] = a[l].mul_add(b[l], lanes[l]);
+                lanes[l] = a[l].mul_add(widen(b[l]), lanes[l]);
             }
         }
     }
@@ -131,10 +143,11 @@ pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     for l in 0..LANES {
         sum[l] = (sum[l] + second[l]) + (third[l] + fourth[l]);
     }
-    let rest = a.remainder().iter().zip(b.remainder()).fold(T::zero(), |rest, (a, b)| a.mul_add(*b, rest));
+    let rest =
+        a.remainder().iter().zip(b.remainder()).fold(T::zero(), |rest, (a, b)| a.mul_add(widen(*b), rest));
     for (a, b) in a.zip(b) {
         for l in 0..LANES {
-            sum[l] = a[l].mul_add(b[l], sum[l]);
+            sum[l] = a[l].mul_add(widen(b[l]), sum[l]);
         }
     }
     total(sum) + rest

@@ -8,7 +8,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::matmul::matmul;
-use super::real::{LANES, Real, dot, total};
+use super::real::{Real, dot, dot_widened};
 use crate::products::{
     BLOCK, Columns, Mat, Rows, Threads, matmul_wide, round_into, rounded, widen, widened, zeros,
 };
@@ -120,26 +120,9 @@ impl Stored for bf16 {
         matmul_wide((&left, &right), a.cols, out, stride, keep, 1.0, Threads::All);
     }
 
-    /// In four times sixteen lanes, as in `real`.
     #[inline(always)]
     fn dot(x: &[f32], w: &[Self]) -> f32 {
-        const WIDE: usize = 4 * LANES;
-        let mut lanes = [0f32; WIDE];
-        let ((x_all, x_rest), (w_all, w_rest)) = (x.as_chunks::<WIDE>(), w.as_chunks::<WIDE>());
-        for (x, w) in x_all.iter().zip(w_all) {
-            for l in 0..WIDE {
-                lanes[l] = x[l].mul_add(widened(w[l]), lanes[l]);
-            }
-        }
-        let mut sum = [0f32; LANES];
-        for l in 0..LANES {
-            sum[l] = (lanes[l] + lanes[l + LANES]) + (lanes[l + 2 * LANES] + lanes[l + 3 * LANES]);
-        }
-        let mut rest = 0f32;
-        for (x, w) in x_rest.iter().zip(w_rest) {
-            rest = x.mul_add(widened(*w), rest);
-        }
-        total(sum) + rest
+        dot_widened(x, w, widened)
     }
 }
 
