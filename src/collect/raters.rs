@@ -138,7 +138,7 @@ impl Collector<'_> {
         let (a, b) = (folder(&key.a)?, folder(&key.b)?);
         let made = again(key, [&a, &b], self.options).map_err(|error| error.to_string())?;
         match made.data == key.data {
-            true => Ok((made.page, made.file) == (key.page.clone(), key.file.clone())),
+            true => Ok(made.page == key.page && made.file == key.file),
             false => Err(format!("expected dialogues of digest {}, got {}", key.data, made.data)),
         }
     }

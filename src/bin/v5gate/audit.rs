@@ -12,13 +12,10 @@ use v5gate::referee::{Deviation, farthest};
 use v5gate::report::{self, Table};
 
 use super::output::{print, print_json};
-use super::verdict::OtherReports;
+use super::verdict::{FORGED, OtherReports};
 
 /// Differences of a question that are told one by one; of the others it is said how many there are.
 const TOLD: usize = 20;
-
-/// What is said of a report that this program would not write.
-const FORGED: &str = "not what this program reports of this ledger";
 
 /// Audits every trial of a folder of evidence. The exit code is 0 where all agree, 10 where something differs and 11
 /// where something could not be looked at.

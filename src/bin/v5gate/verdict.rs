@@ -46,6 +46,9 @@ fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
     Ok(judgement.verdict.exit_code())
 }
 
+/// What is said of a report that this program would not write.
+pub const FORGED: &str = "not what this program reports of this ledger";
+
 /// Judges a ledger, and says which reports beside it say something else.
 pub fn judge_beside(path: &Path, as_json: bool) -> Result<u8> {
     let ledger = open(path)?;
@@ -53,11 +56,7 @@ pub fn judge_beside(path: &Path, as_json: bool) -> Result<u8> {
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
     let others = OtherReports::beside(&ledger, folder)?;
     if !others.names.is_empty() {
-        let what = if others.of_this_ledger {
-            "not what this program reports of this ledger"
-        } else {
-            "written when the ledger was another"
-        };
+        let what = if others.of_this_ledger { FORGED } else { "written when the ledger was another" };
         let (names, path) = (others.names.join(", "), path.display());
         eprintln!("{names}: {what}; `v5gate report {path}` writes it anew");
     }
