@@ -219,7 +219,7 @@ fn again_from_log(
     let of_trial = |folder: &PathBuf| beside_exchange(trained, &sources, folder);
     compared.extend(exchanges.iter().flat_map(of_trial));
     for source in sources {
-        match reference_again(trained, source) {
+        match reference_again(trained, source, exchanges) {
             Ok((lines, followed)) => {
                 compared.push(Deviation::fact("task of the reference's log".to_owned(), followed));
                 let of_log: Vec<Curve> = drawn.iter().filter(|c| c.provenance() == source).cloned().collect();

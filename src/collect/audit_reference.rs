@@ -1,7 +1,7 @@
 //! What another program wrote and was given, read again.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::CollectError;
 use super::reference::{
@@ -16,28 +16,47 @@ use crate::train::{CheckpointError, load_model};
 
 /// Files of a checkpoint that say how its weights are to be read, the same before a training and after it.
 const CHECKPOINT: [&str; 2] = ["config.json", "tokenizer.json"];
-/// What the log of a recorded reference says, read again from the run's folder, and whether it is of the task that this
-/// program gives for the trial.
+
+/// What the log of a recorded reference says, read again from the run's folder or, where it is not there, from an
+/// exchange's; and whether it is of the task that this program gives for the trial.
 ///
 /// # Errors
 /// A log that is not there, or another one.
 pub(super) fn reference_again(
     trained: &Trained<'_>,
     source: &Provenance,
+    exchanges: &[PathBuf],
 ) -> Result<(Vec<Line>, bool), CollectError> {
-    let path = kept(trained, &source.validation);
-    let log = fs::read(&path).map_err(CheckpointError::io(&path))?;
+    let (path, log) = log(&kept(trained, &source.validation), source, exchanges)?;
     let unfit = |what: String| CollectError::Unfit { path: path.clone(), what };
-    let got = sha256(&log);
-    if got != source.validation {
-        return Err(unfit(format!("expected the log {}, got {got}", source.validation)));
-    }
     let (header, steps) =
         parse(&log).map_err(|(line, e, got)| unfit(format!("line {line}: expected {e}, got {got}")))?;
     let Trained { job, trial, .. } = trained;
     let task = task(job, job.config.init(job.seed)?.as_ref(), trial.scale)?;
     let followed = follows(&task, &sha256(&bytes(&task)), &header, &steps).is_ok();
     Ok((lines(trained, &compare(trained, header, &steps, &log), &steps, source)?, followed))
+}
+
+/// The log that a reference was read from, and where it is.
+fn log(kept: &Path, source: &Provenance, exchanges: &[PathBuf]) -> Result<(PathBuf, Vec<u8>), CollectError> {
+    let of_digest = |path: PathBuf| {
+        let log = fs::read(&path).map_err(CheckpointError::io(&path))?;
+        let (expected, got) = (&source.validation, sha256(&log));
+        match *expected == got {
+            true => Ok((path, log)),
+            false => {
+                Err(CollectError::Unfit { path, what: format!("expected the log {expected}, got {got}") })
+            }
+        }
+    };
+    let own = of_digest(kept.to_owned());
+    match own {
+        Err(_) if !kept.exists() => {
+            let mut others = exchanges.iter().filter_map(|folder| of_digest(folder.join(LOG)).ok());
+            others.next().map_or(own, Ok)
+        }
+        own => own,
+    }
 }
 
 /// The log in an exchange's folder beside those that are on record of the trial that the folder is about, and what the

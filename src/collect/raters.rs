@@ -170,6 +170,8 @@ impl Collector<'_> {
                     compared.push(Deviation::fact("human_preference beside the ratings", same));
                     let drawn = sides(key.seed, [&key.a, &key.b], key.a_is_left.len());
                     compared.push(Deviation::fact("sides of the page, drawn again", drawn == key.a_is_left));
+                    let alike = key.unlike_evidence(&m.provenance().device).is_none();
+                    compared.push(Deviation::fact("seed, nucleus and device of the page", alike));
                     compared.push(Deviation::fact("whose replies were rated", self.are_rated(m, &key)));
                     compared.extend(beside_kept(self.options.out, &key.page, depth.tables));
                     match depth.page.filter(|_| depth.whole).map(|page| self.page_again(trained, &key, page))
@@ -187,7 +189,11 @@ impl Collector<'_> {
                 Err(problem) if folder(self.options.out, &m.provenance().validation).exists() => {
                     compared.push(Deviation::fact(format!("people's ratings: {problem}"), false));
                 }
-                Err(problem) => report.not_covered.push(format!("people's ratings: {problem}")),
+                Err(problem) => {
+                    report.not_covered.push(format!("people's ratings: {problem}"));
+                    // Nothing was kept, and yet somebody rated.
+                    compared.extend(beside_kept(self.options.out, &m.provenance().validation, depth.tables));
+                }
             }
         }
     }

@@ -120,7 +120,8 @@ impl ReplyComparison<'_> {
 }
 
 /// What raters prefer as evidence about the model that was compared with the baseline. Both checkpoints must
-/// be trained ones of this ledger, of one scale and trial: its evidence says where they came from.
+/// be trained ones of this ledger, of one scale and trial: its evidence says where they came from. Seed, nucleus and
+/// device of the page are not for anybody to choose ([`Key::unlike_evidence`]).
 pub fn human_preference(ledger: &Ledger, key: &Key, tally: &Tally) -> Result<Line, CollectError> {
     let unfit = |what: String| CollectError::Unfit { path: ledger.path().to_owned(), what };
     let known = |compared: &Compared| {
@@ -148,6 +149,9 @@ pub fn human_preference(ledger: &Ledger, key: &Key, tally: &Tally) -> Result<Lin
         return Err(unfit(format!("{expected}, got {} and {}", name(a), name(b))));
     }
     let about = if baseline(a) { b } else { a };
+    if let Some(problem) = key.unlike_evidence(&about.provenance().device) {
+        return Err(unfit(problem));
+    }
     let (value, interval) = tally.preferred(!baseline(a));
     let earlier = |m: &Measurement| {
         let same = |f: fn(&Provenance) -> &String| f(m.provenance()) == f(about.provenance());

@@ -64,6 +64,27 @@ pub struct Key {
     pub a_is_left: Vec<bool>,
 }
 
+impl Key {
+    /// The seed of every page that is evidence: who may choose it may make several pages, and keep the best.
+    pub const SEED: u64 = 1;
+    /// Its nucleus, for the same reason.
+    pub const TOP_P: f64 = 0.9;
+
+    /// Why the page is no evidence about weights that were measured on `device`, if it is none.
+    pub fn unlike_evidence(&self, device: &str) -> Option<String> {
+        let (seed, top_p) = (Self::SEED, Self::TOP_P);
+        let alike = self.seed == seed && self.top_p == top_p && self.device == device;
+        let got = (self.seed, self.top_p, &self.device);
+        (!alike).then(|| {
+            format!(
+                "expected a page of seed {seed} and nucleus {top_p}, as of all evidence, made on {device:?} as the \
+                 weights were measured; got seed {}, nucleus {}, made on {:?}",
+                got.0, got.1, got.2
+            )
+        })
+    }
+}
+
 /// What a rater prefers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

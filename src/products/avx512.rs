@@ -1,8 +1,8 @@
 //! Tiles of 12 × 32 sums in 24 vector registers (AVX-512 BF16).
 
 use std::arch::x86_64::{
-    __m512bh, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_ps,
-    _mm512_storeu_ps,
+    __m512bh, _MM_HINT_T0, _mm_prefetch, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
 use super::{PANEL, Terms, Tile};
@@ -10,6 +10,20 @@ use super::{PANEL, Terms, Tile};
 /// Whether the processor has the instructions.
 pub(super) fn is_there() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
+}
+
+/// Asks for so many rows of a tile, two lines of the cache each.
+pub(super) fn announce(rows: usize, tile: Tile) {
+    for row in 0..rows {
+        for half in [0, PANEL / 2] {
+            let at = tile.at(row, half).sums;
+            #[expect(unsafe_code, reason = "an instruction on an address")]
+            // SAFETY: a hint, which reads nothing, whatever the address.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(at.cast());
+            }
+        }
+    }
 }
 
 /// # Safety

@@ -57,7 +57,7 @@ struct Terms {
     pairs: usize,
 }
 
-/// Where a tile's sums go: 32 columns, rows `stride` apart; `add` keeps what is there.
+/// Where sums go: rows `stride` apart, of a tile 32 columns; `add` adds them to what is there.
 #[derive(Clone, Copy)]
 struct Tile {
     sums: *mut f32,
@@ -65,20 +65,26 @@ struct Tile {
     add: bool,
 }
 
-/// Sums of `rows` × all columns of some panels, over all terms, into `out`, whose rows are `stride` apart.
-fn sums(
+impl Tile {
+    /// The same from another row and column on.
+    fn at(self, row: usize, col: usize) -> Self {
+        Self { sums: self.sums.wrapping_add(row * self.stride + col), ..self }
+    }
+}
+
+/// Sums of `rows` × all columns of some panels, over all terms.
+///
+/// # Safety
+///
+/// `out` points to as many rows and columns, which nobody else reads or writes.
+#[expect(unsafe_code, reason = "tiles are read and written through pointers")]
+unsafe fn sums(
     (a, rows): (&Rows<'_>, Range<usize>),
     (b, panels): (&Columns, Range<usize>),
     depth: usize,
-    out: &mut [f32],
-    stride: usize,
+    out: Tile,
 ) {
-    let width = panels.len() * PANEL;
     assert!(rows.end <= a.rows() && panels.end <= b.panels() && depth <= b.depth() && depth <= a.depth());
-    assert!(width <= stride && (rows.is_empty() || (rows.len() - 1) * stride + width <= out.len()));
-    if depth == 0 {
-        return rows.enumerate().for_each(|(i, _)| out[i * stride..][..width].fill(0.0));
-    }
     let path = a.path();
     assert_eq!(path, b.path());
     let group = path.rows();
@@ -86,20 +92,51 @@ fn sums(
         let pairs = (depth.min(first + DEPTH) - first).next_multiple_of(path.terms()) / 2;
         for (j, panel) in panels.clone().enumerate() {
             for row in rows.clone().step_by(group) {
-                let count = group.min(rows.end - row);
+                let (count, at) = (group.min(rows.end - row), row - rows.start);
                 let (left, apart, step) = a.at(row, first);
                 let terms = Terms { a: left, row: apart, step, b: b.at(panel, first), pairs };
-                let at = (row - rows.start) * stride + j * PANEL;
-                let tile = Tile { sums: out[at..].as_mut_ptr(), stride, add: first > 0 };
-                #[expect(unsafe_code, reason = "tiles are read and written through pointers")]
-                // SAFETY: the asserts above keep `count` rows of `pairs` pairs of a, the panel's pairs of b and as
-                // many rows of 32 sums inside what a, b and `out` hold; `path` was found on this processor.
+                let tile = Tile { add: out.add || first > 0, ..out.at(at, j * PANEL) };
+                if out.add {
+                    let below = at + group < rows.len();
+                    let next = if below { out.at(at + group, j * PANEL) } else { out.at(0, (j + 1) * PANEL) };
+                    path.announce(next);
+                }
+                // SAFETY: the asserts above keep `count` rows of `pairs` pairs of a and the panel's pairs of b inside
+                // what a and b hold, and the caller answers for the sums; `path` was found on this processor.
                 unsafe {
                     path.tile(count, terms, tile);
                 }
             }
         }
     }
+}
+
+/// The same for the calling thread's own block, whose rows lie as far apart as the panels are wide, for `f`: with them
+/// it gets how far that is.
+fn sums_of_block<R>(
+    (a, rows): (&Rows<'_>, Range<usize>),
+    (b, panels): (&Columns, Range<usize>),
+    depth: usize,
+    f: impl FnOnce(&mut [f32], usize) -> R,
+) -> R {
+    let stride = panels.len() * PANEL;
+    SUMS.with_borrow_mut(|all| {
+        let len = rows.len() * stride;
+        if all.len() < len {
+            all.resize(len, 0.0);
+        }
+        let all = &mut all[..len];
+        if depth == 0 {
+            all.fill(0.0);
+        }
+        let out = Tile { sums: all.as_mut_ptr(), stride, add: false };
+        #[expect(unsafe_code, reason = "tiles are read and written through pointers")]
+        // SAFETY: `all` has room for all rows and panels, and is this thread's own.
+        unsafe {
+            sums((a, rows), (b, panels), depth, out);
+        }
+        f(all, stride)
+    })
 }
 
 thread_local! {
@@ -114,15 +151,7 @@ pub(crate) fn sums_in_block<R>(
     depth: usize,
     f: impl FnOnce(&mut [f32], usize) -> R,
 ) -> R {
-    let stride = b.panels() * PANEL;
-    SUMS.with_borrow_mut(|all| {
-        let len = rows.len() * stride;
-        if all.len() < len {
-            all.resize(len, 0.0);
-        }
-        sums((a, rows), (b, 0..b.panels()), depth, &mut all[..len], stride);
-        f(&mut all[..len], stride)
-    })
+    sums_of_block((a, rows), (b, 0..b.panels()), depth, f)
 }
 
 /// A product block by block: `finish` gets the place of some sums, row and first column, and these.
@@ -132,23 +161,27 @@ fn sums_of(
     threads: Threads,
     finish: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) {
-    let (rows, cols) = (a.rows(), b.cols());
+    each_block(a.rows(), b.cols(), threads, |rows, cols| {
+        let panels = cols.start / PANEL..cols.end.div_ceil(PANEL);
+        sums_of_block((a, rows.clone()), (b, panels), depth, |sums, stride| {
+            for (row, sums) in rows.zip(sums.chunks_exact_mut(stride)) {
+                finish(row, cols.start, &mut sums[..cols.len()]);
+            }
+        });
+    });
+}
+
+/// Runs `f` on rows and columns of every block.
+fn each_block(
+    rows: usize,
+    cols: usize,
+    threads: Threads,
+    f: impl Fn(Range<usize>, Range<usize>) + Sync + Send,
+) {
     let ([high, wide], across) = blocks(rows, cols, threads);
     let block = |i: usize| {
         let (row, col) = (i / across * high, i % across * wide);
-        let (high, wide) = (high.min(rows - row), wide.min(cols - col));
-        let panels = col / PANEL..(col + wide).div_ceil(PANEL);
-        let stride = panels.len() * PANEL;
-        SUMS.with_borrow_mut(|all| {
-            if all.len() < high * stride {
-                all.resize(high * stride, 0.0);
-            }
-            let all = &mut all[..high * stride];
-            sums((a, row..row + high), (b, panels), depth, all, stride);
-            for (i, sums) in all.chunks_exact_mut(stride).enumerate() {
-                finish(row + i, col, &mut sums[..wide]);
-            }
-        });
+        f(row..rows.min(row + high), col..cols.min(col + wide));
     };
     let count = rows.div_ceil(high) * across;
     match threads {
@@ -185,6 +218,10 @@ impl<T> Shared<T> {
         Self { first: all.as_mut_ptr(), len: all.len() }
     }
 
+    fn first(&self) -> *mut T {
+        self.first
+    }
+
     /// # Safety
     ///
     /// No other part that is in use may overlap this one.
@@ -208,6 +245,9 @@ pub(crate) fn matmul_wide(
 ) {
     assert!(b.cols() <= stride);
     let shared = Shared::new(out);
+    if scale == 1.0 && depth > 0 && b.cols().is_multiple_of(PANEL) {
+        return sums_in_place((a, b), depth, &shared, stride, keep, threads);
+    }
     sums_of((a, b), depth, threads, |row, col, sums| {
         #[expect(unsafe_code, reason = "tasks write different parts of one matrix")]
         // SAFETY: `sums_of` hands out every place once.
@@ -219,6 +259,26 @@ pub(crate) fn matmul_wide(
                 false => out.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum * scale),
             },
         );
+    });
+}
+
+/// `out = keep·out + a·b`, whole panels of it: tiles are added up where they end.
+fn sums_in_place(
+    (a, b): (&Rows<'_>, &Columns),
+    depth: usize,
+    out: &Shared<f32>,
+    stride: usize,
+    add: bool,
+    threads: Threads,
+) {
+    each_block(a.rows(), b.cols(), threads, |rows, cols| {
+        assert!((rows.end - 1) * stride + cols.end <= out.len && cols.end.is_multiple_of(PANEL));
+        let tile = Tile { sums: out.first(), stride, add }.at(rows.start, cols.start);
+        #[expect(unsafe_code, reason = "tasks write different parts of one matrix")]
+        // SAFETY: the assert keeps the block inside `out`, and `each_block` hands out every place once.
+        unsafe {
+            sums((a, rows), (b, cols.start / PANEL..cols.end / PANEL), depth, tile);
+        }
     });
 }
 

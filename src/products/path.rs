@@ -51,6 +51,14 @@ impl Path {
         if self == Self::Amx { 32 } else { 2 }
     }
 
+    /// Asks for the memory of a tile that comes next and is added to: it may be anywhere, as nothing is read.
+    pub(super) fn announce(self, tile: Tile) {
+        #[cfg(target_arch = "x86_64")]
+        if self != Self::Portable {
+            avx512::announce(self.rows(), tile);
+        }
+    }
+
     /// The sums of `count` rows and 32 columns.
     ///
     /// # Safety

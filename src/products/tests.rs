@@ -129,6 +129,33 @@ fn sums_are_kept_scaled_and_placed() {
     assert!(out.iter().enumerate().all(|(i, x)| i % 50 < 40 || *x == 1.0));
 }
 
+/// Whole panels are added up where they end: the same sums, from what was there on, and nothing beside them.
+#[test]
+fn sums_in_place_go_on_from_what_was_there() {
+    let (m, n, k, stride) = (205, 320, 1100, 333);
+    let (a, b) = (noise(m * k, 14), noise(k * n, 15));
+    let (a, b) = (Mat::new(&a, m, k), Mat::new(&b, k, n));
+    for path in paths() {
+        let (rows, columns) = (Rows::on(path, a, Threads::All), Columns::on(path, b, Threads::All));
+        let made = |keep, threads| {
+            let mut out = vec![if keep { 3.0 } else { f32::NAN }; m * stride - 5];
+            matmul_wide((&rows, &columns), k, &mut out, stride, keep, 1.0, threads);
+            out
+        };
+        let (kept, fresh) = (made(true, Threads::All), made(false, Threads::This));
+        assert_eq!(kept, made(true, Threads::This), "{path:?}: threads");
+        for (i, (sum, size)) in exact(a, b).into_iter().enumerate() {
+            let at = i / n * stride + i % n;
+            let allowed = (k as f64 + 2.0) * 2f64.powi(-24) * (size + 3.0);
+            assert!((f64::from(fresh[at]) - sum).abs() <= allowed, "{path:?} {i}: {}", fresh[at]);
+            assert!((f64::from(kept[at]) - sum - 3.0).abs() <= allowed, "{path:?} {i}: {}", kept[at]);
+        }
+        let beside =
+            |all: &[f32]| (0..all.len()).filter(|i| i % stride >= n).map(|i| all[i]).collect::<Vec<_>>();
+        assert!(beside(&kept).iter().all(|x| *x == 3.0) && beside(&fresh).iter().all(|x| x.is_nan()));
+    }
+}
+
 /// Few rows read the other operand where it lies, if they can.
 #[test]
 fn few_rows_have_the_bits_of_many() {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::demands::demanded;
 use super::shared::{LEGEND, about, by_group, by_scale, escape_controls, glyph, is_outside, not_met, tally};
+use super::summary::summary_tables;
 use super::table::Table;
 use super::tables::tables;
 use super::words::{attempts, problem, render};
@@ -24,14 +25,16 @@ pub fn markdown(ledger: &Ledger, judgement: &Judgement) -> String {
         line_of(&mut text, &format!("- **{}**", escaped(&problem(p))));
     }
     line_of(&mut text, &format!("- {LEGEND}"));
+    let titled = |text: &mut String, t: &Table| {
+        line_of(text, &format!("\n## {}\n", escaped(&t.title)));
+        table(text, t);
+    };
+    summary_tables(judgement).iter().for_each(|t| titled(&mut text, t));
     for findings in by_scale(judgement) {
         scale(&mut text, findings);
     }
     open(&mut text, judgement);
-    for t in tables(ledger, judgement) {
-        line_of(&mut text, &format!("\n## {}\n", escaped(&t.title)));
-        table(&mut text, &t);
-    }
+    tables(ledger, judgement).iter().for_each(|t| titled(&mut text, t));
     line_of(&mut text, &format!("\n**Verdict: {verdict}** (exit code {})", judgement.verdict.exit_code()));
     escape_controls(&text)
 }

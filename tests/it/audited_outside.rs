@@ -70,15 +70,28 @@ fn a_reference_that_its_log_does_not_give_is_seen() {
     let (code, said) = audited(&out, &[]);
     assert_eq!(code, Some(10), "{said}");
     assert!(values(&out, Metric::AuditProbes).contains(&f64::INFINITY), "{said}");
+    // Nobody kept the log: that of whoever wrote it says as much.
+    fs::remove_file(log_of(&out)).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(11), "{said}");
+    fs::write(exchange.join("log.jsonl"), log).unwrap();
+    let (code, said) = audited(&out, &beside);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("reference_loss_ratio"), "{said}");
+}
+
+/// The log that is kept beside a run.
+fn log_of(out: &Path) -> PathBuf {
+    let mut files = fs::read_dir(run_of(out)).unwrap().map(|entry| entry.unwrap().path());
+    let is_log = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("reference-");
+    files.find(is_log).unwrap()
 }
 
 /// A training by another recipe is no reference, even where its log is whole and says what is on record.
 #[test]
 fn a_reference_of_another_task_is_seen() {
     let (_folder, out, task) = with_reference();
-    let files = fs::read_dir(run_of(&out)).unwrap().map(|entry| entry.unwrap().path());
-    let is_log = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("reference-");
-    let log = files.into_iter().find(is_log).unwrap();
+    let log = log_of(&out);
     let told = fs::read_to_string(&log).unwrap();
     let other = told.replace(&task, &"0".repeat(64));
     let [before, after] = [&told, &other].map(|text| v5gate::files::sha256(text.as_bytes()));
@@ -125,7 +138,7 @@ fn page_of_ratings([a, b]: &[Compared; 2], change: impl Fn(bool) -> bool) -> (Ke
         data: String::new(),
         seed: 1,
         top_p: 0.9,
-        device: String::new(),
+        device: v5gate::device::current().name().to_owned(),
         a_is_left: drawn.into_iter().map(change).collect(),
         a,
         b,
@@ -167,12 +180,15 @@ fn ratings_that_were_counted_otherwise_are_seen() {
         let (code, said) = audited(&out, &[]);
         assert_eq!(code, Some(11), "without what people wrote nothing can be said: {said}");
         assert!(said.contains("people's ratings"), "{said}");
+        // A rater's own table, of which nothing was kept.
+        let own = out.join("x.csv");
+        fs::write(&own, &tables[0].1).unwrap();
+        let (code, said) = audited(&out, &["--ratings", text(&own)]);
+        assert_eq!(code, Some(10), "{said}");
         keep_ratings(&out, page, &serde_json::to_string(&key).unwrap(), &tables).unwrap();
         let (code, said) = audited(&out, &[]);
         assert_eq!(code, expected, "{said}");
         // A rater's own table, and one of whom somebody left out a row.
-        let own = out.join("x.csv");
-        fs::write(&own, &tables[0].1).unwrap();
         let (code, said) = audited(&out, &["--ratings", text(&own)]);
         assert_eq!(code, expected, "{said}");
         fs::write(&own, format!("{}{page},y,1,right\n", tables[0].1)).unwrap();
@@ -206,21 +222,32 @@ fn a_rater_who_is_none_is_seen() {
     assert!(said.contains("a rater has the table that was counted as"), "{said}");
 }
 
-/// Of every pair A's reply is on the left; A and B have changed places; another trial's weights replied.
+/// Of every pair A's reply is on the left; A and B have changed places; another trial's weights replied; another page
+/// was chosen; one that cannot be made again where the evidence can.
 #[test]
 fn a_page_that_was_not_drawn_or_is_of_others_is_seen() {
-    for (way, problem) in
-        [(0, None), (1, Some("sides of")), (2, Some("sides of")), (3, Some("whose replies"))]
-    {
+    let chosen = Some("seed, nucleus and device of the page");
+    for (way, problem) in [
+        (0, None),
+        (1, Some("sides of")),
+        (2, Some("sides of")),
+        (3, Some("whose replies")),
+        (4, chosen),
+        (5, chosen),
+    ] {
         let (_folder, out) = copied();
         let (mut ledger, loss, mut both) = with_another(&out);
         if way == 3 {
             both[1].weights = "another trial's".to_owned();
         }
         let (mut key, tables) = page_of_ratings(&both, |left| left || way == 1);
-        if way == 2 {
-            std::mem::swap(&mut key.a, &mut key.b);
+        match way {
+            2 => std::mem::swap(&mut key.a, &mut key.b),
+            4 => (key.seed, key.a_is_left) = (7, sides(7, [&both[0], &both[1]], 12)),
+            5 => key.device = "cuda".to_owned(),
+            _ => {}
         }
+        let tables = if way == 4 { all_for_a(&key) } else { tables };
         ledger.append(&[preference(&loss, &key, &key, &tables)]).unwrap();
         keep_ratings(&out, &key.page, &serde_json::to_string(&key).unwrap(), &tables).unwrap();
         let (code, said) = audited(&out, &[]);

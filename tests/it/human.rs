@@ -49,7 +49,7 @@ fn key(a_is_left: &[bool]) -> Key {
         data: "d".to_owned(),
         seed: 1,
         top_p: 0.9,
-        device: String::new(),
+        device: "cpu".to_owned(),
         a: compared("a"),
         b: compared("b"),
         a_is_left: a_is_left.to_vec(),
@@ -157,6 +157,16 @@ fn a_preference_becomes_evidence_about_the_model_that_is_no_baseline() {
         let error = found(&between(a, b)).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
+    // Nobody may make several pages and keep the best, nor one that cannot be made again beside the evidence.
+    let good = between(compared("groundthink", 43), compared("gpt2", 43));
+    let other = |change: fn(&mut Key)| {
+        let mut key = good.clone();
+        change(&mut key);
+        found(&key).unwrap_err().to_string()
+    };
+    assert!(other(|key| key.seed = 2).contains("expected a page of seed 1 and nucleus 0.9"));
+    assert!(other(|key| key.top_p = 0.5).contains("got seed 1, nucleus 0.5"));
+    assert!(other(|key| key.device = "cuda".to_owned()).contains("made on \"cpu\""));
 }
 
 const HOSTILE: &str = "</script><img src=x onerror=\"alert(1)\">&lt;<!-- ' \u{202e}";

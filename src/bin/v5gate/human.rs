@@ -35,11 +35,12 @@ pub enum HumanCommand {
         /// How many pairs, each of another dialogue.
         #[arg(long, default_value_t = 50)]
         pairs: usize,
-        /// Draws dialogues, sides and replies.
-        #[arg(long, default_value_t = 1)]
+        /// Draws dialogues, sides and replies; a page for a ledger has the default.
+        #[arg(long, default_value_t = Key::SEED)]
         seed: u64,
-        /// Replies are drawn from the likeliest tokens with this share of the probability; 0 is greedy.
-        #[arg(long, default_value_t = 0.9)]
+        /// Replies are drawn from the likeliest tokens with this share of the probability, 0 is greedy; a page for a ledger
+        /// has the default.
+        #[arg(long, default_value_t = Key::TOP_P)]
         top_p: f64,
         /// The page, for raters.
         #[arg(long)]
@@ -56,7 +57,7 @@ pub enum HumanCommand {
         /// The tables that raters downloaded.
         #[arg(required = true)]
         ratings: Vec<PathBuf>,
-        /// Append the preference to this ledger, whose checkpoints were compared.
+        /// Append the preference to this ledger, whose checkpoints were compared on the device that measured them.
         #[arg(long)]
         ledger: Option<PathBuf>,
         /// One JSON document on stdout.
