@@ -1,5 +1,6 @@
 //! What the referee finds about a trial, as evidence (ruling R23).
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -9,7 +10,7 @@ use rayon::prelude::*;
 use super::collector::{Collector, Options, lock};
 use super::error::CollectError;
 use super::measure::to_lines;
-use super::trial::{Trained, Trial, trials};
+use super::trial::{REVISION, Trained, Trial, trials};
 use crate::evidence::{Condition, Key, Measurement, Metric, Provenance};
 use crate::probes::Reading;
 use crate::protocol::Protocol;
@@ -88,6 +89,12 @@ pub fn audit(
     let collector = Collector::open(protocol, options)?;
     let _held = collector.exclusively(&options.out.join(super::collector::LOCK))?;
     let all: Vec<Trial> = trials(protocol).into();
+    let others: Vec<Option<AuditReport>> =
+        all.iter().map(|trial| collector.of_another_run(*trial)).collect::<Result<_, _>>()?;
+    if others.iter().any(Option::is_some) {
+        // Nothing can be made again of a training that the protocol does not make.
+        return Ok(others.into_iter().flatten().collect());
+    }
     // Before anything else is at work.
     let costs = Mutex::new(collector.all_costs_again()?);
     // Before its threads may wait for each other.
@@ -128,6 +135,25 @@ impl Collector<'_> {
             .iter()
             .for_each(|what| self.options.screen.say(&format!("{}: not audited: {what}", report.trial)));
         self.append_report(trained, &report)
+    }
+
+    /// What is to be said of a trial whose numbers are on record and whose training is another than the protocol's.
+    fn of_another_run(&self, trial: Trial) -> Result<Option<AuditReport>, CollectError> {
+        let (_, own) = self.place(trial)?;
+        let Some(other) = other_folder(&own.0) else { return Ok(None) };
+        let of = trial.of(Condition::Trained);
+        let recorded = |m: &Measurement| {
+            let is_own = *m.subject() == of && m.provenance().revision == REVISION;
+            is_own.then(|| m.provenance().clone())
+        };
+        let Some(source) = self.told(recorded) else { return Ok(None) };
+        let what = format!("training of the protocol's configuration and recipe, in {}", other.display());
+        let questions = vec![(Metric::AuditConfiguration, vec![Deviation::fact(what, false)])];
+        let report =
+            AuditReport { trial: trial.label(), questions, covered: Vec::new(), not_covered: Vec::new() };
+        let source = Provenance { probe: AUDIT.to_owned(), ..source };
+        self.append(&to_lines(&report.readings(), |condition| trial.of(condition), |_| source.clone())?)?;
+        Ok(Some(report))
     }
 
     /// What needs no referee.
@@ -250,6 +276,18 @@ impl Collector<'_> {
             }
         }
     }
+}
+
+/// The folder of a trial's run beside its own, which is not there.
+fn other_folder(own: &Path) -> Option<PathBuf> {
+    // A run's folder is called SCALE-MODEL-seed-SEED-IDENTITY.
+    let (trial, _) = own.file_name()?.to_str()?.rsplit_once('-')?;
+    let is_other = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.rsplit_once('-'));
+        name.is_some_and(|(of, _)| of == trial)
+    };
+    let beside = fs::read_dir(own.parent()?).ok()?.flatten().map(|entry| entry.path());
+    (!own.exists()).then(|| beside.into_iter().find(is_other)).flatten()
 }
 
 /// Where the audit of a trial comes from.

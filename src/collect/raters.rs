@@ -127,8 +127,13 @@ impl Collector<'_> {
             && self.told(|o| is_other(o).then_some(())).is_some()
     }
 
-    /// Whether a page shows what its models reply.
-    fn page_again(&self, trained: &Trained<'_>, key: &Key, again: PageAgain) -> Result<bool, String> {
+    /// Whether a page shows what its models reply, in the dialogues that are here.
+    fn page_again(
+        &self,
+        trained: &Trained<'_>,
+        key: &Key,
+        again: PageAgain,
+    ) -> Result<[Deviation; 2], String> {
         let folder = |compared: &Compared| {
             let name = &compared.model;
             let spec = models::find(name).ok_or_else(|| format!("expected a model, got {name:?}"))?;
@@ -137,10 +142,13 @@ impl Collector<'_> {
         };
         let (a, b) = (folder(&key.a)?, folder(&key.b)?);
         let made = again(key, [&a, &b], self.options).map_err(|error| error.to_string())?;
-        match made.data == key.data {
-            true => Ok(made.page == key.page && made.file == key.file),
-            false => Err(format!("expected dialogues of digest {}, got {}", key.data, made.data)),
-        }
+        Ok([
+            Deviation::fact("dialogues of the page, read again", made.data == key.data),
+            Deviation::fact(
+                "replies of the page, made again",
+                made.page == key.page && made.file == key.file,
+            ),
+        ])
     }
 
     /// People's preferences on record beside what they wrote.
@@ -176,9 +184,7 @@ impl Collector<'_> {
                     compared.extend(beside_kept(self.options.out, &key.page, depth.tables));
                     match depth.page.filter(|_| depth.whole).map(|page| self.page_again(trained, &key, page))
                     {
-                        Some(Ok(same)) => {
-                            compared.push(Deviation::fact("replies of the page, made again", same))
-                        }
+                        Some(Ok(same)) => compared.extend(same),
                         Some(Err(problem)) => {
                             report.not_covered.push(format!("replies of the page: {problem}"))
                         }

@@ -154,6 +154,11 @@ impl Ledger {
         Ledger { path, ..Ledger::default() }
     }
 
+    /// The same, kept there.
+    pub(super) fn kept_at(self, path: &Path) -> Self {
+        Ledger { path: path.to_owned(), ..self }
+    }
+
     /// A ledger of these lines that is in no file yet.
     pub fn from_lines(lines: Vec<Line>) -> Self {
         Ledger { lines, ..Ledger::default() }
@@ -311,7 +316,7 @@ fn replace(path: &Path, folder: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LedgerError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, LedgerError> {
     fs::read(path).map_err(|source| LedgerError::Read { path: path.to_owned(), source })
 }
 

@@ -1,12 +1,13 @@
 //! A folder of evidence that many processes have filled: its ledger and those of its runs, read as one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::ledger::read;
 use super::{Ledger, LedgerError, Line, Manifest};
 
 /// The name of a ledger in its folder.
@@ -22,12 +23,28 @@ impl Ledger {
     /// # Errors
     /// A ledger that is there and cannot be read. That none is there is no error: nothing was collected.
     pub fn open_below(folder: &Path) -> Result<Self, LedgerError> {
+        Self::open_whole_or_first(folder, None)
+    }
+
+    /// The same of each ledger's first lines, so many as [`line_counts`] gave of its name then: what was there when it
+    /// was counted, as nothing is ever written but behind what is there.
+    ///
+    /// # Errors
+    /// As [`Ledger::open_below`].
+    pub fn open_below_at(folder: &Path, counts: &BTreeMap<String, usize>) -> Result<Self, LedgerError> {
+        Self::open_whole_or_first(folder, Some(counts))
+    }
+
+    fn open_whole_or_first(
+        folder: &Path,
+        counts: Option<&BTreeMap<String, usize>>,
+    ) -> Result<Self, LedgerError> {
         let path = folder.join(LEDGER);
-        let mut all = match Self::open_broken(&path) {
+        let mut all = match opened(folder, &path, counts) {
             Err(LedgerError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => Self::at(path),
             other => other?,
         };
-        all.add([Self::of_runs(folder)?]);
+        all.add([Self::of_runs_at(folder, counts)?]);
         Ok(all)
     }
 
@@ -36,10 +53,14 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::open_below`].
     pub fn of_runs(folder: &Path) -> Result<Self, LedgerError> {
+        Self::of_runs_at(folder, None)
+    }
+
+    fn of_runs_at(folder: &Path, counts: Option<&BTreeMap<String, usize>>) -> Result<Self, LedgerError> {
         let paths = ledgers_of_runs(folder)?;
         let named = |path: &PathBuf| {
-            let mut ledger = Self::open_broken(path)?;
-            let name = path.strip_prefix(folder).unwrap_or(path).display().to_string();
+            let mut ledger = opened(folder, path, counts)?;
+            let name = below(folder, path);
             let told = ledger.faults.iter_mut().chain(&mut ledger.breaks.first);
             told.for_each(|fault| *fault = format!("{name}, {fault}"));
             Ok(ledger)
@@ -94,6 +115,38 @@ impl Ledger {
             known.extend(promised);
         }
     }
+}
+
+/// How many lines every ledger in a folder of evidence has, by its path below the folder.
+///
+/// # Errors
+/// As [`Ledger::open_below`].
+pub fn line_counts(folder: &Path) -> Result<BTreeMap<String, usize>, LedgerError> {
+    let own = folder.join(LEDGER);
+    let paths = own.is_file().then_some(own).into_iter().chain(ledgers_of_runs(folder)?);
+    let counted = |path: PathBuf| Ok((below(folder, &path), ends(&read(&path)?).count()));
+    paths.map(counted).collect()
+}
+
+/// A ledger, or as many lines of it as it is said to have had.
+fn opened(
+    folder: &Path,
+    path: &Path,
+    counts: Option<&BTreeMap<String, usize>>,
+) -> Result<Ledger, LedgerError> {
+    let Some(counts) = counts else { return Ledger::open_broken(path) };
+    let (bytes, count) = (read(path)?, counts.get(&below(folder, path)).copied().unwrap_or(0));
+    let end = if count == 0 { Some(0) } else { ends(&bytes).nth(count - 1) };
+    Ok(Ledger::from_bytes(&bytes[..end.unwrap_or(bytes.len())]).kept_at(path))
+}
+
+/// Behind every line.
+fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(i, _)| i + 1)
+}
+
+fn below(folder: &Path, path: &Path) -> String {
+    path.strip_prefix(folder).unwrap_or(path).display().to_string()
 }
 
 /// In the order of their names.

@@ -16,7 +16,7 @@ pub use chain::Breaks;
 pub use curve::{Curve, CurveError, CurveKind};
 pub use items::{ItemValues, MeasuredItems};
 pub use ledger::{Ledger, LedgerError, Line};
-pub use ledgers_below::{LEDGER, RUNS};
+pub use ledgers_below::{LEDGER, RUNS, line_counts};
 pub use measurement::{Condition, Measurement, Subject, Value};
 pub use metric::{Direction, Metric};
 pub use provenance::{Basis, ExpectedRun, Field, Iteration, Manifest, PROGRAM_REVISION, Provenance, SCHEMA};

@@ -259,7 +259,7 @@ fn a_page_that_was_not_drawn_or_is_of_others_is_seen() {
 /// Raters were shown other replies than those of the models.
 #[test]
 fn a_page_of_other_replies_is_seen() {
-    for shown in [None, Some("0123456789abcdef-other")] {
+    for (shown, dialogues) in [(None, None), (Some("0123456789abcdef-other"), None), (None, Some("other"))] {
         let (_folder, out) = copied();
         let files = Files::new(20, 31);
         let (model, page) = (run_of(&out).join("final"), out.join("page.html"));
@@ -268,21 +268,35 @@ fn a_page_of_other_replies_is_seen() {
         done(&[&export[..], &data, &["--out", text(&page)]].concat());
         let key = fs::read_to_string(page.with_extension("key.json")).unwrap();
         let mut key: Key = serde_json::from_str(&key).unwrap();
-        if let Some(page) = shown {
-            key.page = page.to_owned();
-        }
+        key.page = shown.unwrap_or(&key.page).to_owned();
+        key.data = dialogues.unwrap_or(&key.data).to_owned();
         let mut ledger = Ledger::open(out.join("ledger.jsonl")).unwrap();
         let loss = ledger.measurements().find(|m| m.metric() == Metric::ValidationLoss).unwrap().clone();
         let tables = all_for_a(&key);
         ledger.append(&[preference(&loss, &key, &key, &tables)]).unwrap();
         keep_ratings(&out, &key.page, &serde_json::to_string(&key).unwrap(), &tables).unwrap();
         let (code, said) = audited(&out, &[&["--whole"], &data[..]].concat());
-        assert!(shown.is_none() || code == Some(10), "{said}");
+        assert!(shown.or(dialogues).is_none() || code == Some(10), "{said}");
+        assert_eq!(said.contains("dialogues of the page, read again"), dialogues.is_some(), "{said}");
         assert_eq!(said.contains("replies of the page, made again"), shown.is_some(), "{said}");
         // Without the dialogues nothing can be said of the replies.
         let (code, said) = audited(&out, &["--whole"]);
         assert!(said.contains("replies of the page:") && code >= Some(10), "{said}");
     }
+}
+
+/// The numbers on record are of a training that the protocol does not make.
+#[test]
+fn a_training_of_another_configuration_is_seen() {
+    let (_folder, out) = copied();
+    let run = run_of(&out);
+    let name = run.file_name().unwrap().to_string_lossy().into_owned();
+    let other = format!("{}-{}", name.rsplit_once('-').unwrap().0, "0".repeat(8));
+    fs::rename(&run, run.with_file_name(&other)).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("training of the protocol's configuration"), "{said}");
+    assert!(values(&out, Metric::AuditConfiguration).contains(&f64::INFINITY), "{said}");
 }
 
 /// Whatever wrote the report told something else than the ledger.
@@ -296,8 +310,24 @@ fn a_report_of_something_else_is_seen() {
             let told = fs::read_to_string(&page).unwrap();
             fs::write(&page, told + "More.\n").unwrap();
         }
-        let (code, said) = audited(&out, &[]);
-        assert_eq!(code, expected, "{said}");
-        assert_eq!(said.contains("report.md: not what this program reports"), forged, "{said}");
+        // The first audit has added to what the report is about.
+        for _ in 0..2 {
+            let (code, said) = audited(&out, &[]);
+            assert_eq!(code, expected, "{said}");
+            assert_eq!(said.contains("report.md: not what this program reports"), forged, "{said}");
+        }
     }
+    // A report of lines that the ledger never had.
+    let ledger = out.join("ledger.jsonl");
+    let own = fs::read(&ledger).unwrap();
+    changed(&out, |line| {
+        if line["measurement"]["metric"] == "validation_loss" {
+            line["measurement"]["value"] = serde_json::json!(0.5);
+        }
+    });
+    run(&["report", text(&out)]);
+    fs::write(&ledger, own).unwrap();
+    let (code, said) = audited(&out, &[]);
+    assert_eq!(code, Some(10), "{said}");
+    assert!(said.contains("report.json: not what this program reports"), "{said}");
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use v5gate::data::synthetic::conversations::{Amount, Split, conversations};
-use v5gate::evidence::{Condition, Metric};
+use v5gate::evidence::{Condition, Ledger, Line, Measurement, Metric, Subject};
 use v5gate::gate::{CRITERIA, GPT2, cited};
 use v5gate::models::MODELS;
 use v5gate::probes::PROBES;
@@ -141,10 +141,19 @@ fn a_report_that_says_something_else_is_named() {
     assert!(said().contains("report.html: not what this program reports"), "{}", said());
     assert!(!said().contains("report.md"), "{}", said());
     // Of a ledger that has grown since.
-    let mut more = World::good("smoke", &["smoke"], 3);
-    more.facts.values_mut().take(1).for_each(|fact| fact.value += 1.0);
-    write_ledger(&ledger, &more);
+    run(&["report", text(&ledger)]);
+    let mut grown = Ledger::open(&ledger).unwrap();
+    let mut lines = grown.lines().iter().filter(|line| matches!(line, Line::Measurement(_)));
+    let Some(Line::Measurement(m)) = lines.next().cloned() else { panic!("no measurement") };
+    let of = Subject { seed: 77, ..m.subject().clone() };
+    let more = Measurement::new(of, m.metric(), 1.0, None, None, m.provenance().clone());
+    grown.append(&[Line::Measurement(more)]).unwrap();
     assert!(said().contains("written when the ledger was another"), "{}", said());
+    // Of lines that it never had.
+    let mut others = World::good("smoke", &["smoke"], 3);
+    others.facts.values_mut().take(1).for_each(|fact| fact.value += 1.0);
+    write_ledger(&ledger, &others);
+    assert!(said().contains("not what this program reports"), "{}", said());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `v5gate judge`, `report`, `explain`, `diff` and `items`: what a ledger says, to whom it is to be told.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -8,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use v5gate::collect::ItemFile;
-use v5gate::evidence::{LEDGER, Ledger, RUNS};
+use v5gate::evidence::{LEDGER, Ledger, RUNS, line_counts};
 use v5gate::files::sha256;
 use v5gate::gate::{Judgement, judge};
 use v5gate::probes::produced_by;
@@ -37,7 +38,7 @@ pub fn judged(ledger: &Ledger) -> Judgement {
 fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
     let judgement = judged(ledger);
     if as_json {
-        print_json(&document(ledger, &judgement))?;
+        print_json(&document(ledger, &judgement, counted(ledger).as_ref()))?;
     } else {
         let screen = report::TerminalStyle { brief, ..report::TerminalStyle::of(&console::Term::stdout()) };
         print(&report::terminal(ledger, &judgement, screen))?;
@@ -63,26 +64,44 @@ pub fn judge_beside(path: &Path, as_json: bool) -> Result<u8> {
     Ok(code)
 }
 
-/// Reports beside a ledger that are not what this program writes.
+/// Reports beside a ledger that are not what this program writes of it.
 pub struct OtherReports {
     /// Their paths.
     pub names: Vec<String>,
-    /// Whether they say that they are about the very lines that the ledger has.
+    /// Whether they say that they are about lines that the ledger has, and this program would not write them of these.
     pub of_this_ledger: bool,
 }
 
 impl OtherReports {
     pub fn beside(ledger: &Ledger, folder: &Path) -> Result<Self> {
+        let report = fs::read(folder.join("report.json")).unwrap_or_default();
+        let mut report: serde_json::Value = serde_json::from_slice(&report).unwrap_or_default();
+        let names = Self::names(ledger, counted(ledger).as_ref(), folder)?;
+        if names.is_empty() || report["ledger"] == digest(ledger) {
+            return Ok(Self { names, of_this_ledger: true });
+        }
+        // What the ledger was when it was counted.
+        let Ok(counts) = serde_json::from_value(report["lines"].take()) else {
+            return Ok(Self { names, of_this_ledger: false });
+        };
+        let then = Self::names(&Ledger::open_below_at(folder, &counts)?, Some(&counts), folder)?;
+        Ok(if then.is_empty() {
+            Self { names, of_this_ledger: false }
+        } else {
+            Self { names: then, of_this_ledger: true }
+        })
+    }
+
+    fn names(ledger: &Ledger, counts: Option<&Counts>, folder: &Path) -> Result<Vec<String>> {
         // One that was written where the runs are tells nothing of their absence.
-        let (here, there) = (reports(ledger, &judged(ledger))?, reports(ledger, &judge(ledger))?);
-        let names = (here.iter().zip(&there))
+        let [here, there] =
+            [judged(ledger), judge(ledger)].map(|judgement| reports(ledger, &judgement, counts));
+        let (here, there) = (here?, there?);
+        Ok((here.iter().zip(&there))
             .map(|((name, here), (_, there))| (folder.join(name), [here, there]))
             .filter(|(path, texts)| fs::read_to_string(path).is_ok_and(|found| !texts.contains(&&found)))
             .map(|(path, _)| path.display().to_string())
-            .collect();
-        let report = fs::read(folder.join("report.json")).unwrap_or_default();
-        let about = serde_json::from_slice(&report).unwrap_or(serde_json::Value::Null)["ledger"].take();
-        Ok(Self { names, of_this_ledger: about == digest(ledger) })
+            .collect())
     }
 }
 
@@ -93,18 +112,33 @@ fn digest(ledger: &Ledger) -> String {
     sha256(texts.collect::<Vec<_>>().join("\n").as_bytes())
 }
 
+/// How many lines each file of a folder of evidence has, by its name.
+type Counts = BTreeMap<String, usize>;
+
+/// How many lines each file of the ledger's folder has, if the ledger has no others.
+fn counted(ledger: &Ledger) -> Option<Counts> {
+    let folder = ledger.path().parent()?;
+    let counts = line_counts(folder).ok()?;
+    let all = Ledger::open_below_at(folder, &counts).ok()?;
+    (digest(&all) == digest(ledger)).then_some(counts)
+}
+
 /// The report as JSON, and which lines it is about.
-fn document(ledger: &Ledger, judgement: &Judgement) -> serde_json::Value {
+fn document(ledger: &Ledger, judgement: &Judgement, counts: Option<&Counts>) -> serde_json::Value {
     let mut document = report::json(ledger, judgement);
-    document["ledger"] = json!(digest(ledger));
+    (document["ledger"], document["lines"]) = (json!(digest(ledger)), json!(counts));
     document
 }
 
 /// Every format of a report, by the name of its file.
-fn reports(ledger: &Ledger, judgement: &Judgement) -> Result<[(&'static str, String); 4]> {
+fn reports(
+    ledger: &Ledger,
+    judgement: &Judgement,
+    counts: Option<&Counts>,
+) -> Result<[(&'static str, String); 4]> {
     Ok([
         ("report.md", report::markdown(ledger, judgement)),
-        ("report.json", serde_json::to_string_pretty(&document(ledger, judgement))?),
+        ("report.json", serde_json::to_string_pretty(&document(ledger, judgement, counts))?),
         ("report.html", report::html(ledger, judgement)),
         ("junit.xml", report::junit(judgement)?),
     ])
@@ -112,7 +146,7 @@ fn reports(ledger: &Ledger, judgement: &Judgement) -> Result<[(&'static str, Str
 
 pub fn judge_and_report(ledger: &Ledger, out: &Path) -> Result<u8> {
     let judgement = judged(ledger);
-    for (name, text) in reports(ledger, &judgement)? {
+    for (name, text) in reports(ledger, &judgement, counted(ledger).as_ref())? {
         write(&out.join(name), &text)?;
     }
     judge_only(ledger, false, true)?;
