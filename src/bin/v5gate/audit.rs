@@ -42,12 +42,13 @@ pub fn run(protocol: &Protocol, options: &Options<'_>, depth: Depth<'_>, json: b
     })
 }
 
-/// Reports that say that they are about these lines, of this program's own evidence, and that it would not write.
+/// Reports of this program's own evidence that it would not write: not of the lines that they say they are about, or of
+/// none that they name.
 fn forged_reports(folder: &Path) -> Result<Vec<String>> {
     let Ok(ledger) = Ledger::open_below(folder) else { return Ok(Vec::new()) };
     let is_own = ledger.manifest().is_some_and(|manifest| manifest.revision == REVISION);
     let others = OtherReports::beside(&ledger, folder)?;
-    Ok(if is_own && others.of_this_ledger { others.names } else { Vec::new() })
+    Ok(if is_own && (others.of_this_ledger || others.of_no_lines) { others.names } else { Vec::new() })
 }
 
 /// Whether a comparison is no agreement; one that is no number is none.

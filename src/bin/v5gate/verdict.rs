@@ -38,7 +38,7 @@ pub fn judged(ledger: &Ledger) -> Judgement {
 fn judge_only(ledger: &Ledger, as_json: bool, brief: bool) -> Result<u8> {
     let judgement = judged(ledger);
     if as_json {
-        print_json(&document(ledger, &judgement, counted(ledger).as_ref()))?;
+        print_json(&document(ledger, &judgement, counts_of(ledger).as_ref()))?;
     } else {
         let screen = report::TerminalStyle { brief, ..report::TerminalStyle::of(&console::Term::stdout()) };
         print(&report::terminal(ledger, &judgement, screen))?;
@@ -70,26 +70,26 @@ pub struct OtherReports {
     pub names: Vec<String>,
     /// Whether they say that they are about lines that the ledger has, and this program would not write them of these.
     pub of_this_ledger: bool,
+    /// Whether they do not say which lines they are about, as this program does.
+    pub of_no_lines: bool,
 }
 
 impl OtherReports {
     pub fn beside(ledger: &Ledger, folder: &Path) -> Result<Self> {
         let report = fs::read(folder.join("report.json")).unwrap_or_default();
         let mut report: serde_json::Value = serde_json::from_slice(&report).unwrap_or_default();
-        let names = Self::names(ledger, counted(ledger).as_ref(), folder)?;
+        let names = Self::names(ledger, counts_of(ledger).as_ref(), folder)?;
         if names.is_empty() || report["ledger"] == digest(ledger) {
-            return Ok(Self { names, of_this_ledger: true });
+            return Ok(Self { names, of_this_ledger: true, of_no_lines: false });
         }
         // What the ledger was when it was counted.
         let Ok(counts) = serde_json::from_value(report["lines"].take()) else {
-            return Ok(Self { names, of_this_ledger: false });
+            return Ok(Self { names, of_this_ledger: false, of_no_lines: report.is_object() });
         };
         let then = Self::names(&Ledger::open_below_at(folder, &counts)?, Some(&counts), folder)?;
-        Ok(if then.is_empty() {
-            Self { names, of_this_ledger: false }
-        } else {
-            Self { names: then, of_this_ledger: true }
-        })
+        let is_older = then.is_empty();
+        let names = if is_older { names } else { then };
+        Ok(Self { names, of_this_ledger: !is_older, of_no_lines: false })
     }
 
     fn names(ledger: &Ledger, counts: Option<&Counts>, folder: &Path) -> Result<Vec<String>> {
@@ -115,8 +115,8 @@ fn digest(ledger: &Ledger) -> String {
 /// How many lines each file of a folder of evidence has, by its name.
 type Counts = BTreeMap<String, usize>;
 
-/// How many lines each file of the ledger's folder has, if the ledger has no others.
-fn counted(ledger: &Ledger) -> Option<Counts> {
+/// How many lines each file of the ledger's folder has, if these are the ledger's lines.
+fn counts_of(ledger: &Ledger) -> Option<Counts> {
     let folder = ledger.path().parent()?;
     let counts = line_counts(folder).ok()?;
     let all = Ledger::open_below_at(folder, &counts).ok()?;
@@ -146,7 +146,7 @@ fn reports(
 
 pub fn judge_and_report(ledger: &Ledger, out: &Path) -> Result<u8> {
     let judgement = judged(ledger);
-    for (name, text) in reports(ledger, &judgement, counted(ledger).as_ref())? {
+    for (name, text) in reports(ledger, &judgement, counts_of(ledger).as_ref())? {
         write(&out.join(name), &text)?;
     }
     judge_only(ledger, false, true)?;
