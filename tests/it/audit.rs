@@ -113,17 +113,19 @@ fn worst(audit: &TrainingAudit) -> f64 {
 #[test]
 fn sound_trainings_agree() {
     let bench = Bench::new();
+    let mut far = 0;
     for (i, config) in small().iter().enumerate() {
         for seed in 1..=3 {
             let dir = bench.train(&format!("{i}-{seed}"), config, seed, &Defect::default(), &[]);
             let audit = bench.audit(&dir, seed, None);
             assert!(audit.not_covered.is_empty(), "{:?}", audit.not_covered);
             println!("{i} seed {seed}: {:?} {:?}", farthest(&audit.initial), farthest(&audit.steps));
-            // A weight beside what its moments make of it may be off by 0.63 of its tolerance: three roundings of four.
-            // What rounding does to a moment is estimated: of 95 trainings of 40 seeds the farthest was at 0.71, the
-            // next at 0.57, half below 0.18; and which steps are looked at follows from the program's revision, so that
-            // no bound below the audit's own is sure.
             assert!(worst(&audit) < 1.0, "{:?} {:?}", farthest(&audit.initial), farthest(&audit.steps));
+            // A weight beside what its moments make of it may be off by 0.63 of its tolerance: three roundings of four.
+            let (estimated, weights): (Vec<_>, Vec<_>) =
+                audit.steps.iter().cloned().partition(|d| d.what.contains(" of "));
+            assert!(share(&weights).max(share(&audit.initial)) < 0.7, "{:?}", farthest(&weights));
+            far += usize::from(share(&estimated) >= 0.5);
             // The same steps by some of their windows, as it is done where a whole one is too large.
             let parts = bench.audit_up_to(0.0, &dir, seed, None);
             println!("{i} seed {seed}, by windows: {:?}", farthest(&parts.steps));
@@ -131,6 +133,9 @@ fn sound_trainings_agree() {
             assert!(worst(&parts) < 1.0, "{:?}", farthest(&parts.steps));
         }
     }
+    // What rounding does to a moment is estimated. Of 95 sound trainings of 40 seeds four were at half the tolerance or
+    // more, the farthest at 0.71; which steps are looked at follows from the program's revision.
+    assert!(far <= 3, "{far} of 12 sound trainings are at half the tolerance or more");
 }
 
 /// With each of its mistakes the referee contradicts a sound training of the model that the mistake concerns.
